@@ -1,0 +1,1 @@
+//! Linearizability checkers: exact, online, in bounded memory.

@@ -1,0 +1,1 @@
+//! A pipelined client with safe retries that can record its history.

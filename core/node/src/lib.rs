@@ -1,0 +1,1 @@
+//! The asynchronous driver of one member.

@@ -1,0 +1,1 @@
+//! The replicated state machine: sharded MVCC map, transactions, leases, watches.

@@ -1,0 +1,1 @@
+//! Histories of operations: events, formats, imports, exports.

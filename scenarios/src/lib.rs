@@ -1,0 +1,1 @@
+//! Workloads, fault plans and campaigns; the binary veridical-sim.

@@ -1,0 +1,1 @@
+//! The simulated world on madsim: network, disk, clock, processes, digest.
