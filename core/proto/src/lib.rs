@@ -1,1 +1,48 @@
-//! The etcd v3 API, peer frames, commands and snapshot records as protobuf messages.
+//! Every message that leaves a process: the etcd v3 API, what members say to each
+//! other, what the Raft log and the snapshots carry, and the frame around each of them
+//! on a byte stream.
+//!
+//! Comes in: bytes from a peer, a client or a file; messages to send.
+//! Goes out: messages; bytes. Decoding arbitrary bytes gives a message or an error,
+//! never a panic.
+//! May depend on: nothing of this workspace.
+//!
+//! The `.proto` files in `proto/` are the documentation of the fields.
+
+pub mod frame;
+
+/// Keys, values and events of the etcd v3 API.
+#[allow(missing_docs)]
+pub mod mvccpb {
+    include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
+}
+
+/// Requests and responses of the etcd v3 API.
+#[allow(missing_docs)]
+pub mod etcdserverpb {
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
+}
+
+/// The commands that the Raft log carries.
+#[allow(missing_docs)]
+pub mod command {
+    include!(concat!(env!("OUT_DIR"), "/veridical.command.rs"));
+}
+
+/// What members say to each other.
+#[allow(missing_docs)]
+pub mod peer {
+    include!(concat!(env!("OUT_DIR"), "/veridical.peer.rs"));
+}
+
+/// The pipelined client protocol.
+#[allow(missing_docs)]
+pub mod native {
+    include!(concat!(env!("OUT_DIR"), "/veridical.native.rs"));
+}
+
+/// The records of a snapshot of the state machine.
+#[allow(missing_docs)]
+pub mod snapshot {
+    include!(concat!(env!("OUT_DIR"), "/veridical.snapshot.rs"));
+}
