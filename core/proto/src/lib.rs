@@ -26,23 +26,23 @@ pub mod etcdserverpb {
 /// The commands that the Raft log carries.
 #[allow(missing_docs)]
 pub mod command {
-    include!(concat!(env!("OUT_DIR"), "/veridical.command.rs"));
+    include!(concat!(env!("OUT_DIR"), "/veridical_command.rs"));
 }
 
 /// What members say to each other.
 #[allow(missing_docs)]
 pub mod peer {
-    include!(concat!(env!("OUT_DIR"), "/veridical.peer.rs"));
+    include!(concat!(env!("OUT_DIR"), "/veridical_peer.rs"));
 }
 
 /// The pipelined client protocol.
 #[allow(missing_docs)]
 pub mod native {
-    include!(concat!(env!("OUT_DIR"), "/veridical.native.rs"));
+    include!(concat!(env!("OUT_DIR"), "/veridical_native.rs"));
 }
 
 /// The records of a snapshot of the state machine.
 #[allow(missing_docs)]
 pub mod snapshot {
-    include!(concat!(env!("OUT_DIR"), "/veridical.snapshot.rs"));
+    include!(concat!(env!("OUT_DIR"), "/veridical_snapshot.rs"));
 }
