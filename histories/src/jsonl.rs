@@ -1,0 +1,332 @@
+//! One event a line, as JSON that a person can read.
+//!
+//! ```text
+//! {"t":10,"c":1,"e":"call","op":1,"in":{"put":{"key":"a","value":"x"}}}
+//! {"t":20,"c":1,"e":"return","op":1,"out":{"done":{"header":{"revision":2},"response":{"put":{}}}}}
+//! {"t":25,"c":2,"e":"unknown","op":2}
+//! ```
+
+use std::io::{self, BufRead, Write};
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Event;
+
+/// The longest line that is read, in bytes. A longer one is refused rather than
+/// collected without end.
+pub const LINE_LENGTH_MAX: usize = 64 << 20;
+
+/// Why a line could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source failed.
+    #[error("line {line}: {source}")]
+    Io {
+        /// The line, counted from 1.
+        line: u64,
+        /// What the source reported.
+        source: io::Error,
+    },
+    /// The line is not an event.
+    #[error("line {line}, column {column}: {expected}")]
+    Syntax {
+        /// The line, counted from 1.
+        line: u64,
+        /// The column, counted from 1, in bytes.
+        column: usize,
+        /// What was expected.
+        expected: String,
+    },
+    /// The line is longer than [`LINE_LENGTH_MAX`].
+    #[error("line {line}: longer than {LINE_LENGTH_MAX} bytes")]
+    TooLong {
+        /// The line, counted from 1.
+        line: u64,
+    },
+}
+
+/// Writes events, one a line.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
+    sink: W,
+}
+
+impl<W: Write> Writer<W> {
+    /// A writer into `sink`, which should be buffered.
+    pub fn new(sink: W) -> Self {
+        Self { sink }
+    }
+
+    /// Writes one event.
+    ///
+    /// # Errors
+    /// What the sink reports.
+    pub fn write<I, O, N>(&mut self, event: &Event<I, O, N>) -> io::Result<()>
+    where
+        I: Serialize,
+        O: Serialize,
+        N: Serialize,
+    {
+        serde_json::to_writer(&mut self.sink, event)?;
+        self.sink.write_all(b"\n")
+    }
+
+    /// Flushes and gives the sink back.
+    ///
+    /// # Errors
+    /// What the sink reports.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.sink.flush()?;
+        Ok(self.sink)
+    }
+}
+
+/// Reads events, one a line. Empty lines are skipped. After an error the next call
+/// goes on with the next line.
+#[derive(Debug)]
+pub struct Reader<R, I, O, N> {
+    source: R,
+    line: u64,
+    buffer: Vec<u8>,
+    types: PhantomData<fn() -> (I, O, N)>,
+}
+
+impl<R: BufRead, I, O, N> Reader<R, I, O, N> {
+    /// A reader from `source`.
+    pub fn new(source: R) -> Self {
+        Self {
+            source,
+            line: 0,
+            buffer: Vec::new(),
+            types: PhantomData,
+        }
+    }
+
+    /// Lines read so far.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn next_line(&mut self) -> Result<bool, ReadError> {
+        loop {
+            self.buffer.clear();
+            self.line += 1;
+            let line = self.line;
+            let mut limited = io::Read::take(&mut self.source, LINE_LENGTH_MAX as u64 + 1);
+            let read = limited
+                .read_until(b'\n', &mut self.buffer)
+                .map_err(|source| ReadError::Io { line, source })?;
+            if read == 0 {
+                return Ok(false);
+            }
+            if read > LINE_LENGTH_MAX {
+                self.skip_line()
+                    .map_err(|source| ReadError::Io { line, source })?;
+                return Err(ReadError::TooLong { line });
+            }
+            if !self.buffer.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let available = self.source.fill_buf()?;
+            if available.is_empty() {
+                return Ok(());
+            }
+            let newline = available.iter().position(|byte| *byte == b'\n');
+            let consumed = newline.map_or(available.len(), |at| at + 1);
+            self.source.consume(consumed);
+            if newline.is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R, I, O, N> Iterator for Reader<R, I, O, N>
+where
+    R: BufRead,
+    I: DeserializeOwned,
+    O: DeserializeOwned,
+    N: DeserializeOwned,
+{
+    type Item = Result<Event<I, O, N>, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_line() {
+            Err(error) => Some(Err(error)),
+            Ok(false) => None,
+            Ok(true) => Some(
+                serde_json::from_slice(self.buffer.trim_ascii_end()).map_err(|error| {
+                    ReadError::Syntax {
+                        line: self.line,
+                        column: error.column(),
+                        expected: error.to_string(),
+                    }
+                }),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OperationId;
+    use crate::etcd::{
+        Compare, CompareResult, CompareTarget, DeleteRangeResult, ErrorKind, EtcdEvent, Header,
+        KeyRange, KeyValue, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request,
+        Response, TxnOp, TxnOpResult, TxnRequest, TxnResult, WatchCreated, WatchEvent,
+        WatchEventKind, WatchNote, WatchResponse,
+    };
+    use bytes::Bytes;
+
+    type EtcdReader<'a> = Reader<&'a [u8], Request, Outcome, WatchNote>;
+
+    fn one_of_each() -> Vec<EtcdEvent> {
+        let kv = KeyValue {
+            key: Bytes::from_static(b"a"),
+            value: Bytes::from_static(b"\xff\x00"),
+            create_revision: 2,
+            mod_revision: 3,
+            version: 2,
+            lease: 7,
+        };
+        let op = OperationId;
+        let txn = TxnRequest {
+            compares: vec![Compare {
+                range: KeyRange::span("a", "c"),
+                target: CompareTarget::Value(Bytes::from_static(b"v")),
+                result: CompareResult::NotEqual,
+            }],
+            success: vec![TxnOp::Put(PutRequest::of("a", "x"))],
+            failure: vec![TxnOp::Txn(TxnRequest::default())],
+        };
+        let range = RangeRequest {
+            limit: 3,
+            serializable: true,
+            ..RangeRequest::of(KeyRange::all())
+        };
+        let answer = RangeResult {
+            kvs: vec![kv.clone()],
+            more: true,
+            count: 9,
+        };
+        let results = vec![
+            TxnOpResult::Put(PutResult {
+                prev_kv: Some(kv.clone()),
+            }),
+            TxnOpResult::DeleteRange(DeleteRangeResult {
+                deleted: 1,
+                prev_kvs: vec![kv.clone()],
+            }),
+        ];
+        vec![
+            EtcdEvent::call(1, 1, op(1), Request::Txn(txn)),
+            EtcdEvent::call(2, 2, op(2), Request::Range(range)),
+            EtcdEvent::call(3, 3, op(3), Request::LeaseGrant { id: -5, ttl_s: 10 }),
+            EtcdEvent::call(4, 4, op(4), Request::Compact { revision: i64::MAX }),
+            EtcdEvent::returned(
+                5,
+                2,
+                op(2),
+                Outcome::Done {
+                    header: Header {
+                        revision: 3,
+                        member: u64::MAX,
+                    },
+                    response: Response::Range(answer),
+                },
+            ),
+            EtcdEvent::returned(
+                6,
+                1,
+                op(1),
+                Outcome::done(
+                    4,
+                    Response::Txn(TxnResult {
+                        succeeded: true,
+                        results,
+                    }),
+                ),
+            ),
+            EtcdEvent::returned(
+                7,
+                4,
+                op(4),
+                Outcome::refused(ErrorKind::Rejected("no".into())),
+            ),
+            EtcdEvent::unknown(8, 3, op(3)),
+            EtcdEvent::failed(9, 3, op(9)),
+            EtcdEvent::note(
+                10,
+                1,
+                WatchNote::Created(WatchCreated {
+                    watch: 1,
+                    range: KeyRange::prefix("a"),
+                    revision: 3,
+                    ..WatchCreated::default()
+                }),
+            ),
+            EtcdEvent::note(
+                11,
+                1,
+                WatchNote::Response(WatchResponse {
+                    watch: 1,
+                    revision: 4,
+                    events: vec![WatchEvent {
+                        kind: WatchEventKind::Delete,
+                        kv: kv.clone(),
+                        prev_kv: Some(kv),
+                    }],
+                    ..WatchResponse::default()
+                }),
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_event_survives_a_round_trip() {
+        let events = one_of_each();
+        let mut writer = Writer::new(Vec::new());
+        for event in &events {
+            writer.write(event).unwrap();
+        }
+        let text = writer.finish().unwrap();
+        let read: Vec<EtcdEvent> = EtcdReader::new(&text).map(Result::unwrap).collect();
+        assert_eq!(read, events);
+        assert_eq!(
+            text.iter().filter(|byte| **byte == b'\n').count(),
+            events.len()
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_the_rest_is_read() {
+        let text = b"\n{\"t\":1,\"c\":1,\"e\":\"unknown\",\"op\":2}\n{\"t\":1,\"c\"\n\n\
+            {\"t\":2,\"c\":1,\"e\":\"failed\",\"op\":3}";
+        let read: Vec<_> = EtcdReader::new(text).collect();
+        assert_eq!(read.len(), 3);
+        assert_eq!(
+            read[0].as_ref().unwrap(),
+            &EtcdEvent::unknown(1, 1, OperationId(2))
+        );
+        assert!(matches!(
+            &read[1],
+            Err(ReadError::Syntax {
+                line: 3,
+                column: 10..,
+                ..
+            })
+        ));
+        assert_eq!(
+            read[2].as_ref().unwrap(),
+            &EtcdEvent::failed(2, 1, OperationId(3))
+        );
+    }
+}
