@@ -1,0 +1,471 @@
+//! The write-ahead log of one member.
+//!
+//! [`Wal::open`] reads back what is there; [`Wal::append`] writes a batch of records
+//! with one contiguous write; [`Wal::sync`] makes all appended batches durable at once
+//! (group commit); [`Wal::release_before`] deletes segments that a snapshot covers.
+//!
+//! After any failed write or fsync the log is *stopped*: nothing is known about what is
+//! on the disk then, and a later success would not mend that.
+
+mod frame;
+mod recovery;
+mod segment;
+mod shape;
+
+use self::frame::Payload;
+use self::recovery::ClosedSegment;
+use self::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use self::shape::LogShape;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use veridical_env::{Disk, DiskFile, OpenMode};
+use veridical_probe::{Planted, PlantedBug};
+
+/// The most bytes that the data of one entry may have.
+pub const MAX_ENTRY_DATA_BYTES: usize = 64 * 1024 * 1024;
+
+/// After a sync, writing goes on at the next multiple of this, so that a sector which
+/// holds durable records is never written again: a crash may tear a sector under
+/// write, and sectors have up to this many bytes. The device writes whole pages of this
+/// size anyway.
+const WRITE_ALIGNMENT_BYTES: u64 = 4096;
+
+/// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
+/// file nor allocates blocks needs no commit of the file system's journal.
+const ZEROED_AHEAD_BYTES: u64 = 256 * 1024;
+
+/// An entry of the consensus log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogEntry {
+    /// The term of the leader that proposed it.
+    pub term: u64,
+    /// Its place in the log, from 1.
+    pub index: u64,
+    /// What the data is; the log does not look at it.
+    pub kind: u8,
+    /// At most [`MAX_ENTRY_DATA_BYTES`].
+    pub data: Bytes,
+}
+
+/// What a member must remember to keep its promises (Raft, figure 2), and how far the
+/// log is known to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HardState {
+    /// The latest term the member has seen.
+    pub term: u64,
+    /// The candidate it voted for in that term; 0 for none.
+    pub vote: u64,
+    /// The greatest index known to be committed.
+    pub commit: u64,
+}
+
+/// Whose log this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberRecord {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member.
+    pub member_id: u64,
+    /// How often the member has started.
+    pub incarnation: u64,
+}
+
+/// A snapshot that exists and covers the log up to `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotMark {
+    /// The last entry it covers.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+}
+
+/// What can be appended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WalRecord {
+    /// The next entry, or one that replaces the log's suffix from its index on.
+    Entry(LogEntry),
+    /// Replaces the hard state.
+    HardState(HardState),
+    /// A snapshot. If the log holds the snapshot's last entry (index and term), what
+    /// follows it stays (Raft §7); otherwise the log restarts after the snapshot. A
+    /// mark that is older than the newest one is ignored.
+    Snapshot(SnapshotMark),
+    /// Replaces the member record.
+    Member(MemberRecord),
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug)]
+pub struct WalConfig {
+    /// A segment that has reached this length gets no further batch. A batch is never
+    /// split, so segments are longer by up to one batch.
+    pub segment_bytes: u64,
+    /// Deliberate defects.
+    pub planted: Planted,
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self { segment_bytes: 64 * 1024 * 1024, planted: Planted::none() }
+    }
+}
+
+/// What the log held when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last member record.
+    pub member: Option<MemberRecord>,
+    /// The last hard state.
+    pub hard_state: Option<HardState>,
+    /// The mark with the greatest index.
+    pub snapshot: Option<SnapshotMark>,
+    /// The entries, contiguous by index, after all replacements, from the oldest that
+    /// is retained. They may begin before the snapshot's index.
+    pub entries: Vec<LogEntry>,
+    /// What a crash left of batches that were never synchronised, if anything.
+    pub truncated_tail: Option<TruncatedTail>,
+}
+
+/// The end of the log that was cut off: bytes of batches that were not synchronised
+/// when the process or the machine stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TruncatedTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the log ends.
+    pub offset: u64,
+    /// From there to the last byte that is not zero.
+    pub bytes: u64,
+}
+
+/// What can go wrong with the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalError {
+    /// The disk refused. The log is stopped.
+    #[error("cannot {operation} {}", file.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// With which file or folder.
+        file: PathBuf,
+        /// The disk's answer.
+        source: io::Error,
+    },
+    /// Records that were durable are damaged or missing. Nothing was dropped and
+    /// nothing was changed: the member can be restored or rejoin from its peers.
+    #[error("{} is corrupt at offset {offset}: {reason}", file.display())]
+    Corrupt {
+        /// The segment.
+        file: PathBuf,
+        /// Where, in bytes.
+        offset: u64,
+        /// What is wrong, and what proves that it was right once.
+        reason: String,
+    },
+    /// A later program wrote this segment.
+    #[error("{} has format version {version}, which this program does not know", file.display())]
+    UnsupportedVersion {
+        /// The segment.
+        file: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// An entry's data exceeds [`MAX_ENTRY_DATA_BYTES`]. Nothing was written.
+    #[error("an entry of {bytes} bytes exceeds the limit of {MAX_ENTRY_DATA_BYTES}")]
+    EntryTooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// An earlier call failed or was cancelled half-way; what is on the disk is not
+    /// known. Only opening the log anew tells.
+    #[error("the log is stopped after an earlier failure")]
+    Stopped,
+}
+
+impl WalError {
+    fn corrupt(file: impl Into<PathBuf>, offset: u64, reason: impl Into<String>) -> Self {
+        Self::Corrupt { file: file.into(), offset, reason: reason.into() }
+    }
+}
+
+/// For `map_err`.
+fn io_error(operation: &'static str, file: &Path) -> impl FnOnce(io::Error) -> WalError {
+    move |source| WalError::Io { operation, file: file.to_owned(), source }
+}
+
+/// The log, open for appending. One process at a time may have a log open; whoever
+/// opens it has to see to that.
+pub struct Wal<D: Disk> {
+    disk: D,
+    dir: PathBuf,
+    config: WalConfig,
+    file: D::File,
+    path: PathBuf,
+    sequence: u64,
+    oldest_sequence: u64,
+    closed: VecDeque<ClosedSegment>,
+    max_index: Option<u64>,
+    /// Where the last frame ends.
+    end: u64,
+    /// Up to where the segment is durable.
+    durable_end: u64,
+    /// Up to where it was filled with zeros.
+    zeroed_end: u64,
+    shape: LogShape,
+    buffer: Vec<u8>,
+    /// Set before each operation on the disk and cleared when it succeeded, so that a
+    /// call that is dropped half-way stops the log as well.
+    stopped: bool,
+}
+
+/// A segment that has been created and is durable.
+struct NewSegment<F> {
+    file: F,
+    path: PathBuf,
+    head_end: u64,
+    zeroed_end: u64,
+}
+
+impl<D: Disk> Wal<D> {
+    /// Opens the log in `dir`, which is created if it does not exist, and reads it.
+    ///
+    /// What it returns is durable, also what had been written but not synchronised
+    /// before. Nothing is changed in place: a damaged log stays as it is.
+    ///
+    /// # Errors
+    /// [`WalError::Io`], [`WalError::Corrupt`], [`WalError::UnsupportedVersion`].
+    pub async fn open(disk: D, dir: &Path, config: WalConfig) -> Result<(Self, Recovered), WalError> {
+        disk.create_dir_all(dir).await.map_err(io_error("create", dir))?;
+        let (plan, recovered) = recovery::read(&disk, dir).await?;
+        let (released, temporary): (Vec<String>, Vec<String>) =
+            plan.leftovers.into_iter().partition(|name| segment::parse_file_name(name).is_some());
+        remove_files(&disk, dir, &temporary).await?;
+        let new = create_segment(&disk, dir, &config, plan.header, &plan.carried).await?;
+        // Only now: the new header makes it durable that these are not needed.
+        remove_files(&disk, dir, &released).await?;
+        let max_index = plan.carried.iter().filter_map(entry_index).max();
+        let wal = Self {
+            disk,
+            dir: dir.to_owned(),
+            config,
+            file: new.file,
+            path: new.path,
+            sequence: plan.header.sequence,
+            oldest_sequence: plan.header.oldest_sequence,
+            closed: plan.closed.into(),
+            max_index,
+            end: new.head_end,
+            durable_end: new.head_end,
+            zeroed_end: new.zeroed_end,
+            shape: plan.shape,
+            buffer: Vec::new(),
+            stopped: false,
+        };
+        Ok((wal, recovered))
+    }
+
+    /// Appends records, in order. They are durable after the next [`Wal::sync`]; after a
+    /// crash before that, any prefix of what was appended since the last one may be
+    /// there.
+    ///
+    /// # Errors
+    /// [`WalError::EntryTooLarge`] before anything is written; [`WalError::Io`], which
+    /// stops the log; [`WalError::Stopped`].
+    ///
+    /// # Panics
+    /// If an entry's index is 0 or leaves a gap: only a bug in the caller does that.
+    pub async fn append(&mut self, records: &[WalRecord]) -> Result<(), WalError> {
+        if self.stopped {
+            return Err(WalError::Stopped);
+        }
+        for record in records {
+            if let WalRecord::Entry(entry) = record
+                && entry.data.len() > MAX_ENTRY_DATA_BYTES
+            {
+                return Err(WalError::EntryTooLarge { bytes: entry.data.len() });
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        if self.end >= self.config.segment_bytes {
+            self.rotate().await?;
+        }
+        for record in records {
+            if let Err(gap) = self.shape.apply(record) {
+                panic!("{gap}");
+            }
+            self.max_index = self.max_index.max(entry_index(record));
+        }
+        self.write(records.iter().map(|record| Payload::Record(record.clone()))).await
+    }
+
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    /// [`WalError::Io`], which stops the log; [`WalError::Stopped`].
+    pub async fn sync(&mut self) -> Result<(), WalError> {
+        if self.stopped {
+            return Err(WalError::Stopped);
+        }
+        if self.durable_end == self.end {
+            return Ok(());
+        }
+        self.stopped = true;
+        self.file.sync().await.map_err(io_error("synchronise", &self.path))?;
+        self.stopped = false;
+        self.durable_end = self.end;
+        Ok(())
+    }
+
+    /// Deletes the oldest segments as long as they hold only entries before `index`.
+    /// Hard state, member record and snapshot mark survive. Also synchronises.
+    ///
+    /// # Errors
+    /// [`WalError::Io`], which stops the log; [`WalError::Stopped`].
+    pub async fn release_before(&mut self, index: u64) -> Result<(), WalError> {
+        if self.stopped {
+            return Err(WalError::Stopped);
+        }
+        let releasable = |segment: &&ClosedSegment| segment.max_index.is_none_or(|max_index| max_index < index);
+        let count = self.closed.iter().take_while(releasable).count();
+        if count == 0 {
+            return Ok(());
+        }
+        // First the log says durably that it does without them. Otherwise recovery could
+        // not tell a deleted segment from a lost one.
+        let oldest = self.closed.get(count).map_or(self.sequence, |segment| segment.sequence);
+        self.write([Payload::OldestSegment(oldest)].into_iter()).await?;
+        self.sync().await?;
+        self.oldest_sequence = oldest;
+        self.shape.release_before(index);
+        let names: Vec<String> =
+            self.closed.drain(..count).map(|segment| segment::file_name(segment.sequence)).collect();
+        self.stopped = true;
+        remove_files(&self.disk, &self.dir, &names).await?;
+        self.stopped = false;
+        Ok(())
+    }
+
+    /// The index of the last entry, or of the snapshot that replaced the log; 0 if
+    /// there was none.
+    pub fn last_index(&self) -> u64 {
+        self.shape.state().last_index
+    }
+
+    /// How many segments the log has.
+    pub fn segments(&self) -> usize {
+        self.closed.len() + 1
+    }
+
+    /// Writes frames behind the last one.
+    async fn write(&mut self, payloads: impl Iterator<Item = Payload>) -> Result<(), WalError> {
+        let start = if self.end == self.durable_end {
+            self.end.next_multiple_of(WRITE_ALIGNMENT_BYTES)
+        } else {
+            self.end
+        };
+        self.buffer.clear();
+        for payload in payloads {
+            let offset = start + self.buffer.len() as u64;
+            frame::encode(&mut self.buffer, self.sequence, offset, self.durable_end, &payload);
+        }
+        let end = start + self.buffer.len() as u64;
+        if end > self.zeroed_end {
+            self.zeroed_end = zeroed_end(end, &self.config);
+            self.buffer.resize((self.zeroed_end - start) as usize, 0);
+        }
+        self.stopped = true;
+        self.file.write_all_at(start, &self.buffer).await.map_err(io_error("write", &self.path))?;
+        self.stopped = false;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Goes on with a new segment.
+    async fn rotate(&mut self) -> Result<(), WalError> {
+        self.sync().await?;
+        self.stopped = true;
+        let header = SegmentHeader {
+            sequence: self.sequence + 1,
+            oldest_sequence: self.oldest_sequence,
+            previous_end: self.end,
+            head_end: SEGMENT_HEADER_BYTES as u64,
+            state: self.shape.state(),
+        };
+        let new = create_segment(&self.disk, &self.dir, &self.config, header, &[]).await?;
+        self.stopped = false;
+        self.closed.push_back(ClosedSegment { sequence: self.sequence, max_index: self.max_index.take() });
+        self.file = new.file;
+        self.path = new.path;
+        self.sequence = header.sequence;
+        self.end = new.head_end;
+        self.durable_end = new.head_end;
+        self.zeroed_end = new.zeroed_end;
+        Ok(())
+    }
+}
+
+fn entry_index(record: &WalRecord) -> Option<u64> {
+    match record {
+        WalRecord::Entry(entry) => Some(entry.index),
+        WalRecord::HardState(_) | WalRecord::Snapshot(_) | WalRecord::Member(_) => None,
+    }
+}
+
+/// Up to where a segment is filled with zeros once its frames reach `end`.
+fn zeroed_end(end: u64, config: &WalConfig) -> u64 {
+    let step = ZEROED_AHEAD_BYTES.min(config.segment_bytes).max(WRITE_ALIGNMENT_BYTES);
+    end.next_multiple_of(step)
+}
+
+/// Writes the head of a segment and makes it durable under its name: first the data,
+/// under a temporary name, then the name. So a segment has its name only when its head
+/// is whole.
+async fn create_segment<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    config: &WalConfig,
+    header: SegmentHeader,
+    carried: &[WalRecord],
+) -> Result<NewSegment<D::File>, WalError> {
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    for record in carried {
+        let offset = bytes.len() as u64;
+        frame::encode(&mut bytes, header.sequence, offset, 0, &Payload::Record(record.clone()));
+    }
+    let head_end = bytes.len() as u64;
+    bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&SegmentHeader { head_end, ..header }.encode());
+    let zeroed_end = zeroed_end(head_end, config);
+    bytes.resize(zeroed_end as usize, 0);
+
+    let temporary = dir.join(segment::temporary_name(header.sequence));
+    let path = dir.join(segment::file_name(header.sequence));
+    let file = disk.open(&temporary, OpenMode::CreateNew).await.map_err(io_error("create", &temporary))?;
+    file.write_all_at(0, &bytes).await.map_err(io_error("write", &temporary))?;
+    file.sync().await.map_err(io_error("synchronise", &temporary))?;
+    disk.rename(&temporary, &path).await.map_err(io_error("rename", &temporary))?;
+    if !config.planted.has(PlantedBug::DirentLoss) {
+        disk.sync_dir(dir).await.map_err(io_error("synchronise", dir))?;
+    }
+    Ok(NewSegment { file, path, head_end, zeroed_end })
+}
+
+/// Removes files, durably.
+async fn remove_files<D: Disk>(disk: &D, dir: &Path, names: &[String]) -> Result<(), WalError> {
+    for name in names {
+        let path = dir.join(name);
+        match disk.remove_file(&path).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("remove", &path)(error)),
+        }
+    }
+    if !names.is_empty() {
+        disk.sync_dir(dir).await.map_err(io_error("synchronise", dir))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! Recovery: reading the segments back, and telling a torn tail from corruption.
+//!
+//! Un-synchronised writes may survive a crash as any subset of sectors, so a valid
+//! frame behind a bad one proves nothing by itself. What it *claims* does: every frame
+//! says how far its segment was known to be durable when it was written. A bad place
+//! that something later claims is corruption and refused; a bad place that nothing
+//! claims is the torn tail and ends the log.
+//!
+//! Recovery writes nothing in place. It plans a segment of its own that continues the
+//! log ([`Plan`]): its header says where the segment before it ends, which cuts off
+//! whatever lies behind for good, and it carries over the frames that were read but
+//! never claimed, because they may be in the operating system's cache alone, even
+//! after a failed fsync whose process died.
+
+use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
+use super::segment::{self, BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::shape::{Effect, LogShape};
+use super::{LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use veridical_env::{Disk, DiskFile, OpenMode};
+
+/// How the log goes on after recovery.
+pub(super) struct Plan {
+    /// The header of the segment to be written (`head_end` is set when it is written).
+    pub header: SegmentHeader,
+    /// Frames that go into its head section.
+    pub carried: Vec<WalRecord>,
+    /// The log with `carried` included.
+    pub shape: LogShape,
+    /// The segments before it that stay, oldest first.
+    pub closed: Vec<ClosedSegment>,
+    /// File names that a release or a crash left behind.
+    pub leftovers: Vec<String>,
+}
+
+/// A segment that is not written to any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClosedSegment {
+    pub sequence: u64,
+    /// The greatest index of an entry in it.
+    pub max_index: Option<u64>,
+}
+
+/// Reads all segments in `dir`.
+pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recovered), WalError> {
+    let names = disk.list(dir).await.map_err(io_error("list", dir))?;
+    let mut leftovers: Vec<String> = names.iter().filter(|name| segment::is_temporary(name)).cloned().collect();
+    let present: BTreeSet<u64> = names.iter().filter_map(|name| segment::parse_file_name(name)).collect();
+    let Some(&last) = present.last() else {
+        let plan = Plan {
+            header: SegmentHeader {
+                sequence: 1,
+                oldest_sequence: 1,
+                previous_end: 0,
+                head_end: 0,
+                state: LogShape::default().state(),
+            },
+            carried: Vec::new(),
+            shape: LogShape::default(),
+            closed: Vec::new(),
+            leftovers,
+        };
+        return Ok((plan, Recovered::default()));
+    };
+
+    let mut tail = Tail::scan(Segment::read(disk, dir, last).await?)?;
+    leftovers.extend(present.range(..tail.oldest_sequence).map(|sequence| segment::file_name(*sequence)));
+
+    let mut fold = Fold::default();
+    let mut closed = Vec::new();
+    for sequence in tail.oldest_sequence..last {
+        if !present.contains(&sequence) {
+            let file = dir.join(segment::file_name(sequence));
+            return Err(WalError::corrupt(file, 0, "the segment is missing, and a later one needs it"));
+        }
+        let next_header = match sequence + 1 {
+            next if next == last => tail.segment.header,
+            // A missing one is reported in its turn.
+            next if !present.contains(&next) => continue,
+            next => SegmentHeader::read(disk, dir, next).await?,
+        };
+        let segment = Segment::read(disk, dir, sequence).await?;
+        fold.enter(&segment)?;
+        fold.frames(&segment, &segment.frames_until(next_header.previous_end)?)?;
+        closed.push(ClosedSegment { sequence, max_index: fold.max_index.take() });
+    }
+
+    fold.enter(&tail.segment)?;
+    let replaces_last = tail.frames.len() == tail.head_frames;
+    if replaces_last {
+        // Nothing was added since the last opening: the segment is written anew, so that
+        // a program that only opens its log does not fill the folder with segments.
+        fold.frames(&tail.segment, &tail.frames)?;
+    } else {
+        let unclaimed = tail.frames.split_off(tail.claimed_frames);
+        fold.frames(&tail.segment, &tail.frames)?;
+        tail.segment.header.state = fold.shape.state();
+        fold.frames(&tail.segment, &unclaimed)?;
+        closed.push(ClosedSegment { sequence: last, max_index: fold.max_index });
+        tail.segment.header.sequence += 1;
+        tail.segment.header.previous_end = tail.claimed;
+        tail.frames = unclaimed;
+    }
+    let carried = tail.frames.into_iter().filter_map(|placed| match placed.payload {
+        Payload::Record(record) => Some(record),
+        Payload::OldestSegment(_) => None,
+    });
+    let state = fold.shape.state();
+    let plan = Plan {
+        header: SegmentHeader { oldest_sequence: tail.oldest_sequence, ..tail.segment.header },
+        carried: carried.collect(),
+        shape: fold.shape,
+        closed,
+        leftovers,
+    };
+    let recovered = Recovered {
+        member: state.member,
+        hard_state: state.hard_state,
+        snapshot: state.snapshot,
+        entries: fold.entries,
+        truncated_tail: tail.truncated,
+    };
+    Ok((plan, recovered))
+}
+
+/// A decoded frame and where it lies.
+struct PlacedFrame {
+    offset: usize,
+    end: usize,
+    claim: u64,
+    payload: Payload,
+}
+
+/// A segment in memory.
+struct Segment {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    header: SegmentHeader,
+}
+
+impl SegmentHeader {
+    /// Reads the header alone.
+    async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
+        let path = dir.join(segment::file_name(sequence));
+        let file = disk.open(&path, OpenMode::Read).await.map_err(io_error("open", &path))?;
+        let length = file.len().await.map_err(io_error("measure", &path))?;
+        let length = length.min(SEGMENT_HEADER_BYTES as u64) as usize;
+        let bytes = file.read_exact_at(0, length).await.map_err(io_error("read", &path))?;
+        Self::check(&path, sequence, &bytes)
+    }
+
+    fn check(path: &Path, sequence: u64, bytes: &[u8]) -> Result<Self, WalError> {
+        match Self::decode(bytes) {
+            Ok(header) if header.sequence == sequence => Ok(header),
+            Ok(_) => Err(WalError::corrupt(path, 0, "the header belongs to another segment")),
+            Err(BadHeader::Corrupt(reason)) => Err(WalError::corrupt(path, 0, reason)),
+            Err(BadHeader::Version(version)) => {
+                Err(WalError::UnsupportedVersion { file: path.to_owned(), version })
+            }
+        }
+    }
+}
+
+impl Segment {
+    async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
+        let path = dir.join(segment::file_name(sequence));
+        let file = disk.open(&path, OpenMode::Read).await.map_err(io_error("open", &path))?;
+        let length = file.len().await.map_err(io_error("measure", &path))?;
+        let length = usize::try_from(length).expect("a segment fits into the address space");
+        let bytes = file.read_exact_at(0, length).await.map_err(io_error("read", &path))?;
+        let header = SegmentHeader::check(&path, sequence, &bytes)?;
+        Ok(Self { file: path, bytes, header })
+    }
+
+    fn corrupt(&self, offset: usize, reason: impl Into<String>) -> WalError {
+        WalError::corrupt(&self.file, offset as u64, reason)
+    }
+
+    /// The frame at or, if the writer left a gap there, after `offset`.
+    fn frame_at(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
+        let reason = match self.decode(offset) {
+            Ok(placed) => return Ok(placed),
+            Err(reason) => reason,
+        };
+        // After a sync the writer goes on at the next multiple of the alignment. Only the
+        // frame that claims to end this very gap may be preceded by it: a lost frame in
+        // the middle of un-synchronised ones must not pass for a gap.
+        let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
+        let gap = self.bytes.get(offset..resumed).ok_or(reason)?;
+        if gap.is_empty() || gap.iter().any(|byte| *byte != 0) {
+            return Err(reason);
+        }
+        self.decode(resumed).ok().filter(|placed| placed.claim == offset as u64).ok_or(reason)
+    }
+
+    fn decode(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
+        let frame = frame::decode(&self.bytes, self.header.sequence, offset)?;
+        let head_end = self.header.head_end;
+        let in_head = (offset as u64) < head_end;
+        if in_head && frame.claim != 0 || !in_head && frame.claim < head_end {
+            return Err("the frame's claim is impossible at its place");
+        }
+        Ok(PlacedFrame { offset, end: offset + frame.bytes, claim: frame.claim, payload: frame.payload })
+    }
+
+    /// The frames up to `end`, every one of which is known to be durable.
+    fn frames_until(&self, end: u64) -> Result<Vec<PlacedFrame>, WalError> {
+        let mut frames = Vec::new();
+        let mut at = SEGMENT_HEADER_BYTES;
+        while (at as u64) < end {
+            let placed = self.frame_at(at).map_err(|reason| {
+                self.corrupt(at, format!("{reason}, where a later segment claims durable records up to {end}"))
+            })?;
+            at = placed.end;
+            frames.push(placed);
+        }
+        if at as u64 != end {
+            return Err(self.corrupt(at, format!("a later segment claims that this one ends at {end}")));
+        }
+        Ok(frames)
+    }
+
+    /// The greatest claim that a frame header behind `offset` makes, and its place.
+    fn greatest_claim_behind(&self, offset: usize) -> Option<(u64, usize)> {
+        (offset..self.bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1))
+            .step_by(FRAME_ALIGNMENT_BYTES)
+            .skip(1)
+            .filter_map(|at| {
+                let header = frame::decode_header(&self.bytes, self.header.sequence, at)?;
+                Some((header.claim, at))
+            })
+            .max()
+    }
+}
+
+/// The last segment, whose end has to be found.
+struct Tail {
+    segment: Segment,
+    frames: Vec<PlacedFrame>,
+    /// How many of them are in the head section.
+    head_frames: usize,
+    /// How far the segment is certain to have been durable, and how many frames that is.
+    claimed: u64,
+    claimed_frames: usize,
+    oldest_sequence: u64,
+    truncated: Option<TruncatedTail>,
+}
+
+impl Tail {
+    fn scan(segment: Segment) -> Result<Self, WalError> {
+        let mut frames = segment.frames_until(segment.header.head_end)?;
+        let head_frames = frames.len();
+        let mut end = segment.header.head_end as usize;
+        let reason = loop {
+            match segment.frame_at(end) {
+                Ok(placed) => {
+                    end = placed.end;
+                    frames.push(placed);
+                }
+                Err(reason) => break reason,
+            }
+        };
+        if let Some((claim, witness)) = segment.greatest_claim_behind(end)
+            && claim > end as u64
+        {
+            let reason = format!("{reason}, but the record at {witness} claims everything before {claim} as durable");
+            return Err(segment.corrupt(end, reason));
+        }
+        let truncated = segment.bytes.get(end..).and_then(|rest| {
+            let garbage_bytes = rest.iter().rposition(|byte| *byte != 0)? + 1;
+            Some(TruncatedTail { file: segment.file.clone(), offset: end as u64, bytes: garbage_bytes as u64 })
+        });
+
+        let claims = frames[head_frames..].iter().map(|placed| (placed.claim, placed.offset));
+        let (claimed, witness) = claims.max().unwrap_or((segment.header.head_end, 0));
+        let claimed_frames = if claimed == segment.header.head_end {
+            head_frames
+        } else {
+            let at = frames.binary_search_by_key(&claimed, |placed| placed.end as u64);
+            at.map_err(|_| segment.corrupt(witness, "the record claims an end that is no record's end"))? + 1
+        };
+        let mut oldest_sequence = segment.header.oldest_sequence;
+        for placed in &frames {
+            if let Payload::OldestSegment(oldest) = placed.payload {
+                if !(oldest_sequence..=segment.header.sequence).contains(&oldest) {
+                    return Err(segment.corrupt(placed.offset, format!("{oldest} cannot be the oldest segment")));
+                }
+                oldest_sequence = oldest;
+            }
+        }
+        Ok(Self { segment, frames, head_frames, claimed, claimed_frames, oldest_sequence, truncated })
+    }
+}
+
+/// The records read so far.
+#[derive(Default)]
+struct Fold {
+    entered: bool,
+    shape: LogShape,
+    entries: Vec<LogEntry>,
+    /// The greatest index of an entry in the present segment.
+    max_index: Option<u64>,
+}
+
+impl Fold {
+    /// Goes on to a segment. The first gives the state to start from; every other must
+    /// repeat what was read so far.
+    fn enter(&mut self, segment: &Segment) -> Result<(), WalError> {
+        if !self.entered {
+            self.entered = true;
+            self.shape = LogShape::from_state(segment.header.state);
+        } else if self.shape.state() != segment.header.state {
+            return Err(segment.corrupt(0, "the header contradicts the segments before it"));
+        }
+        Ok(())
+    }
+
+    fn frames(&mut self, segment: &Segment, frames: &[PlacedFrame]) -> Result<(), WalError> {
+        for placed in frames {
+            let Payload::Record(record) = &placed.payload else { continue };
+            let effect =
+                self.shape.apply(record).map_err(|gap| segment.corrupt(placed.offset, gap.to_string()))?;
+            match effect {
+                Effect::Keep => {}
+                Effect::Clear => self.entries.clear(),
+                Effect::ReplaceFrom(index) => {
+                    let keep = self.entries.partition_point(|entry| entry.index < index);
+                    self.entries.truncate(keep);
+                }
+            }
+            if let WalRecord::Entry(entry) = record {
+                self.max_index = self.max_index.max(Some(entry.index));
+                self.entries.push(entry.clone());
+            }
+        }
+        Ok(())
+    }
+}
