@@ -11,4 +11,5 @@
 //!
 //! The formats are drawn byte by byte in `docs/formats.md`.
 
+pub mod snapshot;
 pub mod wal;

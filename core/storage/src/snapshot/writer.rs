@@ -1,0 +1,103 @@
+//! Writing a snapshot.
+
+use super::format::{self, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, Place};
+use super::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore, io_error, remove_file};
+use std::path::PathBuf;
+use veridical_env::{Disk, DiskFile, OpenMode};
+use veridical_probe::PlantedBug;
+
+/// A snapshot that is being written. If it is dropped, nothing of it is ever read and
+/// its temporary file goes when the store is opened next.
+pub struct SnapshotWriter<D: Disk> {
+    store: SnapshotStore<D>,
+    file: D::File,
+    temporary: PathBuf,
+    term: u64,
+    index: u64,
+    offset: u64,
+    footer: Footer,
+    /// Set before each operation on the disk and cleared when it succeeded.
+    stopped: bool,
+}
+
+impl<D: Disk> SnapshotWriter<D> {
+    pub(super) async fn create(
+        store: SnapshotStore<D>,
+        header: &SnapshotHeader,
+        ordinal: u64,
+    ) -> Result<Self, SnapshotError> {
+        let &SnapshotHeader { term, index, ref meta } = header;
+        check_size("meta", meta.len(), MAX_META_BYTES)?;
+        let temporary = store.dir.join(format::temporary_name(term, index, ordinal));
+        let opened = store.disk.open(&temporary, OpenMode::CreateNew).await;
+        let file = opened.map_err(io_error("create", &temporary))?;
+        let mut writer =
+            Self { store, file, temporary, term, index, offset: 0, footer: Footer::default(), stopped: false };
+        writer.write(&FileHeader::encode(term, index, meta)).await?;
+        Ok(writer)
+    }
+
+    /// Appends a chunk. The reader gets the same chunks.
+    ///
+    /// # Errors
+    /// [`SnapshotError::TooLarge`] before anything is written; [`SnapshotError::Io`],
+    /// which stops the writer; [`SnapshotError::Stopped`].
+    pub async fn write_chunk(&mut self, data: &[u8]) -> Result<(), SnapshotError> {
+        check_size("a chunk", data.len(), MAX_CHUNK_BYTES)?;
+        self.write(&format::encode_chunk(self.place(), data)).await?;
+        self.footer.chunks += 1;
+        self.footer.data_bytes += data.len() as u64;
+        self.footer.data_crc = crc32c::crc32c_append(self.footer.data_crc, data);
+        Ok(())
+    }
+
+    /// Makes the snapshot durable under its name.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`]: then the snapshot may or may not exist, and only opening
+    /// the store anew tells. [`SnapshotError::Stopped`].
+    pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
+        self.write(&format::encode_footer(self.place(), self.footer)).await?;
+        self.file.sync().await.map_err(io_error("synchronise", &self.temporary))?;
+        let path = self.store.dir.join(format::file_name(self.term, self.index));
+        let renamed = self.store.disk.rename(&self.temporary, &path).await;
+        renamed.map_err(io_error("rename", &self.temporary))?;
+        if !self.store.config.planted.has(PlantedBug::DirentLoss) {
+            self.store.sync_dir().await?;
+        }
+        Ok(SnapshotFile { index: self.index, term: self.term, path })
+    }
+
+    /// Gives up and removes the temporary file.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub async fn abort(self) -> Result<(), SnapshotError> {
+        remove_file(&self.store.disk, &self.temporary).await
+    }
+
+    /// Bytes of the file so far.
+    pub fn bytes(&self) -> u64 {
+        self.offset
+    }
+
+    fn place(&self) -> Place {
+        Place { term: self.term, index: self.index, offset: self.offset }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if self.stopped {
+            return Err(SnapshotError::Stopped);
+        }
+        self.stopped = true;
+        let written = self.file.write_all_at(self.offset, bytes).await;
+        written.map_err(io_error("write", &self.temporary))?;
+        self.stopped = false;
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn check_size(what: &'static str, bytes: usize, limit: usize) -> Result<(), SnapshotError> {
+    if bytes > limit { Err(SnapshotError::TooLarge { what, bytes, limit }) } else { Ok(()) }
+}
