@@ -11,5 +11,6 @@
 //!
 //! The formats are drawn byte by byte in `docs/formats.md`.
 
+pub mod engine;
 pub mod snapshot;
 pub mod wal;
