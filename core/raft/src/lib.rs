@@ -1,1 +1,52 @@
 //! Raft consensus without I/O.
+//!
+//! Comes in: ticks of the owner's clock, messages of other members, proposals, reads,
+//! the news that something has become durable or was applied ([`Raft`]'s methods).
+//! Goes out: [`Ready`], a batch of effects that the owner carries out: what to persist,
+//! what to send before and after that, what to apply, which reads may be served.
+//! May depend on: `veridical-probe` (names of planted bugs). No clock, no thread, no
+//! async, no source of randomness but the seed it is given. A [`Raft`] is a value
+//! (`Clone + Eq + Hash`), so that a model checker can explore the code that serves.
+//!
+//! The owner's loop:
+//!
+//! 1. feed inputs: [`Raft::tick`], [`Raft::step`], [`Raft::propose`], [`Raft::read_index`];
+//! 2. take [`Raft::ready`] until it is `None`; send [`Ready::messages`] at once;
+//! 3. persist `install_snapshot`, `hard_state`, `entries`, in this order, Readys in the
+//!    order of their numbers; then send [`Ready::persisted_messages`] and call
+//!    [`Raft::persisted`]. Several Readys may be under way at once;
+//! 4. apply [`Ready::committed`], then call [`Raft::applied`].
+//!
+//! Sources: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*
+//! (extended version, 2014), named "paper" in this crate; Ongaro, *Consensus: Bridging
+//! Theory and Practice* (2014), named "thesis".
+
+mod config;
+mod entry;
+mod error;
+mod log;
+mod membership;
+mod message;
+mod persistence;
+mod progress;
+mod raft;
+mod random;
+mod reads;
+mod ready;
+
+pub use crate::config::{Config, ConfigError, Initial};
+pub use crate::entry::{
+    ChangeKind, ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId,
+    Payload, SnapshotMeta, Term,
+};
+pub use crate::error::{
+    ChangeRefused, CompactError, ProposeError, ReadError, StepError, TransferError,
+};
+pub use crate::membership::Membership;
+pub use crate::message::{AppendOutcome, Message, MessageBody};
+pub use crate::progress::{Progress, ProgressState};
+pub use crate::raft::{
+    MAX_COMMITTED_BATCH_BYTES, MAX_INDEX, MAX_OUTSTANDING_READYS, MAX_QUEUED_MESSAGES, MAX_TERM,
+    Raft,
+};
+pub use crate::ready::{ReadState, Ready, Role, SnapshotOutcome, SnapshotRequest, SoftState};

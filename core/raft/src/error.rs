@@ -1,0 +1,167 @@
+//! Why an input was refused. A refused input has changed nothing, except that a refused
+//! message may have told its later term.
+
+use crate::entry::{LogIndex, NodeId, Term};
+
+/// Why [`crate::Raft::step`] refused a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The message is for somebody else.
+    #[error("message for node {to} was given to node {id}")]
+    WrongRecipient {
+        /// Whom the message names.
+        to: NodeId,
+        /// Who we are.
+        id: NodeId,
+    },
+    /// The message claims to come from this member itself, or from the reserved id 0.
+    #[error("message claims the impossible sender {from}")]
+    ImpossibleSender {
+        /// Whom the message names.
+        from: NodeId,
+    },
+    /// No correct member sends this.
+    #[error("malformed message: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A second leader claims the term in which this member leads. No correct cluster
+    /// does this (paper section 5.2, election safety).
+    #[error("node {from} claims to lead term {term}, which another node leads")]
+    SecondLeader {
+        /// Who claims it.
+        from: NodeId,
+        /// The disputed term.
+        term: Term,
+    },
+    /// The leader's entries contradict what is committed here.
+    #[error("entry {index} of the leader conflicts with a committed entry")]
+    ConflictsWithCommitted {
+        /// The first conflicting index.
+        index: LogIndex,
+    },
+    /// The leader believes that this member holds entries that it does not hold: they
+    /// were acknowledged and then lost.
+    #[error("leader says entries up to {commit} were acknowledged, the log ends at {last_index}")]
+    AcknowledgedEntriesLost {
+        /// What the leader believes.
+        commit: LogIndex,
+        /// What there is.
+        last_index: LogIndex,
+    },
+}
+
+/// Why a proposal was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Only a leader can propose.
+    #[error("not the leader (known leader: {leader:?})")]
+    NotLeader {
+        /// Who leads, as far as this member knows.
+        leader: Option<NodeId>,
+    },
+    /// Too many bytes wait to be committed ([`crate::Config::max_uncommitted_bytes`]).
+    #[error("{uncommitted_bytes} bytes are uncommitted already")]
+    Overloaded {
+        /// How many there are.
+        uncommitted_bytes: usize,
+    },
+    /// Leadership is being handed over.
+    #[error("leadership is being transferred to node {to}")]
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+    /// An earlier membership change is not committed yet (thesis section 4.1).
+    #[error("the membership change at index {index} is not committed yet")]
+    MembershipChangePending {
+        /// Where it is.
+        index: LogIndex,
+    },
+    /// The leader has not yet committed an entry of its own term, without which a
+    /// single-server change is unsafe (Ongaro, raft-dev, 10 July 2015).
+    #[error("no entry of the leader's term is committed yet")]
+    TermNotCommitted,
+    /// The change makes no sense in the present membership.
+    #[error("membership change refused: {0}")]
+    Refused(#[from] ChangeRefused),
+}
+
+/// Why a membership change makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeRefused {
+    /// The id 0 is reserved.
+    #[error("node id 0 is reserved")]
+    ReservedId,
+    /// The node is a voter already (a voter cannot become a learner again).
+    #[error("node {0} is a voter already")]
+    AlreadyVoter(NodeId),
+    /// The node is a learner already.
+    #[error("node {0} is a learner already")]
+    AlreadyLearner(NodeId),
+    /// The node is not a member.
+    #[error("node {0} is not a member")]
+    UnknownNode(NodeId),
+    /// Nobody would be left to decide anything.
+    #[error("node {0} is the last voter")]
+    LastVoter(NodeId),
+}
+
+/// Why [`crate::Raft::transfer_leadership`] was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Only a leader can hand leadership over.
+    #[error("not the leader (known leader: {leader:?})")]
+    NotLeader {
+        /// Who leads, as far as this member knows.
+        leader: Option<NodeId>,
+    },
+    /// The target is no voter.
+    #[error("node {to} is not a voter")]
+    NotAVoter {
+        /// The target.
+        to: NodeId,
+    },
+}
+
+/// Why [`crate::Raft::read_index`] was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is nobody to ask.
+    #[error("no leader is known")]
+    NoLeader,
+    /// Too many reads wait ([`crate::Config::max_pending_reads`]).
+    #[error("{pending} reads are waiting already")]
+    Overloaded {
+        /// How many there are.
+        pending: usize,
+    },
+}
+
+/// Why [`crate::Raft::compact`] was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    /// Entries that are not applied yet are still needed.
+    #[error("index {index} is not applied yet (applied: {applied})")]
+    NotApplied {
+        /// What was asked for.
+        index: LogIndex,
+        /// What is applied.
+        applied: LogIndex,
+    },
+    /// The entries are gone already.
+    #[error("index {index} is compacted already (first index: {first_index})")]
+    AlreadyCompacted {
+        /// What was asked for.
+        index: LogIndex,
+        /// What the log begins with.
+        first_index: LogIndex,
+    },
+}

@@ -1,0 +1,268 @@
+//! What a leader knows of each other member, and how it paces what it sends.
+
+use std::collections::VecDeque;
+
+use crate::entry::LogIndex;
+
+/// A leader's view of one other member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Progress {
+    matched: LogIndex,
+    next: LogIndex,
+    state: ProgressState,
+    active: bool,
+    /// An append is due even if it carries nothing new: the member may have missed one.
+    pub(crate) append_due: bool,
+    /// The highest commit index that an append has carried to it.
+    pub(crate) sent_commit: LogIndex,
+    /// The latest round of reads that it confirmed.
+    pub(crate) read_sequence: u64,
+    /// Removed by the entry here; still told, as far as possible, that it was.
+    pub(crate) leaves_at: Option<LogIndex>,
+    inflight: Inflight,
+}
+
+/// How a leader sends to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProgressState {
+    /// Where the logs agree is unknown: one append at a time.
+    Probe {
+        /// One is under way.
+        paused: bool,
+    },
+    /// The logs agree: appends are pipelined.
+    Replicate,
+    /// The member needs a snapshot; nothing but heartbeats until it has one.
+    Snapshot {
+        /// Ticks since the owner reported that it was sent.
+        sent_ticks: Option<u32>,
+    },
+}
+
+impl Progress {
+    /// A member of which nothing is known yet.
+    pub(crate) fn new(next: LogIndex) -> Self {
+        Self {
+            matched: 0,
+            next,
+            state: ProgressState::Probe { paused: false },
+            // A new member gets a whole election timeout to say something.
+            active: true,
+            append_due: true,
+            sent_commit: 0,
+            read_sequence: 0,
+            leaves_at: None,
+            inflight: Inflight::default(),
+        }
+    }
+
+    /// The highest index up to which the member's log is known to agree, durably.
+    pub fn matched(&self) -> LogIndex {
+        self.matched
+    }
+
+    /// The next index to send.
+    pub fn next_index(&self) -> LogIndex {
+        self.next
+    }
+
+    /// How the leader sends.
+    pub fn state(&self) -> ProgressState {
+        self.state
+    }
+
+    /// Whether the member was heard of since the last check (at most an election
+    /// timeout ago).
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Unacknowledged appends.
+    pub fn inflight_appends(&self) -> usize {
+        self.inflight.appends.len()
+    }
+
+    /// Unacknowledged bytes.
+    pub fn inflight_bytes(&self) -> usize {
+        self.inflight.bytes
+    }
+
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    /// Whether an append may be sent now.
+    pub(crate) fn can_send(&self, max_appends: usize, max_bytes: usize) -> bool {
+        match self.state {
+            ProgressState::Probe { paused } => !paused,
+            ProgressState::Replicate => {
+                self.inflight.appends.len() < max_appends && self.inflight.bytes < max_bytes
+            }
+            ProgressState::Snapshot { .. } => false,
+        }
+    }
+
+    /// Whether an append would say something new, given the leader's log and commit.
+    pub(crate) fn wants_append(&self, last_index: LogIndex, commit: LogIndex) -> bool {
+        self.append_due || self.next <= last_index || self.sent_commit < commit.min(self.next - 1)
+    }
+
+    /// An append with entries up to `last` (`bytes` of them; 0 if empty) was sent.
+    pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize, commit: LogIndex) {
+        self.append_due = false;
+        self.sent_commit = self.sent_commit.max(commit.min(last));
+        match &mut self.state {
+            ProgressState::Probe { paused } => *paused = true,
+            ProgressState::Replicate => {
+                if last >= self.next {
+                    self.inflight.add(last, bytes);
+                    self.next = last + 1;
+                }
+            }
+            ProgressState::Snapshot { .. } => unreachable!("nothing is sent meanwhile"),
+        }
+    }
+
+    /// The member's log agrees up to `index`, durably. `first_index` is the beginning of
+    /// the leader's log. Says whether that is news.
+    pub(crate) fn accepted(&mut self, index: LogIndex, first_index: LogIndex) -> bool {
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(index + 1);
+        match self.state {
+            ProgressState::Probe { .. } if index >= self.matched => self.become_replicate(),
+            ProgressState::Probe { .. } => {}
+            ProgressState::Replicate => self.inflight.free_to(index),
+            ProgressState::Snapshot { .. } => {
+                if self.matched + 1 >= first_index {
+                    self.become_replicate();
+                }
+            }
+        }
+        news
+    }
+
+    /// An append after `previous_index` was rejected; the logs may agree up to `hint`.
+    /// Says whether the rejection was current.
+    pub(crate) fn rejected(&mut self, previous_index: LogIndex, hint: LogIndex) -> bool {
+        match self.state {
+            ProgressState::Replicate if previous_index > self.matched => {
+                self.become_probe(self.matched + 1);
+                true
+            }
+            // A rejection at the matched index itself means that the member lost what it
+            // had acknowledged; answering at once would go on for ever.
+            ProgressState::Probe { .. }
+                if previous_index + 1 == self.next && previous_index > self.matched =>
+            {
+                self.become_probe(previous_index.min(hint.saturating_add(1)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the logs agree is in doubt: probe from `next` on.
+    pub(crate) fn become_probe(&mut self, next: LogIndex) {
+        self.next = next.max(self.matched + 1);
+        self.sent_commit = self.sent_commit.min(self.next - 1);
+        self.state = ProgressState::Probe { paused: false };
+        self.append_due = true;
+        self.inflight.clear();
+    }
+
+    /// What was sent may be lost.
+    pub(crate) fn unreachable(&mut self) {
+        if self.state == ProgressState::Replicate {
+            self.become_probe(self.matched + 1);
+        }
+    }
+
+    fn become_replicate(&mut self) {
+        self.next = self.matched + 1;
+        self.state = ProgressState::Replicate;
+        self.inflight.clear();
+    }
+
+    pub(crate) fn become_snapshot(&mut self) {
+        self.state = ProgressState::Snapshot { sent_ticks: None };
+        self.append_due = false;
+        self.inflight.clear();
+    }
+
+    /// The snapshot is on the member's side; it has an election timeout to install it.
+    pub(crate) fn snapshot_sent(&mut self) {
+        if let ProgressState::Snapshot { sent_ticks } = &mut self.state {
+            sent_ticks.get_or_insert(0);
+        }
+    }
+
+    /// The snapshot did not arrive: find out, no sooner than at the next sign of life,
+    /// whether the member still needs one.
+    pub(crate) fn snapshot_failed(&mut self) {
+        if matches!(self.state, ProgressState::Snapshot { .. }) {
+            self.become_probe(self.matched + 1);
+            self.state = ProgressState::Probe { paused: true };
+        }
+    }
+
+    /// One tick: a member that does not say that it has installed the snapshot is
+    /// probed again at the beginning of the log.
+    pub(crate) fn tick(&mut self, patience_ticks: u32, first_index: LogIndex) {
+        if let ProgressState::Snapshot {
+            sent_ticks: Some(ticks),
+        } = &mut self.state
+        {
+            *ticks += 1;
+            if *ticks >= patience_ticks {
+                self.become_probe(first_index);
+            }
+        }
+    }
+
+    /// The member gave a sign of life: what was sent before may have been lost.
+    pub(crate) fn resume(&mut self, last_index: LogIndex, max_appends: usize, max_bytes: usize) {
+        if let ProgressState::Probe { paused } = &mut self.state {
+            *paused = false;
+            self.append_due = true;
+        } else if self.state == ProgressState::Replicate && self.matched < last_index {
+            // An empty append after the last one sent shows whether one was lost.
+            self.append_due = true;
+            if !self.can_send(max_appends, max_bytes) {
+                self.inflight.free_first();
+            }
+        }
+    }
+}
+
+/// Appends that were sent and not acknowledged, as (last index, bytes). Bounded by
+/// `Config::max_inflight_appends`, which [`Progress::can_send`] enforces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Inflight {
+    appends: VecDeque<(LogIndex, usize)>,
+    bytes: usize,
+}
+
+impl Inflight {
+    fn add(&mut self, last: LogIndex, bytes: usize) {
+        self.appends.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    fn free_to(&mut self, index: LogIndex) {
+        while self.appends.front().is_some_and(|(last, _)| *last <= index) {
+            self.free_first();
+        }
+    }
+
+    fn free_first(&mut self) {
+        if let Some((_, bytes)) = self.appends.pop_front() {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.appends.clear();
+        self.bytes = 0;
+    }
+}

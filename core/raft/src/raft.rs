@@ -1,0 +1,420 @@
+//! The member: its state, and the entry points of its owner.
+
+mod election;
+mod follower;
+mod inspect;
+mod leader;
+mod output;
+mod step;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use veridical_probe::PlantedBug;
+
+use crate::config::{Config, ConfigError, Initial};
+use crate::entry::{
+    Entry, HardState, LogIndex, MembershipChange, NodeId, Payload, SnapshotMeta, Term,
+};
+use crate::error::{CompactError, ProposeError, ReadError, TransferError};
+use crate::log::Log;
+use crate::membership::MembershipHistory;
+use crate::message::{Message, MessageBody};
+use crate::persistence::Persistence;
+use crate::progress::Progress;
+use crate::random::SplitMix64;
+use crate::reads::{ForwardedReads, ReadRequest, ReadRounds};
+use crate::ready::{ReadState, Role, SnapshotOutcome, SnapshotRequest, SoftState};
+
+/// Terms above this are refused, so that arithmetic on them cannot overflow.
+pub const MAX_TERM: Term = 1 << 62;
+/// Indexes above this are refused, so that arithmetic on them cannot overflow.
+pub const MAX_INDEX: LogIndex = 1 << 62;
+/// The most messages that wait for the next Ready, of either kind; further ones are
+/// dropped, which is as harmless as a lossy network.
+pub const MAX_QUEUED_MESSAGES: usize = 16 * 1024;
+/// The most Readys with something to persist that may be under way; at this number
+/// [`Raft::ready`] waits for [`Raft::persisted`].
+pub const MAX_OUTSTANDING_READYS: usize = 1024;
+/// The most bytes of entries in [`crate::Ready::committed`]; a single larger entry comes
+/// alone.
+pub const MAX_COMMITTED_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// One member of a Raft group. See the crate's header for the owner's loop.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    config: Config,
+    random: SplitMix64,
+
+    // Persistent state (paper figure 2); durable only as far as `persistence` says.
+    term: Term,
+    vote: Option<NodeId>,
+    log: Log,
+    memberships: MembershipHistory,
+    persistence: Persistence,
+
+    // Volatile state of every member.
+    commit: LogIndex,
+    /// The last index carried to the owner for application.
+    handed_for_apply: LogIndex,
+    applied: LogIndex,
+    role: Role,
+    leader: Option<NodeId>,
+    /// Ticks since this member last heard its leader, voted, or (as a leader) checked
+    /// its quorum.
+    election_elapsed_ticks: u32,
+    /// Drawn when first needed after each reset.
+    election_timeout_ticks: Option<u32>,
+    /// Ticks since the start.
+    now_tick: u64,
+    forwarded_reads: ForwardedReads,
+
+    // Volatile state of candidates.
+    votes: BTreeMap<NodeId, bool>,
+
+    // Volatile state of leaders.
+    /// Every other member, and removed ones for a while.
+    progress: BTreeMap<NodeId, Progress>,
+    heartbeat_elapsed_ticks: u32,
+    heartbeat_due: bool,
+    /// Something changed that appends could tell.
+    appends_due: bool,
+    uncommitted_bytes: usize,
+    reads: ReadRounds,
+    transfer: Option<Transfer>,
+
+    // What waits for the next Ready.
+    messages: Vec<Message>,
+    persisted_messages: Vec<Message>,
+    read_states: Vec<ReadState>,
+    snapshots_to_send: Vec<SnapshotRequest>,
+    install_snapshot: Option<SnapshotMeta>,
+    handed_hard_state: HardState,
+    handed_soft_state: SoftState,
+}
+
+/// Leadership on its way to another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Transfer {
+    to: NodeId,
+    elapsed_ticks: u32,
+}
+
+impl Raft {
+    /// A member that starts, for the first time or again, from what its owner persisted.
+    ///
+    /// # Errors
+    /// The settings cannot work, or the persisted state shows that durable data is
+    /// missing.
+    pub fn new(config: Config, initial: Initial) -> Result<Raft, ConfigError> {
+        config.validate()?;
+        initial.validate()?;
+        let Initial {
+            hard_state,
+            snapshot,
+            entries,
+            applied,
+            seed,
+        } = initial;
+        let log = Log::new(&snapshot, entries);
+        let mut memberships = MembershipHistory::new(snapshot.membership);
+        for entry in log.range(log.first_index()..log.last_index() + 1) {
+            memberships.append(entry);
+        }
+        let soft_state = SoftState {
+            role: Role::Follower,
+            leader: None,
+        };
+        Ok(Raft {
+            random: SplitMix64::new(seed),
+            term: hard_state.term,
+            vote: hard_state.vote,
+            persistence: Persistence::new(log.last_index(), (hard_state.term, hard_state.vote)),
+            log,
+            memberships,
+            // Whatever was applied was committed, whether or not the hard state that
+            // says so was written in time.
+            commit: hard_state.commit.max(applied),
+            handed_for_apply: applied,
+            applied,
+            role: soft_state.role,
+            leader: soft_state.leader,
+            election_elapsed_ticks: 0,
+            election_timeout_ticks: None,
+            now_tick: 0,
+            forwarded_reads: ForwardedReads::default(),
+            votes: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            heartbeat_elapsed_ticks: 0,
+            heartbeat_due: false,
+            appends_due: false,
+            uncommitted_bytes: 0,
+            reads: ReadRounds::default(),
+            transfer: None,
+            messages: Vec::new(),
+            persisted_messages: Vec::new(),
+            read_states: Vec::new(),
+            snapshots_to_send: Vec::new(),
+            install_snapshot: None,
+            handed_hard_state: hard_state,
+            handed_soft_state: soft_state,
+            config,
+        })
+    }
+
+    /// One tick of the owner's clock.
+    pub fn tick(&mut self) {
+        self.now_tick += 1;
+        self.election_elapsed_ticks += 1;
+        if self.role == Role::Leader {
+            self.tick_leader();
+        } else {
+            self.tick_election();
+        }
+    }
+
+    /// Starts an election now, beginning with a pre-vote if the settings say so. Does
+    /// nothing on a leader and on a member that may not stand for election.
+    pub fn campaign(&mut self) {
+        if self.role == Role::Leader || !self.may_campaign() {
+            return;
+        }
+        if self.config.pre_vote {
+            self.become_pre_candidate();
+        } else {
+            self.become_candidate(false);
+        }
+    }
+
+    /// Appends a command to the leader's log. It is committed once it comes out of
+    /// [`crate::Ready::committed`] with this index *and* term; an entry of another term
+    /// at the index means that it was lost.
+    ///
+    /// # Errors
+    /// Says why it was not taken.
+    pub fn propose(&mut self, command: Bytes) -> Result<(Term, LogIndex), ProposeError> {
+        self.append_proposal(Payload::Command(command))
+    }
+
+    /// Appends a membership change to the leader's log; it is in force at once (thesis
+    /// section 4.1). One at a time, and only after an entry of the leader's own term is
+    /// committed.
+    ///
+    /// # Errors
+    /// Says why it was not taken.
+    pub fn propose_membership(
+        &mut self,
+        change: MembershipChange,
+    ) -> Result<(Term, LogIndex), ProposeError> {
+        self.check_may_propose()?;
+        if !self.has_committed_in_term() {
+            return Err(ProposeError::TermNotCommitted);
+        }
+        let pending = self.memberships.last_change_index();
+        if pending > self.commit {
+            return Err(ProposeError::MembershipChangePending { index: pending });
+        }
+        self.membership().check(&change)?;
+        self.append_proposal(Payload::Membership(change))
+    }
+
+    /// Hands leadership to voter `to` (thesis section 3.10). Proposals are refused
+    /// until it succeeds, or fails after an election timeout. To oneself: done already.
+    ///
+    /// # Errors
+    /// This member does not lead, or `to` cannot.
+    pub fn transfer_leadership(&mut self, to: NodeId) -> Result<(), TransferError> {
+        if self.role != Role::Leader {
+            return Err(TransferError::NotLeader {
+                leader: self.leader,
+            });
+        }
+        if !self.membership().voters.contains(&to) {
+            return Err(TransferError::NotAVoter { to });
+        }
+        if to == self.config.id {
+            self.transfer = None;
+            return Ok(());
+        }
+        self.transfer = Some(Transfer {
+            to,
+            elapsed_ticks: 0,
+        });
+        self.appends_due = true;
+        self.hand_over_if_caught_up(to);
+        Ok(())
+    }
+
+    /// Asks for a linearizable read (thesis section 6.4). The answer comes in
+    /// [`crate::Ready::read_states`] under `context`, or never if it is lost on the way
+    /// or the leader changes.
+    ///
+    /// # Errors
+    /// Nobody can be asked, or too many reads wait.
+    pub fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
+        let limit = self.config.max_pending_reads;
+        if self.role == Role::Leader {
+            let pending = self.reads.pending() + self.read_states.len();
+            if pending >= limit {
+                return Err(ReadError::Overloaded { pending });
+            }
+            if self.config.planted.has(PlantedBug::StaleRead) {
+                self.read_states.push(ReadState {
+                    context,
+                    index: self.commit,
+                });
+                return Ok(());
+            }
+            self.reads.ask(ReadRequest {
+                from: self.config.id,
+                context,
+            });
+            return Ok(());
+        }
+        let leader = self.leader.ok_or(ReadError::NoLeader)?;
+        let pending = self.forwarded_reads.pending() + self.read_states.len();
+        if pending >= limit {
+            return Err(ReadError::Overloaded { pending });
+        }
+        let ticket = self.random.next_u64();
+        self.forwarded_reads.ask(ticket, context, self.now_tick);
+        self.send(leader, MessageBody::ReadIndex { context: ticket });
+        Ok(())
+    }
+
+    /// Everything in all Readys up to `number` is durable, and a snapshot among them is
+    /// restored. May come late, and for several Readys at once.
+    pub fn persisted(&mut self, number: u64) {
+        self.persistence.persisted(number);
+        // A snapshot that is durable is restored as well.
+        if self.persisted_index() >= self.log.base_index() {
+            self.applied = self.applied.max(self.log.base_index());
+        }
+        match self.role {
+            // A candidate counts its own vote when it is durable, like any other vote:
+            // otherwise a sole voter could lead, crash, and lead the same term again.
+            Role::Candidate
+                if self.persistence.persisted_vote() == (self.term, Some(self.config.id)) =>
+            {
+                self.count_vote(self.config.id, true);
+            }
+            Role::Leader => self.advance_commit(),
+            _ => {}
+        }
+    }
+
+    /// Everything up to `index` is applied.
+    pub fn applied(&mut self, index: LogIndex) {
+        assert!(
+            index <= self.handed_for_apply,
+            "index {index} was never handed out for application"
+        );
+        self.applied = self.applied.max(index);
+    }
+
+    /// Forgets the entries up to `index`. The owner can no longer help members that
+    /// need them but by a snapshot.
+    ///
+    /// # Errors
+    /// The entries are still needed here, or gone already.
+    pub fn compact(&mut self, index: LogIndex) -> Result<(), CompactError> {
+        if index <= self.log.base_index() {
+            return Err(CompactError::AlreadyCompacted {
+                index,
+                first_index: self.log.first_index(),
+            });
+        }
+        if index > self.applied {
+            return Err(CompactError::NotApplied {
+                index,
+                applied: self.applied,
+            });
+        }
+        self.log.compact_to(index);
+        self.memberships.compact_to(index);
+        Ok(())
+    }
+
+    /// The owner has received a whole snapshot from the leader `from` of `term` and
+    /// verified it. True: it will be installed, see
+    /// [`crate::Ready::install_snapshot`]. False: it is not needed, or outdated.
+    pub fn offer_snapshot(&mut self, from: NodeId, term: Term, meta: SnapshotMeta) -> bool {
+        self.consider_snapshot(from, term, meta)
+    }
+
+    /// Sending a snapshot to `to` has ended.
+    pub fn report_snapshot(&mut self, to: NodeId, outcome: SnapshotOutcome) {
+        if let Some(progress) = self.progress.get_mut(&to) {
+            match outcome {
+                SnapshotOutcome::Sent => progress.snapshot_sent(),
+                SnapshotOutcome::Failed => progress.snapshot_failed(),
+            }
+        }
+    }
+
+    /// Messages to `to` may have been lost: stop pipelining and find out.
+    pub fn report_unreachable(&mut self, to: NodeId) {
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.unreachable();
+        }
+    }
+
+    fn append_proposal(&mut self, payload: Payload) -> Result<(Term, LogIndex), ProposeError> {
+        self.check_may_propose()?;
+        let bytes = self.uncommitted_bytes;
+        let size = payload.size_bytes() + crate::entry::ENTRY_OVERHEAD_BYTES;
+        if bytes > 0 && bytes.saturating_add(size) > self.config.max_uncommitted_bytes {
+            return Err(ProposeError::Overloaded {
+                uncommitted_bytes: bytes,
+            });
+        }
+        Ok(self.append_as_leader(payload))
+    }
+
+    fn check_may_propose(&self) -> Result<(), ProposeError> {
+        if self.role != Role::Leader || self.log.last_index() >= MAX_INDEX {
+            return Err(ProposeError::NotLeader {
+                leader: self.leader,
+            });
+        }
+        match self.transfer {
+            Some(transfer) => Err(ProposeError::Transferring { to: transfer.to }),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends to the log and lets a membership change take effect.
+    fn append_entry(&mut self, entry: Entry) -> bool {
+        let changed = self.memberships.append(&entry);
+        self.log.push(entry);
+        changed
+    }
+
+    /// Queues a message that may go out at once.
+    fn send(&mut self, to: NodeId, body: MessageBody) {
+        self.send_in_term(to, self.term, body);
+    }
+
+    fn send_in_term(&mut self, to: NodeId, term: Term, body: MessageBody) {
+        if self.messages.len() < MAX_QUEUED_MESSAGES {
+            self.messages.push(Message {
+                from: self.config.id,
+                to,
+                term,
+                body,
+            });
+        }
+    }
+
+    /// Queues a message that promises something about what is durable here.
+    fn send_when_persisted(&mut self, to: NodeId, body: MessageBody) {
+        if self.persisted_messages.len() < MAX_QUEUED_MESSAGES {
+            self.persisted_messages.push(Message {
+                from: self.config.id,
+                to,
+                term: self.term,
+                body,
+            });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What goes out: effects for the owner to carry out.
+
+use crate::entry::{Entry, HardState, LogIndex, NodeId, SnapshotMeta};
+use crate::message::Message;
+
+/// A batch of effects. Numbers ascend by one; a Ready counts as durable only when all
+/// earlier ones are durable too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ready {
+    /// Names this Ready in [`crate::Raft::persisted`].
+    pub number: u64,
+    /// Persist and restore this snapshot first; the whole log before it is void.
+    /// [`crate::Raft::persisted`] says that both are done.
+    pub install_snapshot: Option<SnapshotMeta>,
+    /// Persist this, before or together with `entries`. `None`: unchanged.
+    pub hard_state: Option<HardState>,
+    /// Append these to the log. Where the first index is not after the last one of the
+    /// log, everything from that index on is overwritten.
+    pub entries: Vec<Entry>,
+    /// Whether what is to be persisted must be synchronised before this Ready counts as
+    /// durable. False if only the commit index moved: losing that is harmless.
+    pub must_sync: bool,
+    /// Send at once.
+    pub messages: Vec<Message>,
+    /// Send once this Ready is durable, never before: they are promises about what is
+    /// on disk.
+    pub persisted_messages: Vec<Message>,
+    /// Apply now: committed and durable here, each exactly once, in log order.
+    pub committed: Vec<Entry>,
+    /// Reads that may be served once their index is applied.
+    pub read_states: Vec<ReadState>,
+    /// Members that need a snapshot.
+    pub snapshots_to_send: Vec<SnapshotRequest>,
+    /// Who leads and in which role this member is, if that changed.
+    pub soft_state: Option<SoftState>,
+}
+
+/// A read may be served once `index` is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadState {
+    /// From [`crate::Raft::read_index`].
+    pub context: u64,
+    /// At least what was committed anywhere when the read was asked for.
+    pub index: LogIndex,
+}
+
+/// A member has fallen behind the beginning of the log. The owner streams it a snapshot
+/// of any index from the log's beginning on, then calls
+/// [`crate::Raft::report_snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotRequest {
+    /// Who needs it.
+    pub to: NodeId,
+}
+
+/// How sending a snapshot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotOutcome {
+    /// The receiver has all of it. Whether it installed it, it says itself.
+    Sent,
+    /// It does not.
+    Failed,
+}
+
+/// State that is not persisted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SoftState {
+    /// What this member is.
+    pub role: Role,
+    /// Who leads the term, if known.
+    pub leader: Option<NodeId>,
+}
+
+/// What a member is in its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Takes entries from a leader.
+    Follower,
+    /// Asks whether an election would succeed (thesis section 9.6).
+    PreCandidate,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+}
