@@ -1,0 +1,289 @@
+//! Gaps: revisions that no acknowledged operation claims.
+//!
+//! A gap is filled by an operation of unknown outcome that changes something, by a
+//! revocation, or by the expiry of a lease. Whatever has been seen of the revision
+//! (pairs with its number, watch events) and of later ones (pairs that did not change)
+//! rules candidates out; each that is left becomes a hypothesis.
+
+use veridical_histories::OperationId;
+use veridical_histories::etcd::{Request, Response};
+
+use super::evaluate::Evaluation;
+use super::operation::{Done, Open, Writer};
+use super::versions::Change;
+use super::world::{LeaseEnd, World};
+use super::{EtcdChecker, Stop};
+use crate::verdict::{Cause, ViolationKind, WitnessOperation};
+
+/// How many waiting answers are searched for pairs that did not change.
+const UNCHANGED_SEARCH_MAX: usize = 256;
+
+/// What may have written a revision.
+struct Candidate {
+    writer: Writer,
+    changes: Vec<Change>,
+    ends: Option<(i64, LeaseEnd)>,
+}
+
+impl EtcdChecker {
+    /// Whether the gap at `next` is to be filled now: no operation that may still
+    /// return with this revision is open, or enough answers wait for it.
+    pub(super) fn may_fill(&self, next: i64) -> bool {
+        let oldest_floor = self.open_writer_floors.values().next();
+        oldest_floor.is_none_or(|floor| *floor >= next)
+            || self.options.patience == 0
+            || self.pending() > self.options.patience
+    }
+
+    /// Follows every explanation of revision `next`, which exists.
+    pub(super) fn fill_gap(&mut self, next: i64) -> Result<(), Stop> {
+        let known_ns = self.seen_ns.front().map_or(0, |(_, known_ns)| *known_ns);
+        let speculates = self
+            .open_writer_floors
+            .values()
+            .next()
+            .is_some_and(|f| *f < next);
+        self.statistics.gaps += 1;
+        let mut filled = Vec::new();
+        let mut early = None;
+        for world in &self.worlds {
+            for candidate in self.candidates(world, next, known_ns, speculates, &mut early) {
+                let mut world = world.clone();
+                if let Writer::Operation(op) = candidate.writer {
+                    world.assigned.insert(op, next);
+                }
+                world.ended.extend(candidate.ends);
+                world
+                    .overlay
+                    .commit(&self.base, next, candidate.changes, candidate.writer);
+                filled.push(world);
+            }
+        }
+        if filled.is_empty() {
+            if self.is_beam {
+                return Err(self.lose());
+            }
+            return Err(self.unexplained(next, early));
+        }
+        if filled.len() > self.options.worlds_max {
+            filled.truncate(self.options.worlds_max);
+            self.is_beam = true;
+            let text = format!(
+                "revision {next} leaves more than {} explanations open",
+                self.options.worlds_max
+            );
+            self.undecided(Cause::Configurations, self.statistics.events, text);
+        }
+        self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
+        self.worlds = filled;
+        self.settle_hypotheses();
+        Ok(())
+    }
+
+    fn candidates(
+        &self,
+        world: &World,
+        next: i64,
+        known_ns: u64,
+        speculates: bool,
+        early: &mut Option<i64>,
+    ) -> Vec<Candidate> {
+        let view = self.view(world);
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut requests: Vec<&Request> = Vec::new();
+        let is_free =
+            |open: &Open| open.floor.revision < next && !world.assigned.contains_key(&open.op);
+        let consider = |open: &Open, candidates: &mut Vec<Candidate>| {
+            let Ok(changes) = Evaluation::run(view, next - 1, &open.request, None) else {
+                return;
+            };
+            if changes.is_empty() || !self.is_admissible(next, &changes) {
+                return;
+            }
+            let attaches_to_ended = changes.iter().any(|(_, stored)| {
+                stored.as_ref().is_some_and(|stored| {
+                    stored.lease != 0
+                        && self.leases.is_single(stored.lease)
+                        && self.end_of(world, stored.lease).is_some()
+                })
+            });
+            if attaches_to_ended {
+                return;
+            }
+            let ends = match open.request {
+                Request::LeaseRevoke { id } => Some((
+                    id,
+                    LeaseEnd {
+                        revision: next,
+                        expired_before_ns: None,
+                    },
+                )),
+                _ => None,
+            };
+            candidates.push(Candidate {
+                writer: Writer::Operation(open.op),
+                changes,
+                ends,
+            });
+        };
+        for open in self.unknown.values().filter(|open| is_free(open)) {
+            // Equal requests are interchangeable: one of them stands for all.
+            if !requests.contains(&&open.request) {
+                requests.push(&open.request);
+                consider(open, &mut candidates);
+            }
+        }
+        for done in self.revocations.values() {
+            if is_free(&done.open) && next <= done.header.revision {
+                consider(&done.open, &mut candidates);
+            }
+        }
+        if speculates {
+            let may_return = |open: &&Open| open.request.may_write() && is_free(open);
+            for open in self.open.values().filter(may_return) {
+                consider(open, &mut candidates);
+            }
+        }
+        for lease in view.leases() {
+            let is_revoked = candidates
+                .iter()
+                .any(|candidate| candidate.ends.is_some_and(|(ended, _)| ended == lease));
+            if is_revoked && !speculates {
+                continue;
+            }
+            let changes: Vec<Change> = view
+                .attached(lease)
+                .map(|key| (key.clone(), None))
+                .collect();
+            if !self.is_admissible(next, &changes) {
+                continue;
+            }
+            if !self.leases.may_have_expired(lease, known_ns) {
+                *early = Some(lease);
+                continue;
+            }
+            let end = LeaseEnd {
+                revision: next,
+                expired_before_ns: Some(known_ns),
+            };
+            candidates.push(Candidate {
+                writer: Writer::Expiry(lease),
+                changes,
+                ends: Some((lease, end)),
+            });
+        }
+        candidates
+    }
+
+    /// Whether `changes` at revision `next` agree with all that was seen.
+    fn is_admissible(&self, next: i64, changes: &[Change]) -> bool {
+        let seen = self.evidence.get(&next);
+        seen.is_none_or(|seen| seen.iter().all(|evidence| evidence.allows(changes)))
+            && self.deliveries.range(next..).all(|(_, deliveries)| {
+                deliveries.iter().all(|delivery| {
+                    let watch = &self.watches[&delivery.watch];
+                    delivery.allows(watch, next, changes)
+                })
+            })
+            && self
+                .observers
+                .range(next..)
+                .flat_map(|(_, observers)| observers)
+                .take(UNCHANGED_SEARCH_MAX)
+                .all(|done| leaves_unchanged(done, next, changes))
+    }
+
+    fn unexplained(&self, next: i64, early: Option<i64>) -> Stop {
+        let mut operations: Vec<WitnessOperation> = Vec::new();
+        let writer = self.writers.range(next..).next().map(|(_, done)| done);
+        let observer = self
+            .observers
+            .range(next..)
+            .next()
+            .and_then(|(_, done)| done.first());
+        let first = match (writer, observer) {
+            (Some(writer), Some(observer)) if writer.header.revision < observer.header.revision => {
+                Some(writer)
+            }
+            (writer, observer) => observer.or(writer),
+        };
+        operations.extend(first.map(Done::witness));
+        if let Some(lease) = early {
+            return self.violated(
+                ViolationKind::Lease,
+                format!(
+                    "lease {lease} to live until {} ns at least",
+                    self.leases.alive_until_ns(lease)
+                ),
+                format!("revision {next}, which nothing else explains, deleted its keys"),
+                operations,
+            );
+        }
+        self.violated(
+            ViolationKind::UnexplainedRevision,
+            format!("an operation that can have written revision {next}"),
+            format!(
+                "none of the {} with unknown outcome can have, and no lease can have expired",
+                self.unknown.len()
+            ),
+            operations,
+        )
+    }
+
+    /// An operation that is known to have kept a lease alive came before its end.
+    pub(super) fn check_kept_alive(&mut self, done: &Done, lease: i64) -> Result<(), Stop> {
+        if !self.leases.is_single(lease) {
+            return Ok(());
+        }
+        self.retain_worlds(|checker, world| {
+            let end = checker.end_of(world, lease);
+            let Some(LeaseEnd {
+                revision,
+                expired_before_ns: Some(known_ns),
+            }) = end
+            else {
+                return Ok(());
+            };
+            if checker.leases.may_have_expired(lease, known_ns) {
+                return Ok(());
+            }
+            Err(super::replay::Contradiction {
+                kind: ViolationKind::Lease,
+                mismatch: super::evaluate::Mismatch {
+                    expected: format!(
+                        "lease {lease} to live until {} ns at least",
+                        checker.leases.alive_until_ns(lease)
+                    ),
+                    got: format!("revision {revision}, seen at {known_ns} ns, deleted its keys"),
+                },
+                operations: vec![done.witness()],
+            })
+        })
+    }
+
+    /// The operations of unknown outcome that are not certainly placed.
+    pub fn unplaced(&self) -> impl Iterator<Item = OperationId> + '_ {
+        self.unknown.keys().copied()
+    }
+}
+
+/// Whether what a later answer shows as unchanged since before `next` is left alone.
+fn leaves_unchanged(done: &Done, next: i64, changes: &[Change]) -> bool {
+    let (Request::Range(range), Response::Range(result)) = (&done.open.request, &done.response)
+    else {
+        return true;
+    };
+    let read_at = if range.revision > 0 {
+        range.revision
+    } else {
+        done.header.revision
+    };
+    if read_at < next {
+        return true;
+    }
+    result
+        .kvs
+        .iter()
+        .filter(|kv| kv.mod_revision < next)
+        .all(|kv| changes.iter().all(|(key, _)| *key != kv.key))
+}

@@ -1,0 +1,190 @@
+//! What is known about leases from the times of their requests.
+//!
+//! Leases have no revisions of their own, so only bounds by real time are used, each of
+//! them one-sided: nothing here can refuse a history that a correct store produced.
+
+use std::collections::BTreeMap;
+
+/// Nanoseconds of a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Facts about one lease number.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    /// Grants that were called and not refused.
+    grants: u64,
+    /// The event at which the first acknowledged grant returned.
+    granted_event: Option<u64>,
+    /// Until when the lease certainly lives, unless revoked: the latest call of a
+    /// successful grant or keepalive, plus the time to live.
+    alive_until_ns: u64,
+    /// The same of the shortest-lived grant alone: all that is certain once the number
+    /// was granted more than once.
+    granted_until_ns: Option<u64>,
+    /// Whether a revocation was called and not refused.
+    revoke_called: bool,
+    /// The event at which the first acknowledged revocation returned.
+    revoked_event: Option<u64>,
+}
+
+/// All leases of a history.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    facts: BTreeMap<i64, Facts>,
+    /// Grants with a number chosen by the server that have not returned: the lease may
+    /// have any number.
+    unnumbered: u64,
+    tolerance_ns: u64,
+}
+
+impl Leases {
+    pub fn new(tolerance_ns: u64) -> Self {
+        Self {
+            tolerance_ns,
+            ..Self::default()
+        }
+    }
+
+    pub fn grant_called(&mut self, id: i64) {
+        if id == 0 {
+            self.unnumbered += 1;
+        } else {
+            self.facts.entry(id).or_default().grants += 1;
+        }
+    }
+
+    pub fn grant_refused(&mut self, id: i64) {
+        if id == 0 {
+            self.unnumbered -= 1;
+        } else if let Some(facts) = self.facts.get_mut(&id) {
+            facts.grants -= 1;
+        }
+    }
+
+    pub fn granted(&mut self, requested: i64, id: i64, ttl_s: i64, call_ns: u64, event: u64) {
+        if requested == 0 {
+            self.unnumbered -= 1;
+            self.facts.entry(id).or_default().grants += 1;
+        }
+        let facts = self.facts.entry(id).or_default();
+        let until = call_ns.saturating_add(ttl_ns(ttl_s));
+        facts.granted_event.get_or_insert(event);
+        facts.alive_until_ns = facts.alive_until_ns.max(until);
+        facts.granted_until_ns = Some(facts.granted_until_ns.map_or(until, |old| old.min(until)));
+    }
+
+    pub fn kept_alive(&mut self, id: i64, ttl_s: i64, call_ns: u64) {
+        let facts = self.facts.entry(id).or_default();
+        facts.alive_until_ns = facts
+            .alive_until_ns
+            .max(call_ns.saturating_add(ttl_ns(ttl_s)));
+    }
+
+    pub fn revoke_called(&mut self, id: i64) {
+        self.facts.entry(id).or_default().revoke_called = true;
+    }
+
+    pub fn revoked(&mut self, id: i64, event: u64) {
+        self.facts
+            .entry(id)
+            .or_default()
+            .revoked_event
+            .get_or_insert(event);
+    }
+
+    /// Whether the lease was granted at most once, so that its end is final.
+    pub fn is_single(&self, id: i64) -> bool {
+        self.unnumbered == 0 && self.facts.get(&id).is_none_or(|facts| facts.grants <= 1)
+    }
+
+    /// Whether the lease can exist at some time before now and after `call_event`.
+    pub fn may_exist(&self, id: i64, call_event: u64) -> bool {
+        if self.unnumbered > 0 {
+            return true;
+        }
+        self.facts.get(&id).is_some_and(|facts| {
+            facts.grants > 1
+                || (facts.grants == 1
+                    && facts
+                        .revoked_event
+                        .is_none_or(|revoked| revoked > call_event))
+        })
+    }
+
+    /// Whether the lease can be missing at some time after `call_event` and before
+    /// `now_ns`.
+    pub fn may_be_missing(&self, id: i64, call_event: u64, now_ns: u64) -> bool {
+        self.facts.get(&id).is_none_or(|facts| {
+            facts.grants != 1
+                || facts.revoke_called
+                || facts
+                    .granted_event
+                    .is_none_or(|granted| granted > call_event)
+                || self.has_passed(facts.alive_until_ns, now_ns)
+        })
+    }
+
+    /// Whether the lease can have expired before `known_ns`, when its expiry was known.
+    pub fn may_have_expired(&self, id: i64, known_ns: u64) -> bool {
+        self.facts.get(&id).is_none_or(|facts| {
+            let until = if facts.grants > 1 {
+                facts.granted_until_ns.unwrap_or(0)
+            } else {
+                facts.alive_until_ns
+            };
+            self.has_passed(until, known_ns)
+        })
+    }
+
+    fn has_passed(&self, until_ns: u64, now_ns: u64) -> bool {
+        now_ns.saturating_add(self.tolerance_ns) >= until_ns
+    }
+
+    /// Until when the lease certainly lives, in nanoseconds.
+    pub fn alive_until_ns(&self, id: i64) -> u64 {
+        self.facts.get(&id).map_or(0, |facts| facts.alive_until_ns)
+    }
+}
+
+fn ttl_ns(ttl_s: i64) -> u64 {
+    u64::try_from(ttl_s).unwrap_or(0).saturating_mul(SECOND_NS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lives_from_the_call_of_its_last_keepalive_for_its_time_to_live() {
+        let mut leases = Leases::new(1);
+        leases.grant_called(7);
+        leases.granted(7, 7, 2, 0, 1);
+        assert!(!leases.may_have_expired(7, 2 * SECOND_NS - 2));
+        assert!(leases.may_have_expired(7, 2 * SECOND_NS - 1));
+        leases.kept_alive(7, 2, SECOND_NS);
+        assert!(!leases.may_have_expired(7, 3 * SECOND_NS - 2));
+        assert!(leases.may_have_expired(7, 3 * SECOND_NS - 1));
+    }
+
+    #[test]
+    fn a_number_granted_twice_allows_everything() {
+        let mut leases = Leases::new(0);
+        leases.grant_called(7);
+        leases.granted(7, 7, 2, 0, 1);
+        leases.revoked(7, 5);
+        assert!(!leases.may_exist(7, 6));
+        leases.grant_called(7);
+        assert!(leases.may_exist(7, 6));
+        assert!(leases.may_be_missing(7, 6, 0));
+    }
+
+    #[test]
+    fn a_grant_without_a_number_may_be_any_lease_until_it_returns() {
+        let mut leases = Leases::new(0);
+        leases.grant_called(0);
+        assert!(leases.may_exist(9, 0));
+        leases.granted(0, 7, 2, 0, 1);
+        assert!(!leases.may_exist(9, 2));
+        assert!(leases.may_exist(7, 2));
+    }
+}

@@ -1,0 +1,363 @@
+//! The replayed store: every key's versions over a window of revisions, the keys
+//! changed by each revision, and the keys attached to each lease.
+//!
+//! [`Base`] is what is certain. Where a revision could have been written by one of
+//! several unknown operations, each hypothesis keeps its changes in an [`Overlay`];
+//! a [`View`] reads the two as one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+
+use bytes::Bytes;
+use veridical_histories::etcd::{KeyRange, KeyValue};
+
+use super::operation::Writer;
+
+/// A key's content between two of its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub value: Bytes,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub version: i64,
+    pub lease: i64,
+}
+
+impl Stored {
+    pub fn to_kv(&self, key: &Bytes) -> KeyValue {
+        KeyValue {
+            key: key.clone(),
+            value: self.value.clone(),
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+
+    /// Whether `kv` says the same, its value left out where `keys_only`.
+    pub fn equals(&self, kv: &KeyValue, keys_only: bool) -> bool {
+        self.mod_revision == kv.mod_revision
+            && self.create_revision == kv.create_revision
+            && self.version == kv.version
+            && self.lease == kv.lease
+            && if keys_only {
+                kv.value.is_empty()
+            } else {
+                self.value == kv.value
+            }
+    }
+}
+
+/// What one revision did to one key: `None` deletes it.
+pub(super) type Change = (Bytes, Option<Stored>);
+
+#[derive(Clone, Debug)]
+struct Version {
+    revision: i64,
+    stored: Option<Stored>,
+}
+
+/// Ascending by revision.
+type Versions = VecDeque<Version>;
+
+fn at(versions: &Versions, revision: i64) -> Option<&Stored> {
+    let last = versions.back()?;
+    if last.revision <= revision {
+        return last.stored.as_ref();
+    }
+    let newer = versions.partition_point(|version| version.revision <= revision);
+    versions[newer.checked_sub(1)?].stored.as_ref()
+}
+
+/// One revision as it was replayed.
+#[derive(Clone, Debug)]
+pub(super) struct LogEntry {
+    pub keys: Box<[Bytes]>,
+    pub writer: Writer,
+}
+
+type Attached = BTreeMap<i64, BTreeSet<Bytes>>;
+
+fn attach(attached: &mut BTreeSet<Bytes>, key: &Bytes, is_attached: bool) {
+    if is_attached {
+        attached.insert(key.clone());
+    } else {
+        attached.remove(key);
+    }
+}
+
+/// What is certain.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    keys: BTreeMap<Bytes, Versions>,
+    log: VecDeque<LogEntry>,
+    /// The revision of the first entry of `log`.
+    log_start: i64,
+    attached: Attached,
+}
+
+/// What holds in one hypothesis, on top of the [`Base`]: the whole version list of each
+/// key it has touched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overlay {
+    keys: BTreeMap<Bytes, Versions>,
+    log: Vec<LogEntry>,
+    attached: Attached,
+}
+
+impl Base {
+    pub fn new(initial_revision: i64) -> Self {
+        Self {
+            log_start: initial_revision + 1,
+            ..Self::default()
+        }
+    }
+
+    /// The last certain revision.
+    pub fn revision(&self) -> i64 {
+        self.log_start + self.log.len() as i64 - 1
+    }
+
+    /// The first revision whose log entry is kept; states from the one before it on can
+    /// be read.
+    pub fn log_start(&self) -> i64 {
+        self.log_start
+    }
+
+    /// Carries out the next revision.
+    pub fn commit(&mut self, changes: Vec<Change>, writer: Writer) {
+        let revision = self.revision() + 1;
+        let keys = changes.iter().map(|(key, _)| key.clone()).collect();
+        for (key, stored) in changes {
+            let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
+            let versions = self.keys.entry(key.clone()).or_default();
+            let old_lease = versions
+                .back()
+                .and_then(|v| v.stored.as_ref())
+                .map_or(0, |stored| stored.lease);
+            versions.push_back(Version { revision, stored });
+            if old_lease != new_lease {
+                if old_lease != 0
+                    && let Some(keys) = self.attached.get_mut(&old_lease)
+                {
+                    keys.remove(&key);
+                    if keys.is_empty() {
+                        self.attached.remove(&old_lease);
+                    }
+                }
+                if new_lease != 0 {
+                    self.attached.entry(new_lease).or_default().insert(key);
+                }
+            }
+        }
+        self.log.push_back(LogEntry { keys, writer });
+    }
+
+    /// Takes over a hypothesis that turned out to be the only one left.
+    pub fn absorb(&mut self, overlay: Overlay) {
+        for (key, versions) in overlay.keys {
+            self.keys.insert(key, versions);
+        }
+        for (lease, keys) in overlay.attached {
+            if keys.is_empty() {
+                self.attached.remove(&lease);
+            } else {
+                self.attached.insert(lease, keys);
+            }
+        }
+        self.log.extend(overlay.log);
+    }
+
+    /// Forgets what only reads below `oldest` could see. Cost is amortised over commits.
+    pub fn collect_garbage(&mut self, oldest: i64) {
+        while self.log_start <= oldest {
+            let Some(entry) = self.log.pop_front() else {
+                break;
+            };
+            let revision = self.log_start;
+            self.log_start += 1;
+            for key in &entry.keys {
+                let Some(versions) = self.keys.get_mut(key) else {
+                    continue;
+                };
+                // All before the newest version that is not above `revision` is dead.
+                let dead = versions
+                    .partition_point(|v| v.revision <= revision)
+                    .saturating_sub(1);
+                versions.drain(..dead);
+                if versions.len() == 1
+                    && versions[0].stored.is_none()
+                    && versions[0].revision <= revision
+                {
+                    self.keys.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Versions held, for reports.
+    pub fn kept_revisions(&self) -> usize {
+        self.log.len()
+    }
+}
+
+/// A base and a hypothesis, read as one.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub base: &'a Base,
+    pub overlay: &'a Overlay,
+}
+
+impl<'a> View<'a> {
+    fn versions(&self, key: &[u8]) -> Option<&'a Versions> {
+        if !self.overlay.keys.is_empty()
+            && let Some(versions) = self.overlay.keys.get(key)
+        {
+            return Some(versions);
+        }
+        self.base.keys.get(key)
+    }
+
+    /// The key's content after `revision`.
+    pub fn get(&self, key: &[u8], revision: i64) -> Option<&'a Stored> {
+        at(self.versions(key)?, revision)
+    }
+
+    /// Whether the key does not exist after some revision in `first..=last`.
+    pub fn absent_within(&self, key: &[u8], first: i64, last: i64) -> bool {
+        let Some(versions) = self.versions(key) else {
+            return true;
+        };
+        at(versions, first).is_none()
+            || versions
+                .iter()
+                .any(|v| v.stored.is_none() && (first..=last).contains(&v.revision))
+    }
+
+    /// Existing keys of `range` after `revision`, in order of key.
+    pub fn range(
+        &self,
+        range: &KeyRange,
+        revision: i64,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Stored)> + use<'a> {
+        let bounds = bounds_of(range);
+        let base = bounds
+            .clone()
+            .map(|bounds| self.base.keys.range::<Bytes, _>(bounds));
+        let over = bounds.map(|bounds| self.overlay.keys.range::<Bytes, _>(bounds));
+        let merged = Merged {
+            base: base.into_iter().flatten().peekable(),
+            over: over.into_iter().flatten().peekable(),
+        };
+        merged.filter_map(move |(key, versions)| Some((key, at(versions, revision)?)))
+    }
+
+    /// Keys attached to `lease` now, in order.
+    pub fn attached(&self, lease: i64) -> impl Iterator<Item = &'a Bytes> + use<'a> {
+        self.overlay
+            .attached
+            .get(&lease)
+            .or_else(|| self.base.attached.get(&lease))
+            .into_iter()
+            .flatten()
+    }
+
+    /// Leases with attached keys now, ascending.
+    pub fn leases(&self) -> BTreeSet<i64> {
+        self.base
+            .attached
+            .keys()
+            .chain(self.overlay.attached.keys())
+            .copied()
+            .filter(|lease| self.attached(*lease).next().is_some())
+            .collect()
+    }
+
+    /// What `revision` changed; `None` where it is not replayed or forgotten.
+    pub fn log(&self, revision: i64) -> Option<&'a LogEntry> {
+        let index = usize::try_from(revision - self.base.log_start).ok()?;
+        match index.checked_sub(self.base.log.len()) {
+            None => self.base.log.get(index),
+            Some(index) => self.overlay.log.get(index),
+        }
+    }
+}
+
+impl Overlay {
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    /// Carries out the next revision, which is `revision`.
+    pub fn commit(&mut self, base: &Base, revision: i64, changes: Vec<Change>, writer: Writer) {
+        let keys = changes.iter().map(|(key, _)| key.clone()).collect();
+        for (key, stored) in changes {
+            let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
+            let versions = self
+                .keys
+                .entry(key.clone())
+                .or_insert_with(|| base.keys.get(&key).cloned().unwrap_or_default());
+            let old_lease = versions
+                .back()
+                .and_then(|v| v.stored.as_ref())
+                .map_or(0, |stored| stored.lease);
+            versions.push_back(Version { revision, stored });
+            for (lease, is_attached) in [(old_lease, false), (new_lease, true)] {
+                if lease != 0 && old_lease != new_lease {
+                    let attached = self
+                        .attached
+                        .entry(lease)
+                        .or_insert_with(|| base.attached.get(&lease).cloned().unwrap_or_default());
+                    attach(attached, &key, is_attached);
+                }
+            }
+        }
+        self.log.push(LogEntry { keys, writer });
+    }
+}
+
+type KeyBounds = (Bound<Bytes>, Bound<Bytes>);
+
+/// `None` where the range is empty.
+fn bounds_of(range: &KeyRange) -> Option<KeyBounds> {
+    let first = Bound::Included(range.key.clone());
+    if range.is_single() {
+        Some((first, Bound::Included(range.key.clone())))
+    } else if range.is_unbounded() {
+        Some((first, Bound::Unbounded))
+    } else {
+        (range.key < range.range_end).then(|| (first, Bound::Excluded(range.range_end.clone())))
+    }
+}
+
+/// Two ordered sequences as one; where both have a key, the overlay's entry counts.
+struct Merged<B: Iterator, O: Iterator> {
+    base: std::iter::Peekable<B>,
+    over: std::iter::Peekable<O>,
+}
+
+impl<'a, B, O> Iterator for Merged<B, O>
+where
+    B: Iterator<Item = (&'a Bytes, &'a Versions)>,
+    O: Iterator<Item = (&'a Bytes, &'a Versions)>,
+{
+    type Item = (&'a Bytes, &'a Versions);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        use std::cmp::Ordering;
+        let order = match (self.base.peek(), self.over.peek()) {
+            (_, None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((base, _)), Some((over, _))) => base.cmp(over),
+        };
+        match order {
+            Ordering::Less => self.base.next(),
+            Ordering::Greater => self.over.next(),
+            Ordering::Equal => {
+                self.base.next();
+                self.over.next()
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Hypotheses about who wrote the revisions that no acknowledged operation claims.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use veridical_histories::OperationId;
+use veridical_histories::etcd::{KeyValue, RangeResult, Response, TxnOpResult, TxnResult};
+
+use super::versions::{Change, Overlay};
+
+/// One hypothesis that explains everything seen so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    pub overlay: Overlay,
+    /// Operations without a known outcome, and the revision each of them wrote.
+    pub assigned: BTreeMap<OperationId, i64>,
+    /// Leases that ended, and what is known of it.
+    pub ended: BTreeMap<i64, LeaseEnd>,
+}
+
+/// How a lease ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaseEnd {
+    /// The revision that deleted its keys.
+    pub revision: i64,
+    /// When that revision was known to exist, in nanoseconds; `None` for a revocation.
+    pub expired_before_ns: Option<u64>,
+}
+
+/// Something seen of a revision that is not replayed yet.
+#[derive(Clone, Debug)]
+pub(super) enum Evidence {
+    /// The revision wrote this pair; of a `keys_only` answer without its value.
+    Wrote { kv: KeyValue, keys_only: bool },
+    /// The revision deleted this key.
+    Deleted(Bytes),
+}
+
+impl Evidence {
+    /// Whether `changes` agree with it.
+    pub fn allows(&self, changes: &[Change]) -> bool {
+        let change_of = |key: &Bytes| changes.iter().find(|(changed, _)| changed == key);
+        match self {
+            Self::Wrote { kv, keys_only } => matches!(
+                change_of(&kv.key),
+                Some((_, Some(stored))) if stored.equals(kv, *keys_only)
+            ),
+            Self::Deleted(key) => matches!(change_of(key), Some((_, None))),
+        }
+    }
+}
+
+/// Calls `visit` with every pair that an answer shows.
+pub(super) fn visit_pairs(response: &Response, visit: &mut impl FnMut(&KeyValue)) {
+    match response {
+        Response::Range(result) => visit_range(result, visit),
+        Response::Put(result) => result.prev_kv.iter().for_each(visit),
+        Response::DeleteRange(result) => result.prev_kvs.iter().for_each(visit),
+        Response::Txn(result) => visit_txn(result, visit),
+        _ => {}
+    }
+}
+
+fn visit_range(result: &RangeResult, visit: &mut impl FnMut(&KeyValue)) {
+    result.kvs.iter().for_each(visit);
+}
+
+fn visit_txn(result: &TxnResult, visit: &mut impl FnMut(&KeyValue)) {
+    for result in &result.results {
+        match result {
+            TxnOpResult::Range(result) => visit_range(result, visit),
+            TxnOpResult::Put(result) => result.prev_kv.iter().for_each(&mut *visit),
+            TxnOpResult::DeleteRange(result) => result.prev_kvs.iter().for_each(&mut *visit),
+            TxnOpResult::Txn(result) => visit_txn(result, visit),
+        }
+    }
+}
