@@ -20,13 +20,17 @@ const KIND_ENTRY: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;
 const KIND_SNAPSHOT: u8 = 3;
 const KIND_MEMBER: u8 = 4;
-const KIND_OLDEST_SEGMENT: u8 = 5;
+const KIND_RESTART: u8 = 5;
+const KIND_OLDEST_SEGMENT: u8 = 6;
 
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Payload {
     /// A record of the caller.
     Record(WalRecord),
+    /// A snapshot mark whose snapshot replaced the log. The writer decided that; who
+    /// reads it may not have the entries any more by which to decide.
+    Restart(SnapshotMark),
     /// Segments before this sequence are no longer part of the log.
     OldestSegment(u64),
 }
@@ -79,6 +83,10 @@ pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, offset: u64, claim: u64, 
         Payload::Record(WalRecord::Snapshot(mark)) => {
             put_words(out, &[mark.index, mark.term]);
             KIND_SNAPSHOT
+        }
+        Payload::Restart(mark) => {
+            put_words(out, &[mark.index, mark.term]);
+            KIND_RESTART
         }
         Payload::Record(WalRecord::Member(member)) => {
             put_words(out, &[member.cluster_id, member.member_id, member.incarnation]);
@@ -158,9 +166,11 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Option<Payload> {
                 commit: word_at(words, 16),
             }))
         })?,
-        KIND_SNAPSHOT => words(2).map(|words| {
-            Payload::Record(WalRecord::Snapshot(SnapshotMark { index: word_at(words, 0), term: word_at(words, 8) }))
-        })?,
+        KIND_SNAPSHOT | KIND_RESTART => {
+            let words = words(2)?;
+            let mark = SnapshotMark { index: word_at(words, 0), term: word_at(words, 8) };
+            if kind == KIND_RESTART { Payload::Restart(mark) } else { Payload::Record(WalRecord::Snapshot(mark)) }
+        }
         KIND_MEMBER => words(3).map(|words| {
             Payload::Record(WalRecord::Member(MemberRecord {
                 cluster_id: word_at(words, 0),
@@ -209,6 +219,7 @@ mod tests {
             Payload::Record(WalRecord::HardState(HardState { term: 3, vote: 7, commit: 8 })),
             Payload::Record(WalRecord::Snapshot(SnapshotMark { index: 5, term: 2 })),
             Payload::Record(WalRecord::Member(MemberRecord { cluster_id: 1, member_id: 2, incarnation: 3 })),
+            Payload::Restart(SnapshotMark { index: 5, term: 2 }),
             Payload::OldestSegment(4),
         ]
     }

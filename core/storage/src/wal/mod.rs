@@ -294,13 +294,16 @@ impl<D: Disk> Wal<D> {
         if self.end >= self.config.segment_bytes {
             self.rotate().await?;
         }
+        let mut payloads = Vec::with_capacity(records.len());
         for record in records {
-            if let Err(gap) = self.shape.apply(record) {
+            let payload = self.shape.payload_of(record);
+            if let Err(gap) = self.shape.apply(&payload) {
                 panic!("{gap}");
             }
-            self.max_index = self.max_index.max(entry_index(record));
+            self.max_index = self.max_index.max(entry_index(&payload));
+            payloads.push(payload);
         }
-        self.write(records.iter().map(|record| Payload::Record(record.clone()))).await
+        self.write(&payloads).await
     }
 
     /// Makes everything that was appended durable.
@@ -338,7 +341,7 @@ impl<D: Disk> Wal<D> {
         // First the log says durably that it does without them. Otherwise recovery could
         // not tell a deleted segment from a lost one.
         let oldest = self.closed.get(count).map_or(self.sequence, |segment| segment.sequence);
-        self.write([Payload::OldestSegment(oldest)].into_iter()).await?;
+        self.write(&[Payload::OldestSegment(oldest)]).await?;
         self.sync().await?;
         self.oldest_sequence = oldest;
         self.shape.release_before(index);
@@ -362,7 +365,7 @@ impl<D: Disk> Wal<D> {
     }
 
     /// Writes frames behind the last one.
-    async fn write(&mut self, payloads: impl Iterator<Item = Payload>) -> Result<(), WalError> {
+    async fn write(&mut self, payloads: &[Payload]) -> Result<(), WalError> {
         let start = if self.end == self.durable_end {
             self.end.next_multiple_of(WRITE_ALIGNMENT_BYTES)
         } else {
@@ -371,7 +374,7 @@ impl<D: Disk> Wal<D> {
         self.buffer.clear();
         for payload in payloads {
             let offset = start + self.buffer.len() as u64;
-            frame::encode(&mut self.buffer, self.sequence, offset, self.durable_end, &payload);
+            frame::encode(&mut self.buffer, self.sequence, offset, self.durable_end, payload);
         }
         let end = start + self.buffer.len() as u64;
         if end > self.zeroed_end {
@@ -409,10 +412,10 @@ impl<D: Disk> Wal<D> {
     }
 }
 
-fn entry_index(record: &WalRecord) -> Option<u64> {
-    match record {
-        WalRecord::Entry(entry) => Some(entry.index),
-        WalRecord::HardState(_) | WalRecord::Snapshot(_) | WalRecord::Member(_) => None,
+fn entry_index(payload: &Payload) -> Option<u64> {
+    match payload {
+        Payload::Record(WalRecord::Entry(entry)) => Some(entry.index),
+        Payload::Record(_) | Payload::Restart(_) | Payload::OldestSegment(_) => None,
     }
 }
 
@@ -430,12 +433,12 @@ async fn create_segment<D: Disk>(
     dir: &Path,
     config: &WalConfig,
     header: SegmentHeader,
-    carried: &[WalRecord],
+    carried: &[Payload],
 ) -> Result<NewSegment<D::File>, WalError> {
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
-    for record in carried {
+    for payload in carried {
         let offset = bytes.len() as u64;
-        frame::encode(&mut bytes, header.sequence, offset, 0, &Payload::Record(record.clone()));
+        frame::encode(&mut bytes, header.sequence, offset, 0, payload);
     }
     let head_end = bytes.len() as u64;
     bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&SegmentHeader { head_end, ..header }.encode());

@@ -25,7 +25,7 @@ pub(super) struct Plan {
     /// The header of the segment to be written (`head_end` is set when it is written).
     pub header: SegmentHeader,
     /// Frames that go into its head section.
-    pub carried: Vec<WalRecord>,
+    pub carried: Vec<Payload>,
     /// The log with `carried` included.
     pub shape: LogShape,
     /// The segments before it that stay, oldest first.
@@ -102,10 +102,9 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
         tail.segment.header.previous_end = tail.claimed;
         tail.frames = unclaimed;
     }
-    let carried = tail.frames.into_iter().filter_map(|placed| match placed.payload {
-        Payload::Record(record) => Some(record),
-        Payload::OldestSegment(_) => None,
-    });
+    // Which segment is the oldest, the header says.
+    let carried = tail.frames.into_iter().map(|placed| placed.payload);
+    let carried = carried.filter(|payload| !matches!(payload, Payload::OldestSegment(_)));
     let state = fold.shape.state();
     let plan = Plan {
         header: SegmentHeader { oldest_sequence: tail.oldest_sequence, ..tail.segment.header },
@@ -318,9 +317,8 @@ impl Fold {
 
     fn frames(&mut self, segment: &Segment, frames: &[PlacedFrame]) -> Result<(), WalError> {
         for placed in frames {
-            let Payload::Record(record) = &placed.payload else { continue };
-            let effect =
-                self.shape.apply(record).map_err(|gap| segment.corrupt(placed.offset, gap.to_string()))?;
+            let effect = self.shape.apply(&placed.payload);
+            let effect = effect.map_err(|gap| segment.corrupt(placed.offset, gap.to_string()))?;
             match effect {
                 Effect::Keep => {}
                 Effect::Clear => self.entries.clear(),
@@ -329,7 +327,7 @@ impl Fold {
                     self.entries.truncate(keep);
                 }
             }
-            if let WalRecord::Entry(entry) = record {
+            if let Payload::Record(WalRecord::Entry(entry)) = &placed.payload {
                 self.max_index = self.max_index.max(Some(entry.index));
                 self.entries.push(entry.clone());
             }

@@ -3,6 +3,7 @@
 //! The writer and the recovery fold the same records through the same rules, so that
 //! the state which a segment's header repeats can be compared with what was read.
 
+use super::frame::Payload;
 use super::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 
 /// What the head of every segment repeats, so that older segments can be deleted.
@@ -65,20 +66,47 @@ impl LogShape {
         self.state
     }
 
-    /// Takes one record in.
-    pub fn apply(&mut self, record: &WalRecord) -> Result<Effect, Gap> {
+    /// What has to be written for a record.
+    pub fn payload_of(&self, record: &WalRecord) -> Payload {
         match record {
-            WalRecord::Entry(entry) => self.apply_entry(entry),
-            WalRecord::HardState(hard_state) => {
-                self.state.hard_state = Some(*hard_state);
-                Ok(Effect::Keep)
-            }
-            WalRecord::Member(member) => {
-                self.state.member = Some(*member);
-                Ok(Effect::Keep)
-            }
-            WalRecord::Snapshot(mark) => Ok(self.apply_snapshot(*mark)),
+            WalRecord::Snapshot(mark) if self.is_replaced_by(*mark) => Payload::Restart(*mark),
+            record => Payload::Record(record.clone()),
         }
+    }
+
+    /// Raft §7: if the log holds the snapshot's last entry, what follows it stays;
+    /// otherwise the snapshot replaces the whole log.
+    fn is_replaced_by(&self, mark: SnapshotMark) -> bool {
+        let conflicts = self.term_at(mark.index).is_some_and(|term| term != mark.term);
+        mark.index > self.state.last_index || conflicts
+    }
+
+    /// Takes in what was written or read.
+    pub fn apply(&mut self, payload: &Payload) -> Result<Effect, Gap> {
+        match payload {
+            Payload::Record(WalRecord::Entry(entry)) => return self.apply_entry(entry),
+            Payload::Record(WalRecord::HardState(hard_state)) => self.state.hard_state = Some(*hard_state),
+            Payload::Record(WalRecord::Member(member)) => self.state.member = Some(*member),
+            Payload::Record(WalRecord::Snapshot(mark)) if !self.is_outdated(*mark) => {
+                self.state.snapshot = Some(*mark);
+            }
+            Payload::Restart(mark) if !self.is_outdated(*mark) => {
+                if mark.index == u64::MAX {
+                    return Err(Gap::NoIndex(mark.index));
+                }
+                self.state.snapshot = Some(*mark);
+                self.runs.clear();
+                self.state.last_index = mark.index;
+                self.state.last_term = mark.term;
+                return Ok(Effect::Clear);
+            }
+            Payload::Record(WalRecord::Snapshot(_)) | Payload::Restart(_) | Payload::OldestSegment(_) => {}
+        }
+        Ok(Effect::Keep)
+    }
+
+    fn is_outdated(&self, mark: SnapshotMark) -> bool {
+        self.state.snapshot.is_some_and(|newest| mark.index < newest.index)
     }
 
     fn apply_entry(&mut self, entry: &LogEntry) -> Result<Effect, Gap> {
@@ -102,26 +130,11 @@ impl LogShape {
         Ok(Effect::ReplaceFrom(index))
     }
 
-    /// Raft §7: if the log holds the snapshot's last entry, what follows it stays;
-    /// otherwise the snapshot replaces the whole log.
-    fn apply_snapshot(&mut self, mark: SnapshotMark) -> Effect {
-        if mark.index == u64::MAX || self.state.snapshot.is_some_and(|newest| mark.index < newest.index) {
-            return Effect::Keep;
-        }
-        self.state.snapshot = Some(mark);
-        let conflicts = self.term_at(mark.index).is_some_and(|term| term != mark.term);
-        if mark.index > self.state.last_index || conflicts {
-            self.runs.clear();
-            self.state.last_index = mark.index;
-            self.state.last_term = mark.term;
-            Effect::Clear
-        } else {
-            Effect::Keep
-        }
-    }
-
     /// The term of the entry at `index`, if it is known.
     fn term_at(&self, index: u64) -> Option<u64> {
+        if index == self.state.last_index {
+            return Some(self.state.last_term);
+        }
         if index > self.state.last_index {
             return None;
         }
@@ -140,8 +153,13 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn entry(term: u64, index: u64) -> WalRecord {
-        WalRecord::Entry(LogEntry { term, index, kind: 0, data: Bytes::new() })
+    fn entry(term: u64, index: u64) -> Payload {
+        Payload::Record(WalRecord::Entry(LogEntry { term, index, kind: 0, data: Bytes::new() }))
+    }
+
+    fn write(shape: &mut LogShape, mark: SnapshotMark) -> Result<Effect, Gap> {
+        let payload = shape.payload_of(&WalRecord::Snapshot(mark));
+        shape.apply(&payload)
     }
 
     fn shape(entries: &[(u64, u64)]) -> LogShape {
@@ -156,7 +174,7 @@ mod tests {
     fn a_snapshot_of_an_entry_in_the_log_keeps_what_follows_it() {
         let mut shape = shape(&[(1, 1), (1, 2), (2, 3)]);
         let mark = SnapshotMark { index: 2, term: 1 };
-        assert_eq!(shape.apply(&WalRecord::Snapshot(mark)), Ok(Effect::Keep));
+        assert_eq!(write(&mut shape, mark), Ok(Effect::Keep));
         assert_eq!(shape.state().last_index, 3);
     }
 
@@ -164,7 +182,7 @@ mod tests {
     fn a_snapshot_that_contradicts_the_log_replaces_it() {
         let mut shape = shape(&[(1, 1), (1, 2), (1, 3)]);
         let mark = SnapshotMark { index: 2, term: 5 };
-        assert_eq!(shape.apply(&WalRecord::Snapshot(mark)), Ok(Effect::Clear));
+        assert_eq!(write(&mut shape, mark), Ok(Effect::Clear));
         assert_eq!((shape.state().last_index, shape.state().last_term), (2, 5));
         assert_eq!(shape.apply(&entry(5, 3)), Ok(Effect::ReplaceFrom(3)));
     }
@@ -172,7 +190,7 @@ mod tests {
     #[test]
     fn a_snapshot_beyond_the_log_replaces_it() {
         let mut shape = shape(&[(1, 1)]);
-        assert_eq!(shape.apply(&WalRecord::Snapshot(SnapshotMark { index: 9, term: 2 })), Ok(Effect::Clear));
+        assert_eq!(write(&mut shape, SnapshotMark { index: 9, term: 2 }), Ok(Effect::Clear));
         assert_eq!(shape.apply(&entry(2, 11)), Err(Gap::Skipped { index: 11, last_index: 9 }));
         assert_eq!(shape.apply(&entry(2, 10)), Ok(Effect::ReplaceFrom(10)));
     }
@@ -180,9 +198,9 @@ mod tests {
     #[test]
     fn a_late_older_snapshot_changes_nothing() {
         let mut shape = shape(&[(1, 1), (1, 2), (1, 3)]);
-        shape.apply(&WalRecord::Snapshot(SnapshotMark { index: 3, term: 1 })).expect("no entry");
+        write(&mut shape, SnapshotMark { index: 3, term: 1 }).expect("no entry");
         let before = shape.clone();
-        assert_eq!(shape.apply(&WalRecord::Snapshot(SnapshotMark { index: 1, term: 9 })), Ok(Effect::Keep));
+        assert_eq!(write(&mut shape, SnapshotMark { index: 1, term: 9 }), Ok(Effect::Keep));
         assert_eq!(shape, before);
     }
 

@@ -1,0 +1,11 @@
+//! What is durable stays, what is not is a prefix, and what is damaged is refused: over
+//! a disk that keeps no promise that POSIX does not make.
+
+mod faulty_disk;
+mod real_disk;
+mod snapshot_files;
+mod wal_corruption;
+mod wal_crash;
+mod wal_faults;
+mod wal_model;
+mod wal_scenario;
