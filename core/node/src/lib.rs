@@ -1,1 +1,42 @@
-//! The asynchronous driver of one member.
+//! One member of a cluster: the thin asynchronous part around Raft, the state machine
+//! and the storage.
+//!
+//! Comes in: requests of clients (as calls on [`Node`], or over the pipelined protocol
+//! of [`session`]), frames of peers, ticks of a clock, completions of the disk.
+//! Goes out: responses, watch events, frames to peers, records to the log.
+//! May depend on: raft, store, storage, proto, env, probe.
+//!
+//! The way of a put: `node` (arguments, proposal) → `proposals` (name, retries) →
+//! `driver` (Raft) → `log_writer` (durable) and `transport` (peers) → `driver`
+//! (committed) → `apply` (state machine, answer) → the store's watches.
+//!
+//! Generic over [`veridical_env::Environment`]: the same code runs in production and in
+//! the simulator.
+
+mod apply;
+mod codec;
+mod config;
+mod directory;
+mod driver;
+mod lease_desk;
+mod lease_keeper;
+mod log_writer;
+mod node;
+mod proposals;
+mod reads;
+mod recovery;
+pub mod session;
+mod snapshots;
+mod start;
+mod status;
+mod stop;
+mod transport;
+
+pub use codec::{CodecError, message_from_wire, message_to_wire};
+pub use config::{ConfigError, Limits, NodeConfig};
+pub use directory::{Directory, strip_scheme};
+pub use node::{Node, Watcher, member_id_of};
+pub use recovery::StartError;
+pub use status::Status;
+pub use stop::StopReason;
+pub use transport::PEER_PROTOCOL_VERSION;

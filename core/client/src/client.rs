@@ -1,0 +1,244 @@
+//! A client that knows several members and tries them in turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use veridical_env::{Clock, Network};
+use veridical_proto::etcdserverpb as api;
+use veridical_proto::etcdserverpb::request_op::Request as Op;
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
+
+use crate::connection::{CallError, Connection, WatchResponses};
+
+/// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
+const CODE_UNAVAILABLE: u32 = 14;
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `host:port` of the members.
+    pub endpoints: Vec<String>,
+    /// Connecting to one member.
+    pub connect_timeout: Duration,
+    /// One request with all its retries.
+    pub request_timeout: Duration,
+    /// Between two tries.
+    pub retry_delay: Duration,
+    /// Which endpoint to begin with.
+    pub first_endpoint: usize,
+}
+
+impl ClientConfig {
+    /// The usual timeouts for these endpoints.
+    pub fn new(endpoints: Vec<String>) -> Self {
+        Self {
+            endpoints,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(10),
+            retry_delay: Duration::from_millis(100),
+            first_endpoint: 0,
+        }
+    }
+}
+
+/// A client of a cluster. Cheap to clone; clones share their connection.
+pub struct Client<N: Network, C: Clock> {
+    network: N,
+    clock: C,
+    config: Arc<ClientConfig>,
+    state: Arc<Mutex<State>>,
+}
+
+impl<N: Network, C: Clock> Clone for Client<N, C> {
+    fn clone(&self) -> Self {
+        Self {
+            network: self.network.clone(),
+            clock: self.clock.clone(),
+            config: Arc::clone(&self.config),
+            state: Arc::clone(&self.state),
+        }
+    }
+}
+
+struct State {
+    endpoint: usize,
+    connection: Option<Connection>,
+}
+
+impl<N: Network, C: Clock> Client<N, C> {
+    /// A client; it connects with the first request.
+    ///
+    /// # Panics
+    /// If there is no endpoint.
+    pub fn new(network: N, clock: C, config: ClientConfig) -> Self {
+        assert!(!config.endpoints.is_empty(), "a client needs an endpoint");
+        let endpoint = config.first_endpoint % config.endpoints.len();
+        let state = State { endpoint, connection: None };
+        Self { network, clock, config: Arc::new(config), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The open connection, or a new one to the present endpoint.
+    async fn connection(&self) -> Result<Connection, CallError> {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = &state.connection
+            && !connection.is_closed()
+        {
+            return Ok(connection.clone());
+        }
+        let address = &self.config.endpoints[state.endpoint];
+        let opened =
+            Connection::open(&self.network, &self.clock, address, self.config.connect_timeout)
+                .await;
+        match opened {
+            Ok((connection, _watches)) => {
+                state.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
+                state.connection = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves the present member for the next one.
+    async fn move_on(&self) {
+        let mut state = self.state.lock().await;
+        state.connection = None;
+        state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
+    }
+
+    /// Sends a request, and sends it again as long as that is safe: always for reads
+    /// and renewals, for writes only while it is certain that no member took them.
+    ///
+    /// # Errors
+    /// See [`CallError`]. For a write `Unknown` means that it may take effect at any
+    /// later time.
+    pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
+        let repeatable = is_repeatable(&ask);
+        let deadline = self.clock.monotonic() + self.config.request_timeout;
+        loop {
+            let left = deadline.saturating_sub(self.clock.monotonic());
+            let tried = tokio::select! {
+                biased;
+                result = self.try_once(ask.clone()) => result,
+                () = self.clock.sleep(left) => {
+                    self.move_on().await;
+                    return Err(if repeatable {
+                        CallError::Unavailable("timed out".to_owned())
+                    } else {
+                        CallError::Unknown("timed out".to_owned())
+                    });
+                }
+            };
+            let error = match tried {
+                Err(error @ CallError::Unknown(_)) if !repeatable => {
+                    self.move_on().await;
+                    return Err(error);
+                }
+                Err(error @ CallError::Refused { code, .. }) if code != CODE_UNAVAILABLE => {
+                    return Err(error);
+                }
+                Err(error) => error,
+                Ok(answer) => return Ok(answer),
+            };
+            if self.clock.monotonic() + self.config.retry_delay >= deadline {
+                return Err(match error {
+                    // A read has no effect, whatever became of it.
+                    CallError::Unknown(reason) => CallError::Unavailable(reason),
+                    other => other,
+                });
+            }
+            self.move_on().await;
+            self.clock.sleep(self.config.retry_delay).await;
+        }
+    }
+
+    async fn try_once(&self, ask: Ask) -> Result<Answer, CallError> {
+        self.connection().await?.call(ask).await
+    }
+
+    /// Opens a connection of its own for watches, to the endpoint of that number.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub async fn watch_connection(
+        &self,
+        endpoint: usize,
+    ) -> Result<(Connection, WatchResponses), CallError> {
+        let address = &self.config.endpoints[endpoint % self.config.endpoints.len()];
+        Connection::open(&self.network, &self.clock, address, self.config.connect_timeout).await
+    }
+
+    /// Reads keys.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub async fn range(&self, request: api::RangeRequest) -> Result<api::RangeResponse, CallError> {
+        match self.call(Ask::Range(request)).await? {
+            Answer::Range(response) => Ok(response),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub async fn put(&self, request: api::PutRequest) -> Result<api::PutResponse, CallError> {
+        match self.call(Ask::Put(request)).await? {
+            Answer::Put(response) => Ok(response),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// See [`Client::call`].
+    pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, CallError> {
+        match self.call(Ask::Txn(request)).await? {
+            Answer::Txn(response) => Ok(response),
+            other => Err(mismatch(&other)),
+        }
+    }
+}
+
+/// The server answered something else than what was asked: nobody knows what it did.
+fn mismatch(answer: &Answer) -> CallError {
+    CallError::Unknown(format!("unexpected answer {answer:?}"))
+}
+
+/// Whether sending it twice is the same as sending it once.
+fn is_repeatable(ask: &Ask) -> bool {
+    match ask {
+        Ask::Range(_)
+        | Ask::LeaseKeepAlive(_)
+        | Ask::LeaseTimeToLive(_)
+        | Ask::LeaseLeases(_)
+        | Ask::Status(_)
+        | Ask::MemberList(_)
+        | Ask::HashKv(_) => true,
+        Ask::Txn(txn) => only_reads(txn),
+        Ask::Put(_)
+        | Ask::DeleteRange(_)
+        | Ask::Compaction(_)
+        | Ask::LeaseGrant(_)
+        | Ask::LeaseRevoke(_)
+        | Ask::MemberAdd(_)
+        | Ask::MemberRemove(_)
+        | Ask::MemberPromote(_)
+        | Ask::MoveLeader(_)
+        | Ask::Watch(_) => false,
+    }
+}
+
+fn only_reads(txn: &api::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|op| match &op.request {
+        Some(Op::RequestRange(_)) => true,
+        Some(Op::RequestTxn(nested)) => only_reads(nested),
+        _ => false,
+    })
+}

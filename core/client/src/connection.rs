@@ -1,0 +1,223 @@
+//! One connection to one member, with many requests in flight.
+
+use bytes::{BufMut, BytesMut};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use veridical_env::{Clock, Network, StreamReader, StreamWriter};
+use veridical_proto::etcdserverpb as api;
+use veridical_proto::frame::{decode_message, encode_frame};
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
+use veridical_proto::native::{Request, Response};
+
+/// The first bytes that a client sends.
+const NATIVE_MAGIC: &[u8; 8] = b"VRDCLNT1";
+
+/// Requests that wait to be written; above it callers wait.
+const WAITING_REQUESTS_MAX: usize = 1_024;
+
+/// Watch responses that were received and not taken; above it the connection is not
+/// read, and the server falls back to its history.
+const WATCH_RESPONSES_MAX: usize = 256;
+
+/// Requests are joined into one write up to this many bytes.
+const WRITE_BATCH_BYTES: usize = 256 * 1024;
+
+/// Why a call has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The server refused it; it has had no effect.
+    #[error("{message}")]
+    Refused {
+        /// A gRPC status code.
+        code: u32,
+        /// etcd's message where it has one.
+        message: String,
+    },
+    /// It may or may not take effect, now or later.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// It has certainly had no effect: nobody took it.
+    #[error("no member took the request: {0}")]
+    Unavailable(String),
+}
+
+type Reply = oneshot::Sender<Result<Answer, CallError>>;
+
+/// An open connection. Cheap to clone; it closes when the last clone is dropped.
+#[derive(Clone)]
+pub struct Connection {
+    requests: mpsc::Sender<(Ask, Option<Reply>)>,
+}
+
+/// What watches on a connection bring, in the order of arrival. Ends with the
+/// connection.
+pub type WatchResponses = mpsc::Receiver<api::WatchResponse>;
+
+impl Connection {
+    /// Connects to a member.
+    ///
+    /// # Errors
+    /// Nobody answers at `address` within `timeout`.
+    pub async fn open<N: Network, C: Clock>(
+        network: &N,
+        clock: &C,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<(Self, WatchResponses), CallError> {
+        let connected = tokio::select! {
+            biased;
+            result = network.connect(address) => result,
+            () = clock.sleep(timeout) => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        let (reader, writer) = connected
+            .map_err(|error| CallError::Unavailable(format!("connect to {address}: {error}")))?;
+        let (requests, waiting) = mpsc::channel(WAITING_REQUESTS_MAX);
+        let (watch_sender, watch_responses) = mpsc::channel(WATCH_RESPONSES_MAX);
+        tokio::spawn(serve(reader, writer, waiting, watch_sender));
+        Ok((Self { requests }, watch_responses))
+    }
+
+    /// Sends a request and waits for its response.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Dropping the call leaves its outcome unknown.
+    pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send((ask, Some(reply))).await.is_err() {
+            return Err(CallError::Unavailable("the connection is closed".to_owned()));
+        }
+        match answer.await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Unknown("the connection task ended".to_owned())),
+        }
+    }
+
+    /// Sends a request about watches; what they bring comes through the connection's
+    /// [`WatchResponses`].
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn watch(&self, request: api::WatchRequest) -> Result<(), CallError> {
+        self.requests
+            .send((Ask::Watch(request), None))
+            .await
+            .map_err(|_| CallError::Unavailable("the connection is closed".to_owned()))
+    }
+
+    /// Whether calls have no chance any more.
+    pub fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+}
+
+/// Calls that were sent and not answered, by request id.
+#[derive(Default)]
+struct InFlight(BTreeMap<u64, Reply>);
+
+impl InFlight {
+    fn fail(&mut self, reason: &str) {
+        for reply in std::mem::take(&mut self.0).into_values() {
+            // The caller may have given up.
+            let _ = reply.send(Err(CallError::Unknown(reason.to_owned())));
+        }
+    }
+}
+
+async fn serve<R: StreamReader, W: StreamWriter>(
+    reader: R,
+    writer: W,
+    mut waiting: mpsc::Receiver<(Ask, Option<Reply>)>,
+    watch_responses: mpsc::Sender<api::WatchResponse>,
+) {
+    let mut in_flight = InFlight::default();
+    let reason =
+        exchange(reader, writer, &mut waiting, &watch_responses, &mut in_flight).await;
+    in_flight.fail(&reason);
+    waiting.close();
+    while let Ok((_, reply)) = waiting.try_recv() {
+        if let Some(reply) = reply {
+            let _ = reply.send(Err(CallError::Unavailable(reason.clone())));
+        }
+    }
+}
+
+/// Exchanges frames until the connection ends; returns why.
+async fn exchange<R: StreamReader, W: StreamWriter>(
+    mut reader: R,
+    mut writer: W,
+    waiting: &mut mpsc::Receiver<(Ask, Option<Reply>)>,
+    watch_responses: &mpsc::Sender<api::WatchResponse>,
+    in_flight: &mut InFlight,
+) -> String {
+    let mut wire = BytesMut::new();
+    wire.put_slice(NATIVE_MAGIC);
+    let mut received = BytesMut::new();
+    let mut last_id = 0;
+    let mut last_ordinal = 0;
+    loop {
+        tokio::select! {
+            biased;
+            request = waiting.recv() => {
+                let Some(request) = request else { return "closed by the caller".to_owned() };
+                let mut next = Some(request);
+                while let Some((body, reply)) = next.take() {
+                    last_id += 1;
+                    encode_frame(&Request { id: last_id, body: Some(body) }, &mut wire);
+                    if let Some(reply) = reply {
+                        in_flight.0.insert(last_id, reply);
+                    }
+                    if wire.len() < WRITE_BATCH_BYTES {
+                        next = waiting.try_recv().ok();
+                    }
+                }
+                if let Err(error) = writer.write(wire.split().freeze()).await {
+                    return format!("write: {error}");
+                }
+            }
+            read = reader.read(&mut received) => {
+                match read {
+                    Ok(0) => return "the server closed the connection".to_owned(),
+                    Ok(_) => {}
+                    Err(error) => return format!("read: {error}"),
+                }
+                loop {
+                    let response = match decode_message::<Response>(&mut received) {
+                        Ok(Some(response)) => response,
+                        Ok(None) => break,
+                        Err(error) => return format!("frame: {error}"),
+                    };
+                    if response.ordinal <= last_ordinal {
+                        continue;
+                    }
+                    if response.ordinal != last_ordinal + 1 {
+                        return "responses were lost".to_owned();
+                    }
+                    last_ordinal = response.ordinal;
+                    if let Some(Answer::Watch(watch)) = response.body {
+                        // Nobody watches any more if this fails.
+                        let _ = watch_responses.send(watch).await;
+                        continue;
+                    }
+                    if let Some(reply) = in_flight.0.remove(&response.id) {
+                        let _ = reply.send(result_of(response.body));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn result_of(body: Option<Answer>) -> Result<Answer, CallError> {
+    match body {
+        Some(Answer::Failure(failure)) if failure.outcome_unknown => {
+            Err(CallError::Unknown(failure.message))
+        }
+        Some(Answer::Failure(failure)) => {
+            Err(CallError::Refused { code: failure.code, message: failure.message })
+        }
+        Some(answer) => Ok(answer),
+        None => Err(CallError::Unknown("an empty response".to_owned())),
+    }
+}

@@ -1,0 +1,181 @@
+//! The task that owns the state machine: it applies committed entries in log order,
+//! publishes each batch at once, and answers those who waited for it.
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+use veridical_env::{Clock, Environment};
+use veridical_proto::command::Command;
+use veridical_raft::{Entry, Payload, SnapshotMeta};
+use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
+
+use crate::config::{Limits, ms};
+use crate::directory::Directory;
+use crate::lease_keeper::LeaseKeeper;
+use crate::proposals::Proposals;
+use crate::reads::AppliedWaiters;
+use crate::snapshots::SnapshotJob;
+use crate::stop::{Stop, StopReason};
+
+/// Something for the state machine, in log order.
+pub(crate) enum ApplyJob {
+    /// Committed entries.
+    Committed(Vec<Entry>),
+    /// The leader's state in place of this member's.
+    Install {
+        meta: SnapshotMeta,
+        directory: Directory,
+        /// The content of the snapshot file; an error text if it cannot be read.
+        chunks: mpsc::Receiver<Result<Bytes, String>>,
+    },
+}
+
+/// Owns the state machine.
+pub(crate) struct Applier<E: Environment> {
+    pub(crate) store: Store,
+    pub(crate) store_config: StoreConfig,
+    pub(crate) directory: Directory,
+    pub(crate) last_term: u64,
+    pub(crate) last_snapshot_index: u64,
+    pub(crate) member_id: u64,
+    pub(crate) limits: Limits,
+    pub(crate) clock: E::Clock,
+    pub(crate) jobs: mpsc::Receiver<ApplyJob>,
+    pub(crate) snapshots: mpsc::Sender<SnapshotJob>,
+    pub(crate) proposals: Proposals,
+    pub(crate) waiters: AppliedWaiters,
+    pub(crate) keeper: LeaseKeeper,
+    pub(crate) applied: watch::Sender<u64>,
+    pub(crate) members: watch::Sender<Directory>,
+    pub(crate) stop: Stop,
+}
+
+impl<E: Environment> Applier<E> {
+    pub(crate) async fn run(mut self) {
+        while let Some(job) = self.jobs.recv().await {
+            let result = match job {
+                ApplyJob::Committed(entries) => self.apply(entries).await,
+                ApplyJob::Install { meta, directory, chunks } => {
+                    self.install(meta, directory, chunks).await
+                }
+            };
+            if let Err(reason) = result {
+                self.stop.now(reason);
+                return;
+            }
+        }
+    }
+
+    async fn apply(&mut self, entries: Vec<Entry>) -> Result<(), StopReason> {
+        let mut answers = Vec::new();
+        let mut lease_changes = Vec::new();
+        let mut last_index = self.store.applied_index();
+        let mut removed = false;
+        for (ordinal, entry) in entries.into_iter().enumerate() {
+            last_index = entry.index;
+            self.last_term = entry.term;
+            match entry.payload {
+                Payload::Noop => self.store.advance(entry.index),
+                Payload::Command(bytes) => {
+                    let command = Command::decode(bytes).map_err(|error| {
+                        StopReason::Log(format!("entry {}: {error}", entry.index))
+                    })?;
+                    let applied = self.store.apply(entry.index, &command);
+                    lease_changes.extend(LeaseChange::of(&command, &applied));
+                    answers.push((command.incarnation, command.member_id, command.sequence, applied));
+                }
+                Payload::Membership(change) => {
+                    self.store.advance(entry.index);
+                    removed |= change.kind == veridical_raft::ChangeKind::Remove
+                        && change.node == self.member_id;
+                    self.directory.apply(&change);
+                    self.members.send_replace(self.directory.clone());
+                }
+            }
+            // Others of this thread's tasks get their turn; readers go on seeing the
+            // last published batch.
+            if (ordinal + 1) % self.limits.apply_yield_commands == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.publish(last_index, &lease_changes);
+        for (incarnation, member_id, sequence, applied) in answers {
+            if member_id != self.member_id {
+                continue;
+            }
+            match applied {
+                Applied::Response(response) => {
+                    self.proposals.resolve(incarnation, sequence, Ok(response));
+                }
+                Applied::Refused(error) => {
+                    self.proposals.resolve(incarnation, sequence, Err(error));
+                }
+                // The first copy has answered, or told that the outcome is unknown.
+                Applied::Duplicate => {}
+            }
+        }
+        if removed {
+            // The others have to learn of the commit from somebody.
+            self.clock.sleep(ms(self.limits.election_timeout_ms)).await;
+            return Err(StopReason::Removed);
+        }
+        self.maybe_snapshot();
+        Ok(())
+    }
+
+    fn publish(&mut self, index: u64, lease_changes: &[LeaseChange]) {
+        self.store.publish();
+        self.keeper.follow(lease_changes, self.clock.monotonic());
+        self.waiters.advance(index);
+        self.applied.send_replace(index);
+    }
+
+    fn maybe_snapshot(&mut self) {
+        let index = self.store.applied_index();
+        if index < self.last_snapshot_index + self.limits.snapshot_entries {
+            return;
+        }
+        let meta = SnapshotMeta {
+            index,
+            term: self.last_term,
+            membership: self.directory.membership(),
+        };
+        let job = SnapshotJob::Save {
+            meta,
+            directory: self.directory.clone(),
+            source: self.store.snapshot(),
+        };
+        // While the disk is busy with the last one, the next waits for a later batch.
+        if self.snapshots.try_send(job).is_ok() {
+            self.last_snapshot_index = index;
+        }
+    }
+
+    async fn install(
+        &mut self,
+        meta: SnapshotMeta,
+        directory: Directory,
+        mut chunks: mpsc::Receiver<Result<Bytes, String>>,
+    ) -> Result<(), StopReason> {
+        if meta.index <= self.store.applied_index() {
+            warn!(index = meta.index, "the state is newer than the snapshot to install");
+            return Ok(());
+        }
+        let mut restorer = Restorer::new(self.store_config.clone());
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = chunk.map_err(StopReason::Disk)?;
+            restorer.push(&chunk).map_err(|error| StopReason::Log(error.to_string()))?;
+        }
+        let restored = restorer.finish().map_err(|error| StopReason::Log(error.to_string()))?;
+        info!(index = meta.index, term = meta.term, "installed a snapshot");
+        self.store.install(restored);
+        self.directory = directory;
+        self.members.send_replace(self.directory.clone());
+        self.last_term = meta.term;
+        self.last_snapshot_index = meta.index;
+        self.publish(meta.index, &[]);
+        self.proposals.forget_attempted();
+        Ok(())
+    }
+}

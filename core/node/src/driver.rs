@@ -1,0 +1,613 @@
+//! The task that owns Raft: it feeds ticks, messages and requests in and carries the
+//! effects out to the log, the state machine and the peers.
+
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+use veridical_env::{Clock, Environment};
+use veridical_proto::peer::peer_frame::Body;
+use veridical_proto::peer::{Forward, ForwardRefused};
+use veridical_raft::{
+    MembershipChange, Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotOutcome,
+};
+use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
+use veridical_store::{ApiError, StoreReader};
+
+use crate::apply::ApplyJob;
+use crate::codec::entry_to_log;
+use crate::config::{Limits, ms};
+use crate::directory::Directory;
+use crate::lease_keeper::LeaseKeeper;
+use crate::log_writer::DiskJob;
+use crate::proposals::{Attempt, Proposals};
+use crate::reads::{AppliedWaiters, ReadReply, answer};
+use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
+use crate::status::Status;
+use crate::stop::Stop;
+use crate::transport::{Inbound, Transport};
+
+/// Inputs taken in one turn before the effects are carried out.
+const TURN_INPUTS: usize = 256;
+
+/// What this member's own tasks ask of Raft.
+pub(crate) enum Request {
+    /// Hand out a registered proposal.
+    Propose { sequence: u64, command: Bytes },
+    /// Append a command if this member leads `term`, else forget it.
+    ProposeInTerm { term: u64, command: Bytes },
+    /// Answer once the state is as new as the cluster's is now.
+    Read { reply: ReadReply },
+    /// The same, but only if this member leads `term` all the while.
+    Confirm { term: u64, reply: ReadReply },
+    /// Change the membership.
+    ChangeMembership { change: MembershipChange, reply: oneshot::Sender<Result<(), ApiError>> },
+    /// Hand leadership to another member.
+    Transfer { to: u64, reply: oneshot::Sender<Result<(), ApiError>> },
+}
+
+/// Readers whose question was put to Raft together.
+struct ReadBatch {
+    replies: Vec<ReadReply>,
+    /// The term in which this member has to lead, if the question was for that.
+    own_term: Option<u64>,
+    asked_at: Duration,
+    term: u64,
+}
+
+/// A membership change that is in the log.
+struct PendingChange {
+    index: u64,
+    term: u64,
+    reply: oneshot::Sender<Result<(), ApiError>>,
+}
+
+/// The channels that lead to the driver.
+pub(crate) struct Inputs {
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) snapshot_events: mpsc::Receiver<SnapshotEvent>,
+    pub(crate) persisted: watch::Receiver<u64>,
+    pub(crate) applied: watch::Receiver<u64>,
+    pub(crate) members: watch::Receiver<Directory>,
+}
+
+/// The channels that lead from it.
+pub(crate) struct Outputs<E: Environment> {
+    pub(crate) disk: mpsc::Sender<DiskJob>,
+    pub(crate) apply: mpsc::Sender<ApplyJob>,
+    pub(crate) snapshots: mpsc::Sender<SnapshotJob>,
+    pub(crate) lease_frames: mpsc::Sender<(u64, Body)>,
+    pub(crate) transport: Transport<E>,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+/// Owns Raft.
+pub(crate) struct Driver<E: Environment> {
+    pub(crate) raft: Raft,
+    pub(crate) limits: Limits,
+    pub(crate) clock: E::Clock,
+    pub(crate) inputs: Inputs,
+    pub(crate) outputs: Outputs<E>,
+    pub(crate) proposals: Proposals,
+    pub(crate) waiters: AppliedWaiters,
+    pub(crate) keeper: LeaseKeeper,
+    pub(crate) reader: StoreReader,
+    pub(crate) stop: Stop,
+    turn: Turn,
+}
+
+/// What the driver keeps between turns.
+#[derive(Default)]
+struct Turn {
+    reads: BTreeMap<u64, ReadBatch>,
+    next_read: u64,
+    changes: Vec<PendingChange>,
+    /// The number of the last `Ready`.
+    last_number: u64,
+    /// The number of the last one that was handed to the disk.
+    last_disk_number: u64,
+    /// The first index of this member's own term, while it leads and does not yet time
+    /// the leases.
+    promote_at: Option<u64>,
+    /// Directories of received snapshots, until Raft installs or ignores them.
+    received: BTreeMap<(u64, u64), Directory>,
+}
+
+impl<E: Environment> Driver<E> {
+    #[allow(clippy::too_many_arguments, reason = "the task is put together in one place")]
+    pub(crate) fn new(
+        raft: Raft,
+        limits: Limits,
+        clock: E::Clock,
+        inputs: Inputs,
+        outputs: Outputs<E>,
+        proposals: Proposals,
+        waiters: AppliedWaiters,
+        keeper: LeaseKeeper,
+        reader: StoreReader,
+        stop: Stop,
+    ) -> Self {
+        Self {
+            raft,
+            limits,
+            clock,
+            inputs,
+            outputs,
+            proposals,
+            waiters,
+            keeper,
+            reader,
+            stop,
+            turn: Turn::default(),
+        }
+    }
+
+    /// Drives Raft until the member stops.
+    pub(crate) async fn run(mut self) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.stopped() => {}
+            () = self.drive() => {}
+        }
+        self.keeper.demote();
+        let stopped = ApiError::stopped();
+        self.proposals.close(&stopped);
+        self.waiters.close(&stopped);
+        for batch in std::mem::take(&mut self.turn.reads).into_values() {
+            answer(batch.replies, &Err(stopped.clone()));
+        }
+    }
+
+    async fn drive(&mut self) {
+        let tick = ms(self.limits.heartbeat_ms);
+        let clock = self.clock.clone();
+        let mut timer = Box::pin(clock.sleep(tick));
+        if self.raft.membership().voters.len() == 1
+            && self.raft.membership().voters.contains(&self.raft.id())
+        {
+            // Nobody else could be leading.
+            self.raft.campaign();
+        }
+        let mut inbound = Vec::new();
+        let mut requests = Vec::new();
+        loop {
+            self.carry_out().await;
+            tokio::select! {
+                biased;
+                () = &mut timer => {
+                    timer = Box::pin(clock.sleep(tick));
+                    self.raft.tick();
+                    self.on_tick();
+                }
+                changed = self.inputs.persisted.changed() => {
+                    if changed.is_err() { return }
+                    self.settle_persisted();
+                }
+                changed = self.inputs.applied.changed() => {
+                    if changed.is_err() { return }
+                    self.on_applied();
+                }
+                changed = self.inputs.members.changed() => {
+                    if changed.is_err() { return }
+                    self.follow_members();
+                }
+                event = self.inputs.snapshot_events.recv() => {
+                    let Some(event) = event else { return };
+                    self.on_snapshot(event).await;
+                }
+                taken = self.inputs.inbound.recv_many(&mut inbound, TURN_INPUTS) => {
+                    if taken == 0 { return }
+                    for message in inbound.drain(..) {
+                        self.on_inbound(message).await;
+                    }
+                }
+                taken = self.inputs.requests.recv_many(&mut requests, TURN_INPUTS) => {
+                    if taken == 0 { return }
+                    self.on_requests(requests.drain(..));
+                }
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = self.clock.monotonic();
+        self.hand_out_again(now);
+        self.ask_again(now);
+    }
+
+    /// Hands proposals to the present leader that were not handed to it yet, or whose
+    /// forwarding may have been lost.
+    fn hand_out_again(&mut self, now: Duration) {
+        if self.raft.leader().is_none() {
+            return;
+        }
+        let due =
+            self.proposals.due(now, self.raft.term(), ms(self.limits.retry_ms), self.raft.id());
+        for (sequence, command) in due {
+            if !self.hand_out(sequence, command, now) {
+                return;
+            }
+        }
+    }
+
+    /// Gives a proposal to the leader, which may be this member. `false` if it is of no
+    /// use to go on with others.
+    fn hand_out(&mut self, sequence: u64, command: Bytes, now: Duration) -> bool {
+        let Some(leader) = self.raft.leader() else { return false };
+        let attempt = Attempt { at: now, term: self.raft.term(), leader };
+        if leader == self.raft.id() {
+            match self.raft.propose(command) {
+                Ok(_) => {
+                    self.proposals.attempted(sequence, attempt);
+                    true
+                }
+                // It waits for the next tick.
+                Err(_) => false,
+            }
+        } else {
+            self.proposals.attempted(sequence, attempt);
+            let forward = Body::Forward(Forward { command, sequence });
+            self.outputs.transport.send(leader, forward)
+        }
+    }
+
+    /// Puts read questions again whose answer may have been lost.
+    fn ask_again(&mut self, now: Duration) {
+        let retry = ms(self.limits.retry_ms);
+        let term = self.raft.term();
+        let stale: Vec<u64> = self
+            .turn
+            .reads
+            .iter()
+            .filter(|(_, batch)| {
+                batch.term != term || now >= batch.asked_at.saturating_add(retry)
+            })
+            .map(|(context, _)| *context)
+            .collect();
+        let mut readers = Vec::new();
+        for context in stale {
+            let Some(mut batch) = self.turn.reads.remove(&context) else { continue };
+            batch.replies.retain(|reply| !reply.is_closed());
+            match batch.own_term {
+                None => readers.extend(batch.replies),
+                Some(own) if own == term => self.ask(batch.replies, Some(own), now),
+                Some(_) => answer(batch.replies, &Err(ApiError::not_leader())),
+            }
+        }
+        if !readers.is_empty() {
+            self.ask(readers, None, now);
+        }
+    }
+
+    /// Puts a read question for all these readers together.
+    fn ask(&mut self, replies: Vec<ReadReply>, own_term: Option<u64>, now: Duration) {
+        self.turn.next_read += 1;
+        let context = self.turn.next_read;
+        match self.raft.read_index(context) {
+            // Without a leader the question waits for the next tick.
+            Ok(()) | Err(ReadError::NoLeader) => {
+                let batch = ReadBatch { replies, own_term, asked_at: now, term: self.raft.term() };
+                self.turn.reads.insert(context, batch);
+            }
+            Err(_) => answer(replies, &Err(ApiError::too_many_requests())),
+        }
+    }
+
+    fn on_requests(&mut self, requests: impl Iterator<Item = Request>) {
+        let now = self.clock.monotonic();
+        let mut readers = Vec::new();
+        for request in requests {
+            match request {
+                Request::Propose { sequence, command } => {
+                    self.hand_out(sequence, command, now);
+                }
+                Request::ProposeInTerm { term, command } => {
+                    if self.raft.role() == Role::Leader && self.raft.term() == term {
+                        // Whether it is taken shows when it is applied; the lease clock
+                        // asks again otherwise.
+                        let _ = self.raft.propose(command);
+                    }
+                }
+                Request::Read { reply } => readers.push(reply),
+                Request::Confirm { term, reply } => {
+                    if self.raft.role() == Role::Leader && self.raft.term() == term {
+                        self.ask(vec![reply], Some(term), now);
+                    } else {
+                        answer(vec![reply], &Err(ApiError::not_leader()));
+                    }
+                }
+                Request::ChangeMembership { change, reply } => {
+                    match self.raft.propose_membership(change) {
+                        Ok((term, index)) => {
+                            self.turn.changes.push(PendingChange { index, term, reply });
+                        }
+                        Err(error) => {
+                            let _ = reply.send(Err(membership_error(&error)));
+                        }
+                    }
+                }
+                Request::Transfer { to, reply } => {
+                    let result = self.raft.transfer_leadership(to);
+                    let _ = reply.send(result.map_err(|_| ApiError::not_leader()));
+                }
+            }
+        }
+        if !readers.is_empty() {
+            self.ask(readers, None, now);
+        }
+    }
+
+    async fn on_inbound(&mut self, message: Inbound) {
+        match message {
+            Inbound::Raft(message) => {
+                if let Err(error) = self.raft.step(message) {
+                    debug!(%error, "ignored a message");
+                }
+            }
+            Inbound::Frame(from, Body::Forward(forward)) => {
+                let refused = match self.raft.propose(forward.command) {
+                    Ok(_) => return,
+                    Err(ProposeError::Overloaded { .. }) => true,
+                    Err(_) => false,
+                };
+                let answer = ForwardRefused { sequence: forward.sequence, overloaded: refused };
+                self.outputs.transport.send(from, Body::ForwardRefused(answer));
+            }
+            Inbound::Frame(_, Body::ForwardRefused(refused)) => {
+                self.proposals.refused(refused.sequence);
+            }
+            Inbound::Frame(from, Body::SnapshotChunk(chunk)) => {
+                // A full queue loses the chunk; the sender repeats it.
+                let _ = self.outputs.snapshots.try_send(SnapshotJob::Chunk { from, chunk });
+            }
+            Inbound::Frame(from, Body::SnapshotAck(ack)) => {
+                let _ = self.outputs.snapshots.try_send(SnapshotJob::Ack { from, ack });
+            }
+            Inbound::Frame(from, body @ (Body::LeaseCall(_) | Body::LeaseReply(_))) => {
+                // A full queue loses the call; the caller repeats it.
+                let _ = self.outputs.lease_frames.try_send((from, body));
+            }
+            Inbound::Frame(from, _) => debug!(peer = from, "ignored a frame"),
+        }
+    }
+
+    async fn on_snapshot(&mut self, event: SnapshotEvent) {
+        match event {
+            SnapshotEvent::Saved { meta } => {
+                let keep_from = meta.index.saturating_sub(self.limits.snapshot_keep_entries);
+                if keep_from >= self.raft.first_index()
+                    && let Err(error) = self.raft.compact(keep_from)
+                {
+                    warn!(%error, "kept the log");
+                }
+                // The log on disk only has to bridge from the snapshot on.
+                let first_needed = self.raft.first_index().min(meta.index + 1);
+                let mark = SnapshotMark { index: meta.index, term: meta.term };
+                self.to_disk(DiskJob::Persist {
+                    number: self.turn.last_disk_number,
+                    records: vec![WalRecord::Snapshot(mark)],
+                    sync: true,
+                    messages: Vec::new(),
+                })
+                .await;
+                self.to_disk(DiskJob::Release { index: first_needed }).await;
+            }
+            SnapshotEvent::Received { from, term, meta, directory } => {
+                let key = (meta.index, meta.term);
+                if self.raft.offer_snapshot(from, term, meta) {
+                    self.turn.received.insert(key, directory);
+                }
+            }
+            SnapshotEvent::Sent { to, success } => {
+                let outcome =
+                    if success { SnapshotOutcome::Sent } else { SnapshotOutcome::Failed };
+                self.raft.report_snapshot(to, outcome);
+            }
+        }
+    }
+
+    fn on_applied(&mut self) {
+        let index = *self.inputs.applied.borrow_and_update();
+        self.raft.applied(index);
+        if let Some(promote_at) = self.turn.promote_at
+            && index >= promote_at
+        {
+            self.turn.promote_at = None;
+            self.keeper.promote(self.raft.term(), self.clock.monotonic(), &self.reader);
+        }
+        self.publish_status();
+    }
+
+    /// Opens and closes connections as the applied membership says.
+    fn follow_members(&mut self) {
+        let directory = self.inputs.members.borrow_and_update().clone();
+        connect(&self.outputs.transport, &directory, self.raft.id());
+    }
+
+    /// Tells Raft what is durable. A `Ready` that wrote nothing is durable with those
+    /// before it.
+    fn settle_persisted(&mut self) {
+        let written = *self.inputs.persisted.borrow_and_update();
+        if written == self.turn.last_disk_number {
+            self.raft.persisted(self.turn.last_number);
+        } else {
+            self.raft.persisted(written);
+        }
+    }
+
+    async fn to_disk(&self, job: DiskJob) {
+        // The receiver is gone only when the member stops, which ends this task too.
+        let _ = self.outputs.disk.send(job).await;
+    }
+
+    /// Carries out all effects that Raft has.
+    async fn carry_out(&mut self) {
+        while let Some(ready) = self.raft.ready() {
+            self.carry_out_one(ready).await;
+        }
+    }
+
+    async fn carry_out_one(&mut self, ready: Ready) {
+        if let Some(soft_state) = ready.soft_state {
+            info!(
+                term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
+                "role changed"
+            );
+            self.keeper.demote();
+            self.turn.promote_at = (soft_state.role == Role::Leader)
+                // The entry with which its term began; everything of earlier terms
+                // lies before it.
+                .then(|| self.raft.last_index());
+        }
+        for to in self.outputs.transport.send_raft(&ready.messages) {
+            self.raft.report_unreachable(to);
+        }
+        self.learn_addresses(&ready);
+        self.persist(&ready).await;
+        self.settle_changes(&ready);
+        if !ready.committed.is_empty() {
+            let _ = self.outputs.apply.send(ApplyJob::Committed(ready.committed)).await;
+        }
+        for read in ready.read_states {
+            if let Some(batch) = self.turn.reads.remove(&read.context) {
+                match batch.own_term {
+                    Some(own)
+                        if own != self.raft.term() || self.raft.role() != Role::Leader =>
+                    {
+                        answer(batch.replies, &Err(ApiError::not_leader()));
+                    }
+                    _ => self.waiters.wait(read.index, batch.replies),
+                }
+            }
+        }
+        for request in ready.snapshots_to_send {
+            let job = SnapshotJob::Send { to: request.to, term: self.raft.term() };
+            if self.outputs.snapshots.try_send(job).is_err() {
+                self.raft.report_snapshot(request.to, SnapshotOutcome::Failed);
+            }
+        }
+        self.publish_status();
+        if ready.soft_state.is_some_and(|soft_state| soft_state.leader.is_some()) {
+            let now = self.clock.monotonic();
+            self.hand_out_again(now);
+            self.ask_again(now);
+        }
+    }
+
+    /// A new member has to be reachable as soon as it is in the log.
+    fn learn_addresses(&self, ready: &Ready) {
+        for entry in &ready.entries {
+            if let Payload::Membership(change) = &entry.payload {
+                let mut directory = Directory::default();
+                directory.apply(change);
+                if let Some(address) = directory.peer_address(change.node) {
+                    self.outputs.transport.set_peer(change.node, &address);
+                }
+            }
+        }
+    }
+
+    async fn persist(&mut self, ready: &Ready) {
+        let mut records = Vec::with_capacity(ready.entries.len() + 2);
+        if let Some(meta) = &ready.install_snapshot {
+            records.push(WalRecord::Snapshot(SnapshotMark { index: meta.index, term: meta.term }));
+        }
+        records.extend(ready.entries.iter().map(|entry| WalRecord::Entry(entry_to_log(entry))));
+        // Behind the entries: a torn tail must not leave a commit index without them.
+        if let Some(hard_state) = &ready.hard_state {
+            records.push(WalRecord::HardState(HardState {
+                term: hard_state.term,
+                vote: hard_state.vote.unwrap_or(0),
+                commit: hard_state.commit,
+            }));
+        }
+        self.turn.last_number = ready.number;
+        if records.is_empty() && ready.persisted_messages.is_empty() {
+            self.settle_persisted();
+            return;
+        }
+        // Without records it goes through the disk's queue all the same: its promises
+        // may be about what earlier ones wrote.
+        self.turn.last_disk_number = ready.number;
+        self.to_disk(DiskJob::Persist {
+            number: ready.number,
+            records,
+            sync: ready.must_sync || ready.install_snapshot.is_some(),
+            messages: ready.persisted_messages.clone(),
+        })
+        .await;
+        if let Some(meta) = &ready.install_snapshot {
+            let directory = self.turn.received.remove(&(meta.index, meta.term)).unwrap_or_default();
+            self.turn.received.clear();
+            connect(&self.outputs.transport, &directory, self.raft.id());
+            let (sender, chunks) = install_channel();
+            let load = SnapshotJob::Load { meta: meta.clone(), chunks: sender };
+            let _ = self.outputs.snapshots.send(load).await;
+            let install = ApplyJob::Install { meta: meta.clone(), directory, chunks };
+            let _ = self.outputs.apply.send(install).await;
+        }
+    }
+
+    /// Answers those who asked for a membership change once its index is committed.
+    fn settle_changes(&mut self, ready: &Ready) {
+        for entry in &ready.committed {
+            let (settled, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.turn.changes)
+                .into_iter()
+                .partition(|change| change.index <= entry.index);
+            self.turn.changes = open;
+            for change in settled {
+                let result = if (change.index, change.term) == (entry.index, entry.term) {
+                    Ok(())
+                } else {
+                    Err(ApiError::leader_changed())
+                };
+                let _ = change.reply.send(result);
+            }
+        }
+    }
+
+    fn publish_status(&self) {
+        let status = Status {
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            role: self.raft.role(),
+            commit_index: self.raft.commit_index(),
+            last_index: self.raft.last_index(),
+            learner: self.raft.membership().learners.contains(&self.raft.id()),
+        };
+        self.outputs.status.send_if_modified(|present| {
+            let modified = *present != status;
+            *present = status;
+            modified
+        });
+    }
+}
+
+/// Makes the connections match a directory.
+pub(crate) fn connect<E: Environment>(
+    transport: &Transport<E>,
+    directory: &Directory,
+    own: u64,
+) {
+    for (node, _) in directory.iter() {
+        if node != own
+            && let Some(address) = directory.peer_address(node)
+        {
+            transport.set_peer(node, &address);
+        }
+    }
+    transport.retain(|node| directory.get(node).is_some());
+}
+
+fn membership_error(error: &ProposeError) -> ApiError {
+    match error {
+        ProposeError::NotLeader { .. } => ApiError::not_leader(),
+        ProposeError::Refused(veridical_raft::ChangeRefused::UnknownNode(_)) => {
+            ApiError::member_not_found()
+        }
+        _ => ApiError::unhealthy(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The leader's timing of leases, shared between the tasks that grant, renew and expire.
+//!
+//! Only the leader times leases. On becoming leader it gives every lease its full time
+//! anew, because it cannot know what the former leader has promised; a renewal is
+//! answered only after leadership was confirmed *after* the renewal, so that no later
+//! leader's clock can have started before it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use veridical_store::{LeaseChange, LeaseClock, StoreReader};
+
+/// The lease clock of one member; silent unless it leads.
+#[derive(Clone, Default)]
+pub(crate) struct LeaseKeeper {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    clock: LeaseClock,
+    /// The term in which this member leads and times the leases.
+    term: Option<u64>,
+}
+
+impl LeaseKeeper {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the lease clock is locked")
+    }
+
+    /// Begins to time all leases of the store. To be called when everything of earlier
+    /// terms is applied and visible to `reader`.
+    pub(crate) fn promote(&self, term: u64, now: Duration, reader: &StoreReader) {
+        let mut state = self.state();
+        // Read under the lock: a lease that is granted meanwhile is reported through
+        // `follow` after it became visible, so it is in one of the two or in both.
+        let leases = reader.leases();
+        state.clock.promote(now, leases);
+        state.term = Some(term);
+    }
+
+    /// Stops timing.
+    pub(crate) fn demote(&self) {
+        let mut state = self.state();
+        state.clock.demote();
+        state.term = None;
+    }
+
+    /// Follows what the state machine has applied *and published*.
+    pub(crate) fn follow(&self, changes: &[LeaseChange], now: Duration) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        if state.term.is_none() {
+            return;
+        }
+        for change in changes {
+            match *change {
+                LeaseChange::Granted { id, granted_ttl_s } => {
+                    state.clock.granted(id, granted_ttl_s, now);
+                },
+                LeaseChange::Revoked { id } => state.clock.revoked(id),
+            }
+        }
+    }
+
+    /// The term in which this member times the leases.
+    pub(crate) fn term(&self) -> Option<u64> {
+        self.state().term
+    }
+
+    /// Renews a lease; its granted time to live in seconds, or `None` if there is no
+    /// such lease or it is expiring. The caller has to confirm leadership of `term`
+    /// before it tells anybody.
+    pub(crate) fn renew(&self, id: i64, now: Duration) -> Option<i64> {
+        self.state().clock.renew(id, now)
+    }
+
+    /// How long a lease still lasts if nobody renews it.
+    pub(crate) fn remaining(&self, id: i64, now: Duration) -> Option<Duration> {
+        self.state().clock.remaining(id, now)
+    }
+
+    /// Leases to revoke now, with the term in which that may be proposed.
+    pub(crate) fn expired(&self, now: Duration, limit: usize) -> Option<(u64, Vec<i64>)> {
+        let mut state = self.state();
+        let term = state.term?;
+        let expired = state.clock.expired(now, limit);
+        (!expired.is_empty()).then_some((term, expired))
+    }
+}

@@ -1,0 +1,114 @@
+//! The task that owns the write-ahead log: it appends what Raft wants durable, in
+//! order, synchronises once for all jobs that wait, and only then lets go of the
+//! messages that promise durability.
+
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
+use veridical_env::{Clock, Environment};
+use veridical_probe::{Planted, PlantedBug};
+use veridical_raft::Message;
+use veridical_storage::wal::{Wal, WalError, WalRecord};
+
+use crate::stop::{Stop, StopReason};
+use crate::transport::Transport;
+
+/// Jobs taken in one group commit at most.
+const GROUP_COMMIT_JOBS: usize = 64;
+
+/// Something to be made durable.
+#[derive(Debug)]
+pub(crate) enum DiskJob {
+    /// One `Ready` of Raft.
+    Persist {
+        /// Its number, reported back once everything up to it is durable.
+        number: u64,
+        records: Vec<WalRecord>,
+        /// Whether durability is needed, and not just order.
+        sync: bool,
+        /// To be sent once it is durable.
+        messages: Vec<Message>,
+    },
+    /// Segments with nothing but entries below `index` may go.
+    Release {
+        /// The first log index that is still needed.
+        index: u64,
+    },
+}
+
+/// Owns the log until the channel closes or the disk fails.
+pub(crate) struct LogWriter<E: Environment> {
+    pub(crate) wal: Wal<E::Disk>,
+    pub(crate) jobs: mpsc::Receiver<DiskJob>,
+    pub(crate) persisted: watch::Sender<u64>,
+    pub(crate) transport: Transport<E>,
+    pub(crate) clock: E::Clock,
+    pub(crate) planted: Planted,
+    pub(crate) stop: Stop,
+}
+
+impl<E: Environment> LogWriter<E> {
+    pub(crate) async fn run(mut self) {
+        if let Err(error) = self.serve().await {
+            // After a failed write or fsync nothing is known about what is on the disk
+            // (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+            self.stop.now(StopReason::Disk(error.to_string()));
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), WalError> {
+        let mut jobs = Vec::with_capacity(GROUP_COMMIT_JOBS);
+        loop {
+            jobs.clear();
+            if self.jobs.recv_many(&mut jobs, GROUP_COMMIT_JOBS).await == 0 {
+                return self.wal.sync().await;
+            }
+            let started = self.clock.monotonic();
+            let mut batch = Vec::new();
+            let mut must_sync = false;
+            let mut release = None;
+            let mut promises = Vec::new();
+            let mut last_number = None;
+            for job in jobs.drain(..) {
+                match job {
+                    DiskJob::Persist { number, records, sync, messages } => {
+                        batch.extend(records);
+                        must_sync |= sync;
+                        promises.extend(messages);
+                        last_number = Some(number);
+                    }
+                    DiskJob::Release { index } => release = Some(index),
+                }
+            }
+            if !batch.is_empty() {
+                self.wal.append(&batch).await?;
+            }
+            if self.planted.has(PlantedBug::AckBeforeFsync) {
+                self.acknowledge(last_number, &promises);
+            }
+            if must_sync {
+                self.wal.sync().await?;
+            }
+            if !self.planted.has(PlantedBug::AckBeforeFsync) {
+                self.acknowledge(last_number, &promises);
+            }
+            if let Some(index) = release {
+                self.wal.release_before(index).await?;
+            }
+            let took = self.clock.monotonic().saturating_sub(started);
+            if took > SLOW_DISK {
+                debug!(took_ms = took.as_millis() as u64, "slow disk");
+            }
+        }
+    }
+
+    fn acknowledge(&self, number: Option<u64>, promises: &[Message]) {
+        self.transport.send_raft(promises);
+        if let Some(number) = number {
+            self.persisted.send_replace(number);
+        }
+    }
+}
+
+/// A group commit above this is worth a line in the log (etcd warns at one second).
+const SLOW_DISK: Duration = Duration::from_secs(1);

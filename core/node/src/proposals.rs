@@ -1,0 +1,225 @@
+//! Requests of clients that have become proposals and wait to be applied.
+//!
+//! A proposal is named (member, incarnation, sequence). It may be handed to a leader
+//! more than once, because a leader can change or a message get lost; the state machine
+//! applies it once (`veridical_store`, session table). When its time is up its caller is
+//! told that the outcome is unknown, and it is not handed out again.
+
+use bytes::Bytes;
+use prost::Message as _;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use veridical_proto::command::{Command, command::Request};
+use veridical_store::{ApiError, CommandResponse};
+
+/// What came of a proposal.
+pub(crate) type Outcome = Result<CommandResponse, ApiError>;
+
+/// The proposals of this incarnation that wait.
+#[derive(Clone)]
+pub(crate) struct Proposals {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    member_id: u64,
+    incarnation: u64,
+    max_pending: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    next_sequence: u64,
+    pending: BTreeMap<u64, Pending>,
+    /// Set when the member stops: nothing is taken any more.
+    closed: Option<ApiError>,
+}
+
+struct Pending {
+    command: Bytes,
+    reply: oneshot::Sender<Outcome>,
+    /// The last handing out that has not been refused.
+    attempt: Option<Attempt>,
+    /// Whether it was ever handed out: then it may take effect at any time.
+    handed_out: bool,
+}
+
+/// To whom a proposal was handed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) at: Duration,
+    pub(crate) term: u64,
+    pub(crate) leader: u64,
+}
+
+/// A registered proposal, as its caller holds it. Dropping it settles the proposal: it
+/// is not handed out again.
+pub(crate) struct Ticket {
+    pub(crate) sequence: u64,
+    pub(crate) command: Bytes,
+    pub(crate) reply: oneshot::Receiver<Outcome>,
+    proposals: Proposals,
+}
+
+impl Ticket {
+    /// Whether the proposal was ever handed to a leader. If not, it has no effect and,
+    /// once this ticket is dropped, never will.
+    pub(crate) fn handed_out(&self) -> bool {
+        // One that is not pending any more has been answered.
+        self.proposals.state().pending.get(&self.sequence).is_none_or(|pending| pending.handed_out)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.proposals.state().pending.remove(&self.sequence);
+    }
+}
+
+impl Proposals {
+    pub(crate) fn new(member_id: u64, incarnation: u64, max_pending: usize) -> Self {
+        let state = State { next_sequence: 1, pending: BTreeMap::new(), closed: None };
+        Self {
+            shared: Arc::new(Shared {
+                member_id,
+                incarnation,
+                max_pending,
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().expect("no panic while the proposals are locked")
+    }
+
+    /// Names a command and keeps it until its ticket is dropped.
+    pub(crate) fn register(&self, request: Request, max_bytes: usize) -> Result<Ticket, ApiError> {
+        let mut state = self.state();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        if state.pending.len() >= self.shared.max_pending {
+            return Err(ApiError::too_many_requests());
+        }
+        let (sequence, command) = self.name(&mut state, request, max_bytes)?;
+        let (reply, receiver) = oneshot::channel();
+        let pending = Pending { command: command.clone(), reply, attempt: None, handed_out: false };
+        state.pending.insert(sequence, pending);
+        drop(state);
+        Ok(Ticket { sequence, command, reply: receiver, proposals: self.clone() })
+    }
+
+    /// Names a command that nobody waits for and that is never handed out again.
+    pub(crate) fn unattended(&self, request: Request) -> Bytes {
+        let mut state = self.state();
+        let (_, command) = self
+            .name(&mut state, request, usize::MAX)
+            .expect("without a limit every command is small enough");
+        command
+    }
+
+    fn name(
+        &self,
+        state: &mut State,
+        request: Request,
+        max_bytes: usize,
+    ) -> Result<(u64, Bytes), ApiError> {
+        let sequence = state.next_sequence;
+        let settled_below = state.pending.keys().next().copied().unwrap_or(sequence);
+        let command = Command {
+            member_id: self.shared.member_id,
+            incarnation: self.shared.incarnation,
+            sequence,
+            settled_below,
+            request: Some(request),
+        };
+        if command.encoded_len() > max_bytes {
+            return Err(ApiError::request_too_large());
+        }
+        state.next_sequence += 1;
+        Ok((sequence, command.encode_to_vec().into()))
+    }
+
+    /// Notes that a proposal is being handed to `attempt.leader`.
+    pub(crate) fn attempted(&self, sequence: u64, attempt: Attempt) {
+        if let Some(pending) = self.state().pending.get_mut(&sequence) {
+            pending.attempt = Some(attempt);
+            pending.handed_out = true;
+        }
+    }
+
+    /// Notes that the receiver did not take the proposal.
+    pub(crate) fn refused(&self, sequence: u64) {
+        if let Some(pending) = self.state().pending.get_mut(&sequence) {
+            pending.attempt = None;
+        }
+    }
+
+    /// The proposals to hand out (again): never handed out, handed to somebody who led
+    /// another term, or forwarded longer than `retry_after` ago. What was put into this
+    /// member's own log in this term (`own`) stays there while the term lasts.
+    pub(crate) fn due(
+        &self,
+        now: Duration,
+        term: u64,
+        retry_after: Duration,
+        own: u64,
+    ) -> Vec<(u64, Bytes)> {
+        self.state()
+            .pending
+            .iter()
+            .filter(|(_, pending)| match pending.attempt {
+                None => true,
+                Some(attempt) if attempt.term != term => true,
+                Some(attempt) => {
+                    attempt.leader != own && now >= attempt.at.saturating_add(retry_after)
+                }
+            })
+            .map(|(sequence, pending)| (*sequence, pending.command.clone()))
+            .collect()
+    }
+
+    /// Answers the caller of an applied proposal of this incarnation.
+    pub(crate) fn resolve(&self, incarnation: u64, sequence: u64, outcome: Outcome) {
+        if incarnation != self.shared.incarnation {
+            return;
+        }
+        let pending = self.state().pending.remove(&sequence);
+        if let Some(pending) = pending {
+            // The caller may have given up.
+            let _ = pending.reply.send(outcome);
+        }
+    }
+
+    /// Answers with an unknown outcome all that were ever handed out: the state came
+    /// from a snapshot, which does not say what became of them.
+    pub(crate) fn forget_attempted(&self) {
+        let mut state = self.state();
+        let attempted: Vec<u64> = state
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.handed_out)
+            .map(|(sequence, _)| *sequence)
+            .collect();
+        for sequence in attempted {
+            if let Some(pending) = state.pending.remove(&sequence) {
+                let _ = pending.reply.send(Err(ApiError::timeout_leader_failure()));
+            }
+        }
+    }
+
+    /// Takes nothing any more; what waits gets `error`, as an unknown outcome if it was
+    /// handed out.
+    pub(crate) fn close(&self, error: &ApiError) {
+        let mut state = self.state();
+        state.closed = Some(error.clone());
+        for pending in std::mem::take(&mut state.pending).into_values() {
+            let error = error.clone();
+            let error = if pending.handed_out { error.with_unknown_outcome() } else { error };
+            let _ = pending.reply.send(Err(error));
+        }
+    }
+}

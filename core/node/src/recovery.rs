@@ -1,0 +1,262 @@
+//! From a data folder to a member that is ready to run.
+
+use std::path::Path;
+use tracing::{error, info, warn};
+use veridical_env::{Disk, Environment};
+use veridical_raft::{Config, Initial, LogIndex, SnapshotMeta};
+use veridical_storage::snapshot::{
+    SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore,
+};
+use veridical_storage::wal::{MemberRecord, Recovered, Wal, WalConfig, WalError, WalRecord};
+use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
+
+use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
+use crate::config::{ConfigError, NodeConfig};
+use crate::directory::Directory;
+use crate::snapshots::snapshot_dir;
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot work.
+    #[error("setting {0}")]
+    Config(#[from] ConfigError),
+    /// The write-ahead log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The state machine's part of a snapshot cannot be used.
+    #[error("snapshot {index}: {source}")]
+    Restore {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
+    /// An entry of the log cannot be understood.
+    #[error("log entry {index}: {source}")]
+    Entry {
+        /// Which entry.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The members beside a snapshot cannot be understood.
+    #[error("members of snapshot {index}: {source}")]
+    Membership {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The data folder belongs to somebody else.
+    #[error(
+        "the data folder is of member {member_id:#x} of cluster {cluster_id:#x}, not of this one"
+    )]
+    Foreign {
+        /// Whose it is.
+        member_id: u64,
+        /// Of which cluster.
+        cluster_id: u64,
+    },
+    /// The log does not follow the newest snapshot.
+    #[error(
+        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index}"
+    )]
+    Gap {
+        /// The first entry of the log.
+        first_index: LogIndex,
+        /// The newest usable snapshot.
+        snapshot_index: LogIndex,
+    },
+    /// Raft refuses the recovered state.
+    #[error("the recovered state: {0}")]
+    Raft(#[from] veridical_raft::ConfigError),
+    /// The data folder cannot be used.
+    #[error("data folder: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A member's state as of its last moment on disk.
+pub(crate) struct RecoveredMember<E: Environment> {
+    pub(crate) incarnation: u64,
+    pub(crate) wal: Wal<E::Disk>,
+    pub(crate) files: SnapshotStore<E::Disk>,
+    pub(crate) store: Store,
+    pub(crate) directory: Directory,
+    pub(crate) snapshot: SnapshotMeta,
+    pub(crate) raft: veridical_raft::Raft,
+}
+
+/// Reads the data folder, or begins one.
+pub(crate) async fn recover<E: Environment>(
+    environment: &E,
+    config: &NodeConfig,
+    store_config: &StoreConfig,
+    raft_config: Config,
+) -> Result<RecoveredMember<E>, StartError> {
+    let disk = environment.disk();
+    let wal_dir = config.data_dir.join("wal");
+    let snap_dir = snapshot_dir(&config.data_dir);
+    disk.create_dir_all(&wal_dir).await?;
+    disk.create_dir_all(&snap_dir).await?;
+    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
+    if let Some(tail) = &recovered.truncated_tail {
+        warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
+    }
+    let snapshot_config = SnapshotConfig { planted: config.planted };
+    let files = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
+    if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
+        found_cluster(&files, config, store_config).await?;
+    }
+    let incarnation = recovered.member.map_or(1, |member| member.incarnation + 1);
+    wal.append(&[WalRecord::Member(MemberRecord {
+        cluster_id: config.cluster_id,
+        member_id: config.member_id,
+        incarnation,
+    })])
+    .await?;
+    wal.sync().await?;
+
+    let (store, snapshot, directory) = load_snapshot(&files, store_config).await?;
+    let entries = entries_after(&snapshot, &recovered)?;
+    info!(
+        incarnation,
+        snapshot_index = snapshot.index,
+        entries = entries.len(),
+        revision = store.revision(),
+        "recovered"
+    );
+    let hard_state = recovered.hard_state.map_or_else(Default::default, |state| {
+        veridical_raft::HardState {
+            term: state.term,
+            vote: (state.vote != 0).then_some(state.vote),
+            commit: state.commit,
+        }
+    });
+    let initial = Initial {
+        hard_state: hard_state_since(hard_state, &snapshot),
+        applied: snapshot.index,
+        snapshot: snapshot.clone(),
+        entries,
+        seed: environment.random_seed(),
+    };
+    let raft = veridical_raft::Raft::new(raft_config, initial)?;
+    Ok(RecoveredMember { incarnation, wal, files, store, directory, snapshot, raft })
+}
+
+async fn open_wal<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    config: &NodeConfig,
+) -> Result<(Wal<D>, Recovered), StartError> {
+    let wal_config =
+        WalConfig { segment_bytes: config.limits.wal_segment_bytes, planted: config.planted };
+    let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;
+    if let Some(member) = recovered.member
+        && (member.member_id, member.cluster_id) != (config.member_id, config.cluster_id)
+    {
+        return Err(StartError::Foreign {
+            member_id: member.member_id,
+            cluster_id: member.cluster_id,
+        });
+    }
+    Ok((wal, recovered))
+}
+
+/// A founder begins with a snapshot of index 0 that names all founders, so that later
+/// starts do not depend on what they are told, and newcomers can be served from it.
+async fn found_cluster<D: Disk>(
+    files: &SnapshotStore<D>,
+    config: &NodeConfig,
+    store_config: &StoreConfig,
+) -> Result<(), StartError> {
+    let directory = Directory::new(config.initial_members.clone());
+    let meta = SnapshotMeta { index: 0, term: 0, membership: directory.membership() };
+    let header =
+        SnapshotHeader { index: 0, term: 0, meta: membership_to_bytes(&meta, &directory) };
+    let mut writer = files.create(&header).await?;
+    let mut empty = Store::new(store_config.clone());
+    let mut source = empty.snapshot();
+    while let Some(chunk) = source.next_chunk(config.limits.snapshot_chunk_bytes) {
+        writer.write_chunk(&chunk).await?;
+    }
+    writer.finish().await?;
+    Ok(())
+}
+
+async fn load_snapshot<D: Disk>(
+    files: &SnapshotStore<D>,
+    store_config: &StoreConfig,
+) -> Result<(Store, SnapshotMeta, Directory), StartError> {
+    let newest = files.newest_valid().await?;
+    for error in &newest.refused {
+        error!(%error, "passed over a damaged snapshot");
+    }
+    let Some(file) = newest.valid else {
+        // A member that joins: the leader's snapshot is going to say who the members are.
+        return Ok((
+            Store::new(store_config.clone()),
+            SnapshotMeta::default(),
+            Directory::default(),
+        ));
+    };
+    let mut reader = files.read(&file).await?;
+    let header = reader.header().clone();
+    let (meta, directory) = membership_from_bytes(header.index, header.term, header.meta)
+        .map_err(|source| StartError::Membership { index: header.index, source })?;
+    let mut restorer = Restorer::new(store_config.clone());
+    let refused = |source| StartError::Restore { index: header.index, source };
+    while let Some(chunk) = reader.next_chunk().await? {
+        restorer.push(&chunk).map_err(refused)?;
+    }
+    Ok((restorer.finish().map_err(refused)?, meta, directory))
+}
+
+/// The entries of the log that follow the snapshot.
+fn entries_after(
+    snapshot: &SnapshotMeta,
+    recovered: &Recovered,
+) -> Result<Vec<veridical_raft::Entry>, StartError> {
+    let marked = recovered.snapshot.map_or(0, |mark| mark.index);
+    let first_index = recovered.entries.first().map_or(marked + 1, |entry| entry.index);
+    if first_index > snapshot.index + 1 {
+        return Err(StartError::Gap { first_index, snapshot_index: snapshot.index });
+    }
+    let Some(first) = recovered.entries.first() else { return Ok(Vec::new()) };
+    // A snapshot of the leader replaces a log that does not contain its last entry
+    // (Raft paper, section 7).
+    let agrees = first.index == snapshot.index + 1
+        || recovered
+            .entries
+            .iter()
+            .any(|entry| (entry.index, entry.term) == (snapshot.index, snapshot.term));
+    if !agrees {
+        return Ok(Vec::new());
+    }
+    recovered
+        .entries
+        .iter()
+        .filter(|entry| entry.index > snapshot.index)
+        .map(|entry| {
+            entry_from_log(entry.clone())
+                .map_err(|source| StartError::Entry { index: entry.index, source })
+        })
+        .collect()
+}
+
+/// A snapshot may be newer than the last hard state. (The other way round, a commit
+/// index beyond the log, cannot be: it is written behind the entries. Raft refuses it.)
+fn hard_state_since(
+    mut hard_state: veridical_raft::HardState,
+    snapshot: &SnapshotMeta,
+) -> veridical_raft::HardState {
+    hard_state.commit = hard_state.commit.max(snapshot.index);
+    if hard_state.term < snapshot.term {
+        hard_state.term = snapshot.term;
+        hard_state.vote = None;
+    }
+    hard_state
+}

@@ -1,0 +1,412 @@
+//! The task that owns the snapshot files: it writes this member's own, streams them to
+//! followers that are too far behind for the log, and receives those of a leader.
+//!
+//! A transfer is a numbered sequence of chunks with a window; the receiver acknowledges
+//! the next chunk that it expects, and the sender repeats what was not acknowledged.
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+use veridical_env::{Clock, Disk, Environment};
+use veridical_proto::peer::peer_frame::Body;
+use veridical_proto::peer::{SnapshotAck, SnapshotChunk};
+use veridical_raft::SnapshotMeta;
+use veridical_storage::snapshot::{
+    SnapshotError, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter,
+};
+use veridical_store::SnapshotSource;
+
+use crate::codec::{membership_from_bytes, membership_to_bytes};
+use crate::config::{Limits, ms};
+use crate::directory::Directory;
+use crate::stop::{Stop, StopReason};
+use crate::transport::Transport;
+
+/// Snapshot files that are kept: the newest, and one more for a transfer under way.
+const KEPT_SNAPSHOTS: usize = 2;
+
+/// Chunks read ahead of the state machine while a snapshot is installed.
+const INSTALL_READ_AHEAD_CHUNKS: usize = 4;
+
+/// Work for the task.
+pub(crate) enum SnapshotJob {
+    /// Write the state as of `meta.index` to a file.
+    Save { meta: SnapshotMeta, directory: Directory, source: SnapshotSource },
+    /// Stream the newest snapshot to a follower.
+    Send { to: u64, term: u64 },
+    /// A chunk of a leader's snapshot.
+    Chunk { from: u64, chunk: SnapshotChunk },
+    /// A follower's answer.
+    Ack { from: u64, ack: SnapshotAck },
+    /// Read a received snapshot back, for the state machine.
+    Load { meta: SnapshotMeta, chunks: mpsc::Sender<Result<Bytes, String>> },
+}
+
+/// What the task tells the driver.
+#[derive(Debug)]
+pub(crate) enum SnapshotEvent {
+    /// The state as of `meta.index` is in a durable file: the log before it may go.
+    Saved { meta: SnapshotMeta },
+    /// A leader's snapshot has arrived whole and is durable.
+    Received { from: u64, term: u64, meta: SnapshotMeta, directory: Directory },
+    /// A transfer to a follower has ended.
+    Sent { to: u64, success: bool },
+}
+
+/// A transfer to a follower.
+struct Outgoing<E: Environment> {
+    transfer: u64,
+    term: u64,
+    meta: SnapshotHeader,
+    reader: SnapshotReader<E::Disk>,
+    /// The next chunk to read, and whether the file has no more.
+    next_ordinal: u64,
+    exhausted: bool,
+    /// Sent and not acknowledged.
+    window: VecDeque<SnapshotChunk>,
+    progress_at: Duration,
+    sent_at: Duration,
+}
+
+/// A transfer from a leader.
+struct Incoming<E: Environment> {
+    from: u64,
+    transfer: u64,
+    writer: SnapshotWriter<E::Disk>,
+    next_ordinal: u64,
+}
+
+/// Owns the snapshot files.
+pub(crate) struct Snapshots<E: Environment> {
+    pub(crate) files: SnapshotStore<E::Disk>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: E::Clock,
+    pub(crate) transport: Transport<E>,
+    pub(crate) jobs: mpsc::Receiver<SnapshotJob>,
+    pub(crate) events: mpsc::Sender<SnapshotEvent>,
+    pub(crate) stop: Stop,
+    outgoing: BTreeMap<u64, Outgoing<E>>,
+    incoming: Option<Incoming<E>>,
+    next_transfer: u64,
+    /// The last transfer that was received whole, so that a repeated last chunk is
+    /// acknowledged again.
+    finished: Option<(u64, u64, u64)>,
+}
+
+impl<E: Environment> Snapshots<E> {
+    #[allow(clippy::too_many_arguments, reason = "the task is put together in one place")]
+    pub(crate) fn new(
+        files: SnapshotStore<E::Disk>,
+        limits: Limits,
+        clock: E::Clock,
+        transport: Transport<E>,
+        jobs: mpsc::Receiver<SnapshotJob>,
+        events: mpsc::Sender<SnapshotEvent>,
+        stop: Stop,
+        first_transfer: u64,
+    ) -> Self {
+        Self {
+            files,
+            limits,
+            clock,
+            transport,
+            jobs,
+            events,
+            stop,
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            next_transfer: first_transfer,
+            finished: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        if let Err(error) = self.serve().await {
+            self.stop.now(StopReason::Disk(error.to_string()));
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), SnapshotError> {
+        loop {
+            let job = if self.outgoing.is_empty() {
+                self.jobs.recv().await
+            } else {
+                tokio::select! {
+                    biased;
+                    job = self.jobs.recv() => job,
+                    () = self.clock.sleep(ms(self.limits.retry_ms)) => {
+                        self.repeat().await?;
+                        continue;
+                    }
+                }
+            };
+            let Some(job) = job else { return Ok(()) };
+            match job {
+                SnapshotJob::Save { meta, directory, source } => {
+                    self.save(meta, &directory, source).await?;
+                }
+                SnapshotJob::Send { to, term } => self.send(to, term).await?,
+                SnapshotJob::Chunk { from, chunk } => self.receive(from, chunk).await?,
+                SnapshotJob::Ack { from, ack } => self.acknowledged(from, &ack).await?,
+                SnapshotJob::Load { meta, chunks } => self.load(&meta, &chunks).await,
+            }
+            self.repeat().await?;
+        }
+    }
+
+    async fn save(
+        &mut self,
+        meta: SnapshotMeta,
+        directory: &Directory,
+        mut source: SnapshotSource,
+    ) -> Result<(), SnapshotError> {
+        let header = SnapshotHeader {
+            index: meta.index,
+            term: meta.term,
+            meta: membership_to_bytes(&meta, directory),
+        };
+        let mut writer = self.files.create(&header).await?;
+        while let Some(chunk) = source.next_chunk(self.limits.snapshot_chunk_bytes) {
+            writer.write_chunk(&chunk).await?;
+            tokio::task::yield_now().await;
+        }
+        writer.finish().await?;
+        retain_newest(&self.files).await?;
+        info!(index = meta.index, term = meta.term, "saved a snapshot");
+        self.tell(SnapshotEvent::Saved { meta }).await;
+        Ok(())
+    }
+
+    async fn tell(&self, event: SnapshotEvent) {
+        // The driver is gone only when the member stops.
+        let _ = self.events.send(event).await;
+    }
+
+    async fn send(&mut self, to: u64, term: u64) -> Result<(), SnapshotError> {
+        let Some(newest) = self.files.list().await?.into_iter().next() else {
+            self.tell(SnapshotEvent::Sent { to, success: false }).await;
+            return Ok(());
+        };
+        let reader = self.files.read(&newest).await?;
+        let now = self.clock.monotonic();
+        let meta = reader.header().clone();
+        info!(peer = to, index = meta.index, "sending a snapshot");
+        let transfer = self.next_transfer;
+        self.next_transfer += 1;
+        let outgoing = Outgoing {
+            transfer,
+            term,
+            meta,
+            reader,
+            next_ordinal: 0,
+            exhausted: false,
+            window: VecDeque::new(),
+            progress_at: now,
+            sent_at: now,
+        };
+        self.outgoing.insert(to, outgoing);
+        self.fill(to).await
+    }
+
+    /// Reads and sends chunks until the window is full.
+    async fn fill(&mut self, to: u64) -> Result<(), SnapshotError> {
+        let Some(outgoing) = self.outgoing.get_mut(&to) else { return Ok(()) };
+        let now = self.clock.monotonic();
+        while !outgoing.exhausted
+            && (outgoing.window.len() as u64) < self.limits.snapshot_window_chunks
+        {
+            let data = outgoing.reader.next_chunk().await?;
+            let last = data.is_none();
+            outgoing.exhausted = last;
+            let chunk = SnapshotChunk {
+                transfer: outgoing.transfer,
+                term: outgoing.term,
+                index: outgoing.meta.index,
+                snapshot_term: outgoing.meta.term,
+                membership: outgoing.meta.meta.clone(),
+                ordinal: outgoing.next_ordinal,
+                data: data.unwrap_or_default(),
+                last,
+            };
+            outgoing.next_ordinal += 1;
+            outgoing.sent_at = now;
+            self.transport.send(to, Body::SnapshotChunk(chunk.clone()));
+            outgoing.window.push_back(chunk);
+        }
+        Ok(())
+    }
+
+    async fn acknowledged(&mut self, from: u64, ack: &SnapshotAck) -> Result<(), SnapshotError> {
+        let Some(outgoing) = self.outgoing.get_mut(&from) else { return Ok(()) };
+        if outgoing.transfer != ack.transfer {
+            return Ok(());
+        }
+        if ack.refused {
+            self.outgoing.remove(&from);
+            self.tell(SnapshotEvent::Sent { to: from, success: false }).await;
+            return Ok(());
+        }
+        while outgoing.window.front().is_some_and(|chunk| chunk.ordinal < ack.next_ordinal) {
+            outgoing.window.pop_front();
+            outgoing.progress_at = self.clock.monotonic();
+        }
+        if outgoing.exhausted && outgoing.window.is_empty() {
+            self.outgoing.remove(&from);
+            self.tell(SnapshotEvent::Sent { to: from, success: true }).await;
+            return Ok(());
+        }
+        self.fill(from).await
+    }
+
+    /// Sends again what was not acknowledged for a while; gives up in the end.
+    async fn repeat(&mut self) -> Result<(), SnapshotError> {
+        let now = self.clock.monotonic();
+        let mut failed = Vec::new();
+        for (to, outgoing) in &mut self.outgoing {
+            if now >= outgoing.progress_at + ms(self.limits.snapshot_timeout_ms) {
+                failed.push(*to);
+            } else if now >= outgoing.sent_at + ms(self.limits.retry_ms) {
+                outgoing.sent_at = now;
+                for chunk in &outgoing.window {
+                    self.transport.send(*to, Body::SnapshotChunk(chunk.clone()));
+                }
+            }
+        }
+        for to in failed {
+            warn!(peer = to, "gave up sending a snapshot");
+            self.outgoing.remove(&to);
+            self.tell(SnapshotEvent::Sent { to, success: false }).await;
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, from: u64, chunk: SnapshotChunk) -> Result<(), SnapshotError> {
+        let answer = |next_ordinal, refused| {
+            Body::SnapshotAck(SnapshotAck { transfer: chunk.transfer, next_ordinal, refused })
+        };
+        if let Some((sender, transfer, ordinals)) = self.finished
+            && (sender, transfer) == (from, chunk.transfer)
+        {
+            self.transport.send(from, answer(ordinals, false));
+            return Ok(());
+        }
+        let known = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| (incoming.from, incoming.transfer) == (from, chunk.transfer));
+        if !known {
+            if chunk.ordinal != 0 {
+                // The beginning was lost with a crash or is still on its way; the
+                // sender repeats its window from there if it has it.
+                self.transport.send(from, answer(0, chunk.ordinal > self.limits.snapshot_window_chunks));
+                return Ok(());
+            }
+            if let Some(old) = self.incoming.take() {
+                debug!(peer = old.from, "a newer transfer replaces an unfinished one");
+                old.writer.abort().await?;
+            }
+            let header = SnapshotHeader {
+                index: chunk.index,
+                term: chunk.snapshot_term,
+                meta: chunk.membership.clone(),
+            };
+            let writer = self.files.create(&header).await?;
+            self.incoming =
+                Some(Incoming { from, transfer: chunk.transfer, writer, next_ordinal: 0 });
+        }
+        let Some(incoming) = self.incoming.as_mut() else { return Ok(()) };
+        if chunk.ordinal == incoming.next_ordinal {
+            incoming.next_ordinal += 1;
+            if !chunk.data.is_empty() {
+                incoming.writer.write_chunk(&chunk.data).await?;
+            }
+            if chunk.last {
+                return self.received(from, chunk).await;
+            }
+        }
+        let next_ordinal = incoming.next_ordinal;
+        self.transport.send(from, answer(next_ordinal, false));
+        Ok(())
+    }
+
+    /// The last chunk is here: make the file durable and offer it to Raft.
+    async fn received(&mut self, from: u64, chunk: SnapshotChunk) -> Result<(), SnapshotError> {
+        let Some(incoming) = self.incoming.take() else { return Ok(()) };
+        let decoded =
+            membership_from_bytes(chunk.index, chunk.snapshot_term, chunk.membership.clone());
+        let (meta, directory) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                warn!(peer = from, %error, "refused a snapshot");
+                incoming.writer.abort().await?;
+                let ack = SnapshotAck { transfer: chunk.transfer, next_ordinal: 0, refused: true };
+                self.transport.send(from, Body::SnapshotAck(ack));
+                return Ok(());
+            }
+        };
+        incoming.writer.finish().await?;
+        retain_newest(&self.files).await?;
+        self.finished = Some((from, chunk.transfer, incoming.next_ordinal));
+        let ack = SnapshotAck {
+            transfer: chunk.transfer,
+            next_ordinal: incoming.next_ordinal,
+            refused: false,
+        };
+        self.transport.send(from, Body::SnapshotAck(ack));
+        self.tell(SnapshotEvent::Received { from, term: chunk.term, meta, directory }).await;
+        Ok(())
+    }
+
+    /// Feeds a received snapshot to the state machine.
+    async fn load(&mut self, meta: &SnapshotMeta, chunks: &mpsc::Sender<Result<Bytes, String>>) {
+        let result = async {
+            let Some(file) = received_file(&self.files, meta).await? else {
+                let lost = format!("the received snapshot {} is gone", meta.index);
+                let _ = chunks.send(Err(lost)).await;
+                return Ok(());
+            };
+            let mut reader = self.files.read(&file).await?;
+            while let Some(chunk) = reader.next_chunk().await? {
+                if chunks.send(Ok(chunk)).await.is_err() {
+                    break;
+                }
+            }
+            Ok::<(), SnapshotError>(())
+        }
+        .await;
+        if let Err(error) = result {
+            let _ = chunks.send(Err(error.to_string())).await;
+        }
+    }
+}
+
+/// The file of a snapshot that was received.
+async fn received_file<D: Disk>(
+    files: &SnapshotStore<D>,
+    meta: &SnapshotMeta,
+) -> Result<Option<SnapshotFile>, SnapshotError> {
+    let listed = files.list().await?;
+    Ok(listed.into_iter().find(|file| (file.index, file.term) == (meta.index, meta.term)))
+}
+
+/// Deletes all but the newest snapshots.
+async fn retain_newest<D: Disk>(files: &SnapshotStore<D>) -> Result<(), SnapshotError> {
+    if let Some(oldest_kept) = files.list().await?.get(KEPT_SNAPSHOTS - 1) {
+        files.delete_older_than(oldest_kept.index).await?;
+    }
+    Ok(())
+}
+
+/// A channel for the content of a snapshot on its way to the state machine.
+pub(crate) fn install_channel()
+-> (mpsc::Sender<Result<Bytes, String>>, mpsc::Receiver<Result<Bytes, String>>) {
+    mpsc::channel(INSTALL_READ_AHEAD_CHUNKS)
+}
+
+/// The folder of the snapshots inside a data folder.
+pub(crate) fn snapshot_dir(data_dir: &std::path::Path) -> PathBuf {
+    data_dir.join("snap")
+}

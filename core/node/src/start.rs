@@ -1,0 +1,241 @@
+//! Puts the tasks of a member together.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::{mpsc, watch};
+use veridical_env::{Clock, Environment, Listener, Network};
+use veridical_raft::Role;
+use veridical_store::StoreConfig;
+
+use crate::apply::Applier;
+use crate::config::NodeConfig;
+use crate::driver::{Driver, Inputs, Outputs, connect};
+use crate::lease_desk::LeaseDesk;
+use crate::lease_keeper::LeaseKeeper;
+use crate::log_writer::LogWriter;
+use crate::node::{Node, Shared, progress_period};
+use crate::proposals::Proposals;
+use crate::reads::AppliedWaiters;
+use crate::recovery::{RecoveredMember, StartError, recover};
+use crate::snapshots::Snapshots;
+use crate::status::Status;
+use crate::stop::Stop;
+use crate::transport::{Transport, accept_peers};
+
+/// Snapshot jobs that wait; above it chunks and acknowledgements are dropped and sent
+/// again, and requests to send fail and are made again by Raft.
+const SNAPSHOT_JOBS_MAX: usize = 64;
+
+/// Tidings from the snapshot task that wait. More than the jobs that can wait can
+/// produce, so that the task never waits for the driver while the driver waits for it.
+const SNAPSHOT_EVENTS_MAX: usize = 16 * SNAPSHOT_JOBS_MAX;
+
+/// Lease calls and replies between members that wait; above it they are dropped and the
+/// callers ask again.
+const LEASE_FRAMES_MAX: usize = 1_024;
+
+fn raft_config(config: &NodeConfig) -> veridical_raft::Config {
+    let limits = &config.limits;
+    veridical_raft::Config {
+        id: config.member_id,
+        election_ticks: (limits.election_timeout_ms / limits.heartbeat_ms) as u32,
+        heartbeat_ticks: 1,
+        max_append_bytes: limits.max_append_bytes,
+        max_inflight_appends: limits.max_inflight_appends,
+        max_inflight_bytes: limits.max_inflight_bytes,
+        max_uncommitted_bytes: limits.max_uncommitted_bytes,
+        max_pending_reads: limits.max_pending_reads,
+        pre_vote: true,
+        check_quorum: true,
+        planted: config.planted,
+    }
+}
+
+fn store_config<E: Environment>(environment: &E, config: &NodeConfig) -> StoreConfig {
+    StoreConfig {
+        shards: config.limits.shards,
+        hash_seed: environment.random_seed(),
+        planted: config.planted,
+        ..StoreConfig::default()
+    }
+}
+
+impl<E: Environment> Node<E> {
+    /// Recovers the member from its data folder (or begins one), listens for peers and
+    /// starts its tasks. Reads the disk: call it where that may block.
+    ///
+    /// # Errors
+    /// The data folder cannot be used or is somebody else's, or the address is taken.
+    pub async fn start(environment: E, config: NodeConfig) -> Result<Self, StartError> {
+        config.validate()?;
+        let store_config = store_config(&environment, &config);
+        let recovered =
+            recover(&environment, &config, &store_config, raft_config(&config)).await?;
+        let listener = environment.network().listen(&config.listen_peer_address).await?;
+        Ok(assemble(environment, config, store_config, recovered, listener))
+    }
+}
+
+fn assemble<E: Environment>(
+    environment: E,
+    config: NodeConfig,
+    store_config: StoreConfig,
+    recovered: RecoveredMember<E>,
+    listener: <E::Network as Network>::Listener,
+) -> Node<E> {
+    let limits = config.limits.clone();
+    let clock = environment.clock().clone();
+    let stop = Stop::new();
+    let RecoveredMember { incarnation, wal, files, store, directory, snapshot, raft } = recovered;
+    let reader = store.reader();
+    let transport = Transport::new(
+        environment.clone(),
+        limits.clone(),
+        config.cluster_id,
+        config.member_id,
+    );
+    connect(&transport, &directory, config.member_id);
+    let proposals = Proposals::new(config.member_id, incarnation, limits.max_pending_requests);
+    let waiters = AppliedWaiters::default();
+    waiters.advance(snapshot.index);
+    let keeper = LeaseKeeper::default();
+
+    let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
+    let (requests_sender, requests) = mpsc::channel(limits.max_pending_requests);
+    let (disk_sender, disk_jobs) = mpsc::channel(limits.max_disk_jobs);
+    let (apply_sender, apply_jobs) = mpsc::channel(limits.max_apply_batches);
+    let (snapshot_sender, snapshot_jobs) = mpsc::channel(SNAPSHOT_JOBS_MAX);
+    let (events_sender, snapshot_events) = mpsc::channel(SNAPSHOT_EVENTS_MAX);
+    let (lease_sender, lease_frames) = mpsc::channel(LEASE_FRAMES_MAX);
+    let (persisted_sender, persisted) = watch::channel(0);
+    let (applied_sender, applied) = watch::channel(snapshot.index);
+    let (members_sender, members) = watch::channel(directory.clone());
+    let (status_sender, status) = watch::channel(Status {
+        term: raft.term(),
+        leader: None,
+        role: Role::Follower,
+        commit_index: raft.commit_index(),
+        last_index: raft.last_index(),
+        learner: raft.membership().learners.contains(&config.member_id),
+    });
+    let (stopped_sender, stopped) = watch::channel(false);
+
+    let peer_address = listener.local_address();
+    let accepting = tokio::spawn(accept_peers(
+        listener,
+        config.cluster_id,
+        config.member_id,
+        inbound_sender,
+    ));
+    let log_writer = LogWriter {
+        wal,
+        jobs: disk_jobs,
+        persisted: persisted_sender,
+        transport: transport.clone(),
+        clock: clock.clone(),
+        planted: config.planted,
+        stop: stop.clone(),
+    };
+    environment.spawn_disk_work("log-writer", async move {
+        log_writer.run().await;
+        stopped_sender.send_replace(true);
+    });
+    let snapshots = Snapshots::new(
+        files,
+        limits.clone(),
+        clock.clone(),
+        transport.clone(),
+        snapshot_jobs,
+        events_sender,
+        stop.clone(),
+        environment.random_seed() >> 1,
+    );
+    environment.spawn_disk_work("snapshots", snapshots.run());
+    let applier = Applier::<E> {
+        store,
+        store_config,
+        directory,
+        last_term: snapshot.term,
+        last_snapshot_index: snapshot.index,
+        member_id: config.member_id,
+        limits: limits.clone(),
+        clock: clock.clone(),
+        jobs: apply_jobs,
+        snapshots: snapshot_sender.clone(),
+        proposals: proposals.clone(),
+        waiters: waiters.clone(),
+        keeper: keeper.clone(),
+        applied: applied_sender,
+        members: members_sender,
+        stop: stop.clone(),
+    };
+    tokio::spawn(applier.run());
+    let desk = LeaseDesk::new(
+        keeper.clone(),
+        requests_sender.clone(),
+        proposals.clone(),
+        transport.clone(),
+        reader.clone(),
+        clock.clone(),
+        limits.clone(),
+        environment.random_seed() >> 1,
+    );
+    let serving_leases = tokio::spawn(desk.clone().serve(lease_frames));
+    let expiring = tokio::spawn(desk.clone().expire());
+    let progressing = tokio::spawn(progress(reader.clone(), clock.clone(), config.clone()));
+    let driver = Driver::new(
+        raft,
+        limits,
+        clock,
+        Inputs { inbound, requests, snapshot_events, persisted, applied, members: members.clone() },
+        Outputs {
+            disk: disk_sender,
+            apply: apply_sender,
+            snapshots: snapshot_sender,
+            lease_frames: lease_sender,
+            transport: transport.clone(),
+            status: status_sender,
+        },
+        proposals.clone(),
+        waiters,
+        keeper,
+        reader.clone(),
+        stop.clone(),
+    );
+    tokio::spawn(async move {
+        // It ends when the member stops. Its channels close with it, and the log
+        // writer ends after the last job.
+        driver.run().await;
+        accepting.abort();
+        serving_leases.abort();
+        expiring.abort();
+        progressing.abort();
+        transport.close();
+    });
+    let next_lease = AtomicU64::new(environment.random_seed());
+    Node {
+        shared: Arc::new(Shared {
+            config,
+            environment,
+            reader,
+            proposals,
+            requests: requests_sender,
+            desk,
+            status,
+            members,
+            stop,
+            stopped,
+            next_lease,
+            peer_address,
+        }),
+    }
+}
+
+/// Tells idle watchers from time to time how far they are.
+async fn progress<C: Clock>(reader: veridical_store::StoreReader, clock: C, config: NodeConfig) {
+    loop {
+        clock.sleep(progress_period(&config)).await;
+        reader.notify_watch_progress();
+    }
+}
+
