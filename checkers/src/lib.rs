@@ -6,6 +6,7 @@
 //!
 //! [`etcd`] checks histories in which every answer carries a revision (engine C).
 
+pub mod brute_force;
 pub mod etcd;
 mod verdict;
 

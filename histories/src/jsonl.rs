@@ -90,7 +90,7 @@ pub struct Reader<R, I, O, N> {
     source: R,
     line: u64,
     buffer: Vec<u8>,
-    types: PhantomData<fn() -> (I, O, N)>,
+    types: PhantomData<Event<I, O, N>>,
 }
 
 impl<R: BufRead, I, O, N> Reader<R, I, O, N> {

@@ -13,7 +13,9 @@
 mod event;
 
 pub mod etcd;
+pub mod generate;
 pub mod jsonl;
+pub mod random;
 pub mod text_bytes;
 
 pub use event::{Event, EventKind, NoNote, OperationId};

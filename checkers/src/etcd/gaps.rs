@@ -37,7 +37,7 @@ impl EtcdChecker {
 
     /// Follows every explanation of revision `next`, which exists.
     pub(super) fn fill_gap(&mut self, next: i64) -> Result<(), Stop> {
-        let known_ns = self.seen_ns.front().map_or(0, |(_, known_ns)| *known_ns);
+        let known_ns = self.sightings.front().map_or(0, |sighting| sighting.at_ns);
         let speculates = self
             .open_writer_floors
             .values()

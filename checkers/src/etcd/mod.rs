@@ -103,6 +103,14 @@ pub struct EtcdStatistics {
     pub kept_revisions_max: usize,
 }
 
+/// The first proof that a revision, and so every one before it, exists.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    revision: i64,
+    at_event: u64,
+    at_ns: u64,
+}
+
 /// A refusal that has to be possible in some state between two revisions.
 #[derive(Debug)]
 struct Refusal {
@@ -153,8 +161,8 @@ pub struct EtcdChecker {
     evidence: BTreeMap<i64, Vec<Evidence>>,
     /// The greatest revision seen anywhere.
     seen_revision: i64,
-    /// When revisions up to the first number were known to exist, ascending.
-    seen_ns: VecDeque<(i64, u64)>,
+    /// When revisions above `applied` were first known to exist, ascending.
+    sightings: VecDeque<Sighting>,
     acknowledged: Acknowledged,
 
     /// Revisions whose compaction was called and not refused, with their number.
@@ -195,7 +203,7 @@ impl EtcdChecker {
             refusals: Vec::new(),
             evidence: BTreeMap::new(),
             seen_revision: initial_revision,
-            seen_ns: VecDeque::new(),
+            sightings: VecDeque::new(),
             acknowledged: Acknowledged {
                 revision: initial_revision,
                 by: None,

@@ -10,7 +10,7 @@ use veridical_histories::etcd::{
 
 use super::operation::{Acknowledged, Acknowledgement, Done, Open, is_answer_to};
 use super::world::{Evidence, visit_pairs};
-use super::{EtcdChecker, Refusal, Stop, tells_of_keys};
+use super::{EtcdChecker, Refusal, Sighting, Stop, tells_of_keys};
 use crate::verdict::{MalformedReason, ViolationKind};
 
 impl EtcdChecker {
@@ -392,7 +392,12 @@ impl EtcdChecker {
     pub(super) fn see(&mut self, revision: i64, now_ns: u64) {
         if revision > self.seen_revision {
             self.seen_revision = revision;
-            self.seen_ns.push_back((revision, now_ns));
+            let at_event = self.statistics.events;
+            self.sightings.push_back(Sighting {
+                revision,
+                at_event,
+                at_ns: now_ns,
+            });
         }
     }
 

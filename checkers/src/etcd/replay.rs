@@ -213,6 +213,19 @@ impl EtcdChecker {
             self.check_refusals(Some(done.open.call_event))?;
         }
         let revision = done.header.revision;
+        if let Some(sighting) = self.sightings.front()
+            && sighting.at_event < done.open.call_event
+        {
+            return Err(self.violated(
+                ViolationKind::UnexplainedRevision,
+                format!(
+                    "revision {revision}, seen at {} ns, to be written by then",
+                    sighting.at_ns
+                ),
+                "it was written by an operation called later",
+                vec![done.witness()],
+            ));
+        }
         let writer = Writer::Operation(done.open.op);
         let is_certain = self.worlds.len() == 1;
         let mut certain = None;

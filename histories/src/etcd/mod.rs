@@ -4,6 +4,7 @@
 //! versions, counts and lease numbers are `i64` as there; 0 means "none" or "current".
 
 mod describe;
+pub mod reference;
 mod request;
 mod response;
 mod watch;
