@@ -1,0 +1,224 @@
+//! The single writer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use veridical_probe::PlantedBug;
+use veridical_proto::command::Command;
+
+use crate::apply::{Applied, Writer};
+use crate::change_log::ChangeLog;
+use crate::config::StoreConfig;
+use crate::error::ApiError;
+use crate::lease::LeaseTable;
+use crate::reader::StoreReader;
+use crate::session::{Admission, SessionTable};
+use crate::snapshot::SnapshotSource;
+use crate::state::{
+    COMPACTED_INITIAL, PublishedView, REVISION_INITIAL, Shared, State, new_memtable,
+};
+
+/// Most keys whose old versions one publish forgets, so that a big compaction does not
+/// hold up the writer: the rest follows with the next ones.
+const TRIM_KEYS_PER_PUBLISH: usize = 8192;
+
+/// The replicated state machine. Its one owner applies commands in log order and publishes
+/// them in batches; any number of [`StoreReader`]s see what has been published.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// The state in `shared`, without its lock.
+    state: Arc<State>,
+    writer: Writer,
+    /// Everything that a compaction at this revision leaves unreachable is forgotten.
+    trimmed_floor: i64,
+}
+
+impl Store {
+    /// An empty store at revision 1.
+    pub fn new(config: StoreConfig) -> Self {
+        let memtable = new_memtable(&config);
+        let view = PublishedView {
+            revision: REVISION_INITIAL,
+            compacted_revision: COMPACTED_INITIAL,
+            applied_index: 0,
+            leases: LeaseTable::default(),
+            sessions: Vec::new(),
+        };
+        let log = ChangeLog::new(REVISION_INITIAL + 1);
+        let writer = Writer {
+            revision: view.revision,
+            compacted_revision: view.compacted_revision,
+            applied_index: view.applied_index,
+            leases: LeaseTable::default(),
+            sessions: SessionTable::default(),
+            lease_steps: Vec::new(),
+            keys: 0,
+            bytes: 0,
+        };
+        Self::from_parts(config, State::new(memtable, log, view), writer)
+    }
+
+    pub(crate) fn from_parts(config: StoreConfig, state: State, writer: Writer) -> Self {
+        let state = Arc::new(state);
+        let store = Self {
+            shared: Arc::new(Shared::new(config, Arc::clone(&state))),
+            trimmed_floor: state.compacted_revision(),
+            state,
+            writer,
+        };
+        store.show_size();
+        store
+    }
+
+    /// A reader; it stays valid when a snapshot is installed, and when the store is gone.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Applies the command at `index` of the log. Readers do not see it before
+    /// [`publish`](Self::publish); reads may come between any two commands.
+    ///
+    /// # Panics
+    /// If `index` is not above the last applied one.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
+        self.advance(index);
+        let admission = self.writer.sessions.admit(command);
+        let double_apply = self.shared.config.planted.has(PlantedBug::DoubleApply);
+        match admission {
+            Admission::Duplicate if !double_apply => Applied::Duplicate,
+            Admission::WindowFull => Applied::Refused(ApiError::too_many_requests()),
+            Admission::New | Admission::Duplicate => self.writer.apply(&self.state, command),
+        }
+    }
+
+    /// Notes an entry of the log that is not a command (an empty one of a new leader, a
+    /// change of members), so that the applied index follows.
+    ///
+    /// # Panics
+    /// If `index` is not above the last applied one.
+    pub fn advance(&mut self, index: u64) {
+        assert!(
+            index > self.writer.applied_index,
+            "entries are applied once and in order: {index} after {}",
+            self.writer.applied_index
+        );
+        self.writer.applied_index = index;
+    }
+
+    /// Shows everything applied so far to readers, at once, and feeds the watches.
+    pub fn publish(&mut self) {
+        let mut hub = self.shared.hub.lock();
+        let from = self.state.revision();
+        {
+            let mut view = self.state.view_mut();
+            view.revision = self.writer.revision;
+            view.compacted_revision = self.writer.compacted_revision;
+            view.applied_index = self.writer.applied_index;
+            for step in self.writer.lease_steps.drain(..) {
+                view.leases.step(step);
+            }
+            view.sessions.clear();
+            view.sessions.extend(self.writer.sessions.digests());
+            self.state.show(&view);
+        }
+        hub.distribute(&self.state, from);
+        let wakers = hub.take_wakers();
+        drop(hub);
+        for wake in wakers {
+            wake();
+        }
+        self.trim();
+        self.show_size();
+    }
+
+    /// A snapshot of everything applied so far, which is published first. It stays
+    /// consistent while applying goes on.
+    pub fn snapshot(&mut self) -> SnapshotSource {
+        self.publish();
+        SnapshotSource::new(
+            Arc::clone(&self.state),
+            &self.writer.leases,
+            &self.writer.sessions,
+        )
+    }
+
+    /// Replaces the contents by those of a restored store. Readers and watches of this
+    /// store stay valid: a watch goes on from its next revision, or is canceled if that
+    /// has been compacted in the snapshot.
+    ///
+    /// # Panics
+    /// If the snapshot is older than what has been applied here.
+    pub fn install(&mut self, restored: Store) {
+        assert!(
+            restored.writer.applied_index >= self.writer.applied_index
+                && restored.writer.revision >= self.state.revision(),
+            "a snapshot is not installed over newer contents"
+        );
+        let mut hub = self.shared.hub.lock();
+        hub.unsync_all(self.state.revision());
+        self.state = restored.state;
+        self.writer = restored.writer;
+        self.trimmed_floor = restored.trimmed_floor;
+        self.shared.replace_state(Arc::clone(&self.state));
+        let wakers = hub.take_wakers();
+        drop(hub);
+        for wake in wakers {
+            wake();
+        }
+    }
+
+    /// Index of the last applied entry, published or not.
+    pub fn applied_index(&self) -> u64 {
+        self.writer.applied_index
+    }
+
+    /// The present revision, published or not.
+    pub fn revision(&self) -> i64 {
+        self.writer.revision
+    }
+
+    /// The revision of the last compaction, published or not; -1 if there was none.
+    pub fn compacted_revision(&self) -> i64 {
+        self.writer.compacted_revision
+    }
+
+    /// Every lease with its granted time to live in seconds, by identifier, published or
+    /// not: what a new leader starts its [`LeaseClock`](crate::LeaseClock) with.
+    pub fn leases(&self) -> Vec<(i64, i64)> {
+        self.writer.leases.granted().collect()
+    }
+
+    /// Forgets some of what compaction left unreachable.
+    fn trim(&mut self) {
+        let floor = self.state.pins.raise_floor(self.state.compacted_revision());
+        if floor <= self.trimmed_floor {
+            return;
+        }
+        // Only keys written since the last time can have something to forget.
+        let mut trimmed_keys = 0;
+        let mut log = self.state.log.write();
+        while log.first_revision() <= floor {
+            if trimmed_keys >= TRIM_KEYS_PER_PUBLISH {
+                return;
+            }
+            for key in log.keys(log.first_revision()) {
+                let trimmed = self.state.memtable.trim(key, floor);
+                self.writer.bytes -= trimmed.bytes as u64;
+                trimmed_keys += 1;
+            }
+            if log.first_revision() == floor {
+                // A watch may still begin here.
+                break;
+            }
+            log.drop_first();
+        }
+        self.trimmed_floor = floor;
+    }
+
+    fn show_size(&self) {
+        let size = &self.state.size;
+        size.bytes.store(self.writer.bytes, Ordering::Relaxed);
+        size.keys.store(self.writer.keys, Ordering::Relaxed);
+    }
+}

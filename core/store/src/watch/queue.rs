@@ -1,0 +1,150 @@
+//! What waits for one stream to be polled.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use veridical_proto::mvccpb::Event;
+
+use super::event::event_bytes;
+use super::{Notify, WatchSpec};
+use crate::config::WatchLimits;
+
+/// The events of one revision for one watch.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) spec: Arc<WatchSpec>,
+    pub(super) revision: i64,
+    pub(super) events: Vec<Event>,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.events.iter().map(event_bytes).sum()
+    }
+}
+
+/// A watch that was synced and no longer is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FellBehind {
+    pub(super) watch_id: i64,
+    /// The first revision that it has not been given.
+    pub(super) from_revision: i64,
+    /// It may read on when this many batches have left the queue: its earlier events may
+    /// be among them.
+    pub(super) after: u64,
+}
+
+/// The bounded queue between the writer and one stream.
+pub(super) struct StreamQueue {
+    limits: WatchLimits,
+    notify: Notify,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    batches: VecDeque<Batch>,
+    events: usize,
+    bytes: usize,
+    pushed: u64,
+    popped: u64,
+    /// At most one for each watch.
+    fell_behind: Vec<FellBehind>,
+}
+
+impl StreamQueue {
+    pub(super) fn new(limits: WatchLimits, notify: Notify) -> Self {
+        Self {
+            limits,
+            notify,
+            inner: Mutex::default(),
+        }
+    }
+
+    pub(super) fn notify(&self) -> Notify {
+        Arc::clone(&self.notify)
+    }
+
+    /// Takes a batch, unless that would pass the limits; then the watch falls behind and
+    /// the caller must give it nothing more. An empty queue takes a batch of any size.
+    pub(super) fn push(&self, batch: Batch) -> bool {
+        let mut inner = self.inner.lock();
+        let bytes = batch.bytes();
+        let fits = inner.events + batch.events.len() <= self.limits.max_buffered_events
+            && inner.bytes + bytes <= self.limits.max_buffered_bytes;
+        if !fits && !inner.batches.is_empty() {
+            inner.fall_behind(batch.spec.id, batch.revision);
+            return false;
+        }
+        inner.events += batch.events.len();
+        inner.bytes += bytes;
+        inner.pushed += 1;
+        inner.batches.push_back(batch);
+        true
+    }
+
+    /// Notes that a watch has not been given anything from `from_revision` on.
+    pub(super) fn fall_behind(&self, watch_id: i64, from_revision: i64) {
+        self.inner.lock().fall_behind(watch_id, from_revision);
+    }
+
+    /// The oldest batch.
+    pub(super) fn pop(&self) -> Option<Batch> {
+        let mut inner = self.inner.lock();
+        let batch = inner.batches.pop_front()?;
+        inner.popped += 1;
+        inner.events -= batch.events.len();
+        inner.bytes -= batch.bytes();
+        Some(batch)
+    }
+
+    /// How many batches have left the queue.
+    pub(super) fn popped(&self) -> u64 {
+        self.inner.lock().popped
+    }
+
+    /// The watches that fell behind since the last call.
+    pub(super) fn take_fell_behind(&self) -> Vec<FellBehind> {
+        std::mem::take(&mut self.inner.lock().fell_behind)
+    }
+
+    /// Whether the stream has been given everything that was pushed.
+    pub(super) fn is_drained(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.batches.is_empty() && inner.fell_behind.is_empty()
+    }
+
+    /// Forgets everything about one watch.
+    pub(super) fn forget(&self, watch_id: i64) {
+        let mut inner = self.inner.lock();
+        inner
+            .fell_behind
+            .retain(|fallen| fallen.watch_id != watch_id);
+        let before = inner.batches.len();
+        inner.batches.retain(|batch| batch.spec.id != watch_id);
+        inner.popped += (before - inner.batches.len()) as u64;
+        inner.events = inner.batches.iter().map(|batch| batch.events.len()).sum();
+        inner.bytes = inner.batches.iter().map(Batch::bytes).sum();
+    }
+}
+
+impl Inner {
+    fn fall_behind(&mut self, watch_id: i64, from_revision: i64) {
+        self.fell_behind.push(FellBehind {
+            watch_id,
+            from_revision,
+            after: self.pushed,
+        });
+    }
+}
+
+impl fmt::Debug for StreamQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamQueue")
+            .field("limits", &self.limits)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,536 @@
+//! One client's stream of watches.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use veridical_probe::PlantedBug;
+use veridical_proto::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+};
+use veridical_proto::mvccpb::Event;
+
+use super::event::{event_bytes, read_event};
+use super::index::SyncedWatch;
+use super::queue::StreamQueue;
+use super::{Notify, WatchSpec};
+use crate::error::ApiError;
+use crate::key_range::KeyRange;
+use crate::pins::Pin;
+use crate::state::{Shared, State};
+use crate::view::header;
+
+/// The watch identifier of a response that is not about one watch.
+pub const WATCH_ID_NONE: i64 = -1;
+
+/// Most changes of the log that one poll looks at before it gives way to others.
+const CATCH_UP_CHANGES_MAX: usize = 65_536;
+
+/// The watches that one client has on one stream. Headers of its responses tell only the
+/// revision; the member adds the rest. Dropping it cancels all.
+pub struct WatchStream {
+    shared: Arc<Shared>,
+    /// Its number in the hub.
+    number: u64,
+    queue: Arc<StreamQueue>,
+    watches: BTreeMap<i64, Watch>,
+    next_watch_id: i64,
+    /// Answers to requests.
+    control: VecDeque<WatchResponse>,
+    /// The rest of a response that was cut.
+    fragments: VecDeque<WatchResponse>,
+    /// The client asked how far all watches are.
+    progress_requested: bool,
+    /// The watch that caught up last, for the others to have their turn.
+    last_caught_up: i64,
+    /// Whether the queue had its turn last.
+    catch_up_first: bool,
+}
+
+#[derive(Debug)]
+struct Watch {
+    spec: Arc<WatchSpec>,
+    /// `None` when it is synced.
+    behind: Option<Behind>,
+    /// No events since the last tick of the progress timer.
+    quiet: bool,
+    /// A progress notification is due.
+    progress_due: bool,
+}
+
+/// How far a watch is that is not synced.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// The next revision to read.
+    from_revision: i64,
+    /// See [`FellBehind`](super::queue::FellBehind).
+    after: u64,
+    /// It has read everything that was published at some time.
+    caught_up: bool,
+}
+
+/// What a step of a watch that is behind came to.
+enum CatchUp {
+    Response(WatchResponse),
+    /// It is synced, or gone.
+    Done,
+    /// Nothing was found in as many changes as one poll may look at.
+    GiveWay,
+}
+
+impl WatchStream {
+    pub(crate) fn open(shared: Arc<Shared>, notify: Notify) -> Self {
+        let number = shared.hub.lock().open_stream();
+        let queue = Arc::new(StreamQueue::new(shared.config.watch, notify));
+        Self {
+            shared,
+            number,
+            queue,
+            watches: BTreeMap::new(),
+            next_watch_id: 0,
+            control: VecDeque::new(),
+            fragments: VecDeque::new(),
+            progress_requested: false,
+            last_caught_up: WATCH_ID_NONE,
+            catch_up_first: false,
+        }
+    }
+
+    /// Takes a request of the client. Its answer, if any, comes from [`poll`](Self::poll).
+    ///
+    /// # Errors
+    /// [`ApiError::too_many_requests`] if the client asks faster than it reads the
+    /// answers. Nothing was done then; the request may be handed in again after a poll.
+    pub fn handle(&mut self, request: WatchRequest) -> Result<(), ApiError> {
+        if self.control.len() >= self.shared.config.watch.max_control_responses {
+            return Err(ApiError::too_many_requests());
+        }
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => self.progress_requested = true,
+            // Like etcd: what is not understood does not end the stream.
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// How many watches there are.
+    pub fn watch_count(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// To be called at the interval of progress notifications: a watch that asked for
+    /// them and had no events since the last call is due for one.
+    pub fn tick_progress(&mut self) {
+        for watch in self.watches.values_mut() {
+            if watch.spec.progress_notify {
+                watch.progress_due = watch.quiet;
+                watch.quiet = true;
+            }
+        }
+    }
+
+    /// The next response; `None` if there is nothing to say until `notify` is called, or
+    /// [`handle`](Self::handle) or [`tick_progress`](Self::tick_progress) has been called.
+    pub fn poll(&mut self) -> Option<WatchResponse> {
+        if let Some(response) = self.control.pop_front() {
+            return Some(response);
+        }
+        if let Some(response) = self.fragments.pop_front() {
+            return Some(response);
+        }
+        self.note_fallen();
+        self.catch_up_first = !self.catch_up_first;
+        let response = if self.catch_up_first {
+            self.poll_behind().or_else(|| self.poll_queue())
+        } else {
+            self.poll_queue().or_else(|| self.poll_behind())
+        };
+        match response {
+            Some(response) => Some(self.cut(response)),
+            None => self.poll_progress(),
+        }
+    }
+
+    fn create(&mut self, request: WatchCreateRequest) {
+        match self.try_create(&request) {
+            Ok(response) => self.control.push_back(response),
+            Err(reason) => {
+                let revision = self.shared.state().revision();
+                self.control.push_back(WatchResponse {
+                    header: header(revision),
+                    watch_id: WATCH_ID_NONE,
+                    created: true,
+                    canceled: true,
+                    cancel_reason: reason,
+                    ..WatchResponse::default()
+                });
+            }
+        }
+    }
+
+    fn try_create(&mut self, request: &WatchCreateRequest) -> Result<WatchResponse, String> {
+        if request.start_revision < 0 {
+            return Err(ApiError::compacted().to_string());
+        }
+        let key = if request.key.is_empty() {
+            // The smallest key there can be.
+            Bytes::from_static(b"\0")
+        } else {
+            request.key.clone()
+        };
+        let range = KeyRange::new(&key, &request.range_end);
+        if range.is_empty() {
+            return Err("mvcc: watcher range is empty".into());
+        }
+        if self.watches.len() >= self.shared.config.watch.max_watches_per_stream {
+            return Err(ApiError::too_many_requests().to_string());
+        }
+        let id = match request.watch_id {
+            0 => {
+                while self.watches.contains_key(&self.next_watch_id) {
+                    self.next_watch_id += 1;
+                }
+                self.next_watch_id += 1;
+                self.next_watch_id - 1
+            }
+            id if self.watches.contains_key(&id) => {
+                return Err("mvcc: duplicate watch ID provided on the WatchStream".into());
+            }
+            id => id,
+        };
+        let spec = Arc::new(WatchSpec::new(id, range, request));
+        let mut hub = self.shared.hub.lock();
+        let published = self.shared.state().revision();
+        let behind = if request.start_revision == 0 || request.start_revision > published {
+            hub.synced.insert(
+                (self.number, id),
+                SyncedWatch {
+                    spec: Arc::clone(&spec),
+                    queue: Arc::clone(&self.queue),
+                    min_revision: request.start_revision.max(published + 1),
+                },
+            );
+            None
+        } else {
+            Some(Behind {
+                from_revision: request.start_revision,
+                after: 0,
+                caught_up: false,
+            })
+        };
+        drop(hub);
+        self.watches.insert(
+            id,
+            Watch {
+                spec,
+                behind,
+                quiet: true,
+                progress_due: false,
+            },
+        );
+        Ok(WatchResponse {
+            header: header(published),
+            watch_id: id,
+            created: true,
+            ..WatchResponse::default()
+        })
+    }
+
+    fn cancel(&mut self, watch_id: i64) {
+        // Like etcd: canceling what is not there has no answer.
+        if self.watches.remove(&watch_id).is_none() {
+            return;
+        }
+        self.shared
+            .hub
+            .lock()
+            .synced
+            .remove((self.number, watch_id));
+        self.queue.forget(watch_id);
+        self.fragments.retain(|rest| rest.watch_id != watch_id);
+        self.control.push_back(WatchResponse {
+            header: header(self.shared.state().revision()),
+            watch_id,
+            canceled: true,
+            ..WatchResponse::default()
+        });
+    }
+
+    /// Takes note of the watches that the writer has given up on.
+    fn note_fallen(&mut self) {
+        for fallen in self.queue.take_fell_behind() {
+            let watch = self.watches.get_mut(&fallen.watch_id);
+            let watch = watch.expect("a canceled watch is forgotten by the queue");
+            assert!(watch.behind.is_none(), "only a synced watch falls behind");
+            watch.behind = Some(Behind {
+                from_revision: fallen.from_revision,
+                after: fallen.after,
+                caught_up: false,
+            });
+        }
+    }
+
+    fn poll_queue(&mut self) -> Option<WatchResponse> {
+        let batch = self.queue.pop()?;
+        Some(self.respond(batch.spec.id, batch.revision, batch.events))
+    }
+
+    /// Lets one watch that is behind catch up a little.
+    fn poll_behind(&mut self) -> Option<WatchResponse> {
+        loop {
+            let popped = self.queue.popped();
+            let ready = |(id, watch): (&i64, &Watch)| {
+                let behind = watch.behind.filter(|behind| behind.after <= popped)?;
+                Some((*id, Arc::clone(&watch.spec), behind))
+            };
+            let turn = (
+                std::ops::Bound::Excluded(self.last_caught_up),
+                std::ops::Bound::Unbounded,
+            );
+            let (id, spec, behind) = self
+                .watches
+                .range(turn)
+                .find_map(ready)
+                .or_else(|| self.watches.iter().find_map(ready))?;
+            self.last_caught_up = id;
+            match self.catch_up(&spec, behind) {
+                CatchUp::Response(response) => return Some(response),
+                CatchUp::Done => {}
+                CatchUp::GiveWay => {
+                    (self.queue.notify())();
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn catch_up(&mut self, spec: &Arc<WatchSpec>, behind: Behind) -> CatchUp {
+        let planted = self.shared.config.planted.has(PlantedBug::WatchGap);
+        let state = self.shared.state();
+        let published = state.revision();
+        if behind.from_revision > published || (planted && behind.caught_up) {
+            return self.join(spec, behind);
+        }
+        let Some((_pin, readable_from)) = pin_from(&state, behind.from_revision) else {
+            let compacted = state.compacted_revision();
+            self.watches.remove(&spec.id);
+            return CatchUp::Response(WatchResponse {
+                header: header(published),
+                watch_id: spec.id,
+                canceled: true,
+                compact_revision: compacted,
+                ..WatchResponse::default()
+            });
+        };
+        let (events, next_revision) = self.read(&state, spec, behind, published, readable_from);
+        let watch = self.watches.get_mut(&spec.id).expect("it is being served");
+        watch.behind = Some(Behind {
+            from_revision: next_revision,
+            after: 0,
+            caught_up: next_revision > published,
+        });
+        if events.is_empty() {
+            if next_revision > published {
+                return CatchUp::Done;
+            }
+            return CatchUp::GiveWay;
+        }
+        CatchUp::Response(self.respond(spec.id, published, events))
+    }
+
+    /// Reads events from history, whole revisions up to `published`, within the limits of
+    /// one response; returns with them the next revision to read.
+    fn read(
+        &self,
+        state: &State,
+        spec: &WatchSpec,
+        behind: Behind,
+        published: i64,
+        readable_from: i64,
+    ) -> (Vec<Event>, i64) {
+        let limits = &self.shared.config.watch;
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut changes = 0;
+        let mut revisions = 0;
+        let mut revision = behind.from_revision;
+        let log = state.log.read();
+        while revision <= published {
+            let full = revisions >= limits.max_catch_up_revisions
+                || events.len() >= limits.max_buffered_events
+                || bytes >= limits.max_buffered_bytes;
+            if full || changes >= CATCH_UP_CHANGES_MAX {
+                break;
+            }
+            let before = events.len();
+            for (sub_revision, key) in log.keys(revision).enumerate() {
+                changes += 1;
+                if !spec.range.contains(key) {
+                    continue;
+                }
+                let mut event = read_event(
+                    state.memtable.as_ref(),
+                    key,
+                    revision,
+                    sub_revision as i64,
+                    readable_from,
+                );
+                if !spec.prev_kv {
+                    event.prev_kv = None;
+                }
+                if spec.wants(&event) {
+                    bytes += event_bytes(&event);
+                    events.push(event);
+                }
+            }
+            revisions += usize::from(events.len() > before);
+            revision += 1;
+        }
+        (events, revision)
+    }
+
+    /// Makes a watch synced, if nothing was published meanwhile.
+    fn join(&mut self, spec: &Arc<WatchSpec>, behind: Behind) -> CatchUp {
+        let planted = self.shared.config.planted.has(PlantedBug::WatchGap);
+        let mut hub = self.shared.hub.lock();
+        let published = self.shared.state().revision();
+        if behind.from_revision <= published && !(planted && behind.caught_up) {
+            return CatchUp::Done;
+        }
+        hub.synced.insert(
+            (self.number, spec.id),
+            SyncedWatch {
+                spec: Arc::clone(spec),
+                queue: Arc::clone(&self.queue),
+                min_revision: behind.from_revision,
+            },
+        );
+        drop(hub);
+        let watch = self.watches.get_mut(&spec.id).expect("it is being served");
+        watch.behind = None;
+        CatchUp::Done
+    }
+
+    /// A response with events.
+    fn respond(&mut self, watch_id: i64, revision: i64, events: Vec<Event>) -> WatchResponse {
+        if let Some(watch) = self.watches.get_mut(&watch_id) {
+            watch.quiet = false;
+        }
+        WatchResponse {
+            header: header(revision),
+            watch_id,
+            events,
+            ..WatchResponse::default()
+        }
+    }
+
+    /// A response about how far the watches are, if one is due.
+    fn poll_progress(&mut self) -> Option<WatchResponse> {
+        let due = self.progress_requested || self.watches.values().any(|watch| watch.progress_due);
+        if !due || self.watches.values().any(|watch| watch.behind.is_some()) {
+            return None;
+        }
+        // Nothing is published while the hub is locked: if the queue is empty now, all
+        // events up to the published revision have been handed out.
+        let hub = self.shared.hub.lock();
+        let revision = self.shared.state().revision();
+        let drained = self.queue.is_drained();
+        drop(hub);
+        if !drained {
+            (self.queue.notify())();
+            return None;
+        }
+        let watch_id = if std::mem::take(&mut self.progress_requested) {
+            if self.watches.is_empty() {
+                // Like etcd: there is no progress to tell.
+                return None;
+            }
+            WATCH_ID_NONE
+        } else {
+            let watch = self.watches.values_mut().find(|watch| watch.progress_due)?;
+            watch.progress_due = false;
+            watch.spec.id
+        };
+        Some(WatchResponse {
+            header: header(revision),
+            watch_id,
+            ..WatchResponse::default()
+        })
+    }
+
+    /// Cuts a response that is too large, if its client can put it together again; the
+    /// rest waits. etcd: `sendFragments`.
+    fn cut(&mut self, response: WatchResponse) -> WatchResponse {
+        let max_bytes = self.shared.config.max_request_bytes;
+        let fragment = self
+            .watches
+            .get(&response.watch_id)
+            .is_some_and(|watch| watch.spec.fragment);
+        if !fragment || response.events.len() < 2 || response.encoded_len() < max_bytes {
+            return response;
+        }
+        let empty = WatchResponse {
+            events: Vec::new(),
+            fragment: true,
+            ..response.clone()
+        };
+        let empty_bytes = empty.encoded_len();
+        let mut part = empty.clone();
+        let mut part_bytes = empty_bytes;
+        for event in response.events {
+            let event_bytes = event.encoded_len();
+            // The field's tag and the length before it.
+            let bytes = 1 + prost::length_delimiter_len(event_bytes) + event_bytes;
+            if !part.events.is_empty() && part_bytes + bytes >= max_bytes {
+                self.fragments
+                    .push_back(std::mem::replace(&mut part, empty.clone()));
+                part_bytes = empty_bytes;
+            }
+            part_bytes += bytes;
+            part.events.push(event);
+        }
+        part.fragment = false;
+        self.fragments.push_back(part);
+        self.fragments
+            .pop_front()
+            .expect("there is at least the last part")
+    }
+}
+
+/// Keeps the events from `from_revision` on readable; returns with it the lowest revision
+/// that can be read. `None` if some of them have been compacted.
+fn pin_from(state: &State, from_revision: i64) -> Option<(Pin, i64)> {
+    loop {
+        let compacted = state.compacted_revision();
+        if from_revision < compacted {
+            return None;
+        }
+        // The revision before tells what the first events replaced.
+        let readable_from = (from_revision - 1).max(compacted);
+        if let Some(pin) = state.pins.pin(readable_from) {
+            return Some((pin, readable_from));
+        }
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        let mut hub = self.shared.hub.lock();
+        for id in self.watches.keys() {
+            hub.synced.remove((self.number, *id));
+        }
+    }
+}
+
+impl fmt::Debug for WatchStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchStream")
+            .field("number", &self.number)
+            .field("watches", &self.watches)
+            .finish_non_exhaustive()
+    }
+}
