@@ -1,1 +1,47 @@
-//! The simulated world on madsim: network, disk, clock, processes, digest.
+//! The simulated world: network, disks, clocks and processes that do what real ones do
+//! at their worst, and the same again for the same seed.
+//!
+//! Comes in: a seed, programs written against the traits of `veridical-env`, and faults
+//! ([`Fault`]) to inject while they run.
+//! Goes out: whatever the driver of the run returns, with a digest over every event, the
+//! counts of what really happened, and on demand the events themselves.
+//! May depend on: `veridical-env`, madsim (the executor and its timers only; its own
+//! network and file system are not used). It knows nothing of Raft or etcd and serves
+//! any system written against the traits.
+//!
+//! The models (network, disk, clock, trace) are plain state machines and compile
+//! everywhere. `World`, which runs programs on them, exists only under `--cfg madsim`.
+
+mod clock;
+mod counter;
+mod digest;
+pub mod disk;
+mod fault;
+mod latency;
+pub mod network;
+mod rng;
+pub mod trace;
+
+#[cfg(madsim)]
+mod world;
+
+pub use clock::ClockModel;
+pub use counter::{Counter, Counters};
+pub use digest::{Digest, fingerprint};
+pub use disk::{CrashRules, DiskFaults, DiskSnapshot};
+pub use fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
+pub use latency::Latency;
+pub use network::{
+    LISTEN_BACKLOG, LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS, STREAM_WINDOW_BYTES,
+};
+pub use rng::{Rng, RngStreams, Stream, stream_seed};
+pub use trace::{
+    Difference, DiskOperation, DropCause, Event, EventKind, TraceMode, first_difference,
+    first_difference_of_streams,
+};
+
+#[cfg(madsim)]
+pub use world::{
+    ProcessExit, ProcessOutput, RunOutcome, SimClock, SimDisk, SimEnvironment, SimFile,
+    SimListener, SimNetwork, SimReader, SimWriter, World, WorldConfig,
+};

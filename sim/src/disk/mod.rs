@@ -1,0 +1,17 @@
+//! The simulated disk, without any runtime: files and names as they are in the page
+//! cache and as they are on the medium, and what a crash leaves of the difference.
+
+mod faults;
+mod file;
+mod model;
+mod names;
+mod pages;
+
+#[cfg(test)]
+mod tests;
+
+pub use faults::{CrashRules, DiskFaults};
+pub use model::DiskSnapshot;
+
+pub use file::FileId;
+pub use model::{DiskContext, DiskModel, Plan, SyncOutcome};

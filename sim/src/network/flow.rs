@@ -1,0 +1,183 @@
+//! One direction of a connection.
+
+use crate::fault::ProcessId;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// How many bytes of one stream may be under way or unread. A writer beyond that waits,
+/// as it would on TCP when the other end does not read. One unit of any size passes when
+/// nothing else is under way.
+pub const STREAM_WINDOW_BYTES: usize = 256 * 1024;
+
+/// Names a flow. The other direction of the same connection has the index with the last
+/// bit flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowId {
+    index: u32,
+    generation: u32,
+}
+
+impl FlowId {
+    /// The other direction of the same connection.
+    pub const fn back(self) -> Self {
+        Self {
+            index: self.index ^ 1,
+            generation: self.generation,
+        }
+    }
+}
+
+/// One direction of a connection: the sender's end, the receiver's end, and what is
+/// between them.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) from: ProcessId,
+    pub(super) to: ProcessId,
+    /// Which start of the receiving process the flow belongs to.
+    pub(super) to_incarnation: u32,
+    /// Arrived and not yet read.
+    pub(super) arrived: VecDeque<Bytes>,
+    /// Bytes in `arrived`.
+    pub(super) unread_bytes: usize,
+    /// Bytes under way or unread, as far as the sender knows.
+    pub(super) window_bytes: usize,
+    /// When the last unit that keeps the order arrives, in ns.
+    pub(super) last_at_ns: u64,
+    /// The end of the stream has arrived.
+    pub(super) ended: bool,
+    /// The receiver has been told of a reset.
+    pub(super) reader_reset: bool,
+    /// The sender has been told of a reset.
+    pub(super) writer_reset: bool,
+    pub(super) reader_open: bool,
+    pub(super) writer_open: bool,
+    pub(super) reader_waker: Option<Waker>,
+    pub(super) writer_waker: Option<Waker>,
+}
+
+impl Flow {
+    fn new(from: ProcessId, to: ProcessId, to_incarnation: u32) -> Self {
+        Self {
+            from,
+            to,
+            to_incarnation,
+            arrived: VecDeque::new(),
+            unread_bytes: 0,
+            window_bytes: 0,
+            last_at_ns: 0,
+            ended: false,
+            reader_reset: false,
+            writer_reset: false,
+            reader_open: true,
+            writer_open: true,
+            reader_waker: None,
+            writer_waker: None,
+        }
+    }
+
+    /// Frees `bytes` of the window and lets a waiting writer go on.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.window_bytes = self.window_bytes.saturating_sub(bytes);
+        if let Some(waker) = self.writer_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Lets a waiting reader look again.
+    pub(super) fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Lets a waiting writer look again.
+    pub(super) fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer_waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// All flows, in pairs. A pair is forgotten once both its ends are closed on both sides.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    pairs: Vec<(u32, Option<[Flow; 2]>)>,
+    free: Vec<u32>,
+}
+
+impl Flows {
+    /// A new connection; names the flow from `from` to `to`.
+    pub(super) fn open(&mut self, from: (ProcessId, u32), to: (ProcessId, u32)) -> FlowId {
+        let pair = [
+            Flow::new(from.0, to.0, to.1),
+            Flow::new(to.0, from.0, from.1),
+        ];
+        let (slot, generation) = match self.free.pop() {
+            Some(slot) => {
+                let entry = &mut self.pairs[slot as usize];
+                entry.0 += 1;
+                entry.1 = Some(pair);
+                (slot, entry.0)
+            }
+            None => {
+                self.pairs.push((0, Some(pair)));
+                (
+                    u32::try_from(self.pairs.len() - 1).expect("fewer connections than 2^32"),
+                    0,
+                )
+            }
+        };
+        FlowId {
+            index: slot * 2,
+            generation,
+        }
+    }
+
+    /// The flow, unless it has been forgotten.
+    #[inline]
+    pub(super) fn get(&mut self, id: FlowId) -> Option<&mut Flow> {
+        let (generation, pair) = self.pairs.get_mut(id.index as usize / 2)?;
+        if *generation != id.generation {
+            return None;
+        }
+        pair.as_mut().map(|pair| &mut pair[id.index as usize & 1])
+    }
+
+    /// Forgets the connection of `id` if nobody holds it any more.
+    pub(super) fn forget_if_closed(&mut self, id: FlowId) {
+        let slot = id.index / 2;
+        let entry = &mut self.pairs[slot as usize];
+        let closed = entry.0 == id.generation
+            && entry.1.as_ref().is_some_and(|pair| {
+                pair.iter()
+                    .all(|flow| !flow.reader_open && !flow.writer_open)
+            });
+        if closed {
+            entry.1 = None;
+            self.free.push(slot);
+        }
+    }
+
+    /// The names of all flows for which `wanted` holds.
+    pub(super) fn ids(&self, wanted: impl Fn(&Flow) -> bool) -> Vec<FlowId> {
+        let mut ids = Vec::new();
+        for (slot, (generation, pair)) in self.pairs.iter().enumerate() {
+            for (direction, flow) in pair.iter().flatten().enumerate() {
+                if wanted(flow) {
+                    ids.push(FlowId {
+                        index: (slot * 2 + direction) as u32,
+                        generation: *generation,
+                    });
+                }
+            }
+        }
+        ids
+    }
+
+    /// How many connections somebody holds.
+    #[cfg(test)]
+    pub(super) fn open_connections(&self) -> usize {
+        self.pairs.iter().filter(|(_, pair)| pair.is_some()).count()
+    }
+}

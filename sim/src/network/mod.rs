@@ -1,0 +1,84 @@
+//! The simulated network: hosts, links and byte streams, without any runtime.
+//!
+//! [`model::NetworkModel`] is a state machine: it is told what processes do (connect,
+//! write, read, close) and which [`Delivery`] is due, and it plans further deliveries.
+//! Each unit's fate is decided when it is sent and checked again when it arrives.
+
+mod address;
+mod connect;
+mod faults;
+mod flow;
+mod link;
+mod model;
+
+#[cfg(test)]
+mod tests;
+
+pub use connect::LISTEN_BACKLOG;
+pub use faults::{LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS};
+pub use flow::STREAM_WINDOW_BYTES;
+
+pub use address::{host_address, parse_port, resolve};
+pub use connect::ConnectId;
+pub use flow::FlowId;
+pub use model::{Departure, NetworkModel};
+
+use crate::rng::Rng;
+use crate::trace::Recorder;
+use bytes::Bytes;
+
+/// Something on its way through the network.
+#[derive(Debug)]
+pub enum Delivery {
+    /// A unit of a stream.
+    Unit {
+        /// Of which stream.
+        flow: FlowId,
+        /// Its number on its link.
+        ordinal: u64,
+        /// What it carries.
+        data: Bytes,
+        /// Whether it is a second copy, which the window does not count.
+        copy: bool,
+    },
+    /// The end of a stream: the sender closed it.
+    End {
+        /// Of which stream.
+        flow: FlowId,
+        /// Its number on its link.
+        ordinal: u64,
+    },
+    /// A reset, on its way to the receiving end of this stream; it ends both
+    /// directions of the connection.
+    Reset {
+        /// The stream that leads to the one who is told.
+        flow: FlowId,
+    },
+    /// A request to connect arrives at the listener's host.
+    Request {
+        /// Which.
+        connect: ConnectId,
+    },
+    /// A request to connect is sent again, since nobody answered.
+    RequestAgain {
+        /// Which.
+        connect: ConnectId,
+    },
+    /// The answer to a request arrives at the one who connects.
+    Answer {
+        /// Which request.
+        connect: ConnectId,
+        /// The stream on which the one who connects sends; none if refused.
+        flow: Option<FlowId>,
+    },
+}
+
+/// What the network model needs from the world to do something.
+pub struct NetworkContext<'a> {
+    /// The network's random numbers.
+    pub rng: &'a mut Rng,
+    /// The time, and where to record.
+    pub recorder: Recorder<'a>,
+    /// Deliveries that are planned: when (ns) and what.
+    pub plan: &'a mut Vec<(u64, Delivery)>,
+}

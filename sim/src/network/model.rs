@@ -1,0 +1,641 @@
+//! Sending, arriving, reading, closing; cuts and clogs.
+
+use super::connect::{Connecting, Host};
+use super::flow::{Flows, STREAM_WINDOW_BYTES};
+use super::link::Link;
+use super::{Delivery, FlowId, NetworkContext, NetworkFaults};
+use crate::counter::Counter;
+use crate::digest::fingerprint;
+use crate::fault::ProcessId;
+use crate::network::LossMode;
+use crate::trace::{DropCause, EventKind};
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::io;
+use std::task::{Poll, Waker};
+
+/// The most that one read takes out of a stream, in bytes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How soon what was held is on its way again after a clog ended, in ns.
+const RELEASE_NS: u64 = 1_000;
+
+/// How a process leaves the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// Its host vanishes and says nothing.
+    Silent,
+    /// Its host vanishes and its peers are told by resets.
+    Reset,
+    /// Its host lives on and closes the sockets of the process.
+    Closed,
+}
+
+/// All hosts, links and streams.
+#[derive(Debug, Default)]
+pub struct NetworkModel {
+    pub(super) hosts: Vec<Host>,
+    pub(super) links: Vec<Vec<Link>>,
+    pub(super) flows: Flows,
+    pub(super) connecting: BTreeMap<u64, Connecting>,
+    pub(super) next_connect: u64,
+    /// How the network as a whole behaves.
+    pub faults: NetworkFaults,
+}
+
+impl NetworkModel {
+    /// A network without hosts.
+    pub fn new(faults: NetworkFaults) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn link(&mut self, from: ProcessId, to: ProcessId) -> &mut Link {
+        &mut self.links[from.index()][to.index()]
+    }
+
+    /// Writes `data` as one unit, or has `waker` woken when there may be room for it.
+    pub fn poll_write(
+        &mut self,
+        context: &mut NetworkContext<'_>,
+        id: FlowId,
+        data: &mut Bytes,
+        waker: &Waker,
+    ) -> Poll<io::Result<()>> {
+        let Some(flow) = self.flows.get(id) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        if flow.writer_reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if data.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if flow.window_bytes > 0 && flow.window_bytes + data.len() > STREAM_WINDOW_BYTES {
+            if flow.writer_waker.is_none() {
+                context.recorder.count(Counter::Backpressure);
+            }
+            flow.writer_waker = Some(waker.clone());
+            return Poll::Pending;
+        }
+        flow.window_bytes += data.len();
+        self.send(context, id, std::mem::take(data));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends one unit whose bytes the window already counts.
+    fn send(&mut self, context: &mut NetworkContext<'_>, id: FlowId, mut data: Bytes) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let (from, to) = (flow.from, flow.to);
+        let link = &mut self.links[from.index()][to.index()];
+        let ordinal = link.take_ordinal();
+        let length = data.len();
+        context.recorder.count(Counter::Send);
+        let hash = fingerprint(&data);
+        context.recorder.record(
+            from,
+            EventKind::Send {
+                to,
+                ordinal,
+                length: length as u64,
+                hash,
+            },
+        );
+
+        let fate = link.decide(&self.faults, context.rng, from == to);
+        let loss = link.behaviour(&self.faults).loss;
+        if link.cuts > 0 && loss == LossMode::Datagram {
+            context.recorder.count(Counter::DropPartition);
+            context.recorder.record(
+                from,
+                EventKind::Drop {
+                    to,
+                    ordinal,
+                    cause: DropCause::Partition,
+                },
+            );
+            flow.release(length);
+            return;
+        }
+        if fate.reset {
+            context.recorder.count(Counter::ResetFault);
+            self.reset_both(context, id);
+            return;
+        }
+        if fate.lost {
+            context.recorder.count(Counter::Drop);
+            context.recorder.record(
+                from,
+                EventKind::Drop {
+                    to,
+                    ordinal,
+                    cause: DropCause::Loss,
+                },
+            );
+            flow.release(length);
+            return;
+        }
+        if fate.slow {
+            context.recorder.count(Counter::SlowUnit);
+        }
+        for _ in 0..fate.retransmissions {
+            context.recorder.count(Counter::Retransmit);
+        }
+        if fate.corrupted {
+            data = corrupt(data, context);
+            context.recorder.count(Counter::Corrupt);
+            context
+                .recorder
+                .record(from, EventKind::Corrupt { to, ordinal });
+        }
+        let usual_at_ns = context.recorder.now_ns + fate.delay_ns.max(1);
+        let at_ns = if fate.reordered {
+            usual_at_ns
+        } else {
+            flow.last_at_ns = usual_at_ns.max(flow.last_at_ns + 1);
+            flow.last_at_ns
+        };
+        if let Some(after_ns) = fate.copy_after_ns {
+            context.recorder.count(Counter::Duplicate);
+            context
+                .recorder
+                .record(from, EventKind::Duplicate { to, ordinal });
+            let copy = Delivery::Unit {
+                flow: id,
+                ordinal,
+                data: data.clone(),
+                copy: true,
+            };
+            context.plan.push((at_ns + after_ns.max(1), copy));
+        }
+        let unit = Delivery::Unit {
+            flow: id,
+            ordinal,
+            data,
+            copy: false,
+        };
+        if link.holds(loss) {
+            hold(link, context, (from, to), ordinal, unit);
+        } else {
+            if fate.reordered {
+                context.recorder.count(Counter::Reorder);
+            }
+            context.plan.push((at_ns, unit));
+        }
+    }
+
+    /// Reads what has arrived, or has `waker` woken when something does.
+    pub fn poll_read(
+        &mut self,
+        context: &mut NetworkContext<'_>,
+        id: FlowId,
+        buffer: &mut BytesMut,
+        waker: &Waker,
+    ) -> Poll<io::Result<usize>> {
+        let Some(flow) = self.flows.get(id) else {
+            return Poll::Ready(Ok(0));
+        };
+        if flow.reader_reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if flow.arrived.is_empty() {
+            if flow.ended {
+                return Poll::Ready(Ok(0));
+            }
+            match &mut flow.reader_waker {
+                Some(known) if known.will_wake(waker) => {}
+                slot => *slot = Some(waker.clone()),
+            }
+            return Poll::Pending;
+        }
+        let mut limit = flow.unread_bytes.min(READ_BYTES_MAX);
+        let behaviour = self.links[flow.from.index()][flow.to.index()].behaviour(&self.faults);
+        if limit > 1 && context.rng.chance(behaviour.fragment_probability) {
+            limit = context.rng.between(1, limit as u64 - 1) as usize;
+            context.recorder.count(Counter::Fragment);
+        }
+        let mut taken = 0;
+        while taken < limit {
+            let Some(first) = flow.arrived.front_mut() else {
+                break;
+            };
+            if first.len() <= limit - taken {
+                taken += first.len();
+                buffer.extend_from_slice(first);
+                flow.arrived.pop_front();
+            } else {
+                let part = first.split_to(limit - taken);
+                taken += part.len();
+                buffer.extend_from_slice(&part);
+            }
+        }
+        flow.unread_bytes -= taken;
+        flow.release(taken);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// The writer was dropped: the stream ends after what was sent.
+    pub fn close_writer(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        if !std::mem::replace(&mut flow.writer_open, false) {
+            return;
+        }
+        flow.writer_waker = None;
+        if !flow.writer_reset {
+            let (from, to) = (flow.from, flow.to);
+            let link = &mut self.links[from.index()][to.index()];
+            let ordinal = link.take_ordinal();
+            let fate = link.decide(&self.faults, context.rng, from == to);
+            flow.last_at_ns =
+                (context.recorder.now_ns + fate.delay_ns.max(1)).max(flow.last_at_ns + 1);
+            let end = Delivery::End { flow: id, ordinal };
+            // The end of a stream is sent again until it gets through, whatever is lost.
+            if link.cuts > 0 || link.clogs > 0 {
+                hold(link, context, (from, to), ordinal, end);
+            } else {
+                context.plan.push((flow.last_at_ns, end));
+            }
+        }
+        self.flows.forget_if_closed(id);
+    }
+
+    /// The reader was dropped. If the sender may be waiting for it to read, the
+    /// connection is reset, as TCP does when unread data is thrown away.
+    pub fn close_reader(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        if !std::mem::replace(&mut flow.reader_open, false) {
+            return;
+        }
+        flow.reader_waker = None;
+        flow.arrived.clear();
+        flow.unread_bytes = 0;
+        if flow.window_bytes > 0 && !flow.reader_reset {
+            self.send_reset(context, id.back());
+        }
+        self.flows.forget_if_closed(id);
+    }
+
+    /// Sends a reset to the receiving end of `id`. It is lost on a cut link; the next
+    /// unit from there provokes another.
+    pub(super) fn send_reset(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let (from, to) = (flow.from, flow.to);
+        let link = &mut self.links[from.index()][to.index()];
+        let fate = link.decide(&self.faults, context.rng, from == to);
+        context.plan.push((
+            context.recorder.now_ns + fate.delay_ns.max(1),
+            Delivery::Reset { flow: id },
+        ));
+    }
+
+    /// Resets a connection at both ends at once.
+    fn reset_both(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
+        self.arrive_reset(context, id);
+        self.arrive_reset(context, id.back());
+    }
+
+    /// Resets all connections between two hosts, at both ends at once.
+    pub fn reset_between(&mut self, context: &mut NetworkContext<'_>, a: ProcessId, b: ProcessId) {
+        for id in self.flows.ids(|flow| flow.from == a && flow.to == b) {
+            context.recorder.count(Counter::ResetFault);
+            self.reset_both(context, id);
+        }
+    }
+
+    /// Something planned is due.
+    pub fn arrive(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
+        match delivery {
+            Delivery::Unit {
+                flow,
+                ordinal,
+                data,
+                copy,
+            } => self.arrive_unit(context, flow, ordinal, data, copy),
+            Delivery::End { flow, ordinal } => self.arrive_end(context, flow, ordinal),
+            Delivery::Reset { flow } => {
+                let Some((from, to)) = self.flows.get(flow).map(|flow| (flow.from, flow.to)) else {
+                    return;
+                };
+                let link = self.link(from, to);
+                if link.cuts > 0 {
+                    context.recorder.count(Counter::DropPartition);
+                } else if link.clogs > 0 {
+                    let ordinal = link.take_ordinal();
+                    hold(link, context, (from, to), ordinal, Delivery::Reset { flow });
+                } else {
+                    self.arrive_reset(context, flow);
+                }
+            }
+            Delivery::Request { connect } => self.arrive_request(context, connect),
+            Delivery::RequestAgain { connect } => self.send_request(context, connect),
+            Delivery::Answer { connect, flow } => self.arrive_answer(context, connect, flow),
+        }
+    }
+
+    fn arrive_unit(
+        &mut self,
+        context: &mut NetworkContext<'_>,
+        id: FlowId,
+        ordinal: u64,
+        data: Bytes,
+        copy: bool,
+    ) {
+        let Some(flow) = self.flows.get(id) else {
+            context.recorder.count(Counter::DropDead);
+            return;
+        };
+        let (from, to, length) = (flow.from, flow.to, data.len());
+        let link = &mut self.links[from.index()][to.index()];
+        if link.cuts > 0 || link.clogs > 0 {
+            let loss = link.behaviour(&self.faults).loss;
+            if link.holds(loss) {
+                hold(
+                    link,
+                    context,
+                    (from, to),
+                    ordinal,
+                    Delivery::Unit {
+                        flow: id,
+                        ordinal,
+                        data,
+                        copy,
+                    },
+                );
+            } else {
+                context.recorder.count(Counter::DropPartition);
+                context.recorder.record(
+                    from,
+                    EventKind::Drop {
+                        to,
+                        ordinal,
+                        cause: DropCause::Partition,
+                    },
+                );
+                if !copy {
+                    flow.release(length);
+                }
+            }
+            return;
+        }
+        let host = &self.hosts[to.index()];
+        if !host.up {
+            // Nobody acknowledges: the bytes stay in the sender's window.
+            context.recorder.count(Counter::DropDead);
+            context.recorder.record(
+                from,
+                EventKind::Drop {
+                    to,
+                    ordinal,
+                    cause: DropCause::HostDown,
+                },
+            );
+        } else if flow.to_incarnation != host.incarnation || !flow.reader_open || flow.reader_reset
+        {
+            context.recorder.count(Counter::DropDead);
+            context.recorder.record(
+                from,
+                EventKind::Drop {
+                    to,
+                    ordinal,
+                    cause: DropCause::NoConnection,
+                },
+            );
+            self.send_reset(context, id.back());
+        } else {
+            context.recorder.count(Counter::Deliver);
+            context.recorder.record(
+                to,
+                EventKind::Deliver {
+                    from,
+                    ordinal,
+                    length: length as u64,
+                },
+            );
+            if copy {
+                flow.window_bytes += length;
+            }
+            flow.unread_bytes += length;
+            flow.arrived.push_back(data);
+            flow.wake_reader();
+        }
+    }
+
+    fn arrive_end(&mut self, context: &mut NetworkContext<'_>, id: FlowId, ordinal: u64) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let (from, to) = (flow.from, flow.to);
+        let link = &mut self.links[from.index()][to.index()];
+        if link.cuts > 0 || link.clogs > 0 {
+            hold(
+                link,
+                context,
+                (from, to),
+                ordinal,
+                Delivery::End { flow: id, ordinal },
+            );
+            return;
+        }
+        let host = &self.hosts[to.index()];
+        if host.up && flow.to_incarnation == host.incarnation && flow.reader_open && !flow.ended {
+            flow.ended = true;
+            flow.wake_reader();
+            context.recorder.record(to, EventKind::EndOfStream { from });
+        }
+    }
+
+    /// The receiving end of `id` learns that the connection was reset.
+    fn arrive_reset(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let (from, to) = (flow.from, flow.to);
+        let host = &self.hosts[to.index()];
+        if !host.up || flow.to_incarnation != host.incarnation || flow.reader_reset {
+            return;
+        }
+        flow.reader_reset = true;
+        flow.arrived.clear();
+        flow.unread_bytes = 0;
+        flow.wake_reader();
+        if let Some(back) = self.flows.get(id.back()) {
+            back.writer_reset = true;
+            back.wake_writer();
+        }
+        context.recorder.count(Counter::Reset);
+        context.recorder.record(to, EventKind::Reset { from });
+    }
+
+    /// A process has left: its sockets are gone.
+    pub fn depart(&mut self, context: &mut NetworkContext<'_>, process: ProcessId, how: Departure) {
+        self.connecting
+            .retain(|_, connecting| connecting.from != process);
+        let ports: Vec<u16> = self.hosts[process.index()]
+            .listeners
+            .keys()
+            .copied()
+            .collect();
+        for id in self
+            .flows
+            .ids(|flow| flow.from == process || flow.to == process)
+        {
+            let Some(flow) = self.flows.get(id) else {
+                continue;
+            };
+            let (sends, receives) = (flow.from == process, flow.to == process);
+            if how == Departure::Closed {
+                if sends {
+                    self.close_writer(context, id);
+                }
+                if receives {
+                    self.close_reader(context, id);
+                }
+                continue;
+            }
+            if sends {
+                flow.writer_open = false;
+                flow.writer_waker = None;
+            }
+            if receives {
+                flow.reader_open = false;
+                flow.reader_waker = None;
+                flow.arrived.clear();
+                flow.unread_bytes = 0;
+            }
+            if sends && how == Departure::Reset {
+                self.send_reset(context, id);
+            }
+            self.flows.forget_if_closed(id);
+        }
+        for port in ports {
+            self.close_listener(context, process, port);
+        }
+        self.hosts[process.index()].up = how == Departure::Closed;
+    }
+
+    /// Cuts the link from one host to another once more.
+    pub fn cut(&mut self, from: ProcessId, to: ProcessId) {
+        self.link(from, to).cuts += 1;
+    }
+
+    /// Takes one cut back.
+    pub fn mend(&mut self, context: &mut NetworkContext<'_>, from: ProcessId, to: ProcessId) {
+        let link = self.link(from, to);
+        link.cuts = link.cuts.saturating_sub(1);
+        self.release_held(context, from, to, RETRANSMISSION_JITTER_NS);
+    }
+
+    /// Clogs the link from one host to another once more.
+    pub fn clog(&mut self, from: ProcessId, to: ProcessId) {
+        self.link(from, to).clogs += 1;
+    }
+
+    /// Takes one clog back; what waited arrives in a burst.
+    pub fn unclog(&mut self, context: &mut NetworkContext<'_>, from: ProcessId, to: ProcessId) {
+        let link = self.link(from, to);
+        link.clogs = link.clogs.saturating_sub(1);
+        self.release_held(context, from, to, 0);
+    }
+
+    /// Whether the link is cut.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.links[from.index()][to.index()].cuts > 0
+    }
+
+    /// Gives one link a behaviour of its own until [`NetworkModel::remove_override`].
+    pub fn add_override(
+        &mut self,
+        from: ProcessId,
+        to: ProcessId,
+        key: u64,
+        faults: NetworkFaults,
+    ) {
+        self.link(from, to).overrides.push((key, faults));
+    }
+
+    /// Ends the behaviour that was added under `key`.
+    pub fn remove_override(&mut self, from: ProcessId, to: ProcessId, key: u64) {
+        self.link(from, to)
+            .overrides
+            .retain(|(known, _)| *known != key);
+    }
+
+    fn release_held(
+        &mut self,
+        context: &mut NetworkContext<'_>,
+        from: ProcessId,
+        to: ProcessId,
+        jitter_ns: u64,
+    ) {
+        let link = self.link(from, to);
+        if link.cuts > 0 || link.clogs > 0 || link.held.is_empty() {
+            return;
+        }
+        let mut held = std::mem::take(&mut link.held);
+        // What was under way when the clog began got here after what was sent later.
+        held.sort_by_key(|(ordinal, _)| *ordinal);
+        context.recorder.record(
+            from,
+            EventKind::Release {
+                to,
+                count: held.len() as u64,
+            },
+        );
+        let jitter_ns = if jitter_ns == 0 {
+            0
+        } else {
+            context.rng.below(jitter_ns)
+        };
+        let mut at_ns = context.recorder.now_ns + RELEASE_NS + jitter_ns;
+        for (_, delivery) in held {
+            at_ns += 1;
+            if let Delivery::Unit { flow, .. } | Delivery::End { flow, .. } = &delivery
+                && let Some(flow) = self.flows.get(*flow)
+            {
+                flow.last_at_ns = flow.last_at_ns.max(at_ns);
+            }
+            context.plan.push((at_ns, delivery));
+        }
+    }
+}
+
+/// How late a reliable stream notices the end of a partition at most, in ns: it waits
+/// for the next retransmission.
+const RETRANSMISSION_JITTER_NS: u64 = super::RETRANSMISSION_TIMEOUT_MS * 1_000_000;
+
+pub(super) fn hold(
+    link: &mut Link,
+    context: &mut NetworkContext<'_>,
+    (from, to): (ProcessId, ProcessId),
+    ordinal: u64,
+    delivery: Delivery,
+) {
+    context.recorder.count(Counter::Hold);
+    context.recorder.record(from, EventKind::Hold { to });
+    link.held.push((ordinal, delivery));
+}
+
+/// `data` with one to three bytes flipped.
+fn corrupt(data: Bytes, context: &mut NetworkContext<'_>) -> Bytes {
+    let mut bytes = BytesMut::from(&data[..]);
+    for _ in 0..context.rng.between(1, 3) {
+        let at = context.rng.index(bytes.len());
+        // Never 0, so that the byte really changes; two flips may hit the same byte,
+        // and with different bits they cannot cancel each other out.
+        let flip = 1 << context.rng.below(8);
+        if bytes[at] == data[at] {
+            bytes[at] ^= flip;
+        }
+    }
+    bytes.freeze()
+}

@@ -1,0 +1,315 @@
+//! The heart of the world: all state behind one lock, and the pump that makes planned
+//! things happen.
+//!
+//! Each planned thing has exactly one timer in madsim. The timer's waker is the pump,
+//! and waking the pump makes the *earliest* planned thing happen, right there, without
+//! a task: with as many timers as plans, the k-th firing is the k-th plan. Inside that
+//! call madsim holds its timer lock, so new timers cannot be set; times that were
+//! planned there wait in `unarmed` until the janitor, or the next call into the world,
+//! sets them.
+
+use super::agenda::Agenda;
+use super::janitor::{Chore, JanitorQueue};
+use super::layered::Layered;
+use super::process::Process;
+use super::timer::{TimerId, Timers};
+use crate::disk::{DiskContext, DiskFaults, DiskModel};
+use crate::fault::{FaultId, ProcessId};
+use crate::network::{Delivery, NetworkContext, NetworkFaults, NetworkModel};
+use crate::rng::{RngStreams, Stream};
+use crate::trace::{EventKind, Journal, Recorder};
+use madsim::time::{Instant, Sleep, TimeHandle};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+/// Something planned.
+pub(super) enum Happening {
+    /// Something arrives over the network.
+    Network(Delivery),
+    /// A timer is due.
+    Timer(TimerId),
+    /// Something the janitor has to do.
+    Chore(Chore),
+}
+
+/// Everything there is in the world.
+pub(super) struct State {
+    agenda: Agenda<Happening>,
+    unarmed: Vec<u64>,
+    plan: Vec<(u64, Delivery)>,
+    sleep: Sleep,
+    /// Digest, counters, events.
+    pub(super) journal: Journal,
+    /// Random numbers.
+    pub(super) rng: RngStreams,
+    /// The network.
+    pub(super) network: NetworkModel,
+    /// How the network behaves, with what faults put on top.
+    pub(super) network_faults: Layered<NetworkFaults>,
+    /// How a new disk behaves and what it may hold at most.
+    pub(super) default_disk: (DiskFaults, Option<u64>),
+    /// All processes by number.
+    pub(super) processes: Vec<Process>,
+    /// Their names by number.
+    pub(super) names: Vec<String>,
+    /// Who waits for what time.
+    pub(super) timers: Timers,
+    /// Faults that have not ended.
+    pub(super) active_faults: BTreeMap<FaultId, super::inject::ActiveFault>,
+    /// How many faults have been injected.
+    pub(super) fault_count: u64,
+    /// What the janitor has to do.
+    pub(super) janitor: JanitorQueue,
+}
+
+/// The world's state and its time.
+pub(super) struct Kernel {
+    state: Mutex<State>,
+    time: TimeHandle,
+    origin: Instant,
+    pump: Waker,
+    /// The seed of the run.
+    pub(super) seed: u64,
+    /// Whether a panic in a process ends the run.
+    pub(super) stop_on_panic: bool,
+}
+
+/// The waker of all of the world's timers. Weak, or timers that never fire would keep
+/// the world alive for ever.
+struct Pump(Weak<Kernel>);
+
+impl Wake for Pump {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(kernel) = self.0.upgrade() {
+            kernel.happen();
+        }
+    }
+}
+
+impl Kernel {
+    /// A world without processes. Has to be called inside the madsim runtime.
+    pub(super) fn new(
+        seed: u64,
+        journal: Journal,
+        faults: NetworkFaults,
+        stop_on_panic: bool,
+    ) -> Arc<Self> {
+        let time = TimeHandle::current();
+        let origin = time.now_instant() - time.elapsed();
+        Arc::new_cyclic(|weak: &Weak<Self>| {
+            let state = State {
+                agenda: Agenda::default(),
+                unarmed: Vec::new(),
+                plan: Vec::new(),
+                sleep: time.sleep(Duration::ZERO),
+                journal,
+                rng: RngStreams::new(seed),
+                network: NetworkModel::new(faults),
+                network_faults: Layered::new(faults),
+                default_disk: (DiskFaults::none(), None),
+                processes: Vec::new(),
+                names: Vec::new(),
+                timers: Timers::default(),
+                active_faults: BTreeMap::new(),
+                fault_count: 0,
+                janitor: JanitorQueue::default(),
+            };
+            Self {
+                state: Mutex::new(state),
+                origin,
+                time,
+                pump: Waker::from(Arc::new(Pump(weak.clone()))),
+                seed,
+                stop_on_panic,
+            }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held is on its way up already; what is dropped on
+        // its way must not panic again.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The true time since the start of the run, in ns.
+    #[inline]
+    pub(super) fn now_ns(&self) -> u64 {
+        let elapsed = self.time.elapsed();
+        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+    }
+
+    /// Does something with the state and the present time, and sets the timers of what
+    /// was planned. Never call it from a waker.
+    #[inline]
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut State, u64) -> R) -> R {
+        let mut state = self.lock();
+        let now_ns = self.now_ns();
+        let result = act(&mut state, now_ns);
+        if !state.unarmed.is_empty() {
+            self.arm(&mut state, now_ns);
+        }
+        result
+    }
+
+    fn arm(&self, state: &mut State, now_ns: u64) {
+        while let Some(at_ns) = state.unarmed.pop() {
+            // `Sleep` sets no timer for a time that has passed.
+            let deadline = self.origin + Duration::from_nanos(at_ns.max(now_ns + 1));
+            let mut sleep = Pin::new(&mut state.sleep);
+            // Unlike `sleep_until`, `reset` knows no least duration.
+            sleep.as_mut().reset(deadline);
+            let set = sleep
+                .poll(&mut Context::from_waker(&self.pump))
+                .is_pending();
+            assert!(set, "a deadline ahead is waited for");
+        }
+    }
+
+    /// One of the world's timers has fired: the earliest planned thing happens.
+    fn happen(&self) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some((at_ns, happening)) = state.agenda.pop() else {
+            return;
+        };
+        match happening {
+            Happening::Network(delivery) => {
+                state.on_network(at_ns, |network, context| network.arrive(context, delivery));
+            }
+            Happening::Timer(timer) => state.timers.fire(timer, at_ns),
+            Happening::Chore(chore) => state.janitor.add(chore),
+        }
+        if !state.unarmed.is_empty() {
+            state.janitor.wake();
+        }
+    }
+
+    /// Forgets everything, so that programs and their captures can be dropped: they may
+    /// hold the world in their turn.
+    pub(super) fn dismantle(&self) {
+        let taken = {
+            let mut state = self.lock();
+            (
+                std::mem::take(&mut state.agenda),
+                std::mem::take(&mut state.processes),
+                std::mem::take(&mut state.network),
+                std::mem::take(&mut state.timers),
+            )
+        };
+        drop(taken);
+    }
+}
+
+impl State {
+    /// Plans something for `at_ns`.
+    #[inline]
+    pub(super) fn schedule(&mut self, at_ns: u64, happening: Happening) {
+        self.agenda.add(at_ns, happening);
+        self.unarmed.push(at_ns);
+    }
+
+    /// Does something with the network and schedules what it plans.
+    #[inline]
+    pub(super) fn on_network<R>(
+        &mut self,
+        now_ns: u64,
+        act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R,
+    ) -> R {
+        let mut plan = std::mem::take(&mut self.plan);
+        let result = act(
+            &mut self.network,
+            &mut NetworkContext {
+                rng: self.rng.get(Stream::Network),
+                recorder: Recorder {
+                    now_ns,
+                    journal: &mut self.journal,
+                },
+                plan: &mut plan,
+            },
+        );
+        for (at_ns, delivery) in plan.drain(..) {
+            self.schedule(at_ns, Happening::Network(delivery));
+        }
+        self.plan = plan;
+        result
+    }
+
+    /// Does something with the disk of a process.
+    #[inline]
+    pub(super) fn on_disk<R>(
+        &mut self,
+        now_ns: u64,
+        process: ProcessId,
+        act: impl FnOnce(&mut DiskModel, &mut DiskContext<'_>) -> R,
+    ) -> R {
+        let mut context = DiskContext {
+            process,
+            rng: self.rng.get(Stream::Disk),
+            recorder: Recorder {
+                now_ns,
+                journal: &mut self.journal,
+            },
+        };
+        act(&mut self.processes[process.index()].disk, &mut context)
+    }
+
+    /// Sets a timer by the monotonic clock of a process.
+    pub(super) fn add_local_timer(
+        &mut self,
+        process: ProcessId,
+        deadline_ns: u64,
+        waker: Waker,
+    ) -> TimerId {
+        let due_ns = self.processes[process.index()]
+            .clock
+            .true_time_of(deadline_ns);
+        self.add_timer(Some((process.index(), deadline_ns)), due_ns, waker)
+    }
+
+    /// Sets a timer by true time.
+    pub(super) fn add_true_timer(&mut self, due_ns: u64, waker: Waker) -> TimerId {
+        self.add_timer(None, Some(due_ns), waker)
+    }
+
+    fn add_timer(
+        &mut self,
+        local: Option<(usize, u64)>,
+        due_ns: Option<u64>,
+        waker: Waker,
+    ) -> TimerId {
+        let id = self.timers.add(local, due_ns, waker);
+        if let Some(due_ns) = due_ns {
+            self.schedule(due_ns, Happening::Timer(id));
+        }
+        id
+    }
+
+    /// The clock of a process has changed: its timers are set anew.
+    pub(super) fn reset_timers(&mut self, process: ProcessId) {
+        let clock = &self.processes[process.index()].clock;
+        let mut due = Vec::new();
+        for (id, deadline_ns, timer) in self.timers.of_process(process.index()) {
+            let due_ns = clock.true_time_of(deadline_ns);
+            if timer.due_ns != due_ns {
+                timer.due_ns = due_ns;
+                due.extend(due_ns.map(|due_ns| (id, due_ns)));
+            }
+        }
+        for (id, due_ns) in due {
+            self.schedule(due_ns, Happening::Timer(id));
+        }
+    }
+
+    /// Records an event of a process.
+    pub(super) fn record(&mut self, now_ns: u64, process: ProcessId, kind: EventKind) {
+        self.journal.record(now_ns, Some(process), kind);
+    }
+}

@@ -1,0 +1,22 @@
+//! Programs on the models: the world, its processes, and the environment they see.
+
+mod agenda;
+mod driver;
+mod environment;
+mod inject;
+mod janitor;
+mod kernel;
+mod layered;
+mod panic_text;
+mod process;
+mod sim_clock;
+mod sim_disk;
+mod sim_network;
+mod timer;
+
+pub use driver::{RunOutcome, World, WorldConfig};
+pub use environment::SimEnvironment;
+pub use process::{ProcessExit, ProcessOutput};
+pub use sim_clock::SimClock;
+pub use sim_disk::{SimDisk, SimFile};
+pub use sim_network::{SimListener, SimNetwork, SimReader, SimWriter};

@@ -1,0 +1,489 @@
+//! Starting, stopping and pausing processes.
+//!
+//! Each start of a process is a madsim node of its own, and has a number (incarnation)
+//! that everything it opens carries. A crash raises the fence first: from that moment
+//! nothing that the old incarnation does has any effect, whatever its destructors try
+//! when madsim drops its tasks later.
+
+use super::environment::SimEnvironment;
+use super::janitor::Chore;
+use super::kernel::{Happening, Kernel, State};
+use super::layered::Layered;
+use super::panic_text;
+use crate::clock::ClockModel;
+use crate::counter::Counter;
+use crate::disk::{DiskFaults, DiskModel};
+use crate::fault::{CrashKind, CrashPoint, ProcessId};
+use crate::network::Departure;
+use crate::rng::{Rng, Stream};
+use crate::trace::{EventKind, text_fingerprint};
+use madsim::runtime::Handle;
+use madsim::task::NodeId;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Poll, Waker};
+
+/// How long after a crash a process is started again at the earliest, in ns. By then
+/// madsim has dropped the tasks of the one before.
+pub(super) const RESTART_NS: u64 = 1_000_000;
+
+/// How a process ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessExit {
+    /// Its main future returned: well, or with an error.
+    Returned(Result<(), String>),
+    /// One of its tasks panicked: the text and the place.
+    Panicked(String),
+}
+
+impl fmt::Display for ProcessExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Returned(Ok(())) => f.write_str("returned"),
+            Self::Returned(Err(error)) => write!(f, "returned an error: {error}"),
+            Self::Panicked(text) => write!(f, "panicked: {text}"),
+        }
+    }
+}
+
+/// What the main future of a process may return.
+pub trait ProcessOutput {
+    /// As the world reports it.
+    fn into_exit(self) -> Result<(), String>;
+}
+
+impl ProcessOutput for () {
+    fn into_exit(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> ProcessOutput for Result<(), E> {
+    fn into_exit(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+type BootFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// Starts a program on an environment.
+pub(super) type Boot = Arc<dyn Fn(SimEnvironment) -> BootFuture + Send + Sync>;
+
+/// A request to crash at a certain place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CrashAt {
+    pub(super) point: CrashPoint,
+    pub(super) skip: u64,
+    pub(super) kind: CrashKind,
+    pub(super) restart_after_ms: Option<u64>,
+}
+
+/// One process with its host, disk and clocks.
+pub(super) struct Process {
+    boot: Boot,
+    node: Option<NodeId>,
+    /// How often it has been started before; the number of the present start.
+    pub(super) incarnation: u32,
+    started: bool,
+    /// Whether it runs (or is paused).
+    pub(super) running: bool,
+    /// How many faults pause it now.
+    pub(super) pauses: u32,
+    /// How many faults suspend its monotonic clock now.
+    pub(super) suspensions: u32,
+    exit: Option<ProcessExit>,
+    exit_wakers: Vec<Waker>,
+    /// Where it is to crash.
+    pub(super) crash_at: Option<CrashAt>,
+    /// Its disk.
+    pub(super) disk: DiskModel,
+    /// How its disk behaves, with what faults put on top.
+    pub(super) disk_faults: Layered<DiskFaults>,
+    /// What its disk may hold at most.
+    pub(super) capacity: Layered<Option<u64>>,
+    /// Its clocks.
+    pub(super) clock: ClockModel,
+    /// How fast they run, with what faults put on top.
+    pub(super) drift: Layered<i64>,
+    /// Where `Environment::random_seed` draws from.
+    pub(super) seeds: Rng,
+}
+
+impl Process {
+    /// Whether this start of the process runs.
+    #[inline]
+    pub(super) fn is_live(&self, incarnation: u32) -> bool {
+        self.running && self.incarnation == incarnation
+    }
+}
+
+/// Origins of clocks, in ns: up to a day for the monotonic one; the wall clock starts on
+/// 2024-01-01 UTC, up to a second apart from the others.
+const MONOTONIC_ORIGIN_MAX_NS: u64 = 86_400_000_000_000;
+const WALL_ORIGIN_NS: u64 = 1_704_067_200_000_000_000;
+const WALL_SPREAD_NS: u64 = 1_000_000_000;
+
+impl State {
+    /// Adds a process that does not run yet.
+    pub(super) fn add_process(
+        &mut self,
+        now_ns: u64,
+        name: &str,
+        boot: Boot,
+        faults: DiskFaults,
+        capacity_bytes: Option<u64>,
+    ) -> ProcessId {
+        assert!(
+            !self.names.iter().any(|known| known == name),
+            "the process name {name:?} is taken"
+        );
+        let id = ProcessId(u32::try_from(self.processes.len()).expect("fewer processes than 2^32"));
+        let rng = self.rng.get(Stream::Clock);
+        let monotonic_origin_ns = rng.below(MONOTONIC_ORIGIN_MAX_NS);
+        let clock = ClockModel::new(
+            monotonic_origin_ns,
+            WALL_ORIGIN_NS + rng.below(WALL_SPREAD_NS),
+        );
+        let disk = DiskModel::new(faults, capacity_bytes);
+        self.processes.push(Process {
+            boot,
+            node: None,
+            incarnation: 0,
+            started: false,
+            running: false,
+            pauses: 0,
+            suspensions: 0,
+            exit: None,
+            exit_wakers: Vec::new(),
+            crash_at: None,
+            disk,
+            disk_faults: Layered::new(faults),
+            capacity: Layered::new(capacity_bytes),
+            clock,
+            drift: Layered::new(0),
+            seeds: self.rng.get(Stream::Process).fork(),
+        });
+        self.names.push(name.to_owned());
+        self.on_network(now_ns, |network, context| network.add_host(context));
+        id
+    }
+
+    /// The process is gone: raises the fence and settles what that means to its disk and
+    /// its peers. Its tasks are stopped by [`Kernel::stop_tasks`].
+    fn leave(&mut self, now_ns: u64, id: ProcessId, departure: Departure, power: bool) {
+        let process = &mut self.processes[id.index()];
+        process.running = false;
+        process.crash_at = None;
+        self.on_network(now_ns, |network, context| {
+            network.depart(context, id, departure)
+        });
+        self.on_disk(now_ns, id, |disk, context| {
+            if power {
+                disk.lose_power(context)
+            } else {
+                disk.close_all()
+            }
+        });
+    }
+
+    /// Crashes a process that runs, except for its tasks.
+    pub(super) fn crash(&mut self, now_ns: u64, id: ProcessId, kind: CrashKind) {
+        let power = kind != CrashKind::Kill;
+        self.record(now_ns, id, EventKind::Crash { power });
+        self.journal
+            .counters
+            .add(if power { Counter::Crash } else { Counter::Kill });
+        let departure = match kind {
+            CrashKind::PowerLoss => Departure::Silent,
+            CrashKind::PowerLossWithReset => Departure::Reset,
+            CrashKind::Kill => Departure::Closed,
+        };
+        self.leave(now_ns, id, departure, power);
+    }
+
+    /// A process ended by itself.
+    fn exit(&mut self, now_ns: u64, id: ProcessId, exit: ProcessExit) {
+        let panicked = matches!(exit, ProcessExit::Panicked(_));
+        let text = text_fingerprint(&exit.to_string());
+        self.record(now_ns, id, EventKind::Exit { panicked, text });
+        self.journal.counters.add(if panicked {
+            Counter::Panic
+        } else {
+            Counter::Exit
+        });
+        self.leave(now_ns, id, Departure::Closed, false);
+        let process = &mut self.processes[id.index()];
+        process.exit = Some(exit);
+        for waker in process.exit_wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// How the process ended by itself, if it did and was not started again.
+    pub(super) fn exit_of(&self, id: ProcessId) -> Option<ProcessExit> {
+        self.processes[id.index()].exit.clone()
+    }
+
+    /// The same, or `waker` is woken when it does.
+    pub(super) fn poll_exit(&mut self, id: ProcessId, waker: &Waker) -> Poll<ProcessExit> {
+        let process = &mut self.processes[id.index()];
+        match &process.exit {
+            Some(exit) => Poll::Ready(exit.clone()),
+            None => {
+                process.exit_wakers.push(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The process passes a place where it may have been asked to crash. If it was, it
+    /// has crashed when this returns true, and the caller must never go on.
+    #[inline]
+    pub(super) fn passes(&mut self, now_ns: u64, id: ProcessId, point: CrashPoint) -> bool {
+        match &mut self.processes[id.index()].crash_at {
+            Some(crash_at) if crash_at.point == point => {
+                if crash_at.skip > 0 {
+                    crash_at.skip -= 1;
+                    return false;
+                }
+                let crash_at = *crash_at;
+                self.journal.counters.add(Counter::CrashPoint);
+                let node = self.processes[id.index()].node;
+                self.crash(now_ns, id, crash_at.kind);
+                if let Some(node) = node {
+                    self.janitor.add(Chore::Stop(node));
+                }
+                if let Some(after_ms) = crash_at.restart_after_ms {
+                    let at_ns = now_ns + (after_ms * 1_000_000).max(RESTART_NS);
+                    self.schedule(at_ns, Happening::Chore(Chore::Start(id)));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts a process, unless it runs.
+    pub(super) fn start(self: &Arc<Self>, id: ProcessId) {
+        let (boot, incarnation, name) = {
+            let started = self.with(|state, now_ns| {
+                let process = &mut state.processes[id.index()];
+                if process.running {
+                    return None;
+                }
+                process.incarnation += u32::from(std::mem::replace(&mut process.started, true));
+                process.running = true;
+                process.exit = None;
+                process.node = None;
+                let (boot, incarnation) = (process.boot.clone(), process.incarnation);
+                state.network.arrive_host(id, incarnation);
+                state.record(now_ns, id, EventKind::Start { incarnation });
+                state.journal.counters.add(Counter::ProcessStart);
+                Some((boot, incarnation, state.names[id.index()].clone()))
+            });
+            let Some(started) = started else { return };
+            started
+        };
+        let environment = SimEnvironment::new(self, id, incarnation);
+        let kernel = self.clone();
+        // madsim starts a node that panicked anew after some seconds and cannot be told
+        // otherwise; that second start must do nothing.
+        let begun = AtomicBool::new(false);
+        let handle = Handle::current();
+        let mut builder = handle.create_node().name(name).init(move || {
+            let again = begun.swap(true, Ordering::Relaxed);
+            let (kernel, environment, boot) = (kernel.clone(), environment.clone(), boot.clone());
+            async move {
+                if !again {
+                    kernel
+                        .run_program(id, incarnation, environment, &boot)
+                        .await;
+                }
+            }
+        });
+        if !self.stop_on_panic {
+            builder = builder.restart_on_panic();
+        }
+        let node = builder.build().id();
+        let paused = self.with(|state, _| {
+            let process = &mut state.processes[id.index()];
+            process.node = Some(node);
+            process.pauses > 0
+        });
+        if paused {
+            handle.pause(node);
+        }
+    }
+
+    async fn run_program(
+        &self,
+        id: ProcessId,
+        incarnation: u32,
+        environment: SimEnvironment,
+        boot: &Boot,
+    ) {
+        let outcome = if self.stop_on_panic {
+            Ok(boot(environment).await)
+        } else {
+            caught(|| boot(environment)).await
+        };
+        let exit = match outcome {
+            Ok(returned) => ProcessExit::Returned(returned),
+            Err(text) => ProcessExit::Panicked(text),
+        };
+        self.with(|state, now_ns| {
+            if state.processes[id.index()].is_live(incarnation) {
+                state.exit(now_ns, id, exit);
+            }
+        });
+        // When this returns, madsim stops the other tasks of the node.
+    }
+
+    /// A task of a node panicked and madsim has stopped the node.
+    fn node_panicked(&self, node: NodeId) {
+        self.with(|state, now_ns| {
+            let running = state
+                .processes
+                .iter()
+                .position(|process| process.running && process.node == Some(node));
+            if let Some(index) = running {
+                let text = panic_text::take_last(None);
+                state.exit(now_ns, ProcessId(index as u32), ProcessExit::Panicked(text));
+            }
+        });
+    }
+
+    /// Crashes a process. Does nothing if it does not run.
+    pub(super) fn crash(&self, id: ProcessId, kind: CrashKind) {
+        let node = self.with(|state, now_ns| {
+            if !state.processes[id.index()].running {
+                return None;
+            }
+            state.crash(now_ns, id, kind);
+            state.processes[id.index()].node
+        });
+        if let Some(node) = node {
+            Self::stop_tasks(node);
+        }
+    }
+
+    /// Lets madsim drop all tasks of a node.
+    pub(super) fn stop_tasks(node: NodeId) {
+        let handle = Handle::current();
+        // Tasks that wait because of a pause would be dropped inside madsim's lock.
+        handle.resume(node);
+        handle.kill(node);
+    }
+
+    /// Crashes a process if it runs, and starts it again a little later.
+    pub(super) fn restart(&self, id: ProcessId, after_ns: u64) {
+        self.crash(id, CrashKind::PowerLoss);
+        self.with(|state, now_ns| {
+            state.schedule(
+                now_ns + after_ns.max(RESTART_NS),
+                Happening::Chore(Chore::Start(id)),
+            );
+        });
+    }
+
+    /// Pauses a process, once more if it is paused.
+    pub(super) fn pause(&self, id: ProcessId) {
+        let node = self.with(|state, now_ns| {
+            let process = &mut state.processes[id.index()];
+            process.pauses += 1;
+            let node = process
+                .node
+                .filter(|_| process.running && process.pauses == 1);
+            if node.is_some() {
+                state.record(now_ns, id, EventKind::Pause);
+                state.journal.counters.add(Counter::Pause);
+            }
+            node
+        });
+        if let Some(node) = node {
+            Handle::current().pause(node);
+        }
+    }
+
+    /// Takes one pause back; the process goes on if it was the last.
+    pub(super) fn resume(&self, id: ProcessId) {
+        let node = self.with(|state, now_ns| {
+            let process = &mut state.processes[id.index()];
+            if process.pauses == 0 {
+                return None;
+            }
+            process.pauses -= 1;
+            let node = process
+                .node
+                .filter(|_| process.running && process.pauses == 0);
+            if node.is_some() {
+                state.record(now_ns, id, EventKind::Resume);
+            }
+            node
+        });
+        if let Some(node) = node {
+            Handle::current().resume(node);
+        }
+    }
+
+    /// Stops all processes without any record, at the end of the run.
+    pub(super) fn stop_all(&self) {
+        let nodes: Vec<NodeId> = self.with(|state, _| {
+            let stop = |process: &mut Process| {
+                process.running = false;
+                process.node.take()
+            };
+            state.processes.iter_mut().filter_map(stop).collect()
+        });
+        nodes.into_iter().for_each(Self::stop_tasks);
+    }
+}
+
+/// Runs a future to its end, or to its panic.
+async fn caught(begin: impl FnOnce() -> BootFuture) -> Result<Result<(), String>, String> {
+    let panicked = |payload: Box<dyn std::any::Any + Send>| panic_text::take_last(Some(&*payload));
+    let mut future = catch_unwind(AssertUnwindSafe(begin)).map_err(panicked)?;
+    std::future::poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(returned)) => Poll::Ready(Ok(returned)),
+            Err(payload) => Poll::Ready(Err(panicked(payload))),
+        }
+    })
+    .await
+}
+
+/// Hears from madsim that a node was stopped, which it does when a task panics.
+#[derive(Default)]
+pub(super) struct NodeWatch {
+    kernel: OnceLock<Weak<Kernel>>,
+}
+
+impl NodeWatch {
+    /// Tells it which world the nodes belong to.
+    pub(super) fn attach(&self, kernel: &Arc<Kernel>) {
+        assert!(
+            self.kernel.set(Arc::downgrade(kernel)).is_ok(),
+            "one world for each runtime"
+        );
+    }
+}
+
+impl madsim::plugin::Simulator for NodeWatch {
+    fn new(_: &madsim::rand::GlobalRng, _: &madsim::time::TimeHandle, _: &madsim::Config) -> Self {
+        Self::default()
+    }
+
+    fn reset_node(&self, id: NodeId) {
+        if let Some(kernel) = self.kernel.get().and_then(Weak::upgrade) {
+            kernel.node_panicked(id);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The disk of a simulated process.
+//!
+//! An operation first takes its time, then takes effect: one that is cut short by a
+//! crash before that has done nothing. A synchronisation covers what was written before
+//! it began.
+
+use super::environment::Actor;
+use super::kernel::State;
+use super::timer::TimerId;
+use crate::disk::{DiskContext, DiskModel, FileId};
+use crate::fault::CrashPoint;
+use crate::trace::DiskOperation;
+use std::future::{Future, pending};
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use veridical_env::{Disk, DiskFile, OpenMode};
+
+/// A disk that keeps exactly what POSIX promises, and fails as its faults say.
+#[derive(Clone)]
+pub struct SimDisk(Actor);
+
+/// An open file on a [`SimDisk`].
+pub struct SimFile {
+    actor: Actor,
+    file: FileId,
+    writable: bool,
+}
+
+/// Whether the process is still there after it passed a crash point.
+enum Passed<T> {
+    Alive(T),
+    Crashed,
+}
+
+/// An operation: which, and where around it the process may be asked to crash.
+#[derive(Clone, Copy)]
+struct Operation {
+    kind: DiskOperation,
+    before: Option<CrashPoint>,
+    after: Option<CrashPoint>,
+}
+
+impl Operation {
+    const fn plain(kind: DiskOperation) -> Self {
+        Self {
+            kind,
+            before: None,
+            after: None,
+        }
+    }
+}
+
+const WRITE: Operation = Operation {
+    kind: DiskOperation::Write,
+    before: Some(CrashPoint::BeforeWrite),
+    after: Some(CrashPoint::AfterWrite),
+};
+
+const SYNC: Operation = Operation {
+    kind: DiskOperation::Sync,
+    before: Some(CrashPoint::BeforeSync),
+    after: Some(CrashPoint::AfterSync),
+};
+
+const RENAME: Operation = Operation {
+    kind: DiskOperation::Rename,
+    before: Some(CrashPoint::BeforeRename),
+    after: Some(CrashPoint::AfterRename),
+};
+
+const SYNC_DIR: Operation = Operation {
+    kind: DiskOperation::SyncDir,
+    before: Some(CrashPoint::BeforeSyncDir),
+    after: None,
+};
+
+impl Actor {
+    /// Does `begin`, waits as long as the operation takes, then does `end`.
+    async fn disk<B, R>(
+        &self,
+        operation: Operation,
+        begin: impl FnOnce(&mut DiskModel, &mut DiskContext<'_>) -> io::Result<B>,
+        end: impl FnOnce(&mut DiskModel, &mut DiskContext<'_>, B) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let begun = self.act(|state, now_ns| {
+            self.pass(state, now_ns, operation.before, |state| {
+                state.on_disk(now_ns, self.id, |disk, context| {
+                    let plan = disk.plan(context, operation.kind);
+                    begin(disk, context).map(|begun| (plan.at_ns, begun))
+                })
+            })
+        })?;
+        let (at_ns, begun) = match begun {
+            Passed::Alive(begun) => begun?,
+            Passed::Crashed => pending().await,
+        };
+        self.wait_until(at_ns).await;
+        let ended = self.act(|state, now_ns| {
+            let result = state.on_disk(now_ns, self.id, |disk, context| end(disk, context, begun));
+            self.pass(state, now_ns, operation.after, |_| result)
+        })?;
+        match ended {
+            Passed::Alive(result) => result,
+            Passed::Crashed => pending().await,
+        }
+    }
+
+    fn pass<T>(
+        &self,
+        state: &mut State,
+        now_ns: u64,
+        point: Option<CrashPoint>,
+        act: impl FnOnce(&mut State) -> T,
+    ) -> Passed<T> {
+        match point {
+            Some(point) if state.passes(now_ns, self.id, point) => Passed::Crashed,
+            _ => Passed::Alive(act(state)),
+        }
+    }
+
+    /// Waits for a true time, and longer while the device is stalled.
+    async fn wait_until(&self, at_ns: u64) {
+        let mut at_ns = at_ns;
+        while self.kernel.now_ns() < at_ns {
+            TrueSleep {
+                actor: self,
+                at_ns,
+                timer: None,
+            }
+            .await;
+            let stalled_until_ns = self
+                .kernel
+                .with(|state, _| state.processes[self.id.index()].disk.stalled_until_ns);
+            at_ns = at_ns.max(stalled_until_ns);
+        }
+    }
+
+    async fn simple<R>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce(&mut DiskModel, &mut DiskContext<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.disk(
+            operation,
+            |_, _| Ok(()),
+            |disk, context, ()| act(disk, context),
+        )
+        .await
+    }
+}
+
+/// Waits by true time.
+struct TrueSleep<'a> {
+    actor: &'a Actor,
+    at_ns: u64,
+    timer: Option<TimerId>,
+}
+
+impl Future for TrueSleep<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.actor.kernel.with(|state, now_ns| match this.timer {
+            Some(timer) if state.timers.poll(timer, context.waker()) => Poll::Ready(()),
+            Some(_) => Poll::Pending,
+            None if now_ns >= this.at_ns => Poll::Ready(()),
+            None => {
+                this.timer = Some(state.add_true_timer(this.at_ns, context.waker().clone()));
+                Poll::Pending
+            }
+        })
+    }
+}
+
+impl Drop for TrueSleep<'_> {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer {
+            self.actor
+                .kernel
+                .with(|state, _| state.timers.remove(timer));
+        }
+    }
+}
+
+impl SimDisk {
+    /// The disk of a process.
+    pub(super) const fn new(actor: Actor) -> Self {
+        Self(actor)
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let operation = Operation::plain(DiskOperation::Query);
+        self.0
+            .simple(operation, |disk, context| {
+                disk.create_dir_all(context, path)
+            })
+            .await
+    }
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
+        let operation = Operation::plain(DiskOperation::Open);
+        let file = self
+            .0
+            .simple(operation, |disk, context| disk.open(context, path, mode))
+            .await?;
+        Ok(SimFile {
+            actor: self.0.clone(),
+            file,
+            writable: mode != OpenMode::Read,
+        })
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0
+            .simple(RENAME, |disk, context| disk.rename(context, from, to))
+            .await
+    }
+
+    async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let operation = Operation::plain(DiskOperation::Remove);
+        self.0
+            .simple(operation, |disk, context| disk.remove(context, path))
+            .await
+    }
+
+    async fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let operation = Operation::plain(DiskOperation::Query);
+        self.0
+            .simple(operation, |disk, context| disk.list(context, dir))
+            .await
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0
+            .simple(SYNC_DIR, |disk, context| disk.sync_dir(context, dir))
+            .await
+    }
+}
+
+impl SimFile {
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+}
+
+impl DiskFile for SimFile {
+    async fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let operation = Operation::plain(DiskOperation::Read);
+        self.actor
+            .simple(operation, |disk, context| {
+                disk.read(context, self.file, offset, length)
+            })
+            .await
+    }
+
+    async fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.check_writable()?;
+        self.actor
+            .simple(WRITE, |disk, context| {
+                disk.write(context, self.file, offset, data)
+            })
+            .await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let file = self.file;
+        self.actor
+            .disk(
+                SYNC,
+                |disk, context| disk.begin_sync(context, file),
+                |disk, context, (outcome, mark)| disk.end_sync(context, file, outcome, mark),
+            )
+            .await
+    }
+
+    async fn set_len(&self, length: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let operation = Operation::plain(DiskOperation::SetLength);
+        self.actor
+            .simple(operation, |disk, context| {
+                disk.set_len(context, self.file, length)
+            })
+            .await
+    }
+
+    async fn len(&self) -> io::Result<u64> {
+        self.actor.act(|state, now_ns| {
+            state.on_disk(now_ns, self.actor.id, |disk, _| disk.len(self.file))
+        })
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        // After a crash the fence refuses, and that is right: the handles are gone.
+        let _ = self.actor.act(|state, now_ns| {
+            state.on_disk(now_ns, self.actor.id, |disk, _| disk.close(self.file));
+        });
+    }
+}
