@@ -74,8 +74,16 @@ impl<N: Network, C: Clock> Client<N, C> {
     pub fn new(network: N, clock: C, config: ClientConfig) -> Self {
         assert!(!config.endpoints.is_empty(), "a client needs an endpoint");
         let endpoint = config.first_endpoint % config.endpoints.len();
-        let state = State { endpoint, connection: None };
-        Self { network, clock, config: Arc::new(config), state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            endpoint,
+            connection: None,
+        };
+        Self {
+            network,
+            clock,
+            config: Arc::new(config),
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// The open connection, or a new one to the present endpoint.
@@ -87,9 +95,13 @@ impl<N: Network, C: Clock> Client<N, C> {
             return Ok(connection.clone());
         }
         let address = &self.config.endpoints[state.endpoint];
-        let opened =
-            Connection::open(&self.network, &self.clock, address, self.config.connect_timeout)
-                .await;
+        let opened = Connection::open(
+            &self.network,
+            &self.clock,
+            address,
+            self.config.connect_timeout,
+        )
+        .await;
         match opened {
             Ok((connection, _watches)) => {
                 state.connection = Some(connection.clone());
@@ -169,7 +181,13 @@ impl<N: Network, C: Clock> Client<N, C> {
         endpoint: usize,
     ) -> Result<(Connection, WatchResponses), CallError> {
         let address = &self.config.endpoints[endpoint % self.config.endpoints.len()];
-        Connection::open(&self.network, &self.clock, address, self.config.connect_timeout).await
+        Connection::open(
+            &self.network,
+            &self.clock,
+            address,
+            self.config.connect_timeout,
+        )
+        .await
     }
 
     /// Reads keys.
@@ -236,9 +254,12 @@ fn is_repeatable(ask: &Ask) -> bool {
 }
 
 fn only_reads(txn: &api::TxnRequest) -> bool {
-    txn.success.iter().chain(&txn.failure).all(|op| match &op.request {
-        Some(Op::RequestRange(_)) => true,
-        Some(Op::RequestTxn(nested)) => only_reads(nested),
-        _ => false,
-    })
+    txn.success
+        .iter()
+        .chain(&txn.failure)
+        .all(|op| match &op.request {
+            Some(Op::RequestRange(_)) => true,
+            Some(Op::RequestTxn(nested)) => only_reads(nested),
+            _ => false,
+        })
 }

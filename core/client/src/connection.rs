@@ -86,7 +86,9 @@ impl Connection {
     pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
         if self.requests.send((ask, Some(reply))).await.is_err() {
-            return Err(CallError::Unavailable("the connection is closed".to_owned()));
+            return Err(CallError::Unavailable(
+                "the connection is closed".to_owned(),
+            ));
         }
         match answer.await {
             Ok(result) => result,
@@ -132,8 +134,14 @@ async fn serve<R: StreamReader, W: StreamWriter>(
     watch_responses: mpsc::Sender<api::WatchResponse>,
 ) {
     let mut in_flight = InFlight::default();
-    let reason =
-        exchange(reader, writer, &mut waiting, &watch_responses, &mut in_flight).await;
+    let reason = exchange(
+        reader,
+        writer,
+        &mut waiting,
+        &watch_responses,
+        &mut in_flight,
+    )
+    .await;
     in_flight.fail(&reason);
     waiting.close();
     while let Ok((_, reply)) = waiting.try_recv() {
@@ -214,9 +222,10 @@ fn result_of(body: Option<Answer>) -> Result<Answer, CallError> {
         Some(Answer::Failure(failure)) if failure.outcome_unknown => {
             Err(CallError::Unknown(failure.message))
         }
-        Some(Answer::Failure(failure)) => {
-            Err(CallError::Refused { code: failure.code, message: failure.message })
-        }
+        Some(Answer::Failure(failure)) => Err(CallError::Refused {
+            code: failure.code,
+            message: failure.message,
+        }),
         Some(answer) => Ok(answer),
         None => Err(CallError::Unknown("an empty response".to_owned())),
     }

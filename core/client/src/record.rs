@@ -22,12 +22,13 @@ pub fn request(ask: &Ask) -> Option<history::Request> {
         Ask::Put(put) => history::Request::Put(put_request(put)),
         Ask::DeleteRange(delete) => history::Request::DeleteRange(delete_request(delete)),
         Ask::Txn(txn) => history::Request::Txn(txn_request(txn)),
-        Ask::Compaction(compaction) => {
-            history::Request::Compact { revision: compaction.revision }
-        }
-        Ask::LeaseGrant(grant) => {
-            history::Request::LeaseGrant { id: grant.id, ttl_s: grant.ttl }
-        }
+        Ask::Compaction(compaction) => history::Request::Compact {
+            revision: compaction.revision,
+        },
+        Ask::LeaseGrant(grant) => history::Request::LeaseGrant {
+            id: grant.id,
+            ttl_s: grant.ttl,
+        },
         Ask::LeaseRevoke(revoke) => history::Request::LeaseRevoke { id: revoke.id },
         Ask::LeaseKeepAlive(keep) => history::Request::LeaseKeepAlive { id: keep.id },
         _ => return None,
@@ -39,24 +40,32 @@ pub fn response(answer: &Answer) -> Option<history::Outcome> {
     let (header, response) = match answer {
         Answer::Range(range) => (&range.header, history::Response::Range(range_result(range))),
         Answer::Put(put) => (&put.header, history::Response::Put(put_result(put))),
-        Answer::DeleteRange(delete) => {
-            (&delete.header, history::Response::DeleteRange(delete_result(delete)))
-        }
+        Answer::DeleteRange(delete) => (
+            &delete.header,
+            history::Response::DeleteRange(delete_result(delete)),
+        ),
         Answer::Txn(txn) => (&txn.header, history::Response::Txn(txn_result(txn))),
         Answer::Compaction(compaction) => (&compaction.header, history::Response::Compact),
         Answer::LeaseGrant(grant) => (
             &grant.header,
-            history::Response::LeaseGrant { id: grant.id, ttl_s: grant.ttl },
+            history::Response::LeaseGrant {
+                id: grant.id,
+                ttl_s: grant.ttl,
+            },
         ),
         Answer::LeaseRevoke(revoke) => (&revoke.header, history::Response::LeaseRevoke),
-        Answer::LeaseKeepAlive(keep) => {
-            (&keep.header, history::Response::LeaseKeepAlive { ttl_s: keep.ttl })
-        }
+        Answer::LeaseKeepAlive(keep) => (
+            &keep.header,
+            history::Response::LeaseKeepAlive { ttl_s: keep.ttl },
+        ),
         _ => return None,
     };
-    let header = header.as_ref().map_or_else(history::Header::default, |header| {
-        history::Header { revision: header.revision, member: header.member_id }
-    });
+    let header = header
+        .as_ref()
+        .map_or_else(history::Header::default, |header| history::Header {
+            revision: header.revision,
+            member: header.member_id,
+        });
     Some(history::Outcome::Done { header, response })
 }
 
@@ -216,7 +225,9 @@ fn range_result(range: &api::RangeResponse) -> history::RangeResult {
 }
 
 fn put_result(put: &api::PutResponse) -> history::PutResult {
-    history::PutResult { prev_kv: put.prev_kv.as_ref().map(key_value) }
+    history::PutResult {
+        prev_kv: put.prev_kv.as_ref().map(key_value),
+    }
 }
 
 fn delete_result(delete: &api::DeleteRangeResponse) -> history::DeleteRangeResult {

@@ -1,7 +1,6 @@
 //! The task that owns the state machine: it applies committed entries in log order,
 //! publishes each batch at once, and answers those who waited for it.
 
-use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -15,7 +14,7 @@ use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;
-use crate::snapshots::SnapshotJob;
+use crate::snapshots::{SnapshotChunks, SnapshotJob};
 use crate::stop::{Stop, StopReason};
 
 /// Something for the state machine, in log order.
@@ -26,8 +25,8 @@ pub(crate) enum ApplyJob {
     Install {
         meta: SnapshotMeta,
         directory: Directory,
-        /// The content of the snapshot file; an error text if it cannot be read.
-        chunks: mpsc::Receiver<Result<Bytes, String>>,
+        /// Its content.
+        chunks: SnapshotChunks,
     },
 }
 
@@ -56,9 +55,11 @@ impl<E: Environment> Applier<E> {
         while let Some(job) = self.jobs.recv().await {
             let result = match job {
                 ApplyJob::Committed(entries) => self.apply(entries).await,
-                ApplyJob::Install { meta, directory, chunks } => {
-                    self.install(meta, directory, chunks).await
-                }
+                ApplyJob::Install {
+                    meta,
+                    directory,
+                    chunks,
+                } => self.install(meta, directory, chunks).await,
             };
             if let Err(reason) = result {
                 self.stop.now(reason);
@@ -83,7 +84,12 @@ impl<E: Environment> Applier<E> {
                     })?;
                     let applied = self.store.apply(entry.index, &command);
                     lease_changes.extend(LeaseChange::of(&command, &applied));
-                    answers.push((command.incarnation, command.member_id, command.sequence, applied));
+                    answers.push((
+                        command.incarnation,
+                        command.member_id,
+                        command.sequence,
+                        applied,
+                    ));
                 }
                 Payload::Membership(change) => {
                     self.store.advance(entry.index);
@@ -144,7 +150,7 @@ impl<E: Environment> Applier<E> {
         let job = SnapshotJob::Save {
             meta,
             directory: self.directory.clone(),
-            source: self.store.snapshot(),
+            source: Box::new(self.store.snapshot()),
         };
         // While the disk is busy with the last one, the next waits for a later batch.
         if self.snapshots.try_send(job).is_ok() {
@@ -156,18 +162,25 @@ impl<E: Environment> Applier<E> {
         &mut self,
         meta: SnapshotMeta,
         directory: Directory,
-        mut chunks: mpsc::Receiver<Result<Bytes, String>>,
+        mut chunks: SnapshotChunks,
     ) -> Result<(), StopReason> {
         if meta.index <= self.store.applied_index() {
-            warn!(index = meta.index, "the state is newer than the snapshot to install");
+            warn!(
+                index = meta.index,
+                "the state is newer than the snapshot to install"
+            );
             return Ok(());
         }
         let mut restorer = Restorer::new(self.store_config.clone());
         while let Some(chunk) = chunks.recv().await {
             let chunk = chunk.map_err(StopReason::Disk)?;
-            restorer.push(&chunk).map_err(|error| StopReason::Log(error.to_string()))?;
+            restorer
+                .push(&chunk)
+                .map_err(|error| StopReason::Log(error.to_string()))?;
         }
-        let restored = restorer.finish().map_err(|error| StopReason::Log(error.to_string()))?;
+        let restored = restorer
+            .finish()
+            .map_err(|error| StopReason::Log(error.to_string()))?;
         info!(index = meta.index, term = meta.term, "installed a snapshot");
         self.store.install(restored);
         self.directory = directory;

@@ -75,9 +75,15 @@ fn change_from_wire(change: wire::MembershipChange) -> Result<MembershipChange, 
     if change.node == 0 {
         return Err(CodecError::Missing("node of a membership change"));
     }
-    Member::decode(change.context.clone())
-        .map_err(|source| CodecError::Payload { what: "member", source })?;
-    Ok(MembershipChange { kind, node: change.node, context: change.context })
+    Member::decode(change.context.clone()).map_err(|source| CodecError::Payload {
+        what: "member",
+        source,
+    })?;
+    Ok(MembershipChange {
+        kind,
+        node: change.node,
+        context: change.context,
+    })
 }
 
 fn entry_to_wire(entry: &Entry) -> wire::Entry {
@@ -87,17 +93,28 @@ fn entry_to_wire(entry: &Entry) -> wire::Entry {
         Payload::Command(command) => Wire::Command(command.clone()),
         Payload::Membership(change) => Wire::Membership(change_to_wire(change)),
     };
-    wire::Entry { term: entry.term, index: entry.index, payload: Some(payload) }
+    wire::Entry {
+        term: entry.term,
+        index: entry.index,
+        payload: Some(payload),
+    }
 }
 
 fn entry_from_wire(entry: wire::Entry) -> Result<Entry, CodecError> {
     use wire::entry::Payload as Wire;
-    let payload = match entry.payload.ok_or(CodecError::Missing("payload of an entry"))? {
+    let payload = match entry
+        .payload
+        .ok_or(CodecError::Missing("payload of an entry"))?
+    {
         Wire::Noop(_) => Payload::Noop,
         Wire::Command(command) => Payload::Command(command),
         Wire::Membership(change) => Payload::Membership(change_from_wire(change)?),
     };
-    Ok(Entry { term: entry.term, index: entry.index, payload })
+    Ok(Entry {
+        term: entry.term,
+        index: entry.index,
+        payload,
+    })
 }
 
 /// The form of an entry in the write-ahead log.
@@ -105,11 +122,17 @@ pub(crate) fn entry_to_log(entry: &Entry) -> LogEntry {
     let (kind, data) = match &entry.payload {
         Payload::Noop => (KIND_NOOP, Bytes::new()),
         Payload::Command(command) => (KIND_COMMAND, command.clone()),
-        Payload::Membership(change) => {
-            (KIND_MEMBERSHIP, change_to_wire(change).encode_to_vec().into())
-        }
+        Payload::Membership(change) => (
+            KIND_MEMBERSHIP,
+            change_to_wire(change).encode_to_vec().into(),
+        ),
     };
-    LogEntry { term: entry.term, index: entry.index, kind, data }
+    LogEntry {
+        term: entry.term,
+        index: entry.index,
+        kind,
+        data,
+    }
 }
 
 /// An entry from its form in the write-ahead log.
@@ -118,24 +141,41 @@ pub(crate) fn entry_from_log(entry: LogEntry) -> Result<Entry, CodecError> {
         KIND_NOOP => Payload::Noop,
         KIND_COMMAND => Payload::Command(entry.data),
         KIND_MEMBERSHIP => {
-            let change = wire::MembershipChange::decode(entry.data)
-                .map_err(|source| CodecError::Payload { what: "membership change", source })?;
+            let change = wire::MembershipChange::decode(entry.data).map_err(|source| {
+                CodecError::Payload {
+                    what: "membership change",
+                    source,
+                }
+            })?;
             Payload::Membership(change_from_wire(change)?)
         }
         kind => {
-            return Err(CodecError::Invalid { what: "kind of a log entry", value: i64::from(kind) });
+            return Err(CodecError::Invalid {
+                what: "kind of a log entry",
+                value: i64::from(kind),
+            });
         }
     };
-    Ok(Entry { term: entry.term, index: entry.index, payload })
+    Ok(Entry {
+        term: entry.term,
+        index: entry.index,
+        payload,
+    })
 }
 
 fn outcome_to_wire(outcome: AppendOutcome) -> wire::append_response::Outcome {
     use wire::append_response::Outcome as Wire;
     match outcome {
         AppendOutcome::Accepted { index } => Wire::AcceptedIndex(index),
-        AppendOutcome::Rejected { previous_index, hint_index, hint_term } => {
-            Wire::Rejected(wire::AppendRejected { previous_index, hint_index, hint_term })
-        }
+        AppendOutcome::Rejected {
+            previous_index,
+            hint_index,
+            hint_term,
+        } => Wire::Rejected(wire::AppendRejected {
+            previous_index,
+            hint_index,
+            hint_term,
+        }),
         AppendOutcome::SnapshotNeeded => Wire::SnapshotNeeded(true),
     }
 }
@@ -157,7 +197,10 @@ fn outcome_from_wire(outcome: wire::append_response::Outcome) -> AppendOutcome {
 pub fn message_to_wire(message: &Message) -> wire::RaftMessage {
     use wire::raft_message::Body;
     let body = match &message.body {
-        MessageBody::PreVote { last_index, last_term } => Body::PreVote(wire::VoteRequest {
+        MessageBody::PreVote {
+            last_index,
+            last_term,
+        } => Body::PreVote(wire::VoteRequest {
             last_index: *last_index,
             last_term: *last_term,
             transfer: false,
@@ -165,7 +208,11 @@ pub fn message_to_wire(message: &Message) -> wire::RaftMessage {
         MessageBody::PreVoteResponse { granted } => {
             Body::PreVoteResponse(wire::VoteResponse { granted: *granted })
         }
-        MessageBody::Vote { last_index, last_term, transfer } => Body::Vote(wire::VoteRequest {
+        MessageBody::Vote {
+            last_index,
+            last_term,
+            transfer,
+        } => Body::Vote(wire::VoteRequest {
             last_index: *last_index,
             last_term: *last_term,
             transfer: *transfer,
@@ -173,25 +220,35 @@ pub fn message_to_wire(message: &Message) -> wire::RaftMessage {
         MessageBody::VoteResponse { granted } => {
             Body::VoteResponse(wire::VoteResponse { granted: *granted })
         }
-        MessageBody::Append { previous_index, previous_term, entries, commit } => {
-            Body::Append(wire::Append {
-                previous_index: *previous_index,
-                previous_term: *previous_term,
-                commit: *commit,
-                entries: entries.iter().map(entry_to_wire).collect(),
-            })
-        }
-        MessageBody::AppendResponse { outcome } => {
-            Body::AppendResponse(wire::AppendResponse { outcome: Some(outcome_to_wire(*outcome)) })
-        }
-        MessageBody::Heartbeat { commit, read_sequence } => Body::Heartbeat(wire::Heartbeat {
+        MessageBody::Append {
+            previous_index,
+            previous_term,
+            entries,
+            commit,
+        } => Body::Append(wire::Append {
+            previous_index: *previous_index,
+            previous_term: *previous_term,
+            commit: *commit,
+            entries: entries.iter().map(entry_to_wire).collect(),
+        }),
+        MessageBody::AppendResponse { outcome } => Body::AppendResponse(wire::AppendResponse {
+            outcome: Some(outcome_to_wire(*outcome)),
+        }),
+        MessageBody::Heartbeat {
+            commit,
+            read_sequence,
+        } => Body::Heartbeat(wire::Heartbeat {
             commit: *commit,
             read_sequence: *read_sequence,
         }),
         MessageBody::HeartbeatResponse { read_sequence } => {
-            Body::HeartbeatResponse(wire::HeartbeatResponse { read_sequence: *read_sequence })
+            Body::HeartbeatResponse(wire::HeartbeatResponse {
+                read_sequence: *read_sequence,
+            })
         }
-        MessageBody::ReadIndex { context } => Body::ReadIndex(wire::ReadIndex { context: *context }),
+        MessageBody::ReadIndex { context } => {
+            Body::ReadIndex(wire::ReadIndex { context: *context })
+        }
         MessageBody::ReadIndexResponse { context, index } => {
             Body::ReadIndexResponse(wire::ReadIndexResponse {
                 context: *context,
@@ -201,7 +258,12 @@ pub fn message_to_wire(message: &Message) -> wire::RaftMessage {
         }
         MessageBody::TimeoutNow => Body::TimeoutNow(wire::TimeoutNow {}),
     };
-    wire::RaftMessage { from: message.from, to: message.to, term: message.term, body: Some(body) }
+    wire::RaftMessage {
+        from: message.from,
+        to: message.to,
+        term: message.term,
+        body: Some(body),
+    }
 }
 
 /// A Raft message from its wire form.
@@ -216,42 +278,65 @@ pub fn message_from_wire(message: wire::RaftMessage) -> Result<Message, CodecErr
     if message.to == 0 {
         return Err(CodecError::Missing("receiver"));
     }
-    let body = match message.body.ok_or(CodecError::Missing("body of a Raft message"))? {
-        Body::PreVote(vote) => {
-            MessageBody::PreVote { last_index: vote.last_index, last_term: vote.last_term }
-        }
-        Body::PreVoteResponse(vote) => MessageBody::PreVoteResponse { granted: vote.granted },
+    let body = match message
+        .body
+        .ok_or(CodecError::Missing("body of a Raft message"))?
+    {
+        Body::PreVote(vote) => MessageBody::PreVote {
+            last_index: vote.last_index,
+            last_term: vote.last_term,
+        },
+        Body::PreVoteResponse(vote) => MessageBody::PreVoteResponse {
+            granted: vote.granted,
+        },
         Body::Vote(vote) => MessageBody::Vote {
             last_index: vote.last_index,
             last_term: vote.last_term,
             transfer: vote.transfer,
         },
-        Body::VoteResponse(vote) => MessageBody::VoteResponse { granted: vote.granted },
+        Body::VoteResponse(vote) => MessageBody::VoteResponse {
+            granted: vote.granted,
+        },
         Body::Append(append) => MessageBody::Append {
             previous_index: append.previous_index,
             previous_term: append.previous_term,
             commit: append.commit,
-            entries: append.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
+            entries: append
+                .entries
+                .into_iter()
+                .map(entry_from_wire)
+                .collect::<Result<_, _>>()?,
         },
         Body::AppendResponse(response) => {
-            let outcome = response.outcome.ok_or(CodecError::Missing("outcome of an append"))?;
-            MessageBody::AppendResponse { outcome: outcome_from_wire(outcome) }
+            let outcome = response
+                .outcome
+                .ok_or(CodecError::Missing("outcome of an append"))?;
+            MessageBody::AppendResponse {
+                outcome: outcome_from_wire(outcome),
+            }
         }
         Body::Heartbeat(heartbeat) => MessageBody::Heartbeat {
             commit: heartbeat.commit,
             read_sequence: heartbeat.read_sequence,
         },
-        Body::HeartbeatResponse(response) => {
-            MessageBody::HeartbeatResponse { read_sequence: response.read_sequence }
-        }
-        Body::ReadIndex(read) => MessageBody::ReadIndex { context: read.context },
+        Body::HeartbeatResponse(response) => MessageBody::HeartbeatResponse {
+            read_sequence: response.read_sequence,
+        },
+        Body::ReadIndex(read) => MessageBody::ReadIndex {
+            context: read.context,
+        },
         Body::ReadIndexResponse(response) => MessageBody::ReadIndexResponse {
             context: response.context,
             index: (!response.refused).then_some(response.index),
         },
         Body::TimeoutNow(_) => MessageBody::TimeoutNow,
     };
-    Ok(Message { from: message.from, to: message.to, term: message.term, body })
+    Ok(Message {
+        from: message.from,
+        to: message.to,
+        term: message.term,
+        body,
+    })
 }
 
 /// What a snapshot file says beside the state machine: the members as of its index.
@@ -277,17 +362,28 @@ pub(crate) fn membership_from_bytes(
     term: u64,
     bytes: Bytes,
 ) -> Result<(SnapshotMeta, Directory), CodecError> {
-    let record = wire::MembershipRecord::decode(bytes)
-        .map_err(|source| CodecError::Payload { what: "membership of a snapshot", source })?;
+    let record = wire::MembershipRecord::decode(bytes).map_err(|source| CodecError::Payload {
+        what: "membership of a snapshot",
+        source,
+    })?;
     let membership = veridical_raft::Membership {
         voters: record.voters.into_iter().collect(),
         learners: record.learners.into_iter().collect(),
     };
     let mut directory = Directory::default();
     for context in record.contexts {
-        let member = Member::decode(context.context)
-            .map_err(|source| CodecError::Payload { what: "member", source })?;
+        let member = Member::decode(context.context).map_err(|source| CodecError::Payload {
+            what: "member",
+            source,
+        })?;
         directory.insert(context.node, member);
     }
-    Ok((SnapshotMeta { index, term, membership }, directory))
+    Ok((
+        SnapshotMeta {
+            index,
+            term,
+            membership,
+        },
+        directory,
+    ))
 }

@@ -148,7 +148,10 @@ impl NodeConfig {
     /// The first setting that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |field, reason: &str| {
-            Err(ConfigError { field, reason: reason.to_owned() })
+            Err(ConfigError {
+                field,
+                reason: reason.to_owned(),
+            })
         };
         if self.member_id == 0 {
             return refuse("member_id", "0 stands for nobody");
@@ -161,7 +164,10 @@ impl NodeConfig {
             return refuse("heartbeat_ms", "must be above 0");
         }
         if limits.election_timeout_ms < 5 * limits.heartbeat_ms {
-            return refuse("election_timeout_ms", "must be at least 5 times the heartbeat");
+            return refuse(
+                "election_timeout_ms",
+                "must be at least 5 times the heartbeat",
+            );
         }
         if limits.shards == 0 {
             return refuse("shards", "must be above 0");

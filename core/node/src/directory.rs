@@ -59,9 +59,10 @@ impl Directory {
         member.is_learner = match change.kind {
             ChangeKind::AddLearner => true,
             ChangeKind::AddVoter => false,
-            ChangeKind::Update | ChangeKind::Remove => {
-                self.members.get(&change.node).is_some_and(|known| known.is_learner)
-            }
+            ChangeKind::Update | ChangeKind::Remove => self
+                .members
+                .get(&change.node)
+                .is_some_and(|known| known.is_learner),
         };
         self.members.insert(change.node, member);
     }
@@ -88,5 +89,7 @@ impl Directory {
 
 /// `host:port` of an etcd URL.
 pub fn strip_scheme(url: &str) -> &str {
-    url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/')
+    url.split_once("://")
+        .map_or(url, |(_, rest)| rest)
+        .trim_end_matches('/')
 }

@@ -42,9 +42,15 @@ pub(crate) enum Request {
     /// The same, but only if this member leads `term` all the while.
     Confirm { term: u64, reply: ReadReply },
     /// Change the membership.
-    ChangeMembership { change: MembershipChange, reply: oneshot::Sender<Result<(), ApiError>> },
+    ChangeMembership {
+        change: MembershipChange,
+        reply: oneshot::Sender<Result<(), ApiError>>,
+    },
     /// Hand leadership to another member.
-    Transfer { to: u64, reply: oneshot::Sender<Result<(), ApiError>> },
+    Transfer {
+        to: u64,
+        reply: oneshot::Sender<Result<(), ApiError>>,
+    },
 }
 
 /// Readers whose question was put to Raft together.
@@ -116,7 +122,10 @@ struct Turn {
 }
 
 impl<E: Environment> Driver<E> {
-    #[allow(clippy::too_many_arguments, reason = "the task is put together in one place")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the task is put together in one place"
+    )]
     pub(crate) fn new(
         raft: Raft,
         limits: Limits,
@@ -224,8 +233,12 @@ impl<E: Environment> Driver<E> {
         if self.raft.leader().is_none() {
             return;
         }
-        let due =
-            self.proposals.due(now, self.raft.term(), ms(self.limits.retry_ms), self.raft.id());
+        let due = self.proposals.due(
+            now,
+            self.raft.term(),
+            ms(self.limits.retry_ms),
+            self.raft.id(),
+        );
         for (sequence, command) in due {
             if !self.hand_out(sequence, command, now) {
                 return;
@@ -236,8 +249,14 @@ impl<E: Environment> Driver<E> {
     /// Gives a proposal to the leader, which may be this member. `false` if it is of no
     /// use to go on with others.
     fn hand_out(&mut self, sequence: u64, command: Bytes, now: Duration) -> bool {
-        let Some(leader) = self.raft.leader() else { return false };
-        let attempt = Attempt { at: now, term: self.raft.term(), leader };
+        let Some(leader) = self.raft.leader() else {
+            return false;
+        };
+        let attempt = Attempt {
+            at: now,
+            term: self.raft.term(),
+            leader,
+        };
         if leader == self.raft.id() {
             match self.raft.propose(command) {
                 Ok(_) => {
@@ -262,14 +281,14 @@ impl<E: Environment> Driver<E> {
             .turn
             .reads
             .iter()
-            .filter(|(_, batch)| {
-                batch.term != term || now >= batch.asked_at.saturating_add(retry)
-            })
+            .filter(|(_, batch)| batch.term != term || now >= batch.asked_at.saturating_add(retry))
             .map(|(context, _)| *context)
             .collect();
         let mut readers = Vec::new();
         for context in stale {
-            let Some(mut batch) = self.turn.reads.remove(&context) else { continue };
+            let Some(mut batch) = self.turn.reads.remove(&context) else {
+                continue;
+            };
             batch.replies.retain(|reply| !reply.is_closed());
             match batch.own_term {
                 None => readers.extend(batch.replies),
@@ -289,7 +308,12 @@ impl<E: Environment> Driver<E> {
         match self.raft.read_index(context) {
             // Without a leader the question waits for the next tick.
             Ok(()) | Err(ReadError::NoLeader) => {
-                let batch = ReadBatch { replies, own_term, asked_at: now, term: self.raft.term() };
+                let batch = ReadBatch {
+                    replies,
+                    own_term,
+                    asked_at: now,
+                    term: self.raft.term(),
+                };
                 self.turn.reads.insert(context, batch);
             }
             Err(_) => answer(replies, &Err(ApiError::too_many_requests())),
@@ -353,18 +377,29 @@ impl<E: Environment> Driver<E> {
                     Err(ProposeError::Overloaded { .. }) => true,
                     Err(_) => false,
                 };
-                let answer = ForwardRefused { sequence: forward.sequence, overloaded: refused };
-                self.outputs.transport.send(from, Body::ForwardRefused(answer));
+                let answer = ForwardRefused {
+                    sequence: forward.sequence,
+                    overloaded: refused,
+                };
+                self.outputs
+                    .transport
+                    .send(from, Body::ForwardRefused(answer));
             }
             Inbound::Frame(_, Body::ForwardRefused(refused)) => {
                 self.proposals.refused(refused.sequence);
             }
             Inbound::Frame(from, Body::SnapshotChunk(chunk)) => {
                 // A full queue loses the chunk; the sender repeats it.
-                let _ = self.outputs.snapshots.try_send(SnapshotJob::Chunk { from, chunk });
+                let _ = self
+                    .outputs
+                    .snapshots
+                    .try_send(SnapshotJob::Chunk { from, chunk });
             }
             Inbound::Frame(from, Body::SnapshotAck(ack)) => {
-                let _ = self.outputs.snapshots.try_send(SnapshotJob::Ack { from, ack });
+                let _ = self
+                    .outputs
+                    .snapshots
+                    .try_send(SnapshotJob::Ack { from, ack });
             }
             Inbound::Frame(from, body @ (Body::LeaseCall(_) | Body::LeaseReply(_))) => {
                 // A full queue loses the call; the caller repeats it.
@@ -385,7 +420,10 @@ impl<E: Environment> Driver<E> {
                 }
                 // The log on disk only has to bridge from the snapshot on.
                 let first_needed = self.raft.first_index().min(meta.index + 1);
-                let mark = SnapshotMark { index: meta.index, term: meta.term };
+                let mark = SnapshotMark {
+                    index: meta.index,
+                    term: meta.term,
+                };
                 self.to_disk(DiskJob::Persist {
                     number: self.turn.last_disk_number,
                     records: vec![WalRecord::Snapshot(mark)],
@@ -393,17 +431,28 @@ impl<E: Environment> Driver<E> {
                     messages: Vec::new(),
                 })
                 .await;
-                self.to_disk(DiskJob::Release { index: first_needed }).await;
+                self.to_disk(DiskJob::Release {
+                    index: first_needed,
+                })
+                .await;
             }
-            SnapshotEvent::Received { from, term, meta, directory } => {
+            SnapshotEvent::Received {
+                from,
+                term,
+                meta,
+                directory,
+            } => {
                 let key = (meta.index, meta.term);
                 if self.raft.offer_snapshot(from, term, meta) {
                     self.turn.received.insert(key, directory);
                 }
             }
             SnapshotEvent::Sent { to, success } => {
-                let outcome =
-                    if success { SnapshotOutcome::Sent } else { SnapshotOutcome::Failed };
+                let outcome = if success {
+                    SnapshotOutcome::Sent
+                } else {
+                    SnapshotOutcome::Failed
+                };
                 self.raft.report_snapshot(to, outcome);
             }
         }
@@ -416,7 +465,8 @@ impl<E: Environment> Driver<E> {
             && index >= promote_at
         {
             self.turn.promote_at = None;
-            self.keeper.promote(self.raft.term(), self.clock.monotonic(), &self.reader);
+            self.keeper
+                .promote(self.raft.term(), self.clock.monotonic(), &self.reader);
         }
         self.publish_status();
     }
@@ -469,14 +519,16 @@ impl<E: Environment> Driver<E> {
         self.persist(&ready).await;
         self.settle_changes(&ready);
         if !ready.committed.is_empty() {
-            let _ = self.outputs.apply.send(ApplyJob::Committed(ready.committed)).await;
+            let _ = self
+                .outputs
+                .apply
+                .send(ApplyJob::Committed(ready.committed))
+                .await;
         }
         for read in ready.read_states {
             if let Some(batch) = self.turn.reads.remove(&read.context) {
                 match batch.own_term {
-                    Some(own)
-                        if own != self.raft.term() || self.raft.role() != Role::Leader =>
-                    {
+                    Some(own) if own != self.raft.term() || self.raft.role() != Role::Leader => {
                         answer(batch.replies, &Err(ApiError::not_leader()));
                     }
                     _ => self.waiters.wait(read.index, batch.replies),
@@ -484,13 +536,20 @@ impl<E: Environment> Driver<E> {
             }
         }
         for request in ready.snapshots_to_send {
-            let job = SnapshotJob::Send { to: request.to, term: self.raft.term() };
+            let job = SnapshotJob::Send {
+                to: request.to,
+                term: self.raft.term(),
+            };
             if self.outputs.snapshots.try_send(job).is_err() {
-                self.raft.report_snapshot(request.to, SnapshotOutcome::Failed);
+                self.raft
+                    .report_snapshot(request.to, SnapshotOutcome::Failed);
             }
         }
         self.publish_status();
-        if ready.soft_state.is_some_and(|soft_state| soft_state.leader.is_some()) {
+        if ready
+            .soft_state
+            .is_some_and(|soft_state| soft_state.leader.is_some())
+        {
             let now = self.clock.monotonic();
             self.hand_out_again(now);
             self.ask_again(now);
@@ -513,9 +572,17 @@ impl<E: Environment> Driver<E> {
     async fn persist(&mut self, ready: &Ready) {
         let mut records = Vec::with_capacity(ready.entries.len() + 2);
         if let Some(meta) = &ready.install_snapshot {
-            records.push(WalRecord::Snapshot(SnapshotMark { index: meta.index, term: meta.term }));
+            records.push(WalRecord::Snapshot(SnapshotMark {
+                index: meta.index,
+                term: meta.term,
+            }));
         }
-        records.extend(ready.entries.iter().map(|entry| WalRecord::Entry(entry_to_log(entry))));
+        records.extend(
+            ready
+                .entries
+                .iter()
+                .map(|entry| WalRecord::Entry(entry_to_log(entry))),
+        );
         // Behind the entries: a torn tail must not leave a commit index without them.
         if let Some(hard_state) = &ready.hard_state {
             records.push(WalRecord::HardState(HardState {
@@ -540,13 +607,24 @@ impl<E: Environment> Driver<E> {
         })
         .await;
         if let Some(meta) = &ready.install_snapshot {
-            let directory = self.turn.received.remove(&(meta.index, meta.term)).unwrap_or_default();
+            let directory = self
+                .turn
+                .received
+                .remove(&(meta.index, meta.term))
+                .unwrap_or_default();
             self.turn.received.clear();
             connect(&self.outputs.transport, &directory, self.raft.id());
             let (sender, chunks) = install_channel();
-            let load = SnapshotJob::Load { meta: meta.clone(), chunks: sender };
+            let load = SnapshotJob::Load {
+                meta: meta.clone(),
+                chunks: sender,
+            };
             let _ = self.outputs.snapshots.send(load).await;
-            let install = ApplyJob::Install { meta: meta.clone(), directory, chunks };
+            let install = ApplyJob::Install {
+                meta: meta.clone(),
+                directory,
+                chunks,
+            };
             let _ = self.outputs.apply.send(install).await;
         }
     }
@@ -587,11 +665,7 @@ impl<E: Environment> Driver<E> {
 }
 
 /// Makes the connections match a directory.
-pub(crate) fn connect<E: Environment>(
-    transport: &Transport<E>,
-    directory: &Directory,
-    own: u64,
-) {
+pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Directory, own: u64) {
     for (node, _) in directory.iter() {
         if node != own
             && let Some(address) = directory.peer_address(node)

@@ -63,7 +63,10 @@ struct Calls {
 }
 
 impl<E: Environment> LeaseDesk<E> {
-    #[allow(clippy::too_many_arguments, reason = "the desk is put together in one place")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the desk is put together in one place"
+    )]
     pub(crate) fn new(
         keeper: LeaseKeeper,
         requests: mpsc::Sender<Request>,
@@ -74,7 +77,10 @@ impl<E: Environment> LeaseDesk<E> {
         limits: Limits,
         first_call: u64,
     ) -> Self {
-        let calls = Calls { next: first_call, waiting: BTreeMap::new() };
+        let calls = Calls {
+            next: first_call,
+            waiting: BTreeMap::new(),
+        };
         Self {
             keeper,
             requests,
@@ -88,7 +94,9 @@ impl<E: Environment> LeaseDesk<E> {
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().expect("no panic while the calls are locked")
+        self.calls
+            .lock()
+            .expect("no panic while the calls are locked")
     }
 
     /// Asks as the leader of the present term. `Ok(None)`: there is no such lease.
@@ -105,7 +113,9 @@ impl<E: Environment> LeaseDesk<E> {
         }
         // Only now: whoever leads later has started its clock after the renewal.
         self.confirm(term).await?;
-        let Some(lease) = self.reader.lease(id) else { return Ok(None) };
+        let Some(lease) = self.reader.lease(id) else {
+            return Ok(None);
+        };
         let remaining = self.keeper.remaining(id, now).unwrap_or_default();
         Ok(Some(LeaseState {
             granted_ttl_s: lease.granted_ttl_s,
@@ -116,7 +126,10 @@ impl<E: Environment> LeaseDesk<E> {
     async fn confirm(&self, term: u64) -> Result<(), ApiError> {
         let (reply, confirmed) = oneshot::channel();
         let request = Request::Confirm { term, reply };
-        self.requests.send(request).await.map_err(|_| ApiError::stopped())?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| ApiError::stopped())?;
         confirmed.await.map_err(|_| ApiError::stopped())?
     }
 
@@ -139,7 +152,14 @@ impl<E: Environment> LeaseDesk<E> {
             calls.waiting.insert(call, sender);
             (call, reply)
         };
-        self.transport.send(leader, Body::LeaseCall(LeaseCall { id: call, lease: id, renew }));
+        self.transport.send(
+            leader,
+            Body::LeaseCall(LeaseCall {
+                id: call,
+                lease: id,
+                renew,
+            }),
+        );
         tokio::select! {
             biased;
             reply = reply => match reply {
@@ -201,7 +221,12 @@ impl<E: Environment> LeaseDesk<E> {
                 let revoke = CommandRequest::LeaseRevoke(LeaseRevokeRequest { id });
                 let command = self.proposals.unattended(revoke);
                 // Never through another leader: only who times a lease may end it.
-                if self.requests.send(Request::ProposeInTerm { term, command }).await.is_err() {
+                if self
+                    .requests
+                    .send(Request::ProposeInTerm { term, command })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

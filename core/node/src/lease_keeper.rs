@@ -24,7 +24,9 @@ struct State {
 
 impl LeaseKeeper {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while the lease clock is locked")
+        self.state
+            .lock()
+            .expect("no panic while the lease clock is locked")
     }
 
     /// Begins to time all leases of the store. To be called when everything of earlier
@@ -58,7 +60,7 @@ impl LeaseKeeper {
             match *change {
                 LeaseChange::Granted { id, granted_ttl_s } => {
                     state.clock.granted(id, granted_ttl_s, now);
-                },
+                }
                 LeaseChange::Revoked { id } => state.clock.revoked(id),
             }
         }

@@ -71,7 +71,12 @@ impl<E: Environment> LogWriter<E> {
             let mut last_number = None;
             for job in jobs.drain(..) {
                 match job {
-                    DiskJob::Persist { number, records, sync, messages } => {
+                    DiskJob::Persist {
+                        number,
+                        records,
+                        sync,
+                        messages,
+                    } => {
                         batch.extend(records);
                         must_sync |= sync;
                         promises.extend(messages);

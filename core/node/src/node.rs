@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use veridical_env::{Clock, Environment};
 use veridical_proto::command::command::Request as CommandRequest;
@@ -29,7 +28,9 @@ pub struct Node<E: Environment> {
 
 impl<E: Environment> Clone for Node<E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -110,7 +111,9 @@ impl<E: Environment> Node<E> {
     }
 
     fn fill(&self, header: &mut Option<api::ResponseHeader>) {
-        let revision = header.as_ref().map_or_else(|| self.shared.reader.revision(), |h| h.revision);
+        let revision = header
+            .as_ref()
+            .map_or_else(|| self.shared.reader.revision(), |h| h.revision);
         *header = Some(self.header(revision));
     }
 
@@ -148,11 +151,19 @@ impl<E: Environment> Node<E> {
     /// Proposes a command and waits until it is applied here.
     async fn propose(&self, request: CommandRequest) -> Result<CommandResponse, ApiError> {
         let limits = &self.shared.config.limits;
-        let mut ticket = self.shared.proposals.register(request, limits.max_request_bytes)?;
-        let request =
-            Request::Propose { sequence: ticket.sequence, command: ticket.command.clone() };
+        let mut ticket = self
+            .shared
+            .proposals
+            .register(request, limits.max_request_bytes)?;
+        let request = Request::Propose {
+            sequence: ticket.sequence,
+            command: ticket.command.clone(),
+        };
         // A full queue: nobody has seen the proposal yet.
-        self.shared.requests.try_send(request).map_err(|_| ApiError::too_many_requests())?;
+        self.shared
+            .requests
+            .try_send(request)
+            .map_err(|_| ApiError::too_many_requests())?;
         let timeout = ms(limits.request_timeout_ms);
         let answer = tokio::select! {
             biased;
@@ -368,7 +379,10 @@ impl<E: Environment> Node<E> {
         let leases = self.shared.reader.leases();
         Ok(api::LeaseLeasesResponse {
             header: Some(self.header(self.shared.reader.revision())),
-            leases: leases.into_iter().map(|(id, _)| api::LeaseStatus { id }).collect(),
+            leases: leases
+                .into_iter()
+                .map(|(id, _)| api::LeaseStatus { id })
+                .collect(),
         })
     }
 
@@ -376,8 +390,15 @@ impl<E: Environment> Node<E> {
     pub fn watch(&self) -> Watcher<E> {
         let notify = Arc::new(Notify::new());
         let waker = Arc::clone(&notify);
-        let stream = self.shared.reader.open_watch_stream(Arc::new(move || waker.notify_one()));
-        Watcher { stream, notify, node: self.clone() }
+        let stream = self
+            .shared
+            .reader
+            .open_watch_stream(Arc::new(move || waker.notify_one()));
+        Watcher {
+            stream,
+            notify,
+            node: self.clone(),
+        }
     }
 
     /// What this member is doing (`Maintenance.Status`).
@@ -417,7 +438,13 @@ impl<E: Environment> Node<E> {
 
     fn members(&self) -> Vec<api::Member> {
         let directory = self.shared.members.borrow();
-        directory.iter().map(|(id, member)| api::Member { id, ..member.clone() }).collect()
+        directory
+            .iter()
+            .map(|(id, member)| api::Member {
+                id,
+                ..member.clone()
+            })
+            .collect()
     }
 
     /// Who the members are (`Cluster.MemberList`).
@@ -448,7 +475,7 @@ impl<E: Environment> Node<E> {
             changed.await.map_err(|_| ApiError::leader_changed())??;
             self.linearizable().await
         };
-        self.within(asked, || ApiError::timeout()).await
+        self.within(asked, ApiError::timeout).await
     }
 
     /// Adds a member (`Cluster.MemberAdd`). To be asked of the leader.
@@ -459,10 +486,12 @@ impl<E: Environment> Node<E> {
         &self,
         request: api::MemberAddRequest,
     ) -> Result<api::MemberAddResponse, ApiError> {
-        let taken = self
-            .members()
-            .iter()
-            .any(|member| member.peer_ur_ls.iter().any(|url| request.peer_ur_ls.contains(url)));
+        let taken = self.members().iter().any(|member| {
+            member
+                .peer_ur_ls
+                .iter()
+                .any(|url| request.peer_ur_ls.contains(url))
+        });
         if taken {
             return Err(ApiError::peer_url_exists());
         }
@@ -473,7 +502,11 @@ impl<E: Environment> Node<E> {
             is_learner: request.is_learner,
             ..Default::default()
         };
-        let kind = if request.is_learner { ChangeKind::AddLearner } else { ChangeKind::AddVoter };
+        let kind = if request.is_learner {
+            ChangeKind::AddLearner
+        } else {
+            ChangeKind::AddVoter
+        };
         self.change_membership(change(kind, &member)).await?;
         Ok(api::MemberAddResponse {
             header: Some(self.header(self.shared.reader.revision())),
@@ -488,7 +521,8 @@ impl<E: Environment> Node<E> {
     /// There is no such member, a change is under way, the outcome is unknown.
     pub async fn member_remove(&self, id: u64) -> Result<api::MemberRemoveResponse, ApiError> {
         let member = self.known_member(id)?;
-        self.change_membership(change(ChangeKind::Remove, &member)).await?;
+        self.change_membership(change(ChangeKind::Remove, &member))
+            .await?;
         Ok(api::MemberRemoveResponse {
             header: Some(self.header(self.shared.reader.revision())),
             members: self.members(),
@@ -504,7 +538,8 @@ impl<E: Environment> Node<E> {
         if !member.is_learner {
             return Err(ApiError::not_a_learner());
         }
-        self.change_membership(change(ChangeKind::AddVoter, &member)).await?;
+        self.change_membership(change(ChangeKind::AddVoter, &member))
+            .await?;
         Ok(api::MemberPromoteResponse {
             header: Some(self.header(self.shared.reader.revision())),
             members: self.members(),
@@ -522,7 +557,8 @@ impl<E: Environment> Node<E> {
     ) -> Result<api::MemberUpdateResponse, ApiError> {
         let mut member = self.known_member(request.id)?;
         member.peer_ur_ls = request.peer_ur_ls;
-        self.change_membership(change(ChangeKind::Update, &member)).await?;
+        self.change_membership(change(ChangeKind::Update, &member))
+            .await?;
         Ok(api::MemberUpdateResponse {
             header: Some(self.header(self.shared.reader.revision())),
             members: self.members(),
@@ -531,7 +567,10 @@ impl<E: Environment> Node<E> {
 
     fn known_member(&self, id: u64) -> Result<api::Member, ApiError> {
         let directory = self.shared.members.borrow();
-        directory.get(id).cloned().ok_or_else(ApiError::member_not_found)
+        directory
+            .get(id)
+            .cloned()
+            .ok_or_else(ApiError::member_not_found)
     }
 
     /// Hands leadership over (`Maintenance.MoveLeader`). To be asked of the leader.
@@ -567,7 +606,11 @@ pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
     sorted.sort_unstable();
     // FNV-1a: short, well known, and stable over versions and platforms.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in cluster_id.to_be_bytes().into_iter().chain(sorted.join(",").into_bytes()) {
+    for byte in cluster_id
+        .to_be_bytes()
+        .into_iter()
+        .chain(sorted.join(",").into_bytes())
+    {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash.max(1)
@@ -575,7 +618,11 @@ pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
 
 fn change(kind: ChangeKind, member: &api::Member) -> MembershipChange {
     let context = prost::Message::encode_to_vec(member).into();
-    MembershipChange { kind, node: member.id, context }
+    MembershipChange {
+        kind,
+        node: member.id,
+        context,
+    }
 }
 
 /// A stream of watches of one client.
@@ -587,9 +634,13 @@ pub struct Watcher<E: Environment> {
 
 impl<E: Environment> Watcher<E> {
     /// Takes a request of the client: create, cancel or ask for progress.
-    pub fn handle(&mut self, request: api::WatchRequest) {
-        self.stream.handle(request);
+    ///
+    /// # Errors
+    /// Too many answers wait to be taken, or the request is empty.
+    pub fn handle(&mut self, request: api::WatchRequest) -> Result<(), ApiError> {
+        self.stream.handle(request)?;
         self.notify.notify_one();
+        Ok(())
     }
 
     /// The next response for the client, if there is one now.
@@ -599,13 +650,22 @@ impl<E: Environment> Watcher<E> {
         Some(response)
     }
 
-    /// What to wait on before the next [`Watcher::poll`].
+    /// Waits until [`Watcher::poll`] may have something. From time to time it wakes to
+    /// tell idle watches that asked for it how far they are.
+    pub async fn ready(&mut self) {
+        let period = ms(self.node.shared.config.limits.watch_progress_ms);
+        tokio::select! {
+            biased;
+            () = self.notify.notified() => {}
+            () = self.node.shared.environment.clock().sleep(period) => {
+                self.stream.tick_progress();
+            }
+        }
+    }
+
+    /// What to wait on before the next [`Watcher::poll`], for those who wait on more
+    /// than that.
     pub fn notify(&self) -> Arc<Notify> {
         Arc::clone(&self.notify)
     }
-}
-
-/// How often progress notifications are given, as a duration.
-pub(crate) fn progress_period(config: &NodeConfig) -> Duration {
-    ms(config.limits.watch_progress_ms)
 }

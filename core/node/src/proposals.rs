@@ -68,7 +68,11 @@ impl Ticket {
     /// once this ticket is dropped, never will.
     pub(crate) fn handed_out(&self) -> bool {
         // One that is not pending any more has been answered.
-        self.proposals.state().pending.get(&self.sequence).is_none_or(|pending| pending.handed_out)
+        self.proposals
+            .state()
+            .pending
+            .get(&self.sequence)
+            .is_none_or(|pending| pending.handed_out)
     }
 }
 
@@ -80,7 +84,11 @@ impl Drop for Ticket {
 
 impl Proposals {
     pub(crate) fn new(member_id: u64, incarnation: u64, max_pending: usize) -> Self {
-        let state = State { next_sequence: 1, pending: BTreeMap::new(), closed: None };
+        let state = State {
+            next_sequence: 1,
+            pending: BTreeMap::new(),
+            closed: None,
+        };
         Self {
             shared: Arc::new(Shared {
                 member_id,
@@ -92,7 +100,10 @@ impl Proposals {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().expect("no panic while the proposals are locked")
+        self.shared
+            .state
+            .lock()
+            .expect("no panic while the proposals are locked")
     }
 
     /// Names a command and keeps it until its ticket is dropped.
@@ -106,10 +117,20 @@ impl Proposals {
         }
         let (sequence, command) = self.name(&mut state, request, max_bytes)?;
         let (reply, receiver) = oneshot::channel();
-        let pending = Pending { command: command.clone(), reply, attempt: None, handed_out: false };
+        let pending = Pending {
+            command: command.clone(),
+            reply,
+            attempt: None,
+            handed_out: false,
+        };
         state.pending.insert(sequence, pending);
         drop(state);
-        Ok(Ticket { sequence, command, reply: receiver, proposals: self.clone() })
+        Ok(Ticket {
+            sequence,
+            command,
+            reply: receiver,
+            proposals: self.clone(),
+        })
     }
 
     /// Names a command that nobody waits for and that is never handed out again.
@@ -218,7 +239,11 @@ impl Proposals {
         state.closed = Some(error.clone());
         for pending in std::mem::take(&mut state.pending).into_values() {
             let error = error.clone();
-            let error = if pending.handed_out { error.with_unknown_outcome() } else { error };
+            let error = if pending.handed_out {
+                error.with_unknown_outcome()
+            } else {
+                error
+            };
             let _ = pending.reply.send(Err(error));
         }
     }

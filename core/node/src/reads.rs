@@ -23,7 +23,9 @@ struct State {
 
 impl AppliedWaiters {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while the waiters are locked")
+        self.state
+            .lock()
+            .expect("no panic while the waiters are locked")
     }
 
     /// Answers the callers once `index` is applied and published; perhaps at once.

@@ -4,9 +4,7 @@ use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
 use veridical_raft::{Config, Initial, LogIndex, SnapshotMeta};
-use veridical_storage::snapshot::{
-    SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore,
-};
+use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
 use veridical_storage::wal::{MemberRecord, Recovered, Wal, WalConfig, WalError, WalRecord};
 use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
 
@@ -106,8 +104,13 @@ pub(crate) async fn recover<E: Environment>(
     if let Some(tail) = &recovered.truncated_tail {
         warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
     }
-    let snapshot_config = SnapshotConfig { planted: config.planted };
-    let files = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
+    let snapshot_config = SnapshotConfig {
+        planted: config.planted,
+    };
+    let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
+    if !leftovers.is_empty() {
+        info!(?leftovers, "removed unfinished snapshots");
+    }
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         found_cluster(&files, config, store_config).await?;
     }
@@ -129,13 +132,14 @@ pub(crate) async fn recover<E: Environment>(
         revision = store.revision(),
         "recovered"
     );
-    let hard_state = recovered.hard_state.map_or_else(Default::default, |state| {
-        veridical_raft::HardState {
-            term: state.term,
-            vote: (state.vote != 0).then_some(state.vote),
-            commit: state.commit,
-        }
-    });
+    let hard_state =
+        recovered
+            .hard_state
+            .map_or_else(Default::default, |state| veridical_raft::HardState {
+                term: state.term,
+                vote: (state.vote != 0).then_some(state.vote),
+                commit: state.commit,
+            });
     let initial = Initial {
         hard_state: hard_state_since(hard_state, &snapshot),
         applied: snapshot.index,
@@ -144,7 +148,15 @@ pub(crate) async fn recover<E: Environment>(
         seed: environment.random_seed(),
     };
     let raft = veridical_raft::Raft::new(raft_config, initial)?;
-    Ok(RecoveredMember { incarnation, wal, files, store, directory, snapshot, raft })
+    Ok(RecoveredMember {
+        incarnation,
+        wal,
+        files,
+        store,
+        directory,
+        snapshot,
+        raft,
+    })
 }
 
 async fn open_wal<D: Disk>(
@@ -152,8 +164,10 @@ async fn open_wal<D: Disk>(
     dir: &Path,
     config: &NodeConfig,
 ) -> Result<(Wal<D>, Recovered), StartError> {
-    let wal_config =
-        WalConfig { segment_bytes: config.limits.wal_segment_bytes, planted: config.planted };
+    let wal_config = WalConfig {
+        segment_bytes: config.limits.wal_segment_bytes,
+        planted: config.planted,
+    };
     let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;
     if let Some(member) = recovered.member
         && (member.member_id, member.cluster_id) != (config.member_id, config.cluster_id)
@@ -174,9 +188,16 @@ async fn found_cluster<D: Disk>(
     store_config: &StoreConfig,
 ) -> Result<(), StartError> {
     let directory = Directory::new(config.initial_members.clone());
-    let meta = SnapshotMeta { index: 0, term: 0, membership: directory.membership() };
-    let header =
-        SnapshotHeader { index: 0, term: 0, meta: membership_to_bytes(&meta, &directory) };
+    let meta = SnapshotMeta {
+        index: 0,
+        term: 0,
+        membership: directory.membership(),
+    };
+    let header = SnapshotHeader {
+        index: 0,
+        term: 0,
+        meta: membership_to_bytes(&meta, &directory),
+    };
     let mut writer = files.create(&header).await?;
     let mut empty = Store::new(store_config.clone());
     let mut source = empty.snapshot();
@@ -205,10 +226,18 @@ async fn load_snapshot<D: Disk>(
     };
     let mut reader = files.read(&file).await?;
     let header = reader.header().clone();
-    let (meta, directory) = membership_from_bytes(header.index, header.term, header.meta)
-        .map_err(|source| StartError::Membership { index: header.index, source })?;
+    let (meta, directory) =
+        membership_from_bytes(header.index, header.term, header.meta).map_err(|source| {
+            StartError::Membership {
+                index: header.index,
+                source,
+            }
+        })?;
     let mut restorer = Restorer::new(store_config.clone());
-    let refused = |source| StartError::Restore { index: header.index, source };
+    let refused = |source| StartError::Restore {
+        index: header.index,
+        source,
+    };
     while let Some(chunk) = reader.next_chunk().await? {
         restorer.push(&chunk).map_err(refused)?;
     }
@@ -221,11 +250,19 @@ fn entries_after(
     recovered: &Recovered,
 ) -> Result<Vec<veridical_raft::Entry>, StartError> {
     let marked = recovered.snapshot.map_or(0, |mark| mark.index);
-    let first_index = recovered.entries.first().map_or(marked + 1, |entry| entry.index);
+    let first_index = recovered
+        .entries
+        .first()
+        .map_or(marked + 1, |entry| entry.index);
     if first_index > snapshot.index + 1 {
-        return Err(StartError::Gap { first_index, snapshot_index: snapshot.index });
+        return Err(StartError::Gap {
+            first_index,
+            snapshot_index: snapshot.index,
+        });
     }
-    let Some(first) = recovered.entries.first() else { return Ok(Vec::new()) };
+    let Some(first) = recovered.entries.first() else {
+        return Ok(Vec::new());
+    };
     // A snapshot of the leader replaces a log that does not contain its last entry
     // (Raft paper, section 7).
     let agrees = first.index == snapshot.index + 1
@@ -241,8 +278,10 @@ fn entries_after(
         .iter()
         .filter(|entry| entry.index > snapshot.index)
         .map(|entry| {
-            entry_from_log(entry.clone())
-                .map_err(|source| StartError::Entry { index: entry.index, source })
+            entry_from_log(entry.clone()).map_err(|source| StartError::Entry {
+                index: entry.index,
+                source,
+            })
         })
         .collect()
 }

@@ -98,7 +98,9 @@ pub async fn serve_client<E: Environment>(
         while let Some(response) = outgoing.recv().await {
             encode(response, &mut wire);
             while wire.len() < WRITE_BATCH_BYTES {
-                let Ok(response) = outgoing.try_recv() else { break };
+                let Ok(response) = outgoing.try_recv() else {
+                    break;
+                };
                 encode(response, &mut wire);
             }
             writer.write(wire.split().freeze()).await?;
@@ -116,7 +118,10 @@ pub async fn serve_client<E: Environment>(
                     continue;
                 }
                 if id != last_id + 1 {
-                    return Err(SessionError::Gap { expected: last_id + 1, got: id });
+                    return Err(SessionError::Gap {
+                        expected: last_id + 1,
+                        got: id,
+                    });
                 }
                 last_id = id;
                 let Some(body) = body else { continue };
@@ -132,7 +137,13 @@ pub async fn serve_client<E: Environment>(
                 tokio::spawn(async move {
                     let answer = serve_request(&node, body).await.unwrap_or_else(failure);
                     // The client may be gone.
-                    let _ = responses.send(Response { id, ordinal: 0, body: Some(answer) }).await;
+                    let _ = responses
+                        .send(Response {
+                            id,
+                            ordinal: 0,
+                            body: Some(answer),
+                        })
+                        .await;
                     drop(permit);
                 });
             }
@@ -160,11 +171,20 @@ async fn watch<E: Environment>(
         return std::future::pending().await;
     };
     let mut watcher = node.watch();
-    watcher.handle(first);
-    let notify = watcher.notify();
+    let mut next = Some(first);
     loop {
+        if let Some(request) = next.take()
+            && let Err(error) = watcher.handle(request)
+        {
+            debug!(%error, "refused a watch request");
+            return;
+        }
         while let Some(response) = watcher.poll() {
-            let response = Response { id: 0, ordinal: 0, body: Some(Answer::Watch(response)) };
+            let response = Response {
+                id: 0,
+                ordinal: 0,
+                body: Some(Answer::Watch(response)),
+            };
             if responses.send(response).await.is_err() {
                 return;
             }
@@ -172,10 +192,10 @@ async fn watch<E: Environment>(
         tokio::select! {
             biased;
             request = requests.recv() => match request {
-                Some(request) => watcher.handle(request),
+                Some(request) => next = Some(request),
                 None => return std::future::pending().await,
             },
-            () = notify.notified() => {}
+            () = watcher.ready() => {}
         }
     }
 }

@@ -34,7 +34,11 @@ const INSTALL_READ_AHEAD_CHUNKS: usize = 4;
 /// Work for the task.
 pub(crate) enum SnapshotJob {
     /// Write the state as of `meta.index` to a file.
-    Save { meta: SnapshotMeta, directory: Directory, source: SnapshotSource },
+    Save {
+        meta: SnapshotMeta,
+        directory: Directory,
+        source: Box<SnapshotSource>,
+    },
     /// Stream the newest snapshot to a follower.
     Send { to: u64, term: u64 },
     /// A chunk of a leader's snapshot.
@@ -42,7 +46,10 @@ pub(crate) enum SnapshotJob {
     /// A follower's answer.
     Ack { from: u64, ack: SnapshotAck },
     /// Read a received snapshot back, for the state machine.
-    Load { meta: SnapshotMeta, chunks: mpsc::Sender<Result<Bytes, String>> },
+    Load {
+        meta: SnapshotMeta,
+        chunks: mpsc::Sender<Result<Bytes, String>>,
+    },
 }
 
 /// What the task tells the driver.
@@ -51,7 +58,12 @@ pub(crate) enum SnapshotEvent {
     /// The state as of `meta.index` is in a durable file: the log before it may go.
     Saved { meta: SnapshotMeta },
     /// A leader's snapshot has arrived whole and is durable.
-    Received { from: u64, term: u64, meta: SnapshotMeta, directory: Directory },
+    Received {
+        from: u64,
+        term: u64,
+        meta: SnapshotMeta,
+        directory: Directory,
+    },
     /// A transfer to a follower has ended.
     Sent { to: u64, success: bool },
 }
@@ -97,7 +109,10 @@ pub(crate) struct Snapshots<E: Environment> {
 }
 
 impl<E: Environment> Snapshots<E> {
-    #[allow(clippy::too_many_arguments, reason = "the task is put together in one place")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the task is put together in one place"
+    )]
     pub(crate) fn new(
         files: SnapshotStore<E::Disk>,
         limits: Limits,
@@ -145,7 +160,11 @@ impl<E: Environment> Snapshots<E> {
             };
             let Some(job) = job else { return Ok(()) };
             match job {
-                SnapshotJob::Save { meta, directory, source } => {
+                SnapshotJob::Save {
+                    meta,
+                    directory,
+                    source,
+                } => {
                     self.save(meta, &directory, source).await?;
                 }
                 SnapshotJob::Send { to, term } => self.send(to, term).await?,
@@ -161,7 +180,7 @@ impl<E: Environment> Snapshots<E> {
         &mut self,
         meta: SnapshotMeta,
         directory: &Directory,
-        mut source: SnapshotSource,
+        mut source: Box<SnapshotSource>,
     ) -> Result<(), SnapshotError> {
         let header = SnapshotHeader {
             index: meta.index,
@@ -213,7 +232,9 @@ impl<E: Environment> Snapshots<E> {
 
     /// Reads and sends chunks until the window is full.
     async fn fill(&mut self, to: u64) -> Result<(), SnapshotError> {
-        let Some(outgoing) = self.outgoing.get_mut(&to) else { return Ok(()) };
+        let Some(outgoing) = self.outgoing.get_mut(&to) else {
+            return Ok(());
+        };
         let now = self.clock.monotonic();
         while !outgoing.exhausted
             && (outgoing.window.len() as u64) < self.limits.snapshot_window_chunks
@@ -240,22 +261,36 @@ impl<E: Environment> Snapshots<E> {
     }
 
     async fn acknowledged(&mut self, from: u64, ack: &SnapshotAck) -> Result<(), SnapshotError> {
-        let Some(outgoing) = self.outgoing.get_mut(&from) else { return Ok(()) };
+        let Some(outgoing) = self.outgoing.get_mut(&from) else {
+            return Ok(());
+        };
         if outgoing.transfer != ack.transfer {
             return Ok(());
         }
         if ack.refused {
             self.outgoing.remove(&from);
-            self.tell(SnapshotEvent::Sent { to: from, success: false }).await;
+            self.tell(SnapshotEvent::Sent {
+                to: from,
+                success: false,
+            })
+            .await;
             return Ok(());
         }
-        while outgoing.window.front().is_some_and(|chunk| chunk.ordinal < ack.next_ordinal) {
+        while outgoing
+            .window
+            .front()
+            .is_some_and(|chunk| chunk.ordinal < ack.next_ordinal)
+        {
             outgoing.window.pop_front();
             outgoing.progress_at = self.clock.monotonic();
         }
         if outgoing.exhausted && outgoing.window.is_empty() {
             self.outgoing.remove(&from);
-            self.tell(SnapshotEvent::Sent { to: from, success: true }).await;
+            self.tell(SnapshotEvent::Sent {
+                to: from,
+                success: true,
+            })
+            .await;
             return Ok(());
         }
         self.fill(from).await
@@ -285,7 +320,11 @@ impl<E: Environment> Snapshots<E> {
 
     async fn receive(&mut self, from: u64, chunk: SnapshotChunk) -> Result<(), SnapshotError> {
         let answer = |next_ordinal, refused| {
-            Body::SnapshotAck(SnapshotAck { transfer: chunk.transfer, next_ordinal, refused })
+            Body::SnapshotAck(SnapshotAck {
+                transfer: chunk.transfer,
+                next_ordinal,
+                refused,
+            })
         };
         if let Some((sender, transfer, ordinals)) = self.finished
             && (sender, transfer) == (from, chunk.transfer)
@@ -301,11 +340,17 @@ impl<E: Environment> Snapshots<E> {
             if chunk.ordinal != 0 {
                 // The beginning was lost with a crash or is still on its way; the
                 // sender repeats its window from there if it has it.
-                self.transport.send(from, answer(0, chunk.ordinal > self.limits.snapshot_window_chunks));
+                self.transport.send(
+                    from,
+                    answer(0, chunk.ordinal > self.limits.snapshot_window_chunks),
+                );
                 return Ok(());
             }
             if let Some(old) = self.incoming.take() {
-                debug!(peer = old.from, "a newer transfer replaces an unfinished one");
+                debug!(
+                    peer = old.from,
+                    "a newer transfer replaces an unfinished one"
+                );
                 old.writer.abort().await?;
             }
             let header = SnapshotHeader {
@@ -314,10 +359,16 @@ impl<E: Environment> Snapshots<E> {
                 meta: chunk.membership.clone(),
             };
             let writer = self.files.create(&header).await?;
-            self.incoming =
-                Some(Incoming { from, transfer: chunk.transfer, writer, next_ordinal: 0 });
+            self.incoming = Some(Incoming {
+                from,
+                transfer: chunk.transfer,
+                writer,
+                next_ordinal: 0,
+            });
         }
-        let Some(incoming) = self.incoming.as_mut() else { return Ok(()) };
+        let Some(incoming) = self.incoming.as_mut() else {
+            return Ok(());
+        };
         if chunk.ordinal == incoming.next_ordinal {
             incoming.next_ordinal += 1;
             if !chunk.data.is_empty() {
@@ -334,7 +385,9 @@ impl<E: Environment> Snapshots<E> {
 
     /// The last chunk is here: make the file durable and offer it to Raft.
     async fn received(&mut self, from: u64, chunk: SnapshotChunk) -> Result<(), SnapshotError> {
-        let Some(incoming) = self.incoming.take() else { return Ok(()) };
+        let Some(incoming) = self.incoming.take() else {
+            return Ok(());
+        };
         let decoded =
             membership_from_bytes(chunk.index, chunk.snapshot_term, chunk.membership.clone());
         let (meta, directory) = match decoded {
@@ -342,7 +395,11 @@ impl<E: Environment> Snapshots<E> {
             Err(error) => {
                 warn!(peer = from, %error, "refused a snapshot");
                 incoming.writer.abort().await?;
-                let ack = SnapshotAck { transfer: chunk.transfer, next_ordinal: 0, refused: true };
+                let ack = SnapshotAck {
+                    transfer: chunk.transfer,
+                    next_ordinal: 0,
+                    refused: true,
+                };
                 self.transport.send(from, Body::SnapshotAck(ack));
                 return Ok(());
             }
@@ -356,7 +413,13 @@ impl<E: Environment> Snapshots<E> {
             refused: false,
         };
         self.transport.send(from, Body::SnapshotAck(ack));
-        self.tell(SnapshotEvent::Received { from, term: chunk.term, meta, directory }).await;
+        self.tell(SnapshotEvent::Received {
+            from,
+            term: chunk.term,
+            meta,
+            directory,
+        })
+        .await;
         Ok(())
     }
 
@@ -389,7 +452,9 @@ async fn received_file<D: Disk>(
     meta: &SnapshotMeta,
 ) -> Result<Option<SnapshotFile>, SnapshotError> {
     let listed = files.list().await?;
-    Ok(listed.into_iter().find(|file| (file.index, file.term) == (meta.index, meta.term)))
+    Ok(listed
+        .into_iter()
+        .find(|file| (file.index, file.term) == (meta.index, meta.term)))
 }
 
 /// Deletes all but the newest snapshots.
@@ -400,9 +465,12 @@ async fn retain_newest<D: Disk>(files: &SnapshotStore<D>) -> Result<(), Snapshot
     Ok(())
 }
 
-/// A channel for the content of a snapshot on its way to the state machine.
-pub(crate) fn install_channel()
--> (mpsc::Sender<Result<Bytes, String>>, mpsc::Receiver<Result<Bytes, String>>) {
+/// The content of a snapshot file on its way to the state machine; an error text if it
+/// cannot be read.
+pub(crate) type SnapshotChunks = mpsc::Receiver<Result<Bytes, String>>;
+
+/// A channel for [`SnapshotChunks`].
+pub(crate) fn install_channel() -> (mpsc::Sender<Result<Bytes, String>>, SnapshotChunks) {
     mpsc::channel(INSTALL_READ_AHEAD_CHUNKS)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::{mpsc, watch};
-use veridical_env::{Clock, Environment, Listener, Network};
+use veridical_env::{Environment, Listener, Network};
 use veridical_raft::Role;
 use veridical_store::StoreConfig;
 
@@ -13,7 +13,7 @@ use crate::driver::{Driver, Inputs, Outputs, connect};
 use crate::lease_desk::LeaseDesk;
 use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::LogWriter;
-use crate::node::{Node, Shared, progress_period};
+use crate::node::{Node, Shared};
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;
 use crate::recovery::{RecoveredMember, StartError, recover};
@@ -69,10 +69,18 @@ impl<E: Environment> Node<E> {
     pub async fn start(environment: E, config: NodeConfig) -> Result<Self, StartError> {
         config.validate()?;
         let store_config = store_config(&environment, &config);
-        let recovered =
-            recover(&environment, &config, &store_config, raft_config(&config)).await?;
-        let listener = environment.network().listen(&config.listen_peer_address).await?;
-        Ok(assemble(environment, config, store_config, recovered, listener))
+        let recovered = recover(&environment, &config, &store_config, raft_config(&config)).await?;
+        let listener = environment
+            .network()
+            .listen(&config.listen_peer_address)
+            .await?;
+        Ok(assemble(
+            environment,
+            config,
+            store_config,
+            recovered,
+            listener,
+        ))
     }
 }
 
@@ -86,7 +94,15 @@ fn assemble<E: Environment>(
     let limits = config.limits.clone();
     let clock = environment.clock().clone();
     let stop = Stop::new();
-    let RecoveredMember { incarnation, wal, files, store, directory, snapshot, raft } = recovered;
+    let RecoveredMember {
+        incarnation,
+        wal,
+        files,
+        store,
+        directory,
+        snapshot,
+        raft,
+    } = recovered;
     let reader = store.reader();
     let transport = Transport::new(
         environment.clone(),
@@ -182,12 +198,18 @@ fn assemble<E: Environment>(
     );
     let serving_leases = tokio::spawn(desk.clone().serve(lease_frames));
     let expiring = tokio::spawn(desk.clone().expire());
-    let progressing = tokio::spawn(progress(reader.clone(), clock.clone(), config.clone()));
     let driver = Driver::new(
         raft,
         limits,
         clock,
-        Inputs { inbound, requests, snapshot_events, persisted, applied, members: members.clone() },
+        Inputs {
+            inbound,
+            requests,
+            snapshot_events,
+            persisted,
+            applied,
+            members: members.clone(),
+        },
         Outputs {
             disk: disk_sender,
             apply: apply_sender,
@@ -209,7 +231,6 @@ fn assemble<E: Environment>(
         accepting.abort();
         serving_leases.abort();
         expiring.abort();
-        progressing.abort();
         transport.close();
     });
     let next_lease = AtomicU64::new(environment.random_seed());
@@ -230,12 +251,3 @@ fn assemble<E: Environment>(
         }),
     }
 }
-
-/// Tells idle watchers from time to time how far they are.
-async fn progress<C: Clock>(reader: veridical_store::StoreReader, clock: C, config: NodeConfig) {
-    loop {
-        clock.sleep(progress_period(&config)).await;
-        reader.notify_watch_progress();
-    }
-}
-

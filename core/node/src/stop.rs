@@ -28,7 +28,9 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new() -> Self {
-        Self { sender: Arc::new(watch::Sender::new(None)) }
+        Self {
+            sender: Arc::new(watch::Sender::new(None)),
+        }
     }
 
     /// Stops the member. The first reason stays.
@@ -40,11 +42,6 @@ impl Stop {
             }
             first
         });
-    }
-
-    /// The reason, if the member stops.
-    pub(crate) fn reason(&self) -> Option<StopReason> {
-        self.sender.borrow().clone()
     }
 
     /// Waits until the member stops.

@@ -77,7 +77,9 @@ pub(crate) struct Transport<E: Environment> {
 
 impl<E: Environment> Clone for Transport<E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -90,11 +92,16 @@ impl<E: Environment> Transport<E> {
             member_id,
             peers: Mutex::new(BTreeMap::new()),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Peer>> {
-        self.shared.peers.lock().expect("no panic while the peers are locked")
+        self.shared
+            .peers
+            .lock()
+            .expect("no panic while the peers are locked")
     }
 
     /// Opens or redirects the connection to a peer.
@@ -117,7 +124,14 @@ impl<E: Environment> Transport<E> {
             frames,
         };
         let task = tokio::spawn(connection.run());
-        peers.insert(node, Peer { address: address.to_owned(), outbox, task });
+        peers.insert(
+            node,
+            Peer {
+                address: address.to_owned(),
+                outbox,
+                task,
+            },
+        );
     }
 
     /// Ends the connections to all peers but those that `keep` names.
@@ -216,7 +230,12 @@ impl<E: Environment> Outgoing<E> {
             from: self.shared.member_id,
             to: self.node,
         };
-        encode_frame(&PeerFrame { body: Some(Body::Hello(hello)) }, &mut buffer);
+        encode_frame(
+            &PeerFrame {
+                body: Some(Body::Hello(hello)),
+            },
+            &mut buffer,
+        );
         write_within(&clock, patience, &mut writer, &mut buffer).await?;
 
         let mut received = BytesMut::new();
@@ -252,7 +271,9 @@ impl<E: Environment> Outgoing<E> {
                 }
                 answered = false;
                 ping_ordinal += 1;
-                let ping = Body::Ping(Ping { ordinal: ping_ordinal });
+                let ping = Body::Ping(Ping {
+                    ordinal: ping_ordinal,
+                });
                 encode_frame(&PeerFrame { body: Some(ping) }, &mut buffer);
                 ping_at = now + patience;
                 ping_timer = Box::pin(clock.sleep(patience));
@@ -326,14 +347,21 @@ async fn serve_peer<R: StreamReader, W: StreamWriter>(
         while let Some(frame) = decode_message::<PeerFrame>(&mut buffer)? {
             let body = frame.body.ok_or(CodecError::Missing("body of a frame"))?;
             let Some(from) = sender else {
-                let Body::Hello(hello) = body else { return Err(PeerError::NoHello) };
+                let Body::Hello(hello) = body else {
+                    return Err(PeerError::NoHello);
+                };
                 sender = Some(check_hello(&hello, cluster_id, member_id)?);
                 continue;
             };
             let message = match body {
                 Body::Ping(ping) => {
                     let mut answer = BytesMut::new();
-                    encode_frame(&Pong { ordinal: ping.ordinal }, &mut answer);
+                    encode_frame(
+                        &Pong {
+                            ordinal: ping.ordinal,
+                        },
+                        &mut answer,
+                    );
                     writer.write(answer.freeze()).await?;
                     continue;
                 }
@@ -345,10 +373,16 @@ async fn serve_peer<R: StreamReader, W: StreamWriter>(
                 Body::Raft(message) => {
                     let message = message_from_wire(message)?;
                     if message.from != from {
-                        return Err(PeerError::Sender { claimed: message.from, actual: from });
+                        return Err(PeerError::Sender {
+                            claimed: message.from,
+                            actual: from,
+                        });
                     }
                     if message.to != member_id {
-                        return Err(PeerError::Receiver { theirs: message.to, ours: member_id });
+                        return Err(PeerError::Receiver {
+                            theirs: message.to,
+                            ours: member_id,
+                        });
                     }
                     Inbound::Raft(message)
                 }
@@ -369,10 +403,16 @@ fn check_hello(hello: &Hello, cluster_id: u64, member_id: u64) -> Result<u64, Pe
         return Err(PeerError::Version(hello.protocol_version));
     }
     if hello.cluster_id != cluster_id {
-        return Err(PeerError::Cluster { theirs: hello.cluster_id, ours: cluster_id });
+        return Err(PeerError::Cluster {
+            theirs: hello.cluster_id,
+            ours: cluster_id,
+        });
     }
     if hello.to != member_id {
-        return Err(PeerError::Receiver { theirs: hello.to, ours: member_id });
+        return Err(PeerError::Receiver {
+            theirs: hello.to,
+            ours: member_id,
+        });
     }
     if hello.from == 0 {
         return Err(CodecError::Missing("sender of a hello").into());

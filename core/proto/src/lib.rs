@@ -24,7 +24,7 @@ pub mod etcdserverpb {
 }
 
 /// The commands that the Raft log carries.
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::module_inception)]
 pub mod command {
     include!(concat!(env!("OUT_DIR"), "/veridical_command.rs"));
 }

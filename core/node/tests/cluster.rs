@@ -1,0 +1,164 @@
+//! Members on real sockets and real files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use veridical_client::{Client, ClientConfig};
+use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
+use veridical_node::session::accept_clients;
+use veridical_node::{Limits, Node, NodeConfig, StopReason};
+use veridical_probe::Planted;
+use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
+    let initial_members = peers
+        .iter()
+        .enumerate()
+        .map(|(index, address)| {
+            let id = index as u64 + 1;
+            let url = format!("http://{address}");
+            (
+                id,
+                Member {
+                    id,
+                    peer_ur_ls: vec![url],
+                    ..Default::default()
+                },
+            )
+        })
+        .collect::<BTreeMap<_, _>>();
+    NodeConfig {
+        member_id: id,
+        cluster_id: 77,
+        initial_members,
+        join: false,
+        data_dir: dir.join(format!("member-{id}")),
+        listen_peer_address: peers[id as usize - 1].clone(),
+        limits: Limits {
+            heartbeat_ms: 20,
+            election_timeout_ms: 200,
+            snapshot_entries: 50,
+            snapshot_keep_entries: 10,
+            ..Limits::default()
+        },
+        planted: Planted::none(),
+    }
+}
+
+/// A member with a listener for clients; returns where it listens.
+async fn serve(config: NodeConfig) -> (Node<RealEnvironment>, String) {
+    let node = Node::start(RealEnvironment::default(), config)
+        .await
+        .expect("the member starts");
+    let listener = node
+        .environment()
+        .network()
+        .listen("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_address();
+    tokio::spawn(accept_clients(node.clone(), listener));
+    (node, address)
+}
+
+fn client(endpoints: Vec<String>) -> Client<TcpNetwork, RealClock> {
+    Client::new(
+        TcpNetwork,
+        RealClock::default(),
+        ClientConfig::new(endpoints),
+    )
+}
+
+fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+fn get(key: &str) -> RangeRequest {
+    RangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_member_serves_and_keeps_what_it_acknowledged_over_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers = [format!("127.0.0.1:{}", free_port())];
+    let (node, address) = serve(config(1, &peers, dir.path())).await;
+    let client_one = client(vec![address]);
+    for number in 0..120 {
+        let response = client_one
+            .put(put(&format!("k{number}"), "v"))
+            .await
+            .expect("a put");
+        assert_eq!(response.header.expect("a header").revision, number + 2);
+    }
+    node.stop();
+    assert_eq!(node.stopped().await, StopReason::Requested);
+
+    let (node, address) = serve(config(1, &peers, dir.path())).await;
+    let client_two = client(vec![address]);
+    let all = RangeRequest {
+        key: vec![0].into(),
+        range_end: vec![0].into(),
+        count_only: true,
+        ..Default::default()
+    };
+    let response = client_two.range(all).await.expect("a range");
+    assert_eq!(
+        (response.count, response.header.expect("a header").revision),
+        (120, 121)
+    );
+    node.stop();
+    node.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers: Vec<String> = (0..3)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
+        .collect();
+    let mut nodes = Vec::new();
+    let mut addresses = Vec::new();
+    for id in 1..=3 {
+        let (node, address) = serve(config(id, &peers, dir.path())).await;
+        nodes.push(node);
+        addresses.push(address);
+    }
+    let all = client(addresses.clone());
+    all.put(put("a", "1")).await.expect("a put");
+    for address in &addresses {
+        let one = client(vec![address.clone()]);
+        let response = one.range(get("a")).await.expect("a range");
+        assert_eq!(response.kvs[0].value.as_ref(), b"1");
+    }
+
+    let away = nodes.remove(2);
+    away.stop();
+    away.stopped().await;
+    let two = client(addresses[..2].to_vec());
+    for number in 0..200 {
+        two.put(put("b", &number.to_string())).await.expect("a put");
+    }
+    let (back, address) = serve(config(3, &peers, dir.path())).await;
+    let one = client(vec![address]);
+    let response = one.range(get("b")).await.expect("a range");
+    assert_eq!(response.kvs[0].value.as_ref(), b"199");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(back.reader().state_hash(), nodes[0].reader().state_hash());
+    for node in nodes.iter().chain([&back]) {
+        node.stop();
+        node.stopped().await;
+    }
+}

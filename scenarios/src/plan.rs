@@ -1,0 +1,265 @@
+//! The plan of a run: everything that is decided before it starts.
+//!
+//! A plan is a pure function of a scenario and a seed, and it can be printed, kept and
+//! edited. What the run itself draws (delays, losses, scheduling) comes from streams of
+//! the same seed.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use veridical_node::Limits;
+use veridical_sim::{DiskFaults, Fault, NetworkFaults};
+
+/// The version of the written form.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// The scenario that it was made by.
+    pub scenario: String,
+    /// The seed that it was made from; seeds the run's own draws, too.
+    pub seed: u64,
+    /// The planted bug, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted: Option<String>,
+    /// Members of the cluster.
+    pub members: u32,
+    /// Settings of all members.
+    pub knobs: Knobs,
+    /// The network when no fault is on top of it.
+    pub network: NetworkFaults,
+    /// Each member's disk when no fault is on top of it.
+    pub disk: DiskFaults,
+    /// Hosts with clients.
+    pub hosts: Vec<HostPlan>,
+    /// Watchers.
+    pub watchers: Vec<WatcherPlan>,
+    /// What is done to the cluster, by time.
+    pub faults: Vec<TimedFault>,
+    /// When all faults end, in ms of simulated time.
+    pub heal_at_ms: u64,
+    /// How long after that the cluster may take until everything works.
+    pub heal_bound_ms: u64,
+    /// The run lasts at least until then, in ms.
+    pub end_at_ms: u64,
+    /// How long a member that stopped by itself stays down, in ms.
+    pub restart_delay_ms: u64,
+    /// By how much members' clocks may run wrong before leases are not promised any
+    /// more, in millionths.
+    pub claimed_drift_ppm: u64,
+}
+
+/// Settings that a plan varies; the others have their defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each is explained at the field of the same name in `Limits`")]
+pub struct Knobs {
+    pub heartbeat_ms: u64,
+    pub election_timeout_ms: u64,
+    pub max_append_bytes: usize,
+    pub max_inflight_appends: usize,
+    pub max_uncommitted_bytes: usize,
+    pub apply_yield_commands: usize,
+    pub request_timeout_ms: u64,
+    pub retry_ms: u64,
+    pub snapshot_entries: u64,
+    pub snapshot_keep_entries: u64,
+    pub snapshot_chunk_bytes: usize,
+    pub snapshot_window_chunks: u64,
+    pub wal_segment_bytes: u64,
+    pub shards: usize,
+    pub lease_check_ms: u64,
+    pub watch_progress_ms: u64,
+}
+
+impl Knobs {
+    /// The settings of a member.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            heartbeat_ms: self.heartbeat_ms,
+            election_timeout_ms: self.election_timeout_ms,
+            max_append_bytes: self.max_append_bytes,
+            max_inflight_appends: self.max_inflight_appends,
+            max_uncommitted_bytes: self.max_uncommitted_bytes,
+            apply_yield_commands: self.apply_yield_commands,
+            request_timeout_ms: self.request_timeout_ms,
+            retry_ms: self.retry_ms,
+            snapshot_entries: self.snapshot_entries,
+            snapshot_keep_entries: self.snapshot_keep_entries,
+            snapshot_chunk_bytes: self.snapshot_chunk_bytes,
+            snapshot_window_chunks: self.snapshot_window_chunks,
+            wal_segment_bytes: self.wal_segment_bytes,
+            shards: self.shards,
+            lease_check_ms: self.lease_check_ms,
+            watch_progress_ms: self.watch_progress_ms,
+            ..Limits::default()
+        }
+    }
+}
+
+/// A fault and when it begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimedFault {
+    /// In ms of simulated time.
+    pub at_ms: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// A machine with clients that share a connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostPlan {
+    /// The member that it talks to first.
+    pub first_member: u32,
+    /// Whether requests are sent again where that is safe; otherwise each is tried once.
+    pub retries: bool,
+    /// A request with all its retries, in ms.
+    pub request_timeout_ms: u64,
+    /// Its clients; each does one operation after the other.
+    pub lanes: Vec<Vec<PlannedOp>>,
+}
+
+/// A watcher: it follows a range and resumes when its stream breaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatcherPlan {
+    /// The member that it watches first.
+    pub first_member: u32,
+    /// When it begins, in ms.
+    pub start_at_ms: u64,
+    /// The first key, and the first one that is not watched any more.
+    pub keys: (u32, u32),
+    /// Whether it begins with the first revision of all; otherwise with the present one.
+    pub from_beginning: bool,
+    /// Ask for the pairs as they were before.
+    pub prev_kv: bool,
+    /// Leave deletions out.
+    pub no_delete: bool,
+    /// Ask for progress notifications.
+    pub progress: bool,
+}
+
+/// An operation of a client, and how long it thinks before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedOp {
+    /// In ms.
+    pub after_ms: u64,
+    /// What.
+    pub op: Op,
+}
+
+/// An operation. Keys are numbers; what depends on answers that came before (revisions,
+/// lease ids) is filled in when it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// Write a key.
+    Put {
+        /// Which.
+        key: u32,
+        /// Ask for the pair before.
+        prev_kv: bool,
+        /// Attach it to the client's lease of that number, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<u8>,
+    },
+    /// Read a key.
+    Get {
+        /// Which.
+        key: u32,
+        /// From the member's own state.
+        serializable: bool,
+    },
+    /// Read a range.
+    Range {
+        /// The first key.
+        from: u32,
+        /// The first one that is not wanted.
+        to: u32,
+        /// At most so many; 0 for all.
+        limit: i64,
+        /// So many revisions before the newest that the client has seen; 0 for now.
+        back: i64,
+        /// Only count.
+        count_only: bool,
+        /// Only keys.
+        keys_only: bool,
+        /// By revision of the last change, descending, instead of by key.
+        newest_first: bool,
+        /// From the member's own state.
+        serializable: bool,
+    },
+    /// Write a key if it is as the client saw it last, else read it.
+    CompareAndSwap {
+        /// Which.
+        key: u32,
+    },
+    /// Write the same value to two keys at once.
+    PutBoth {
+        /// One.
+        first: u32,
+        /// The other.
+        second: u32,
+    },
+    /// Read two keys at once.
+    GetBoth {
+        /// One.
+        first: u32,
+        /// The other.
+        second: u32,
+    },
+    /// Delete a key.
+    Delete {
+        /// Which.
+        key: u32,
+        /// Ask for the pair before.
+        prev_kv: bool,
+    },
+    /// Delete a range.
+    DeleteRange {
+        /// The first key.
+        from: u32,
+        /// The first one that stays.
+        to: u32,
+    },
+    /// Forget history up to so many revisions before the newest that the client has seen.
+    Compact {
+        /// How many.
+        back: i64,
+    },
+    /// Get a lease.
+    LeaseGrant {
+        /// The client's number for it.
+        slot: u8,
+        /// Its time to live in seconds.
+        ttl_s: i64,
+    },
+    /// Renew a lease.
+    LeaseKeepAlive {
+        /// The client's number for it.
+        slot: u8,
+    },
+    /// End a lease.
+    LeaseRevoke {
+        /// The client's number for it.
+        slot: u8,
+    },
+}
+
+impl Plan {
+    /// How many operations clients are to do.
+    pub fn operations(&self) -> usize {
+        self.hosts.iter().flat_map(|host| &host.lanes).map(Vec::len).sum()
+    }
+
+    /// When all faults end.
+    pub fn heal_at(&self) -> Duration {
+        Duration::from_millis(self.heal_at_ms)
+    }
+}
