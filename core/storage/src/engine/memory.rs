@@ -39,7 +39,12 @@ impl MemoryEngine {
     #[must_use = "handles from before the crash are dead"]
     pub fn crash(&self) -> Self {
         let mut shared = self.lock();
-        let Shared { content, undo, staged, .. } = &mut *shared;
+        let Shared {
+            content,
+            undo,
+            staged,
+            ..
+        } = &mut *shared;
         for (key, replaced) in undo.drain(..).rev() {
             match replaced {
                 Some(value) => content.insert(key, value),
@@ -49,7 +54,10 @@ impl MemoryEngine {
         *staged = None;
         shared.applied_index = shared.durable_index;
         shared.epoch += 1;
-        Self { shared: self.shared.clone(), epoch: shared.epoch }
+        Self {
+            shared: self.shared.clone(),
+            epoch: shared.epoch,
+        }
     }
 
     /// A panic elsewhere cannot leave a change half done: the changes do not panic.
@@ -59,12 +67,19 @@ impl MemoryEngine {
 
     fn live(&self) -> Result<MutexGuard<'_, Shared>, EngineError> {
         let shared = self.lock();
-        if shared.epoch == self.epoch { Ok(shared) } else { Err(EngineError::Stopped) }
+        if shared.epoch == self.epoch {
+            Ok(shared)
+        } else {
+            Err(EngineError::Stopped)
+        }
     }
 }
 
 /// Applies a change and returns what it replaced.
-fn apply(content: &mut BTreeMap<Bytes, Bytes>, operation: BatchOperation) -> (Bytes, Option<Bytes>) {
+fn apply(
+    content: &mut BTreeMap<Bytes, Bytes>,
+    operation: BatchOperation,
+) -> (Bytes, Option<Bytes>) {
     match operation {
         BatchOperation::Put { key, value } => {
             let replaced = content.insert(key.clone(), value);
@@ -88,7 +103,10 @@ impl Engine for MemoryEngine {
 
     fn write(&mut self, batch: WriteBatch, applied_index: u64) -> Result<(), EngineError> {
         let mut shared = self.live()?;
-        assert!(applied_index >= shared.applied_index, "the applied index never goes back");
+        assert!(
+            applied_index >= shared.applied_index,
+            "the applied index never goes back"
+        );
         for operation in batch {
             let undo = apply(&mut shared.content, operation);
             shared.undo.push(undo);

@@ -11,7 +11,9 @@
 
 use super::{BatchOperation, Engine, EngineError, WriteBatch};
 use bytes::Bytes;
-use rocksdb::{Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, WriteOptions};
+use rocksdb::{
+    Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, WriteOptions,
+};
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 
@@ -44,7 +46,10 @@ pub struct RocksConfig {
 
 impl Default for RocksConfig {
     fn default() -> Self {
-        Self { write_buffer_bytes: 256 * 1024 * 1024, block_cache_bytes: 64 * 1024 * 1024 }
+        Self {
+            write_buffer_bytes: 256 * 1024 * 1024,
+            block_cache_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -111,8 +116,9 @@ impl State {
 
     fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
         let corrupt = |reason: String| EngineError::Corrupt { reason };
-        let bytes: &[u8; STATE_BYTES] =
-            bytes.try_into().map_err(|_| corrupt(format!("the state has {} bytes", bytes.len())))?;
+        let bytes: &[u8; STATE_BYTES] = bytes
+            .try_into()
+            .map_err(|_| corrupt(format!("the state has {} bytes", bytes.len())))?;
         if bytes[0] != FORMAT_VERSION {
             return Err(corrupt(format!("format version {} is not known", bytes[0])));
         }
@@ -122,12 +128,18 @@ impl State {
             other => return Err(corrupt(format!("there is no generation {other}"))),
         };
         let index = bytes[2..].try_into().expect("eight bytes");
-        Ok(Self { generation, applied_index: u64::from_le_bytes(index) })
+        Ok(Self {
+            generation,
+            applied_index: u64::from_le_bytes(index),
+        })
     }
 }
 
 fn backend(operation: &'static str) -> impl FnOnce(rocksdb::Error) -> EngineError {
-    move |error| EngineError::Backend { operation, reason: error.into_string() }
+    move |error| EngineError::Backend {
+        operation,
+        reason: error.into_string(),
+    }
 }
 
 impl RocksEngine {
@@ -141,44 +153,71 @@ impl RocksEngine {
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
 
-        let state = match db.get_pinned(STATE_KEY).map_err(backend("read the state"))? {
+        let state = match db
+            .get_pinned(STATE_KEY)
+            .map_err(backend("read the state"))?
+        {
             Some(bytes) => State::decode(&bytes)?,
             None => {
                 let mut keys = db.raw_iterator();
                 keys.seek_to_first();
                 keys.status().map_err(backend("read the first key"))?;
                 if keys.valid() {
-                    return Err(EngineError::Corrupt { reason: "there are keys but no state".to_owned() });
+                    return Err(EngineError::Corrupt {
+                        reason: "there are keys but no state".to_owned(),
+                    });
                 }
                 State::default()
             }
         };
-        let mut engine =
-            Self { db, write_options, state, durable_index: state.applied_index, replacing: false, stopped: false };
+        let mut engine = Self {
+            db,
+            write_options,
+            state,
+            durable_index: state.applied_index,
+            replacing: false,
+            stopped: false,
+        };
         // What a replacement staged before a crash, or left behind after it was done.
         engine.clear_generation(state.generation.other())?;
         Ok(engine)
     }
 
     /// The path of every write: an engine that failed once takes no more.
-    fn write_raw(&mut self, operation: &'static str, batch: rocksdb::WriteBatch) -> Result<(), EngineError> {
+    fn write_raw(
+        &mut self,
+        operation: &'static str,
+        batch: rocksdb::WriteBatch,
+    ) -> Result<(), EngineError> {
         self.live()?;
-        let written = self.db.write_opt(batch, &self.write_options).map_err(backend(operation));
+        let written = self
+            .db
+            .write_opt(batch, &self.write_options)
+            .map_err(backend(operation));
         self.stopped = written.is_err();
         written
     }
 
     fn live(&self) -> Result<(), EngineError> {
-        if self.stopped { Err(EngineError::Stopped) } else { Ok(()) }
+        if self.stopped {
+            Err(EngineError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     fn clear_generation(&mut self, generation: Generation) -> Result<(), EngineError> {
         // A tombstone over nothing would still cost every scan something.
         let mut any = false;
-        self.scan_generation(generation, Bound::Unbounded, Bound::Unbounded, &mut |_, _| {
-            any = true;
-            ControlFlow::Break(())
-        })?;
+        self.scan_generation(
+            generation,
+            Bound::Unbounded,
+            Bound::Unbounded,
+            &mut |_, _| {
+                any = true;
+                ControlFlow::Break(())
+            },
+        )?;
         if !any {
             return Ok(());
         }
@@ -231,15 +270,19 @@ impl RocksEngine {
 /// The engine's folder holds `options` with the file above, and `db`.
 fn open_options(dir: &Path, config: RocksConfig) -> Result<Options, EngineError> {
     let io = |operation: &'static str| {
-        move |error: std::io::Error| EngineError::Backend { operation, reason: error.to_string() }
+        move |error: std::io::Error| EngineError::Backend {
+            operation,
+            reason: error.to_string(),
+        }
     };
     let options_dir = dir.join("options");
     std::fs::create_dir_all(&options_dir).map_err(io("create the folder"))?;
-    std::fs::write(options_dir.join("OPTIONS-000001"), OPTIONS_FILE).map_err(io("write the options file"))?;
+    std::fs::write(options_dir.join("OPTIONS-000001"), OPTIONS_FILE)
+        .map_err(io("write the options file"))?;
     let env = Env::new().map_err(backend("make an environment"))?;
     let cache = Cache::new_lru_cache(config.block_cache_bytes).map_err(backend("make a cache"))?;
-    let (mut options, _) =
-        Options::load_latest(&options_dir, env, false, cache).map_err(backend("load the options file"))?;
+    let (mut options, _) = Options::load_latest(&options_dir, env, false, cache)
+        .map_err(backend("load the options file"))?;
     options.create_if_missing(true);
     options.set_write_buffer_size(config.write_buffer_bytes);
     // Compression libraries are not part of every build of RocksDB.
@@ -261,8 +304,14 @@ impl Engine for RocksEngine {
     }
 
     fn write(&mut self, batch: WriteBatch, applied_index: u64) -> Result<(), EngineError> {
-        assert!(applied_index >= self.state.applied_index, "the applied index never goes back");
-        let state = State { applied_index, ..self.state };
+        assert!(
+            applied_index >= self.state.applied_index,
+            "the applied index never goes back"
+        );
+        let state = State {
+            applied_index,
+            ..self.state
+        };
         let mut raw = raw_batch(state.generation, batch);
         raw.put(STATE_KEY, state.encode());
         self.write_raw("write", raw)?;
@@ -272,7 +321,10 @@ impl Engine for RocksEngine {
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         self.live()?;
-        let value = self.db.get_pinned(self.state.generation.key(key)).map_err(backend("read"))?;
+        let value = self
+            .db
+            .get_pinned(self.state.generation.key(key))
+            .map_err(backend("read"))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -310,7 +362,10 @@ impl Engine for RocksEngine {
 
     fn finish_replace(&mut self, applied_index: u64) -> Result<(), EngineError> {
         assert!(self.replacing, "begin_replace comes first");
-        let state = State { generation: self.state.generation.other(), applied_index };
+        let state = State {
+            generation: self.state.generation.other(),
+            applied_index,
+        };
         let mut batch = rocksdb::WriteBatch::default();
         batch.put(STATE_KEY, state.encode());
         self.write_raw("replace the content", batch)?;

@@ -82,8 +82,9 @@ impl FileHeader {
 
     /// The header at the start of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
-        let header =
-            bytes.get(..HEADER_BYTES).ok_or(BadHeader::Corrupt("the file is shorter than a snapshot's header"))?;
+        let header = bytes.get(..HEADER_BYTES).ok_or(BadHeader::Corrupt(
+            "the file is shorter than a snapshot's header",
+        ))?;
         if header[..8] != MAGIC {
             return Err(BadHeader::Corrupt("the magic number is wrong"));
         }
@@ -138,7 +139,9 @@ pub(super) fn encode_footer(place: Place, footer: Footer) -> Vec<u8> {
 pub(super) fn decode_part(place: Place, bytes: &[u8]) -> Result<Part, &'static str> {
     match bytes.get(..4) {
         Some(tag) if tag == CHUNK_TAG => {
-            let header = bytes.get(..CHUNK_HEADER_BYTES).ok_or("the file ends within a chunk's header")?;
+            let header = bytes
+                .get(..CHUNK_HEADER_BYTES)
+                .ok_or("the file ends within a chunk's header")?;
             if half_word_at(header, 12) != place.crc(&header[..12]) {
                 return Err("the checksum of a chunk's header is wrong");
             }
@@ -146,10 +149,15 @@ pub(super) fn decode_part(place: Place, bytes: &[u8]) -> Result<Part, &'static s
             if bytes as usize > MAX_CHUNK_BYTES {
                 return Err("a chunk exceeds its limit");
             }
-            Ok(Part::Chunk { bytes, crc: half_word_at(header, 8) })
+            Ok(Part::Chunk {
+                bytes,
+                crc: half_word_at(header, 8),
+            })
         }
         Some(tag) if tag == FOOTER_TAG => {
-            let footer = bytes.get(..FOOTER_BYTES).ok_or("the file ends within the footer")?;
+            let footer = bytes
+                .get(..FOOTER_BYTES)
+                .ok_or("the file ends within the footer")?;
             if half_word_at(footer, 28) != place.crc(&footer[..28]) {
                 return Err("the footer's checksum is wrong");
             }
@@ -186,14 +194,24 @@ pub(super) fn temporary_name(term: u64, index: u64, ordinal: u64) -> String {
 
 /// Whether a writer left this file behind.
 pub(super) fn is_temporary(name: &str) -> bool {
-    let parts = name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.'));
-    parts.is_some_and(|(name, ordinal)| parse_file_name(name).is_some() && ordinal.parse::<u64>().is_ok())
+    let parts = name
+        .strip_suffix(".tmp")
+        .and_then(|rest| rest.rsplit_once('.'));
+    parts.is_some_and(|(name, ordinal)| {
+        parse_file_name(name).is_some() && ordinal.parse::<u64>().is_ok()
+    })
 }
 
 /// Term and index in a snapshot's file name.
 pub(super) fn parse_file_name(name: &str) -> Option<(u64, u64)> {
-    let (term, index) = name.strip_prefix("snapshot-")?.strip_suffix(".snap")?.split_once('-')?;
-    let (term, index) = (u64::from_str_radix(term, 16).ok()?, u64::from_str_radix(index, 16).ok()?);
+    let (term, index) = name
+        .strip_prefix("snapshot-")?
+        .strip_suffix(".snap")?
+        .split_once('-')?;
+    let (term, index) = (
+        u64::from_str_radix(term, 16).ok()?,
+        u64::from_str_radix(index, 16).ok()?,
+    );
     // Only the one spelling that `file_name` gives.
     (file_name(term, index) == name).then_some((term, index))
 }
@@ -214,7 +232,11 @@ mod tests {
     fn file_names_are_read_back_and_others_are_not() {
         assert_eq!(parse_file_name(&file_name(2, 0x1f)), Some((2, 0x1f)));
         assert!(is_temporary(&temporary_name(2, 3, 7)));
-        for name in ["snapshot-2-1f.snap", "snapshot-0000000000000002-000000000000001f", "x"] {
+        for name in [
+            "snapshot-2-1f.snap",
+            "snapshot-0000000000000002-000000000000001f",
+            "x",
+        ] {
             assert_eq!(parse_file_name(name), None, "{name}");
             assert!(!is_temporary(name), "{name}");
         }
@@ -222,9 +244,20 @@ mod tests {
 
     #[test]
     fn a_part_is_not_taken_for_one_at_another_place() {
-        let place = Place { term: 1, index: 2, offset: 3 };
-        let others = [Place { term: 9, ..place }, Place { index: 9, ..place }, Place { offset: 9, ..place }];
-        for bytes in [encode_chunk(place, b"data"), encode_footer(place, Footer::default())] {
+        let place = Place {
+            term: 1,
+            index: 2,
+            offset: 3,
+        };
+        let others = [
+            Place { term: 9, ..place },
+            Place { index: 9, ..place },
+            Place { offset: 9, ..place },
+        ];
+        for bytes in [
+            encode_chunk(place, b"data"),
+            encode_footer(place, Footer::default()),
+        ] {
             assert!(decode_part(place, &bytes).is_ok());
             for other in others {
                 assert!(decode_part(other, &bytes).is_err());

@@ -113,7 +113,11 @@ pub enum SnapshotError {
 
 /// For `map_err`.
 fn io_error(operation: &'static str, file: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
-    move |source| SnapshotError::Io { operation, file: file.to_owned(), source }
+    move |source| SnapshotError::Io {
+        operation,
+        file: file.to_owned(),
+        source,
+    }
 }
 
 /// The snapshots in one folder.
@@ -137,13 +141,23 @@ impl<D: Disk> SnapshotStore<D> {
         dir: &Path,
         config: SnapshotConfig,
     ) -> Result<(Self, Vec<String>), SnapshotError> {
-        disk.create_dir_all(dir).await.map_err(io_error("create", dir))?;
+        disk.create_dir_all(dir)
+            .await
+            .map_err(io_error("create", dir))?;
         let names = disk.list(dir).await.map_err(io_error("list", dir))?;
-        let leftovers: Vec<String> = names.into_iter().filter(|name| format::is_temporary(name)).collect();
+        let leftovers: Vec<String> = names
+            .into_iter()
+            .filter(|name| format::is_temporary(name))
+            .collect();
         for name in &leftovers {
             remove_file(&disk, &dir.join(name)).await?;
         }
-        let store = Self { disk, dir: dir.to_owned(), config, writers: Arc::default() };
+        let store = Self {
+            disk,
+            dir: dir.to_owned(),
+            config,
+            writers: Arc::default(),
+        };
         // A process that was killed between rename and here left a name that can be seen
         // and may not be durable; whoever sees it relies on it.
         store.sync_dir().await?;
@@ -154,7 +168,10 @@ impl<D: Disk> SnapshotStore<D> {
     ///
     /// # Errors
     /// [`SnapshotError::TooLarge`], [`SnapshotError::Io`].
-    pub async fn create(&self, header: &SnapshotHeader) -> Result<SnapshotWriter<D>, SnapshotError> {
+    pub async fn create(
+        &self,
+        header: &SnapshotHeader,
+    ) -> Result<SnapshotWriter<D>, SnapshotError> {
         let ordinal = self.writers.fetch_add(1, Ordering::Relaxed);
         SnapshotWriter::create(self.clone(), header, ordinal).await
     }
@@ -173,12 +190,20 @@ impl<D: Disk> SnapshotStore<D> {
     /// # Errors
     /// [`SnapshotError::Io`].
     pub async fn list(&self) -> Result<Vec<SnapshotFile>, SnapshotError> {
-        let names = self.disk.list(&self.dir).await.map_err(io_error("list", &self.dir))?;
+        let names = self
+            .disk
+            .list(&self.dir)
+            .await
+            .map_err(io_error("list", &self.dir))?;
         let mut snapshots: Vec<SnapshotFile> = names
             .iter()
             .filter_map(|name| {
                 let (term, index) = format::parse_file_name(name)?;
-                Some(SnapshotFile { index, term, path: self.dir.join(name) })
+                Some(SnapshotFile {
+                    index,
+                    term,
+                    path: self.dir.join(name),
+                })
             })
             .collect();
         snapshots.sort_by_key(|snapshot| Reverse((snapshot.index, snapshot.term)));
@@ -193,12 +218,20 @@ impl<D: Disk> SnapshotStore<D> {
         let mut refused = Vec::new();
         for snapshot in self.list().await? {
             match self.verify(&snapshot).await {
-                Ok(()) => return Ok(NewestSnapshot { valid: Some(snapshot), refused }),
+                Ok(()) => {
+                    return Ok(NewestSnapshot {
+                        valid: Some(snapshot),
+                        refused,
+                    });
+                }
                 Err(error @ SnapshotError::Io { .. }) => return Err(error),
                 Err(error) => refused.push(error),
             }
         }
-        Ok(NewestSnapshot { valid: None, refused })
+        Ok(NewestSnapshot {
+            valid: None,
+            refused,
+        })
     }
 
     /// Reads all of a snapshot.
@@ -229,13 +262,18 @@ impl<D: Disk> SnapshotStore<D> {
     }
 
     async fn sync_dir(&self) -> Result<(), SnapshotError> {
-        self.disk.sync_dir(&self.dir).await.map_err(io_error("synchronise", &self.dir))
+        self.disk
+            .sync_dir(&self.dir)
+            .await
+            .map_err(io_error("synchronise", &self.dir))
     }
 }
 
 async fn remove_file<D: Disk>(disk: &D, path: &Path) -> Result<(), SnapshotError> {
     match disk.remove_file(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -1,6 +1,9 @@
 //! Reading a snapshot.
 
-use super::format::{self, BadHeader, CHUNK_HEADER_BYTES, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES, Part, Place};
+use super::format::{
+    self, BadHeader, CHUNK_HEADER_BYTES, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES, Part,
+    Place,
+};
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, io_error};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -31,15 +34,27 @@ enum State {
 impl<D: Disk> SnapshotReader<D> {
     pub(super) async fn open(disk: &D, snapshot: &SnapshotFile) -> Result<Self, SnapshotError> {
         let path = snapshot.path.clone();
-        let corrupt =
-            |offset, reason| SnapshotError::Corrupt { file: snapshot.path.clone(), offset, reason };
-        let file = disk.open(&path, OpenMode::Read).await.map_err(io_error("open", &path))?;
+        let corrupt = |offset, reason| SnapshotError::Corrupt {
+            file: snapshot.path.clone(),
+            offset,
+            reason,
+        };
+        let file = disk
+            .open(&path, OpenMode::Read)
+            .await
+            .map_err(io_error("open", &path))?;
         let file_bytes = file.len().await.map_err(io_error("measure", &path))?;
         let length = file_bytes.min(HEADER_BYTES as u64) as usize;
-        let bytes = file.read_exact_at(0, length).await.map_err(io_error("read", &path))?;
+        let bytes = file
+            .read_exact_at(0, length)
+            .await
+            .map_err(io_error("read", &path))?;
         let header = FileHeader::decode(&bytes).map_err(|bad| match bad {
             BadHeader::Corrupt(reason) => corrupt(0, reason),
-            BadHeader::Version(version) => SnapshotError::UnsupportedVersion { file: path.clone(), version },
+            BadHeader::Version(version) => SnapshotError::UnsupportedVersion {
+                file: path.clone(),
+                version,
+            },
         })?;
         if (header.term, header.index) != (snapshot.term, snapshot.index) {
             return Err(corrupt(0, "the header belongs to another snapshot"));
@@ -49,13 +64,31 @@ impl<D: Disk> SnapshotReader<D> {
         if file_bytes - meta_start < meta_bytes as u64 {
             return Err(corrupt(meta_start, "the file ends within the meta bytes"));
         }
-        let meta = file.read_exact_at(meta_start, meta_bytes).await.map_err(io_error("read", &path))?;
+        let meta = file
+            .read_exact_at(meta_start, meta_bytes)
+            .await
+            .map_err(io_error("read", &path))?;
         if crc32c::crc32c(&meta) != header.meta_crc {
-            return Err(corrupt(meta_start, "the checksum of the meta bytes is wrong"));
+            return Err(corrupt(
+                meta_start,
+                "the checksum of the meta bytes is wrong",
+            ));
         }
-        let header = SnapshotHeader { index: header.index, term: header.term, meta: meta.into() };
+        let header = SnapshotHeader {
+            index: header.index,
+            term: header.term,
+            meta: meta.into(),
+        };
         let offset = meta_start + meta_bytes as u64;
-        Ok(Self { file, path, header, file_bytes, offset, seen: Footer::default(), state: State::Reading })
+        Ok(Self {
+            file,
+            path,
+            header,
+            file_bytes,
+            offset,
+            seen: Footer::default(),
+            state: State::Reading,
+        })
     }
 
     /// What the snapshot stands for.
@@ -80,16 +113,24 @@ impl<D: Disk> SnapshotReader<D> {
             State::Stopped => return Err(SnapshotError::Stopped),
         }
         self.state = State::Stopped;
-        let place = Place { term: self.header.term, index: self.header.index, offset: self.offset };
+        let place = Place {
+            term: self.header.term,
+            index: self.header.index,
+            offset: self.offset,
+        };
         let left = self.file_bytes - self.offset;
-        let start = self.read(self.offset, left.min(FOOTER_BYTES as u64) as usize).await?;
+        let start = self
+            .read(self.offset, left.min(FOOTER_BYTES as u64) as usize)
+            .await?;
         match format::decode_part(place, &start).map_err(|reason| self.corrupt(reason))? {
             Part::Chunk { bytes, crc } => {
                 let end = CHUNK_HEADER_BYTES as u64 + u64::from(bytes);
                 if end > left {
                     return Err(self.corrupt("the file ends within a chunk"));
                 }
-                let data = self.read(self.offset + CHUNK_HEADER_BYTES as u64, bytes as usize).await?;
+                let data = self
+                    .read(self.offset + CHUNK_HEADER_BYTES as u64, bytes as usize)
+                    .await?;
                 if crc32c::crc32c(&data) != crc {
                     return Err(self.corrupt("the checksum of a chunk is wrong"));
                 }
@@ -114,10 +155,17 @@ impl<D: Disk> SnapshotReader<D> {
     }
 
     async fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, SnapshotError> {
-        self.file.read_exact_at(offset, length).await.map_err(io_error("read", &self.path))
+        self.file
+            .read_exact_at(offset, length)
+            .await
+            .map_err(io_error("read", &self.path))
     }
 
     fn corrupt(&self, reason: &'static str) -> SnapshotError {
-        SnapshotError::Corrupt { file: self.path.clone(), offset: self.offset, reason }
+        SnapshotError::Corrupt {
+            file: self.path.clone(),
+            offset: self.offset,
+            reason,
+        }
     }
 }

@@ -26,13 +26,25 @@ impl<D: Disk> SnapshotWriter<D> {
         header: &SnapshotHeader,
         ordinal: u64,
     ) -> Result<Self, SnapshotError> {
-        let &SnapshotHeader { term, index, ref meta } = header;
+        let &SnapshotHeader {
+            term,
+            index,
+            ref meta,
+        } = header;
         check_size("meta", meta.len(), MAX_META_BYTES)?;
         let temporary = store.dir.join(format::temporary_name(term, index, ordinal));
         let opened = store.disk.open(&temporary, OpenMode::CreateNew).await;
         let file = opened.map_err(io_error("create", &temporary))?;
-        let mut writer =
-            Self { store, file, temporary, term, index, offset: 0, footer: Footer::default(), stopped: false };
+        let mut writer = Self {
+            store,
+            file,
+            temporary,
+            term,
+            index,
+            offset: 0,
+            footer: Footer::default(),
+            stopped: false,
+        };
         writer.write(&FileHeader::encode(term, index, meta)).await?;
         Ok(writer)
     }
@@ -44,7 +56,8 @@ impl<D: Disk> SnapshotWriter<D> {
     /// which stops the writer; [`SnapshotError::Stopped`].
     pub async fn write_chunk(&mut self, data: &[u8]) -> Result<(), SnapshotError> {
         check_size("a chunk", data.len(), MAX_CHUNK_BYTES)?;
-        self.write(&format::encode_chunk(self.place(), data)).await?;
+        self.write(&format::encode_chunk(self.place(), data))
+            .await?;
         self.footer.chunks += 1;
         self.footer.data_bytes += data.len() as u64;
         self.footer.data_crc = crc32c::crc32c_append(self.footer.data_crc, data);
@@ -57,15 +70,26 @@ impl<D: Disk> SnapshotWriter<D> {
     /// [`SnapshotError::Io`]: then the snapshot may or may not exist, and only opening
     /// the store anew tells. [`SnapshotError::Stopped`].
     pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
-        self.write(&format::encode_footer(self.place(), self.footer)).await?;
-        self.file.sync().await.map_err(io_error("synchronise", &self.temporary))?;
-        let path = self.store.dir.join(format::file_name(self.term, self.index));
+        self.write(&format::encode_footer(self.place(), self.footer))
+            .await?;
+        self.file
+            .sync()
+            .await
+            .map_err(io_error("synchronise", &self.temporary))?;
+        let path = self
+            .store
+            .dir
+            .join(format::file_name(self.term, self.index));
         let renamed = self.store.disk.rename(&self.temporary, &path).await;
         renamed.map_err(io_error("rename", &self.temporary))?;
         if !self.store.config.planted.has(PlantedBug::DirentLoss) {
             self.store.sync_dir().await?;
         }
-        Ok(SnapshotFile { index: self.index, term: self.term, path })
+        Ok(SnapshotFile {
+            index: self.index,
+            term: self.term,
+            path,
+        })
     }
 
     /// Gives up and removes the temporary file.
@@ -82,7 +106,11 @@ impl<D: Disk> SnapshotWriter<D> {
     }
 
     fn place(&self) -> Place {
-        Place { term: self.term, index: self.index, offset: self.offset }
+        Place {
+            term: self.term,
+            index: self.index,
+            offset: self.offset,
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
@@ -99,5 +127,9 @@ impl<D: Disk> SnapshotWriter<D> {
 }
 
 fn check_size(what: &'static str, bytes: usize, limit: usize) -> Result<(), SnapshotError> {
-    if bytes > limit { Err(SnapshotError::TooLarge { what, bytes, limit }) } else { Ok(()) }
+    if bytes > limit {
+        Err(SnapshotError::TooLarge { what, bytes, limit })
+    } else {
+        Ok(())
+    }
 }

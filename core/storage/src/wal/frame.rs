@@ -64,7 +64,10 @@ pub(super) fn frame_bytes(payload_bytes: usize) -> usize {
 
 /// Appends a frame to `out`, to be written at `offset` of segment `sequence`.
 pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, offset: u64, claim: u64, payload: &Payload) {
-    assert!(offset.is_multiple_of(FRAME_ALIGNMENT_BYTES as u64), "frames are aligned");
+    assert!(
+        offset.is_multiple_of(FRAME_ALIGNMENT_BYTES as u64),
+        "frames are aligned"
+    );
     assert!(claim <= offset, "a frame cannot claim what comes after it");
     let start = out.len();
     out.resize(start + FRAME_HEADER_BYTES, 0);
@@ -89,7 +92,10 @@ pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, offset: u64, claim: u64, 
             KIND_RESTART
         }
         Payload::Record(WalRecord::Member(member)) => {
-            put_words(out, &[member.cluster_id, member.member_id, member.incarnation]);
+            put_words(
+                out,
+                &[member.cluster_id, member.member_id, member.incarnation],
+            );
             KIND_MEMBER
         }
         Payload::OldestSegment(oldest) => {
@@ -98,7 +104,8 @@ pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, offset: u64, claim: u64, 
         }
     };
     let payload_start = start + FRAME_HEADER_BYTES;
-    let payload_bytes = u32::try_from(out.len() - payload_start).expect("append bounds the size of a record");
+    let payload_bytes =
+        u32::try_from(out.len() - payload_start).expect("append bounds the size of a record");
     let payload_crc = crc32c::crc32c(&out[payload_start..]);
     out.resize(start + frame_bytes(payload_bytes as usize), 0);
 
@@ -121,20 +128,30 @@ pub(super) fn decode_header(segment: &[u8], sequence: u64, offset: usize) -> Opt
         return None;
     }
     let claim = word_at(header, 16);
-    if claim > offset as u64 || half_word_at(header, 0) != header_crc(header, sequence, offset as u64) {
+    if claim > offset as u64
+        || half_word_at(header, 0) != header_crc(header, sequence, offset as u64)
+    {
         return None;
     }
-    Some(FrameHeader { claim, payload_crc: half_word_at(header, 4), payload_bytes: half_word_at(header, 8), kind })
+    Some(FrameHeader {
+        claim,
+        payload_crc: half_word_at(header, 4),
+        payload_bytes: half_word_at(header, 8),
+        kind,
+    })
 }
 
 /// The frame at `offset` of segment `sequence`, whose bytes are `segment`; or why
 /// there is none.
 pub(super) fn decode(segment: &[u8], sequence: u64, offset: usize) -> Result<Frame, &'static str> {
-    let header = decode_header(segment, sequence, offset).ok_or("no frame header with a right checksum")?;
+    let header =
+        decode_header(segment, sequence, offset).ok_or("no frame header with a right checksum")?;
     let start = offset + FRAME_HEADER_BYTES;
     let payload_bytes = header.payload_bytes as usize;
     let bytes = frame_bytes(payload_bytes);
-    let padded = segment.get(start..offset + bytes).ok_or("the payload ends behind the end of the file")?;
+    let padded = segment
+        .get(start..offset + bytes)
+        .ok_or("the payload ends behind the end of the file")?;
     let (payload, padding) = padded.split_at(payload_bytes);
     if crc32c::crc32c(payload) != header.payload_crc {
         return Err("the payload's checksum is wrong");
@@ -142,8 +159,13 @@ pub(super) fn decode(segment: &[u8], sequence: u64, offset: usize) -> Result<Fra
     if padding.iter().any(|byte| *byte != 0) {
         return Err("the padding is not zero");
     }
-    let payload = decode_payload(header.kind, payload).ok_or("the payload has the wrong length for its kind")?;
-    Ok(Frame { claim: header.claim, payload, bytes })
+    let payload = decode_payload(header.kind, payload)
+        .ok_or("the payload has the wrong length for its kind")?;
+    Ok(Frame {
+        claim: header.claim,
+        payload,
+        bytes,
+    })
 }
 
 fn decode_payload(kind: u8, payload: &[u8]) -> Option<Payload> {
@@ -168,8 +190,15 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Option<Payload> {
         })?,
         KIND_SNAPSHOT | KIND_RESTART => {
             let words = words(2)?;
-            let mark = SnapshotMark { index: word_at(words, 0), term: word_at(words, 8) };
-            if kind == KIND_RESTART { Payload::Restart(mark) } else { Payload::Record(WalRecord::Snapshot(mark)) }
+            let mark = SnapshotMark {
+                index: word_at(words, 0),
+                term: word_at(words, 8),
+            };
+            if kind == KIND_RESTART {
+                Payload::Restart(mark)
+            } else {
+                Payload::Record(WalRecord::Snapshot(mark))
+            }
         }
         KIND_MEMBER => words(3).map(|words| {
             Payload::Record(WalRecord::Member(MemberRecord {
@@ -214,11 +243,29 @@ mod tests {
 
     fn samples() -> Vec<Payload> {
         vec![
-            Payload::Record(WalRecord::Entry(LogEntry { term: 3, index: 9, kind: 1, data: Bytes::from_static(b"hello") })),
-            Payload::Record(WalRecord::Entry(LogEntry { term: 3, index: 10, kind: 0, data: Bytes::new() })),
-            Payload::Record(WalRecord::HardState(HardState { term: 3, vote: 7, commit: 8 })),
+            Payload::Record(WalRecord::Entry(LogEntry {
+                term: 3,
+                index: 9,
+                kind: 1,
+                data: Bytes::from_static(b"hello"),
+            })),
+            Payload::Record(WalRecord::Entry(LogEntry {
+                term: 3,
+                index: 10,
+                kind: 0,
+                data: Bytes::new(),
+            })),
+            Payload::Record(WalRecord::HardState(HardState {
+                term: 3,
+                vote: 7,
+                commit: 8,
+            })),
             Payload::Record(WalRecord::Snapshot(SnapshotMark { index: 5, term: 2 })),
-            Payload::Record(WalRecord::Member(MemberRecord { cluster_id: 1, member_id: 2, incarnation: 3 })),
+            Payload::Record(WalRecord::Member(MemberRecord {
+                cluster_id: 1,
+                member_id: 2,
+                incarnation: 3,
+            })),
             Payload::Restart(SnapshotMark { index: 5, term: 2 }),
             Payload::OldestSegment(4),
         ]
@@ -230,7 +277,14 @@ mod tests {
             let mut segment = vec![0; 64];
             encode(&mut segment, 7, 64, 40, &payload);
             let frame = decode(&segment, 7, 64).expect("a frame");
-            assert_eq!(frame, Frame { claim: 40, payload, bytes: segment.len() - 64 });
+            assert_eq!(
+                frame,
+                Frame {
+                    claim: 40,
+                    payload,
+                    bytes: segment.len() - 64
+                }
+            );
         }
     }
 

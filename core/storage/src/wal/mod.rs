@@ -108,7 +108,10 @@ pub struct WalConfig {
 
 impl Default for WalConfig {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, planted: Planted::none() }
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            planted: Planted::none(),
+        }
     }
 }
 
@@ -187,13 +190,21 @@ pub enum WalError {
 
 impl WalError {
     fn corrupt(file: impl Into<PathBuf>, offset: u64, reason: impl Into<String>) -> Self {
-        Self::Corrupt { file: file.into(), offset, reason: reason.into() }
+        Self::Corrupt {
+            file: file.into(),
+            offset,
+            reason: reason.into(),
+        }
     }
 }
 
 /// For `map_err`.
 fn io_error(operation: &'static str, file: &Path) -> impl FnOnce(io::Error) -> WalError {
-    move |source| WalError::Io { operation, file: file.to_owned(), source }
+    move |source| WalError::Io {
+        operation,
+        file: file.to_owned(),
+        source,
+    }
 }
 
 /// The log, open for appending. One process at a time may have a log open; whoever
@@ -237,11 +248,19 @@ impl<D: Disk> Wal<D> {
     ///
     /// # Errors
     /// [`WalError::Io`], [`WalError::Corrupt`], [`WalError::UnsupportedVersion`].
-    pub async fn open(disk: D, dir: &Path, config: WalConfig) -> Result<(Self, Recovered), WalError> {
-        disk.create_dir_all(dir).await.map_err(io_error("create", dir))?;
+    pub async fn open(
+        disk: D,
+        dir: &Path,
+        config: WalConfig,
+    ) -> Result<(Self, Recovered), WalError> {
+        disk.create_dir_all(dir)
+            .await
+            .map_err(io_error("create", dir))?;
         let (plan, recovered) = recovery::read(&disk, dir).await?;
-        let (released, temporary): (Vec<String>, Vec<String>) =
-            plan.leftovers.into_iter().partition(|name| segment::parse_file_name(name).is_some());
+        let (released, temporary): (Vec<String>, Vec<String>) = plan
+            .leftovers
+            .into_iter()
+            .partition(|name| segment::parse_file_name(name).is_some());
         remove_files(&disk, dir, &temporary).await?;
         let new = create_segment(&disk, dir, &config, plan.header, &plan.carried).await?;
         // Only now: the new header makes it durable that these are not needed.
@@ -285,7 +304,9 @@ impl<D: Disk> Wal<D> {
             if let WalRecord::Entry(entry) = record
                 && entry.data.len() > MAX_ENTRY_DATA_BYTES
             {
-                return Err(WalError::EntryTooLarge { bytes: entry.data.len() });
+                return Err(WalError::EntryTooLarge {
+                    bytes: entry.data.len(),
+                });
             }
         }
         if records.is_empty() {
@@ -318,7 +339,10 @@ impl<D: Disk> Wal<D> {
             return Ok(());
         }
         self.stopped = true;
-        self.file.sync().await.map_err(io_error("synchronise", &self.path))?;
+        self.file
+            .sync()
+            .await
+            .map_err(io_error("synchronise", &self.path))?;
         self.stopped = false;
         self.durable_end = self.end;
         Ok(())
@@ -333,20 +357,27 @@ impl<D: Disk> Wal<D> {
         if self.stopped {
             return Err(WalError::Stopped);
         }
-        let releasable = |segment: &&ClosedSegment| segment.max_index.is_none_or(|max_index| max_index < index);
+        let releasable =
+            |segment: &&ClosedSegment| segment.max_index.is_none_or(|max_index| max_index < index);
         let count = self.closed.iter().take_while(releasable).count();
         if count == 0 {
             return Ok(());
         }
         // First the log says durably that it does without them. Otherwise recovery could
         // not tell a deleted segment from a lost one.
-        let oldest = self.closed.get(count).map_or(self.sequence, |segment| segment.sequence);
+        let oldest = self
+            .closed
+            .get(count)
+            .map_or(self.sequence, |segment| segment.sequence);
         self.write(&[Payload::OldestSegment(oldest)]).await?;
         self.sync().await?;
         self.oldest_sequence = oldest;
         self.shape.release_before(index);
-        let names: Vec<String> =
-            self.closed.drain(..count).map(|segment| segment::file_name(segment.sequence)).collect();
+        let names: Vec<String> = self
+            .closed
+            .drain(..count)
+            .map(|segment| segment::file_name(segment.sequence))
+            .collect();
         self.stopped = true;
         remove_files(&self.disk, &self.dir, &names).await?;
         self.stopped = false;
@@ -374,7 +405,13 @@ impl<D: Disk> Wal<D> {
         self.buffer.clear();
         for payload in payloads {
             let offset = start + self.buffer.len() as u64;
-            frame::encode(&mut self.buffer, self.sequence, offset, self.durable_end, payload);
+            frame::encode(
+                &mut self.buffer,
+                self.sequence,
+                offset,
+                self.durable_end,
+                payload,
+            );
         }
         let end = start + self.buffer.len() as u64;
         if end > self.zeroed_end {
@@ -382,7 +419,10 @@ impl<D: Disk> Wal<D> {
             self.buffer.resize((self.zeroed_end - start) as usize, 0);
         }
         self.stopped = true;
-        self.file.write_all_at(start, &self.buffer).await.map_err(io_error("write", &self.path))?;
+        self.file
+            .write_all_at(start, &self.buffer)
+            .await
+            .map_err(io_error("write", &self.path))?;
         self.stopped = false;
         self.end = end;
         Ok(())
@@ -401,7 +441,10 @@ impl<D: Disk> Wal<D> {
         };
         let new = create_segment(&self.disk, &self.dir, &self.config, header, &[]).await?;
         self.stopped = false;
-        self.closed.push_back(ClosedSegment { sequence: self.sequence, max_index: self.max_index.take() });
+        self.closed.push_back(ClosedSegment {
+            sequence: self.sequence,
+            max_index: self.max_index.take(),
+        });
         self.file = new.file;
         self.path = new.path;
         self.sequence = header.sequence;
@@ -421,7 +464,9 @@ fn entry_index(payload: &Payload) -> Option<u64> {
 
 /// Up to where a segment is filled with zeros once its frames reach `end`.
 fn zeroed_end(end: u64, config: &WalConfig) -> u64 {
-    let step = ZEROED_AHEAD_BYTES.min(config.segment_bytes).max(WRITE_ALIGNMENT_BYTES);
+    let step = ZEROED_AHEAD_BYTES
+        .min(config.segment_bytes)
+        .max(WRITE_ALIGNMENT_BYTES);
     end.next_multiple_of(step)
 }
 
@@ -447,14 +492,30 @@ async fn create_segment<D: Disk>(
 
     let temporary = dir.join(segment::temporary_name(header.sequence));
     let path = dir.join(segment::file_name(header.sequence));
-    let file = disk.open(&temporary, OpenMode::CreateNew).await.map_err(io_error("create", &temporary))?;
-    file.write_all_at(0, &bytes).await.map_err(io_error("write", &temporary))?;
-    file.sync().await.map_err(io_error("synchronise", &temporary))?;
-    disk.rename(&temporary, &path).await.map_err(io_error("rename", &temporary))?;
+    let file = disk
+        .open(&temporary, OpenMode::CreateNew)
+        .await
+        .map_err(io_error("create", &temporary))?;
+    file.write_all_at(0, &bytes)
+        .await
+        .map_err(io_error("write", &temporary))?;
+    file.sync()
+        .await
+        .map_err(io_error("synchronise", &temporary))?;
+    disk.rename(&temporary, &path)
+        .await
+        .map_err(io_error("rename", &temporary))?;
     if !config.planted.has(PlantedBug::DirentLoss) {
-        disk.sync_dir(dir).await.map_err(io_error("synchronise", dir))?;
+        disk.sync_dir(dir)
+            .await
+            .map_err(io_error("synchronise", dir))?;
     }
-    Ok(NewSegment { file, path, head_end, zeroed_end })
+    Ok(NewSegment {
+        file,
+        path,
+        head_end,
+        zeroed_end,
+    })
 }
 
 /// Removes files, durably.
@@ -468,7 +529,9 @@ async fn remove_files<D: Disk>(disk: &D, dir: &Path, names: &[String]) -> Result
         }
     }
     if !names.is_empty() {
-        disk.sync_dir(dir).await.map_err(io_error("synchronise", dir))?;
+        disk.sync_dir(dir)
+            .await
+            .map_err(io_error("synchronise", dir))?;
     }
     Ok(())
 }

@@ -15,7 +15,9 @@
 use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
 use super::segment::{self, BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::shape::{Effect, LogShape};
-use super::{LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error};
+use super::{
+    LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error,
+};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
@@ -45,8 +47,15 @@ pub(super) struct ClosedSegment {
 /// Reads all segments in `dir`.
 pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recovered), WalError> {
     let names = disk.list(dir).await.map_err(io_error("list", dir))?;
-    let mut leftovers: Vec<String> = names.iter().filter(|name| segment::is_temporary(name)).cloned().collect();
-    let present: BTreeSet<u64> = names.iter().filter_map(|name| segment::parse_file_name(name)).collect();
+    let mut leftovers: Vec<String> = names
+        .iter()
+        .filter(|name| segment::is_temporary(name))
+        .cloned()
+        .collect();
+    let present: BTreeSet<u64> = names
+        .iter()
+        .filter_map(|name| segment::parse_file_name(name))
+        .collect();
     let Some(&last) = present.last() else {
         let plan = Plan {
             header: SegmentHeader {
@@ -65,14 +74,22 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
     };
 
     let mut tail = Tail::scan(Segment::read(disk, dir, last).await?)?;
-    leftovers.extend(present.range(..tail.oldest_sequence).map(|sequence| segment::file_name(*sequence)));
+    leftovers.extend(
+        present
+            .range(..tail.oldest_sequence)
+            .map(|sequence| segment::file_name(*sequence)),
+    );
 
     let mut fold = Fold::default();
     let mut closed = Vec::new();
     for sequence in tail.oldest_sequence..last {
         if !present.contains(&sequence) {
             let file = dir.join(segment::file_name(sequence));
-            return Err(WalError::corrupt(file, 0, "the segment is missing, and a later one needs it"));
+            return Err(WalError::corrupt(
+                file,
+                0,
+                "the segment is missing, and a later one needs it",
+            ));
         }
         let next_header = match sequence + 1 {
             next if next == last => tail.segment.header,
@@ -83,7 +100,10 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
         let segment = Segment::read(disk, dir, sequence).await?;
         fold.enter(&segment)?;
         fold.frames(&segment, &segment.frames_until(next_header.previous_end)?)?;
-        closed.push(ClosedSegment { sequence, max_index: fold.max_index.take() });
+        closed.push(ClosedSegment {
+            sequence,
+            max_index: fold.max_index.take(),
+        });
     }
 
     fold.enter(&tail.segment)?;
@@ -97,7 +117,10 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
         fold.frames(&tail.segment, &tail.frames)?;
         tail.segment.header.state = fold.shape.state();
         fold.frames(&tail.segment, &unclaimed)?;
-        closed.push(ClosedSegment { sequence: last, max_index: fold.max_index });
+        closed.push(ClosedSegment {
+            sequence: last,
+            max_index: fold.max_index,
+        });
         tail.segment.header.sequence += 1;
         tail.segment.header.previous_end = tail.claimed;
         tail.frames = unclaimed;
@@ -107,7 +130,10 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
     let carried = carried.filter(|payload| !matches!(payload, Payload::OldestSegment(_)));
     let state = fold.shape.state();
     let plan = Plan {
-        header: SegmentHeader { oldest_sequence: tail.oldest_sequence, ..tail.segment.header },
+        header: SegmentHeader {
+            oldest_sequence: tail.oldest_sequence,
+            ..tail.segment.header
+        },
         carried: carried.collect(),
         shape: fold.shape,
         closed,
@@ -142,21 +168,32 @@ impl SegmentHeader {
     /// Reads the header alone.
     async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
         let path = dir.join(segment::file_name(sequence));
-        let file = disk.open(&path, OpenMode::Read).await.map_err(io_error("open", &path))?;
+        let file = disk
+            .open(&path, OpenMode::Read)
+            .await
+            .map_err(io_error("open", &path))?;
         let length = file.len().await.map_err(io_error("measure", &path))?;
         let length = length.min(SEGMENT_HEADER_BYTES as u64) as usize;
-        let bytes = file.read_exact_at(0, length).await.map_err(io_error("read", &path))?;
+        let bytes = file
+            .read_exact_at(0, length)
+            .await
+            .map_err(io_error("read", &path))?;
         Self::check(&path, sequence, &bytes)
     }
 
     fn check(path: &Path, sequence: u64, bytes: &[u8]) -> Result<Self, WalError> {
         match Self::decode(bytes) {
             Ok(header) if header.sequence == sequence => Ok(header),
-            Ok(_) => Err(WalError::corrupt(path, 0, "the header belongs to another segment")),
+            Ok(_) => Err(WalError::corrupt(
+                path,
+                0,
+                "the header belongs to another segment",
+            )),
             Err(BadHeader::Corrupt(reason)) => Err(WalError::corrupt(path, 0, reason)),
-            Err(BadHeader::Version(version)) => {
-                Err(WalError::UnsupportedVersion { file: path.to_owned(), version })
-            }
+            Err(BadHeader::Version(version)) => Err(WalError::UnsupportedVersion {
+                file: path.to_owned(),
+                version,
+            }),
         }
     }
 }
@@ -164,12 +201,22 @@ impl SegmentHeader {
 impl Segment {
     async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
         let path = dir.join(segment::file_name(sequence));
-        let file = disk.open(&path, OpenMode::Read).await.map_err(io_error("open", &path))?;
+        let file = disk
+            .open(&path, OpenMode::Read)
+            .await
+            .map_err(io_error("open", &path))?;
         let length = file.len().await.map_err(io_error("measure", &path))?;
         let length = usize::try_from(length).expect("a segment fits into the address space");
-        let bytes = file.read_exact_at(0, length).await.map_err(io_error("read", &path))?;
+        let bytes = file
+            .read_exact_at(0, length)
+            .await
+            .map_err(io_error("read", &path))?;
         let header = SegmentHeader::check(&path, sequence, &bytes)?;
-        Ok(Self { file: path, bytes, header })
+        Ok(Self {
+            file: path,
+            bytes,
+            header,
+        })
     }
 
     fn corrupt(&self, offset: usize, reason: impl Into<String>) -> WalError {
@@ -190,7 +237,10 @@ impl Segment {
         if gap.is_empty() || gap.iter().any(|byte| *byte != 0) {
             return Err(reason);
         }
-        self.decode(resumed).ok().filter(|placed| placed.claim == offset as u64).ok_or(reason)
+        self.decode(resumed)
+            .ok()
+            .filter(|placed| placed.claim == offset as u64)
+            .ok_or(reason)
     }
 
     fn decode(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
@@ -200,7 +250,12 @@ impl Segment {
         if in_head && frame.claim != 0 || !in_head && frame.claim < head_end {
             return Err("the frame's claim is impossible at its place");
         }
-        Ok(PlacedFrame { offset, end: offset + frame.bytes, claim: frame.claim, payload: frame.payload })
+        Ok(PlacedFrame {
+            offset,
+            end: offset + frame.bytes,
+            claim: frame.claim,
+            payload: frame.payload,
+        })
     }
 
     /// The frames up to `end`, every one of which is known to be durable.
@@ -209,13 +264,19 @@ impl Segment {
         let mut at = SEGMENT_HEADER_BYTES;
         while (at as u64) < end {
             let placed = self.frame_at(at).map_err(|reason| {
-                self.corrupt(at, format!("{reason}, where a later segment claims durable records up to {end}"))
+                self.corrupt(
+                    at,
+                    format!("{reason}, where a later segment claims durable records up to {end}"),
+                )
             })?;
             at = placed.end;
             frames.push(placed);
         }
         if at as u64 != end {
-            return Err(self.corrupt(at, format!("a later segment claims that this one ends at {end}")));
+            return Err(self.corrupt(
+                at,
+                format!("a later segment claims that this one ends at {end}"),
+            ));
         }
         Ok(frames)
     }
@@ -263,32 +324,53 @@ impl Tail {
         if let Some((claim, witness)) = segment.greatest_claim_behind(end)
             && claim > end as u64
         {
-            let reason = format!("{reason}, but the record at {witness} claims everything before {claim} as durable");
+            let reason = format!(
+                "{reason}, but the record at {witness} claims everything before {claim} as durable"
+            );
             return Err(segment.corrupt(end, reason));
         }
         let truncated = segment.bytes.get(end..).and_then(|rest| {
             let garbage_bytes = rest.iter().rposition(|byte| *byte != 0)? + 1;
-            Some(TruncatedTail { file: segment.file.clone(), offset: end as u64, bytes: garbage_bytes as u64 })
+            Some(TruncatedTail {
+                file: segment.file.clone(),
+                offset: end as u64,
+                bytes: garbage_bytes as u64,
+            })
         });
 
-        let claims = frames[head_frames..].iter().map(|placed| (placed.claim, placed.offset));
+        let claims = frames[head_frames..]
+            .iter()
+            .map(|placed| (placed.claim, placed.offset));
         let (claimed, witness) = claims.max().unwrap_or((segment.header.head_end, 0));
         let claimed_frames = if claimed == segment.header.head_end {
             head_frames
         } else {
             let at = frames.binary_search_by_key(&claimed, |placed| placed.end as u64);
-            at.map_err(|_| segment.corrupt(witness, "the record claims an end that is no record's end"))? + 1
+            at.map_err(|_| {
+                segment.corrupt(witness, "the record claims an end that is no record's end")
+            })? + 1
         };
         let mut oldest_sequence = segment.header.oldest_sequence;
         for placed in &frames {
             if let Payload::OldestSegment(oldest) = placed.payload {
                 if !(oldest_sequence..=segment.header.sequence).contains(&oldest) {
-                    return Err(segment.corrupt(placed.offset, format!("{oldest} cannot be the oldest segment")));
+                    return Err(segment.corrupt(
+                        placed.offset,
+                        format!("{oldest} cannot be the oldest segment"),
+                    ));
                 }
                 oldest_sequence = oldest;
             }
         }
-        Ok(Self { segment, frames, head_frames, claimed, claimed_frames, oldest_sequence, truncated })
+        Ok(Self {
+            segment,
+            frames,
+            head_frames,
+            claimed,
+            claimed_frames,
+            oldest_sequence,
+            truncated,
+        })
     }
 }
 

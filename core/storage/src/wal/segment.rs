@@ -55,7 +55,8 @@ pub(super) fn temporary_name(sequence: u64) -> String {
 
 /// Whether a crash left this file behind.
 pub(super) fn is_temporary(name: &str) -> bool {
-    name.strip_suffix(".tmp").is_some_and(|name| parse_file_name(name).is_some())
+    name.strip_suffix(".tmp")
+        .is_some_and(|name| parse_file_name(name).is_some())
 }
 
 /// The sequence in a segment's file name.
@@ -69,23 +70,55 @@ pub(super) fn parse_file_name(name: &str) -> Option<u64> {
 impl SegmentHeader {
     /// The header's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let CarriedState { member, hard_state, snapshot, last_index, last_term } = self.state;
+        let CarriedState {
+            member,
+            hard_state,
+            snapshot,
+            last_index,
+            last_term,
+        } = self.state;
         let mut flags = 0;
         flags |= if member.is_some() { HAS_MEMBER } else { 0 };
-        flags |= if hard_state.is_some() { HAS_HARD_STATE } else { 0 };
+        flags |= if hard_state.is_some() {
+            HAS_HARD_STATE
+        } else {
+            0
+        };
         flags |= if snapshot.is_some() { HAS_SNAPSHOT } else { 0 };
-        let member = member.unwrap_or(MemberRecord { cluster_id: 0, member_id: 0, incarnation: 0 });
-        let hard_state = hard_state.unwrap_or(HardState { term: 0, vote: 0, commit: 0 });
+        let member = member.unwrap_or(MemberRecord {
+            cluster_id: 0,
+            member_id: 0,
+            incarnation: 0,
+        });
+        let hard_state = hard_state.unwrap_or(HardState {
+            term: 0,
+            vote: 0,
+            commit: 0,
+        });
         let snapshot = snapshot.unwrap_or(SnapshotMark { index: 0, term: 0 });
 
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&u32::to_le_bytes(flags));
-        put_words(&mut out, &[self.sequence, self.oldest_sequence, self.previous_end, self.head_end]);
+        put_words(
+            &mut out,
+            &[
+                self.sequence,
+                self.oldest_sequence,
+                self.previous_end,
+                self.head_end,
+            ],
+        );
         put_words(&mut out, &[last_index, last_term]);
-        put_words(&mut out, &[member.cluster_id, member.member_id, member.incarnation]);
-        put_words(&mut out, &[hard_state.term, hard_state.vote, hard_state.commit]);
+        put_words(
+            &mut out,
+            &[member.cluster_id, member.member_id, member.incarnation],
+        );
+        put_words(
+            &mut out,
+            &[hard_state.term, hard_state.vote, hard_state.commit],
+        );
         put_words(&mut out, &[snapshot.index, snapshot.term]);
         out.resize(CRC_OFFSET, 0);
         let crc = crc32c::crc32c(&out);
@@ -96,9 +129,9 @@ impl SegmentHeader {
 
     /// The header at the start of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
-        let header = bytes
-            .get(..SEGMENT_HEADER_BYTES)
-            .ok_or(BadHeader::Corrupt("the file is shorter than a segment's header"))?;
+        let header = bytes.get(..SEGMENT_HEADER_BYTES).ok_or(BadHeader::Corrupt(
+            "the file is shorter than a segment's header",
+        ))?;
         if header[..8] != MAGIC {
             return Err(BadHeader::Corrupt("the magic number is wrong"));
         }
@@ -130,8 +163,10 @@ impl SegmentHeader {
                     vote: word(96),
                     commit: word(104),
                 }),
-                snapshot: (flags & HAS_SNAPSHOT != 0)
-                    .then(|| SnapshotMark { index: word(112), term: word(120) }),
+                snapshot: (flags & HAS_SNAPSHOT != 0).then(|| SnapshotMark {
+                    index: word(112),
+                    term: word(120),
+                }),
             },
         };
         let plausible = header.sequence > 0
@@ -139,7 +174,9 @@ impl SegmentHeader {
             && header.head_end >= SEGMENT_HEADER_BYTES as u64
             && header.state.last_index < u64::MAX;
         if !plausible {
-            return Err(BadHeader::Corrupt("the header's checksum is right but its fields contradict each other"));
+            return Err(BadHeader::Corrupt(
+                "the header's checksum is right but its fields contradict each other",
+            ));
         }
         Ok(header)
     }
@@ -156,8 +193,16 @@ mod tests {
             previous_end: 4096,
             head_end: 200,
             state: CarriedState {
-                member: Some(MemberRecord { cluster_id: 1, member_id: 2, incarnation: 3 }),
-                hard_state: Some(HardState { term: 4, vote: 5, commit: 6 }),
+                member: Some(MemberRecord {
+                    cluster_id: 1,
+                    member_id: 2,
+                    incarnation: 3,
+                }),
+                hard_state: Some(HardState {
+                    term: 4,
+                    vote: 5,
+                    commit: 6,
+                }),
                 snapshot: Some(SnapshotMark { index: 7, term: 8 }),
                 last_index: 10,
                 last_term: 11,
@@ -168,7 +213,10 @@ mod tests {
     #[test]
     fn a_header_decodes_to_what_was_encoded() {
         let full = sample();
-        let empty = SegmentHeader { state: CarriedState::default(), ..full };
+        let empty = SegmentHeader {
+            state: CarriedState::default(),
+            ..full
+        };
         for header in [full, empty] {
             assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         }
@@ -179,7 +227,10 @@ mod tests {
         let mut bytes = sample().encode();
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(SegmentHeader::decode(&bytes), Err(BadHeader::Corrupt(_))), "bit {bit}");
+            assert!(
+                matches!(SegmentHeader::decode(&bytes), Err(BadHeader::Corrupt(_))),
+                "bit {bit}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         for length in 0..bytes.len() {
@@ -200,7 +251,13 @@ mod tests {
     fn file_names_are_read_back_and_others_are_not() {
         assert_eq!(parse_file_name(&file_name(0x1f)), Some(0x1f));
         assert!(is_temporary(&temporary_name(3)));
-        for name in ["1f.wal", "000000000000001F.wal", "0000000000000000.wal", "x.wal", "000000000000001f.snap"] {
+        for name in [
+            "1f.wal",
+            "000000000000001F.wal",
+            "0000000000000000.wal",
+            "x.wal",
+            "000000000000001f.snap",
+        ] {
             assert_eq!(parse_file_name(name), None, "{name}");
         }
     }

@@ -58,7 +58,10 @@ pub(super) enum Gap {
 impl LogShape {
     /// The shape of a log of which only this is known.
     pub fn from_state(state: CarriedState) -> Self {
-        Self { state, runs: Vec::new() }
+        Self {
+            state,
+            runs: Vec::new(),
+        }
     }
 
     /// What a segment that starts here has to repeat.
@@ -77,7 +80,9 @@ impl LogShape {
     /// Raft §7: if the log holds the snapshot's last entry, what follows it stays;
     /// otherwise the snapshot replaces the whole log.
     fn is_replaced_by(&self, mark: SnapshotMark) -> bool {
-        let conflicts = self.term_at(mark.index).is_some_and(|term| term != mark.term);
+        let conflicts = self
+            .term_at(mark.index)
+            .is_some_and(|term| term != mark.term);
         mark.index > self.state.last_index || conflicts
     }
 
@@ -85,7 +90,9 @@ impl LogShape {
     pub fn apply(&mut self, payload: &Payload) -> Result<Effect, Gap> {
         match payload {
             Payload::Record(WalRecord::Entry(entry)) => return self.apply_entry(entry),
-            Payload::Record(WalRecord::HardState(hard_state)) => self.state.hard_state = Some(*hard_state),
+            Payload::Record(WalRecord::HardState(hard_state)) => {
+                self.state.hard_state = Some(*hard_state)
+            }
             Payload::Record(WalRecord::Member(member)) => self.state.member = Some(*member),
             Payload::Record(WalRecord::Snapshot(mark)) if !self.is_outdated(*mark) => {
                 self.state.snapshot = Some(*mark);
@@ -100,13 +107,17 @@ impl LogShape {
                 self.state.last_term = mark.term;
                 return Ok(Effect::Clear);
             }
-            Payload::Record(WalRecord::Snapshot(_)) | Payload::Restart(_) | Payload::OldestSegment(_) => {}
+            Payload::Record(WalRecord::Snapshot(_))
+            | Payload::Restart(_)
+            | Payload::OldestSegment(_) => {}
         }
         Ok(Effect::Keep)
     }
 
     fn is_outdated(&self, mark: SnapshotMark) -> bool {
-        self.state.snapshot.is_some_and(|newest| mark.index < newest.index)
+        self.state
+            .snapshot
+            .is_some_and(|newest| mark.index < newest.index)
     }
 
     fn apply_entry(&mut self, entry: &LogEntry) -> Result<Effect, Gap> {
@@ -138,12 +149,20 @@ impl LogShape {
         if index > self.state.last_index {
             return None;
         }
-        self.runs.iter().rev().find(|run| run.start <= index).map(|run| run.term)
+        self.runs
+            .iter()
+            .rev()
+            .find(|run| run.start <= index)
+            .map(|run| run.term)
     }
 
     /// Forgets the terms of entries before `index`, whose segments are gone.
     pub fn release_before(&mut self, index: u64) {
-        let keep_from = self.runs.iter().rposition(|run| run.start <= index).unwrap_or(0);
+        let keep_from = self
+            .runs
+            .iter()
+            .rposition(|run| run.start <= index)
+            .unwrap_or(0);
         self.runs.drain(..keep_from);
     }
 }
@@ -154,7 +173,12 @@ mod tests {
     use bytes::Bytes;
 
     fn entry(term: u64, index: u64) -> Payload {
-        Payload::Record(WalRecord::Entry(LogEntry { term, index, kind: 0, data: Bytes::new() }))
+        Payload::Record(WalRecord::Entry(LogEntry {
+            term,
+            index,
+            kind: 0,
+            data: Bytes::new(),
+        }))
     }
 
     fn write(shape: &mut LogShape, mark: SnapshotMark) -> Result<Effect, Gap> {
@@ -190,8 +214,17 @@ mod tests {
     #[test]
     fn a_snapshot_beyond_the_log_replaces_it() {
         let mut shape = shape(&[(1, 1)]);
-        assert_eq!(write(&mut shape, SnapshotMark { index: 9, term: 2 }), Ok(Effect::Clear));
-        assert_eq!(shape.apply(&entry(2, 11)), Err(Gap::Skipped { index: 11, last_index: 9 }));
+        assert_eq!(
+            write(&mut shape, SnapshotMark { index: 9, term: 2 }),
+            Ok(Effect::Clear)
+        );
+        assert_eq!(
+            shape.apply(&entry(2, 11)),
+            Err(Gap::Skipped {
+                index: 11,
+                last_index: 9
+            })
+        );
         assert_eq!(shape.apply(&entry(2, 10)), Ok(Effect::ReplaceFrom(10)));
     }
 
@@ -200,14 +233,20 @@ mod tests {
         let mut shape = shape(&[(1, 1), (1, 2), (1, 3)]);
         write(&mut shape, SnapshotMark { index: 3, term: 1 }).expect("no entry");
         let before = shape.clone();
-        assert_eq!(write(&mut shape, SnapshotMark { index: 1, term: 9 }), Ok(Effect::Keep));
+        assert_eq!(
+            write(&mut shape, SnapshotMark { index: 1, term: 9 }),
+            Ok(Effect::Keep)
+        );
         assert_eq!(shape, before);
     }
 
     #[test]
     fn terms_are_known_after_a_suffix_was_replaced() {
         let mut shape = shape(&[(1, 1), (1, 2), (2, 3), (3, 4), (4, 3)]);
-        assert_eq!([1, 2, 3, 4].map(|index| shape.term_at(index)), [Some(1), Some(1), Some(4), None]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|index| shape.term_at(index)),
+            [Some(1), Some(1), Some(4), None]
+        );
         shape.release_before(3);
         assert_eq!([2, 3].map(|index| shape.term_at(index)), [None, Some(4)]);
     }

@@ -1,1 +1,235 @@
-//! x
+//! Damage to what was durable.
+
+use super::faulty_disk::{FaultyDisk, Rng, run};
+use super::wal_model::recovered_prefix;
+use super::wal_scenario::{DIR, Scenario, Step};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use veridical_env::Disk;
+use veridical_probe::Planted;
+use veridical_storage::wal::{HardState, LogEntry, Recovered, Wal, WalConfig, WalError, WalRecord};
+
+fn entry(index: u64, bytes: usize) -> WalRecord {
+    WalRecord::Entry(LogEntry {
+        term: 1,
+        index,
+        kind: 0,
+        data: Bytes::from(vec![index as u8; bytes]),
+    })
+}
+
+fn open(disk: &FaultyDisk) -> Result<(Wal<FaultyDisk>, Recovered), WalError> {
+    let config = WalConfig {
+        segment_bytes: 8192,
+        ..WalConfig::default()
+    };
+    run(Wal::open(disk.clone(), Path::new(DIR), config))
+}
+
+fn segments(disk: &FaultyDisk) -> Vec<PathBuf> {
+    let names = run(disk.list(Path::new(DIR))).expect("the folder exists");
+    names
+        .into_iter()
+        .filter(|name| name.ends_with(".wal"))
+        .map(|name| Path::new(DIR).join(name))
+        .collect()
+}
+
+/// Entries 1 to `count`, each synchronised on its own, in segments of two or three.
+fn filled(count: u64) -> FaultyDisk {
+    let disk = FaultyDisk::new(1);
+    let (mut wal, _) = open(&disk).expect("an empty folder");
+    for index in 1..=count {
+        run(wal.append(&[entry(index, 100)])).expect("no fault");
+        run(wal.sync()).expect("no fault");
+    }
+    disk.kill()
+}
+
+#[track_caller]
+fn assert_corrupt(disk: &FaultyDisk, at: &Path, at_offset: Option<u64>) {
+    match open(disk).map(|(_, recovered)| recovered) {
+        Err(WalError::Corrupt {
+            file,
+            offset,
+            reason,
+        }) => {
+            assert_eq!(file, at, "{reason}");
+            assert!(
+                at_offset.is_none_or(|at_offset| offset == at_offset),
+                "{offset}: {reason}"
+            );
+        }
+        other => panic!("{other:?} instead of a refusal"),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    FlipBit,
+    ZeroSector,
+    GarbageSector,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_takes_away_what_a_later_record_proves(
+        seed: u64,
+        segment_bytes in 1..60_000u64,
+        batches in proptest::collection::vec((1..6u8, any::<u64>(), 0..2u8), 1..40),
+        releases in 0..3u8,
+        damage in prop_oneof![Just(Damage::FlipBit), Just(Damage::ZeroSector), Just(Damage::GarbageSector)],
+        place: u64,
+    ) {
+        let mut scenario = Scenario::new(seed, segment_bytes, Planted::none());
+        for (records, seed, syncs) in batches {
+            scenario.step(&Step::Append { records, seed }).expect("no fault");
+            for _ in 0..syncs {
+                scenario.step(&Step::Sync).expect("no fault");
+            }
+        }
+        for behind in 0..releases {
+            scenario.step(&Step::Release { behind: u64::from(behind) }).expect("no fault");
+        }
+        let disk = scenario.disk.kill();
+        let mut rng = Rng(place);
+        let files = segments(&disk);
+        let file = &files[rng.below(files.len() as u64) as usize];
+        // Somewhere that was written: the zeros ahead are most of a file.
+        let written = disk.contents(file).iter().rposition(|byte| *byte != 0).expect("a header") + 1;
+        disk.tamper(file, |bytes| match damage {
+            Damage::FlipBit => bytes[rng.below(written as u64) as usize] ^= 1 << rng.below(8),
+            Damage::ZeroSector | Damage::GarbageSector => {
+                let start = rng.below(written as u64) as usize / 512 * 512;
+                let end = bytes.len().min(start + 512);
+                for byte in &mut bytes[start..end] {
+                    *byte = if matches!(damage, Damage::ZeroSector) { 0 } else { rng.next() as u8 };
+                }
+            }
+        });
+        match run(Wal::open(disk.clone(), Path::new(DIR), scenario.config)) {
+            // With the last segment goes the knowledge of what was released.
+            Err(WalError::Corrupt { file: named, .. }) => {
+                prop_assert!(*file == named || Some(file) == files.last(), "{named:?}");
+            }
+            Err(error) => prop_assert!(false, "{error}"),
+            Ok((_, recovered)) => {
+                let prefix =
+                    recovered_prefix(&scenario.history, scenario.proven, scenario.released, &recovered);
+                prop_assert!(prefix.is_some(), "{} proven, {recovered:?}", scenario.proven);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_before_the_last_sync_is_refused_at_its_place() {
+    for index in 1..9u64 {
+        let disk = filled(9);
+        let data = [index as u8; 100];
+        let holder = segments(&disk).into_iter().find_map(|file| {
+            let bytes = disk.contents(&file);
+            let at = bytes.windows(100).position(|window| window == data)?;
+            Some((file, at))
+        });
+        let (file, at) = holder.expect("every entry is somewhere");
+        disk.tamper(&file, |bytes| bytes[at] ^= 1);
+        assert_corrupt(&disk, &file, None);
+        disk.tamper(&file, |bytes| bytes[at] ^= 1);
+        assert_eq!(open(&disk).expect("mended").1.entries.len(), 9);
+    }
+}
+
+#[test]
+fn a_refused_log_stays_as_it_is() {
+    let disk = filled(9);
+    let file = segments(&disk)[1].clone();
+    disk.tamper(&file, |bytes| bytes[4096 + 30] ^= 1);
+    let before: Vec<Vec<u8>> = segments(&disk)
+        .iter()
+        .map(|file| disk.contents(file))
+        .collect();
+    assert_corrupt(&disk, &file, None);
+    let after: Vec<Vec<u8>> = segments(&disk)
+        .iter()
+        .map(|file| disk.contents(file))
+        .collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_missing_segment_before_the_last_is_refused() {
+    let count = segments(&filled(9)).len();
+    assert!(count > 3);
+    for missing in 0..count - 1 {
+        let disk = filled(9);
+        let file = segments(&disk)[missing].clone();
+        disk.lose(&file);
+        assert_corrupt(&disk, &file, Some(0));
+    }
+}
+
+#[test]
+fn an_empty_or_short_segment_is_refused() {
+    for length in [0, 1, 135] {
+        let disk = filled(9);
+        for file in segments(&disk) {
+            let whole = disk.contents(&file);
+            disk.tamper(&file, |bytes| bytes.truncate(length));
+            assert_corrupt(&disk, &file, Some(0));
+            disk.tamper(&file, |bytes| *bytes = whole);
+        }
+    }
+}
+
+#[test]
+fn a_segment_under_the_name_of_another_is_refused() {
+    let disk = filled(9);
+    let files = segments(&disk);
+    let other = disk.contents(&files[0]);
+    disk.tamper(&files[1], |bytes| *bytes = other);
+    assert_corrupt(&disk, &files[1], Some(0));
+}
+
+#[test]
+fn a_segment_of_another_version_is_named_as_such() {
+    let disk = filled(1);
+    let file = segments(&disk)[0].clone();
+    disk.tamper(&file, |bytes| {
+        bytes[8] = 9;
+        let crc = crc32c::crc32c(&bytes[..132]);
+        bytes[132..136].copy_from_slice(&crc.to_le_bytes());
+    });
+    assert!(matches!(
+        open(&disk),
+        Err(WalError::UnsupportedVersion { version: 9, .. })
+    ));
+}
+
+#[test]
+fn a_record_that_contradicts_the_log_is_refused_although_its_checksum_is_right() {
+    // The same log with a hole: the fourth entry's segment is taken from a longer log.
+    let (short, long) = (filled(3), filled(9));
+    let (short_files, long_files) = (segments(&short), segments(&long));
+    let stranger = long.contents(&long_files[short_files.len()]);
+    let (mut wal, _) = open(&short).expect("undamaged");
+    for index in 4..=9 {
+        run(wal.append(&[
+            WalRecord::HardState(HardState {
+                term: index,
+                vote: 0,
+                commit: 0,
+            }),
+            entry(index, 3000),
+        ]))
+        .expect("no fault");
+        run(wal.sync()).expect("no fault");
+    }
+    let short = short.kill();
+    let file = segments(&short)[short_files.len()].clone();
+    short.tamper(&file, |bytes| *bytes = stranger);
+    assert!(matches!(open(&short), Err(WalError::Corrupt { .. })));
+}

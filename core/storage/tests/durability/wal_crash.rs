@@ -7,23 +7,41 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use veridical_probe::{Planted, PlantedBug};
 
-fn run_steps(seed: u64, segment_bytes: u64, planted: Planted, steps: &[Step]) -> Result<(), String> {
+fn run_steps(
+    seed: u64,
+    segment_bytes: u64,
+    planted: Planted,
+    steps: &[Step],
+) -> Result<(), String> {
     let mut scenario = Scenario::new(seed, segment_bytes, planted);
     for (number, step) in steps.iter().enumerate() {
-        scenario.step(step).map_err(|error| format!("step {number}, {step:?}: {error}"))?;
+        scenario
+            .step(step)
+            .map_err(|error| format!("step {number}, {step:?}: {error}"))?;
     }
-    let crash = Crash { survival_percent: 50, sector_bytes: 512, garbage: true };
-    scenario.step(&Step::Crash { crash, fail_open: None })?;
+    let crash = Crash {
+        survival_percent: 50,
+        sector_bytes: 512,
+        garbage: true,
+    };
+    scenario.step(&Step::Crash {
+        crash,
+        fail_open: None,
+    })?;
     // Opened once more, it gives the same and has nothing left to cut off.
     scenario.step(&Step::Kill { fail_open: None })
 }
 
 fn steps_strategy() -> impl Strategy<Value = (u64, u64, Vec<Step>)> {
-    (any::<u64>(), 1..60_000u64, proptest::collection::vec(step_strategy(), 1..60))
+    (
+        any::<u64>(),
+        1..60_000u64,
+        proptest::collection::vec(step_strategy(), 1..60),
+    )
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 1500, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn what_was_synchronised_is_recovered_and_the_rest_is_a_prefix((seed, segment_bytes, steps) in steps_strategy()) {
@@ -39,8 +57,10 @@ fn a_forgotten_sync_of_the_folder_is_found() {
     let mut runner = TestRunner::deterministic();
     let mut found = 0;
     for _ in 0..RUNS {
-        let (seed, segment_bytes, steps) =
-            steps_strategy().new_tree(&mut runner).expect("no filter").current();
+        let (seed, segment_bytes, steps) = steps_strategy()
+            .new_tree(&mut runner)
+            .expect("no filter")
+            .current();
         let planted = Planted::only(PlantedBug::DirentLoss);
         found += usize::from(run_steps(seed, segment_bytes, planted, &steps).is_err());
     }

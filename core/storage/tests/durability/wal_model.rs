@@ -1,6 +1,8 @@
 //! What a history of records adds up to, written down a second time and simply.
 
-use veridical_storage::wal::{HardState, LogEntry, MemberRecord, Recovered, SnapshotMark, WalRecord};
+use veridical_storage::wal::{
+    HardState, LogEntry, MemberRecord, Recovered, SnapshotMark, WalRecord,
+};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
@@ -41,10 +43,15 @@ impl Model {
 
     /// Whether the log gave back this, but for entries before `released`.
     pub fn matches(&self, recovered: &Recovered, released: u64) -> bool {
-        let Some(missing) = self.entries.len().checked_sub(recovered.entries.len()) else { return false };
-        (self.member, self.hard_state, self.snapshot) == (recovered.member, recovered.hard_state, recovered.snapshot)
+        let Some(missing) = self.entries.len().checked_sub(recovered.entries.len()) else {
+            return false;
+        };
+        (self.member, self.hard_state, self.snapshot)
+            == (recovered.member, recovered.hard_state, recovered.snapshot)
             && self.entries[missing..] == recovered.entries[..]
-            && self.entries[..missing].iter().all(|entry| entry.index < released)
+            && self.entries[..missing]
+                .iter()
+                .all(|entry| entry.index < released)
     }
 }
 

@@ -15,25 +15,44 @@ pub const DIR: &str = "/wal";
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    Append { records: u8, seed: u64 },
+    Append {
+        records: u8,
+        seed: u64,
+    },
     Sync,
     /// Release up to this far behind the snapshot.
-    Release { behind: u64 },
+    Release {
+        behind: u64,
+    },
     /// Short and interrupted calls from here on.
     ShortIo,
     /// A sync after this many fails.
-    FailSync { after: u32 },
+    FailSync {
+        after: u32,
+    },
     /// The process ends and is started again; a sync after this many fails while it
     /// opens its log, and it is started once more.
-    Kill { fail_open: Option<u32> },
+    Kill {
+        fail_open: Option<u32>,
+    },
     /// As `Kill`, but the machine stops.
-    Crash { crash: Crash, fail_open: Option<u32> },
+    Crash {
+        crash: Crash,
+        fail_open: Option<u32>,
+    },
 }
 
 pub fn crash_strategy() -> impl Strategy<Value = Crash> {
-    (0..=10u64, prop_oneof![Just(512usize), Just(4096)], any::<bool>()).prop_map(
-        |(tenths, sector_bytes, garbage)| Crash { survival_percent: 10 * tenths, sector_bytes, garbage },
+    (
+        0..=10u64,
+        prop_oneof![Just(512usize), Just(4096)],
+        any::<bool>(),
     )
+        .prop_map(|(tenths, sector_bytes, garbage)| Crash {
+            survival_percent: 10 * tenths,
+            sector_bytes,
+            garbage,
+        })
 }
 
 pub fn step_strategy() -> impl Strategy<Value = Step> {
@@ -60,7 +79,10 @@ pub struct Scenario {
     pub synced: usize,
     /// How many of these records a later one proves to have been durable.
     pub proven: usize,
+    /// Entries before this index are gone.
     pub released: u64,
+    /// A release that failed half-way: entries before this index may be gone.
+    releasing: u64,
     term: u64,
 }
 
@@ -68,15 +90,21 @@ impl Scenario {
     pub fn new(seed: u64, segment_bytes: u64, planted: Planted) -> Self {
         let mut scenario = Self {
             disk: FaultyDisk::new(seed),
-            config: WalConfig { segment_bytes, planted },
+            config: WalConfig {
+                segment_bytes,
+                planted,
+            },
             wal: None,
             history: Vec::new(),
             synced: 0,
             proven: 0,
             released: 0,
+            releasing: 0,
             term: 1,
         };
-        scenario.open(None).expect("an empty disk holds an empty log");
+        scenario
+            .open(None)
+            .expect("an empty disk holds an empty log");
         scenario
     }
 
@@ -89,11 +117,17 @@ impl Scenario {
             Step::Sync => self.sync(),
             Step::Release { behind } => self.release(*behind),
             Step::ShortIo => {
-                self.disk.set_faults(Faults { short_io: true, fail_sync_after: None });
+                self.disk.set_faults(Faults {
+                    short_io: true,
+                    ..Faults::default()
+                });
                 Ok(())
             }
             Step::FailSync { after } => {
-                self.disk.set_faults(Faults { short_io: false, fail_sync_after: Some(*after) });
+                self.disk.set_faults(Faults {
+                    fail_sync_after: Some(*after),
+                    ..Faults::default()
+                });
                 Ok(())
             }
             Step::Kill { fail_open } => {
@@ -108,10 +142,13 @@ impl Scenario {
     }
 
     fn append(&mut self, batch: Vec<WalRecord>) -> Result<(), String> {
-        let Some(wal) = &mut self.wal else { return Ok(()) };
+        let Some(wal) = &mut self.wal else {
+            return Ok(());
+        };
         let synced = self.synced;
         self.history.extend(batch.iter().cloned());
         match run(wal.append(&batch)) {
+            Ok(()) if batch.is_empty() => {}
             // Its frames claim what was synchronised before.
             Ok(()) => self.proven = synced,
             Err(error) => return self.stopped(error),
@@ -119,13 +156,18 @@ impl Scenario {
         let last_index = Model::of(&self.history).last_index;
         let wal = self.wal.as_ref().expect("the log is open");
         if wal.last_index() != last_index {
-            return Err(format!("last index {} instead of {last_index}", wal.last_index()));
+            return Err(format!(
+                "last index {} instead of {last_index}",
+                wal.last_index()
+            ));
         }
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), String> {
-        let Some(wal) = &mut self.wal else { return Ok(()) };
+        let Some(wal) = &mut self.wal else {
+            return Ok(());
+        };
         match run(wal.sync()) {
             Ok(()) => {
                 self.synced = self.history.len();
@@ -136,30 +178,43 @@ impl Scenario {
     }
 
     fn release(&mut self, behind: u64) -> Result<(), String> {
-        let Some(wal) = &mut self.wal else { return Ok(()) };
-        let Some(snapshot) = Model::of(&self.history).snapshot else { return Ok(()) };
+        let Some(wal) = &mut self.wal else {
+            return Ok(());
+        };
+        let Some(snapshot) = Model::of(&self.history).snapshot else {
+            return Ok(());
+        };
         let index = (snapshot.index + 1).saturating_sub(behind);
-        self.released = self.released.max(index);
         let segments = wal.segments();
-        match run(wal.release_before(index)) {
-            Ok(()) if wal.segments() < segments => {
-                self.proven = self.proven.max(self.synced);
-                self.synced = self.history.len();
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-            Err(error) => self.stopped(error),
+        let result = run(wal.release_before(index));
+        self.releasing = if result.is_err() { index } else { 0 };
+        if wal.segments() < segments {
+            // Nothing is deleted before it is durable that it may be.
+            self.released = self.released.max(index);
+            self.proven = self.proven.max(self.synced);
+            self.synced = self.history.len();
         }
+        result.or_else(|error| self.stopped(error))
     }
 
     /// A failed call has to be the injected fault, and everything after it refused.
     fn stopped(&mut self, error: WalError) -> Result<(), String> {
         let mut wal = self.wal.take().expect("the log is open");
-        if !matches!(error, WalError::Io { operation: "synchronise", .. }) {
+        if !matches!(
+            error,
+            WalError::Io {
+                operation: "synchronise",
+                ..
+            }
+        ) {
             return Err(format!("not the fault that was injected: {error:?}"));
         }
         let hard_state = WalRecord::HardState(HardState::default());
-        let later = [run(wal.append(&[hard_state])), run(wal.sync()), run(wal.release_before(1))];
+        let later = [
+            run(wal.append(&[hard_state])),
+            run(wal.sync()),
+            run(wal.release_before(1)),
+        ];
         for result in later {
             if !matches!(result, Err(WalError::Stopped)) {
                 return Err(format!("after a failure: {result:?}"));
@@ -171,12 +226,19 @@ impl Scenario {
     pub fn open(&mut self, fail_open: Option<u32>) -> Result<(), String> {
         self.wal = None;
         if let Some(after) = fail_open {
-            self.disk.set_faults(Faults { short_io: true, fail_sync_after: Some(after) });
+            self.disk.set_faults(Faults {
+                short_io: true,
+                fail_sync_after: Some(after),
+                ..Faults::default()
+            });
             match run(Wal::open(self.disk.clone(), Path::new(DIR), self.config)) {
                 Ok((_, recovered)) => {
                     self.check(&recovered)?;
                 }
-                Err(WalError::Io { operation: "synchronise", .. }) => {}
+                Err(WalError::Io {
+                    operation: "synchronise",
+                    ..
+                }) => {}
                 Err(error) => return Err(format!("opening: {error}")),
             }
             self.disk = self.disk.kill();
@@ -189,6 +251,18 @@ impl Scenario {
     }
 
     fn check(&mut self, recovered: &veridical_storage::wal::Recovered) -> Result<(), String> {
+        // A release comes after the snapshot that allows it.
+        if recovered
+            .snapshot
+            .is_some_and(|mark| mark.index + 1 >= self.releasing)
+        {
+            let oldest = recovered
+                .entries
+                .first()
+                .map_or(u64::MAX, |entry| entry.index);
+            self.released = self.released.max(self.releasing.min(oldest));
+        }
+        self.releasing = 0;
         let prefix = recovered_prefix(&self.history, self.synced, self.released, recovered);
         let prefix = prefix.ok_or_else(|| {
             format!(
@@ -209,23 +283,38 @@ impl Scenario {
         let mut model = Model::of(&self.history);
         let mut batch = Vec::new();
         for _ in 0..records {
-            let floor = model.snapshot.map_or(0, |mark| mark.index).max(self.released.saturating_sub(1));
+            let floor = model
+                .snapshot
+                .map_or(0, |mark| mark.index)
+                .max(self.released.saturating_sub(1));
             let record = match rng.below(12) {
-                0 => WalRecord::HardState(HardState { term: self.term, vote: rng.below(4), commit: floor }),
-                1 => WalRecord::Member(MemberRecord { cluster_id: 7, member_id: 8, incarnation: rng.below(9) }),
+                0 => WalRecord::HardState(HardState {
+                    term: self.term,
+                    vote: rng.below(4),
+                    commit: floor,
+                }),
+                1 => WalRecord::Member(MemberRecord {
+                    cluster_id: 7,
+                    member_id: 8,
+                    incarnation: rng.below(9),
+                }),
                 2 => {
                     let covered = model.entries.iter().filter(|entry| entry.index > floor);
                     let covered: Vec<&LogEntry> = covered.collect();
                     let mark = match covered.len() as u64 {
                         // From another member, beyond this log.
-                        _ if rng.below(6) == 0 => {
-                            SnapshotMark { index: model.last_index + 1 + rng.below(3), term: self.term }
-                        }
+                        _ if rng.below(6) == 0 => SnapshotMark {
+                            index: model.last_index + 1 + rng.below(3),
+                            term: self.term,
+                        },
                         0 => continue,
                         count => {
                             let entry = covered[rng.below(count) as usize];
                             // Now and then the log turns out to be wrong.
-                            SnapshotMark { index: entry.index, term: entry.term + rng.below(8) / 7 }
+                            SnapshotMark {
+                                index: entry.index,
+                                term: entry.term + rng.below(8) / 7,
+                            }
                         }
                     };
                     self.term = self.term.max(mark.term);

@@ -32,7 +32,10 @@ impl FaultyDisk {
             }
             dir.live = dir.durable.clone();
         }
-        Self { state: self.state.clone(), process: state.process }
+        Self {
+            state: self.state.clone(),
+            process: state.process,
+        }
     }
 }
 
@@ -59,11 +62,21 @@ impl Inode {
             let piece_end = data.len().min(sector_end - offset);
             let piece = &data[at..piece_end];
             if rng.below(100) < crash.survival_percent {
-                Change::Write { offset: offset + at, data: piece.to_vec() }.apply(&mut self.durable);
+                Change::Write {
+                    offset: offset + at,
+                    data: piece.to_vec(),
+                }
+                .apply(&mut self.durable);
             } else if crash.garbage && rng.below(4) == 0 {
                 let garbage = rng.below(2) == 0;
-                let bytes = (0..crash.sector_bytes).map(|_| if garbage { rng.next() as u8 } else { 0 }).collect();
-                Change::Write { offset: sector * crash.sector_bytes, data: bytes }.apply(&mut self.durable);
+                let bytes = (0..crash.sector_bytes)
+                    .map(|_| if garbage { rng.next() as u8 } else { 0 })
+                    .collect();
+                Change::Write {
+                    offset: sector * crash.sector_bytes,
+                    data: bytes,
+                }
+                .apply(&mut self.durable);
             } else if rng.below(4) == 0 {
                 // The length survives, the data does not.
                 let length = self.durable.len().max(offset + piece_end);

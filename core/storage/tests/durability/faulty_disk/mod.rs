@@ -22,13 +22,21 @@ pub struct Faults {
     pub short_io: bool,
     /// A sync after this many fails, of a file or a folder; the next succeeds again.
     pub fail_sync_after: Option<u32>,
+    /// Writes never return.
+    pub stuck_writes: bool,
 }
 
-/// Runs a future that never waits. Everything over this disk is one.
+/// Runs a future that never waits. Everything over this disk is one, but for stuck
+/// writes.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
+    poll_once(future).expect("nothing over this disk waits")
+}
+
+/// Runs a future until it waits, and drops it then.
+pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("nothing over this disk waits"),
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 
@@ -94,9 +102,18 @@ struct Dir {
 
 #[derive(Clone)]
 enum NameChange {
-    Link { name: String, inode: usize },
-    Unlink { name: String },
-    Rename { from: String, to: String, inode: usize },
+    Link {
+        name: String,
+        inode: usize,
+    },
+    Unlink {
+        name: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+        inode: usize,
+    },
 }
 
 impl NameChange {
@@ -167,7 +184,12 @@ impl State {
 
 fn split(path: &Path) -> (PathBuf, String) {
     let dir = path.parent().expect("a file lies in a folder").to_owned();
-    let name = path.file_name().expect("a file has a name").to_str().expect("UTF-8").to_owned();
+    let name = path
+        .file_name()
+        .expect("a file has a name")
+        .to_str()
+        .expect("UTF-8")
+        .to_owned();
     (dir, name)
 }
 
@@ -180,7 +202,10 @@ impl FaultyDisk {
             inodes: Vec::new(),
             dirs: BTreeMap::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)), process: 0 }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            process: 0,
+        }
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -220,7 +245,10 @@ impl FaultyDisk {
         let mut state = self.lock();
         state.process += 1;
         state.faults = Faults::default();
-        Self { state: self.state.clone(), process: state.process }
+        Self {
+            state: self.state.clone(),
+            process: state.process,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -229,7 +257,11 @@ impl FaultyDisk {
 
     fn live(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.lock();
-        if state.process == self.process { Ok(state) } else { Err(io::Error::other("the process is dead")) }
+        if state.process == self.process {
+            Ok(state)
+        } else {
+            Err(io::Error::other("the process is dead"))
+        }
     }
 }
 
@@ -256,7 +288,11 @@ impl Disk for FaultyDisk {
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(FaultyFile { disk: self.clone(), inode, path: path.to_owned() })
+        Ok(FaultyFile {
+            disk: self.clone(),
+            inode,
+            path: path.to_owned(),
+        })
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -280,7 +316,14 @@ impl Disk for FaultyDisk {
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.live()?;
-        Ok(state.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?.live.keys().cloned().collect())
+        Ok(state
+            .dirs
+            .get(dir)
+            .ok_or(io::ErrorKind::NotFound)?
+            .live
+            .keys()
+            .cloned()
+            .collect())
     }
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -310,9 +353,15 @@ impl DiskFile for FaultyFile {
     }
 
     async fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        if self.disk.live()?.faults.stuck_writes {
+            std::future::pending::<()>().await;
+        }
         let mut state = self.disk.live()?;
         let taken = state.short(data.len())?;
-        let change = Change::Write { offset: offset as usize, data: data[..taken].to_vec() };
+        let change = Change::Write {
+            offset: offset as usize,
+            data: data[..taken].to_vec(),
+        };
         let inode = &mut state.inodes[self.inode];
         change.apply(&mut inode.live);
         inode.pending.push(change);
@@ -326,7 +375,10 @@ impl DiskFile for FaultyFile {
         let pending = std::mem::take(&mut inode.pending);
         if fails {
             // Reads go on showing the data, the next sync has nothing to do.
-            return Err(io::Error::other(format!("input/output error at {}", self.path.display())));
+            return Err(io::Error::other(format!(
+                "input/output error at {}",
+                self.path.display()
+            )));
         }
         for change in pending {
             change.apply(&mut inode.durable);
