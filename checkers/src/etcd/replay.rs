@@ -292,11 +292,11 @@ impl EtcdChecker {
     fn settle(&mut self, revision: i64) -> Result<(), Stop> {
         self.evidence.remove(&revision);
         while self
-            .seen_ns
+            .sightings
             .front()
-            .is_some_and(|(upto, _)| *upto <= revision)
+            .is_some_and(|sighting| sighting.revision <= revision)
         {
-            self.seen_ns.pop_front();
+            self.sightings.pop_front();
         }
         if let Some(observers) = self.observers.remove(&revision) {
             self.observers_pending -= observers.len();
