@@ -1,9 +1,9 @@
 //! An engine in memory that crashes like one on a disk.
 
-use super::{BatchOperation, Engine, EngineError, WriteBatch};
+use super::{BatchOperation, Engine, EngineError, Visitor, WriteBatch};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A handle to content in memory. It outlives the process that uses it in a simulation:
@@ -123,7 +123,7 @@ impl Engine for MemoryEngine {
         &self,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), EngineError> {
         let shared = self.live()?;
         if super::is_empty_range(start, end) {

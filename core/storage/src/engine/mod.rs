@@ -44,6 +44,9 @@ pub enum EngineError {
     Stopped,
 }
 
+/// Gets each key with its value, and breaks off when it has seen enough.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Durable, ordered storage of the applied state.
 pub trait Engine: Send + 'static {
     /// The index of the last log entry that the content includes; 0 at first.
@@ -76,7 +79,7 @@ pub trait Engine: Send + 'static {
         &self,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), EngineError>;
 
     /// Makes everything written so far durable and returns the applied index that is.

@@ -9,7 +9,7 @@
 //! staged in the other generation and becomes the present one when the generation in
 //! the state key changes.
 
-use super::{BatchOperation, Engine, EngineError, WriteBatch};
+use super::{BatchOperation, Engine, EngineError, Visitor, WriteBatch};
 use bytes::Bytes;
 use rocksdb::{
     Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, WriteOptions,
@@ -231,7 +231,7 @@ impl RocksEngine {
         generation: Generation,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), EngineError> {
         self.live()?;
         // The least key that is greater than `key`.
@@ -332,7 +332,7 @@ impl Engine for RocksEngine {
         &self,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), EngineError> {
         self.scan_generation(self.state.generation, start, end, visit)
     }
