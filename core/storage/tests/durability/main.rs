@@ -9,3 +9,11 @@ mod wal_crash;
 mod wal_faults;
 mod wal_model;
 mod wal_scenario;
+
+/// The suite that the real disk passes.
+#[test]
+fn the_faulty_disk_without_faults_conforms() {
+    let disk = faulty_disk::FaultyDisk::new(1);
+    let dir = std::path::Path::new("/conformance");
+    faulty_disk::run(veridical_env::conformance::disk_conformance(&disk, dir));
+}

@@ -69,6 +69,7 @@ pub struct FaultyFile {
     disk: FaultyDisk,
     inode: usize,
     path: PathBuf,
+    writable: bool,
 }
 
 struct State {
@@ -292,6 +293,7 @@ impl Disk for FaultyDisk {
             disk: self.clone(),
             inode,
             path: path.to_owned(),
+            writable: mode != OpenMode::Read,
         })
     }
 
@@ -342,6 +344,16 @@ impl Disk for FaultyDisk {
     }
 }
 
+impl FaultyFile {
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+}
+
 impl DiskFile for FaultyFile {
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut state = self.disk.live()?;
@@ -353,6 +365,7 @@ impl DiskFile for FaultyFile {
     }
 
     async fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        self.check_writable()?;
         if self.disk.live()?.faults.stuck_writes {
             std::future::pending::<()>().await;
         }
@@ -387,6 +400,7 @@ impl DiskFile for FaultyFile {
     }
 
     async fn set_len(&self, length: u64) -> io::Result<()> {
+        self.check_writable()?;
         let mut state = self.disk.live()?;
         let change = Change::SetLength(length as usize);
         let inode = &mut state.inodes[self.inode];

@@ -1,0 +1,6 @@
+//! One suite over every engine.
+
+mod memory;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+mod suite;
