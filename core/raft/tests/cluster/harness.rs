@@ -1,0 +1,451 @@
+//! A cluster in one thread: members with simulated disks, a network that is a bag of
+//! messages, and the invariants checked after whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use veridical_raft::{
+    AppendOutcome, ChangeKind, Config, Entry, HardState, Initial, LogIndex, Membership, Message,
+    MessageBody, NodeId, Payload, Raft, Ready, SnapshotMeta, SnapshotOutcome, Term,
+};
+
+use crate::invariants::{Invariants, Violation};
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub snapshot: SnapshotMeta,
+    pub entries: Vec<Entry>,
+    /// What the state machine has flushed.
+    pub applied: LogIndex,
+}
+
+impl Disk {
+    pub fn last_index(&self) -> LogIndex {
+        self.snapshot.index + self.entries.len() as u64
+    }
+
+    fn write(&mut self, ready: &Ready) {
+        if let Some(meta) = &ready.install_snapshot {
+            self.snapshot = meta.clone();
+            self.entries.clear();
+            self.applied = meta.index;
+        }
+        if let Some(hard_state) = ready.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = ready.entries.first() {
+            // Part of what the Ready wrote may be compacted by now.
+            let base = self.snapshot.index;
+            self.entries
+                .truncate((first.index.max(base + 1) - base - 1) as usize);
+            let new = ready.entries.iter().filter(|entry| entry.index > base);
+            self.entries.extend(new.cloned());
+        }
+    }
+
+    fn compact(&mut self, meta: SnapshotMeta) {
+        self.entries
+            .drain(..(meta.index - self.snapshot.index) as usize);
+        self.snapshot = meta;
+    }
+}
+
+/// One member: alive while `raft` is there.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub config: Config,
+    pub disk: Disk,
+    pub raft: Option<Raft>,
+    /// Issued, not durable.
+    pub outstanding: VecDeque<Ready>,
+    /// Reads asked and not answered: context to the least index allowed.
+    pub reads: BTreeMap<u64, LogIndex>,
+    pub answered_reads: Vec<(u64, LogIndex)>,
+    pub applied: Vec<Entry>,
+    pub restarts: u64,
+    /// It has applied its own removal.
+    pub knows_it_is_removed: bool,
+}
+
+/// A snapshot on its way.
+#[derive(Clone, Debug)]
+pub struct SnapshotTransfer {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub term: Term,
+    pub meta: SnapshotMeta,
+}
+
+/// The members and the network between them.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub members: BTreeMap<NodeId, Member>,
+    pub network: Vec<Message>,
+    pub snapshots: Vec<SnapshotTransfer>,
+    /// Links that lose everything, as (from, to).
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    pub invariants: Invariants,
+    /// Whether Readys become durable at once.
+    pub synchronous: bool,
+    next_context: u64,
+    seed: u64,
+}
+
+impl Cluster {
+    /// Founders `1..=size`, configured by `configure`, nobody leading.
+    pub fn new(size: u64, seed: u64, configure: impl Fn(&mut Config)) -> Self {
+        let founders = Membership::of_voters(1..=size);
+        let mut cluster = Cluster {
+            members: BTreeMap::new(),
+            network: Vec::new(),
+            snapshots: Vec::new(),
+            cut: BTreeSet::new(),
+            invariants: Invariants::default(),
+            synchronous: true,
+            next_context: 0,
+            seed,
+        };
+        for id in 1..=size {
+            let mut config = Config::new(id);
+            configure(&mut config);
+            cluster.add(config, founders.clone());
+        }
+        cluster
+    }
+
+    /// Starts a member with an empty disk.
+    pub fn add(&mut self, config: Config, membership: Membership) {
+        let id = config.id;
+        let disk = Disk {
+            snapshot: SnapshotMeta {
+                membership,
+                ..SnapshotMeta::default()
+            },
+            ..Disk::default()
+        };
+        let member = Member {
+            config,
+            disk,
+            raft: None,
+            outstanding: VecDeque::new(),
+            reads: BTreeMap::new(),
+            answered_reads: Vec::new(),
+            applied: Vec::new(),
+            restarts: 0,
+            knows_it_is_removed: false,
+        };
+        self.members.insert(id, member);
+        self.restart(id);
+    }
+
+    pub fn member(&self, id: NodeId) -> &Member {
+        &self.members[&id]
+    }
+
+    /// The member's Raft; it must be alive.
+    pub fn raft(&self, id: NodeId) -> &Raft {
+        self.members[&id].raft.as_ref().expect("alive")
+    }
+
+    pub fn is_alive(&self, id: NodeId) -> bool {
+        self.members
+            .get(&id)
+            .is_some_and(|member| member.raft.is_some())
+    }
+
+    pub fn alive(&self) -> Vec<NodeId> {
+        let alive = |(id, member): (&NodeId, &Member)| member.raft.as_ref().map(|_| *id);
+        self.members.iter().filter_map(alive).collect()
+    }
+
+    /// The leader of the highest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.members
+            .values()
+            .filter_map(|member| member.raft.as_ref())
+            .filter(|raft| raft.role() == veridical_raft::Role::Leader)
+            .max_by_key(|raft| raft.term())
+            .map(Raft::id)
+    }
+
+    /// Does something to a living member, then carries out the effects.
+    pub fn act<T>(
+        &mut self,
+        id: NodeId,
+        action: impl FnOnce(&mut Raft) -> T,
+    ) -> Result<T, Violation> {
+        let raft = self
+            .members
+            .get_mut(&id)
+            .and_then(|member| member.raft.as_mut());
+        let outcome = action(raft.expect("alive"));
+        self.drain(id)?;
+        Ok(outcome)
+    }
+
+    fn drain(&mut self, id: NodeId) -> Result<(), Violation> {
+        loop {
+            let member = self.members.get_mut(&id).expect("exists");
+            let raft = member.raft.as_mut().expect("alive");
+            let announced = raft.has_ready();
+            let ready = raft.ready();
+            assert_eq!(announced, ready.is_some(), "has_ready agrees with ready");
+            let Some(mut ready) = ready else {
+                break;
+            };
+            self.network.append(&mut ready.messages);
+            for request in std::mem::take(&mut ready.snapshots_to_send) {
+                let meta = raft
+                    .snapshot_meta_at(raft.applied_index())
+                    .expect("the applied index is never compacted");
+                self.snapshots.push(SnapshotTransfer {
+                    from: id,
+                    to: request.to,
+                    term: raft.term(),
+                    meta,
+                });
+            }
+            for read in &ready.read_states {
+                let least = member.reads.remove(&read.context);
+                self.invariants.check_read(id, *read, least)?;
+                member.answered_reads.push((read.context, read.index));
+            }
+            self.invariants.check_entries(&ready.entries)?;
+            for entry in std::mem::take(&mut ready.committed) {
+                self.invariants
+                    .check_applied(id, &entry, member.applied.last())?;
+                let durable = member.disk.last_index();
+                assert!(entry.index <= durable, "only what is durable is applied");
+                if let Payload::Membership(change) = &entry.payload {
+                    member.knows_it_is_removed |=
+                        change.node == id && change.kind == ChangeKind::Remove;
+                }
+                member.applied.push(entry);
+            }
+            let applied = member.applied.last().map_or(0, |entry| entry.index);
+            if applied > raft.applied_index() {
+                raft.applied(applied);
+            }
+            member.outstanding.push_back(ready);
+            if self.synchronous {
+                self.persist(id, usize::MAX)?;
+            }
+        }
+        let member = self.members.get_mut(&id).expect("exists");
+        let raft = member.raft.as_ref().expect("alive");
+        self.invariants.check_member(raft)
+    }
+
+    /// Makes up to `count` outstanding Readys durable.
+    pub fn persist(&mut self, id: NodeId, count: usize) -> Result<(), Violation> {
+        let member = self.members.get_mut(&id).expect("exists");
+        let mut last = None;
+        for _ in 0..count {
+            let Some(mut ready) = member.outstanding.pop_front() else {
+                break;
+            };
+            member.disk.write(&ready);
+            if let Some(meta) = &ready.install_snapshot {
+                member.applied.push(Entry {
+                    term: meta.term,
+                    index: meta.index,
+                    payload: Payload::Noop,
+                });
+            }
+            for message in &ready.persisted_messages {
+                check_promise(message, &member.disk);
+            }
+            self.network.append(&mut ready.persisted_messages);
+            last = Some(ready.number);
+        }
+        if let (Some(number), Some(raft)) = (last, member.raft.as_mut()) {
+            raft.persisted(number);
+            if !self.synchronous {
+                self.drain(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loses what is not durable; `survivors` of the outstanding Readys reached the disk
+    /// all the same.
+    pub fn crash(&mut self, id: NodeId, survivors: usize) {
+        let member = self.members.get_mut(&id).expect("exists");
+        for ready in member.outstanding.drain(..).take(survivors) {
+            member.disk.write(&ready);
+        }
+        member.raft = None;
+        member.reads.clear();
+        member.applied.clear();
+        self.invariants.forget_volatile(id);
+    }
+
+    /// Starts a member from its disk.
+    pub fn restart(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).expect("exists");
+        assert!(member.raft.is_none(), "only the dead are restarted");
+        member.restarts += 1;
+        let disk = member.disk.clone();
+        let initial = Initial {
+            hard_state: disk.hard_state,
+            snapshot: disk.snapshot,
+            entries: disk.entries,
+            applied: disk.applied,
+            seed: self.seed ^ (id << 32) ^ member.restarts,
+        };
+        let raft = Raft::new(member.config.clone(), initial).expect("what was persisted fits");
+        if disk.applied > 0 {
+            member.applied.push(Entry {
+                term: raft.term_at(disk.applied).expect("in the log"),
+                index: disk.applied,
+                payload: Payload::Noop,
+            });
+        }
+        member.raft = Some(raft);
+    }
+
+    /// Delivers one message, if its receiver lives and the link is not cut.
+    pub fn deliver(&mut self, message: Message) -> Result<(), Violation> {
+        let to = message.to;
+        if self.is_alive(to) && !self.cut.contains(&(message.from, to)) {
+            let text = format!("{message:?}");
+            let outcome = self.act(to, |raft| raft.step(message))?;
+            if let Err(error) = outcome {
+                return Err(Violation(format!(
+                    "correct message refused: {error}: {text}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers all messages and snapshots, and what follows from them, until silence.
+    pub fn settle(&mut self) -> Result<(), Violation> {
+        for _ in 0..10_000 {
+            if self.network.is_empty() && self.snapshots.is_empty() {
+                return Ok(());
+            }
+            for message in std::mem::take(&mut self.network) {
+                self.deliver(message)?;
+            }
+            for transfer in std::mem::take(&mut self.snapshots) {
+                self.finish_snapshot(transfer, SnapshotOutcome::Sent)?;
+            }
+        }
+        Err(Violation("the cluster never falls silent".into()))
+    }
+
+    /// Ends a snapshot transfer.
+    pub fn finish_snapshot(
+        &mut self,
+        transfer: SnapshotTransfer,
+        outcome: SnapshotOutcome,
+    ) -> Result<(), Violation> {
+        let SnapshotTransfer {
+            from,
+            to,
+            term,
+            meta,
+        } = transfer;
+        let arrives = self.is_alive(to)
+            && !self.cut.contains(&(from, to))
+            && outcome == SnapshotOutcome::Sent;
+        if arrives {
+            self.act(to, |raft| raft.offer_snapshot(from, term, meta))?;
+        }
+        if self.is_alive(from) {
+            let outcome = if arrives {
+                outcome
+            } else {
+                SnapshotOutcome::Failed
+            };
+            self.act(from, |raft| raft.report_snapshot(to, outcome))?;
+        }
+        Ok(())
+    }
+
+    /// A tick on every living member, then silence.
+    pub fn tick_all(&mut self) -> Result<(), Violation> {
+        for id in self.alive() {
+            self.act(id, Raft::tick)?;
+        }
+        self.settle()
+    }
+
+    /// Makes `id` the leader of a healthy cluster.
+    pub fn elect(&mut self, id: NodeId) {
+        self.act(id, Raft::campaign).expect("safe");
+        self.settle().expect("safe");
+        assert_eq!(self.leader(), Some(id), "election");
+    }
+
+    /// Proposes on `id`, which must lead; silence is up to the caller.
+    pub fn propose(&mut self, id: NodeId, command: &'static str) -> (Term, LogIndex) {
+        let command = Bytes::from_static(command.as_bytes());
+        let outcome = self.act(id, |raft| raft.propose(command)).expect("safe");
+        outcome.expect("accepted")
+    }
+
+    /// Asks for a read on `id`; says under which context, if it was taken.
+    pub fn read(&mut self, id: NodeId) -> Result<Option<u64>, Violation> {
+        self.next_context += 1;
+        let context = self.next_context;
+        let least = self.invariants.committed_index();
+        let member = self.members.get_mut(&id).expect("exists");
+        member.reads.insert(context, least);
+        let taken = self.act(id, |raft| raft.read_index(context))?.is_ok();
+        if !taken {
+            let member = self.members.get_mut(&id).expect("exists");
+            member.reads.remove(&context);
+        }
+        Ok(taken.then_some(context))
+    }
+
+    /// Forgets the log of `id` up to `index`, on disk too.
+    pub fn compact(&mut self, id: NodeId, index: LogIndex) {
+        let member = self.members.get_mut(&id).expect("exists");
+        let raft = member.raft.as_mut().expect("alive");
+        // Only what is durable can be replaced by a snapshot of it.
+        assert!(
+            member
+                .outstanding
+                .iter()
+                .all(|ready| ready.install_snapshot.is_none())
+        );
+        let meta = raft.snapshot_meta_at(index).expect("applied");
+        if raft.compact(index).is_ok() {
+            member.disk.applied = member.disk.applied.max(index);
+            member.disk.compact(meta);
+        }
+    }
+
+    /// Cuts `id` off from everybody, both ways.
+    pub fn isolate(&mut self, id: NodeId) {
+        for other in self.members.keys().copied() {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+}
+
+/// What a message promises must be on disk when it is sent.
+fn check_promise(message: &Message, disk: &Disk) {
+    match message.body {
+        MessageBody::AppendResponse {
+            outcome: AppendOutcome::Accepted { index },
+        } => assert!(index <= disk.last_index(), "acknowledged but not durable"),
+        MessageBody::VoteResponse { granted: true } | MessageBody::Vote { .. } => {
+            assert!(
+                message.term <= disk.hard_state.term,
+                "voted but not durable"
+            );
+        }
+        _ => {}
+    }
+}
