@@ -4,7 +4,7 @@ use super::{MAX_INDEX, MAX_TERM, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, SnapshotMeta, Term};
 use crate::error::StepError;
 use crate::membership::MembershipHistory;
-use crate::message::{AppendOutcome, MessageBody};
+use crate::message::{AppendOutcome, Message, MessageBody};
 use crate::ready::{ReadState, Role};
 
 impl Raft {
@@ -63,7 +63,8 @@ impl Raft {
         let Some(first) = entries.first().map(|entry| entry.index) else {
             return Ok(());
         };
-        if first <= self.commit {
+        let falls = self.log.term_at(first - 1) > entries.first().map(|entry| entry.term);
+        if first <= self.commit || falls {
             return Err(StepError::ConflictsWithCommitted { index: first });
         }
         if first <= self.log.last_index() {
@@ -86,7 +87,24 @@ impl Raft {
     fn answer_append(&mut self, leader: NodeId, outcome: AppendOutcome) {
         let response = MessageBody::AppendResponse { outcome };
         match outcome {
-            AppendOutcome::Accepted { .. } => self.send_when_persisted(leader, response),
+            AppendOutcome::Accepted { index } => {
+                // One acknowledgement a Ready is enough.
+                if let Some(Message {
+                    to,
+                    term,
+                    body:
+                        MessageBody::AppendResponse {
+                            outcome: AppendOutcome::Accepted { index: earlier },
+                        },
+                    ..
+                }) = self.persisted_messages.last_mut()
+                    && (*to, *term) == (leader, self.term)
+                {
+                    *earlier = index.max(*earlier);
+                } else {
+                    self.send_when_persisted(leader, response);
+                }
+            }
             AppendOutcome::Rejected { .. } | AppendOutcome::SnapshotNeeded => {
                 self.send(leader, response);
             }
@@ -122,6 +140,7 @@ impl Raft {
     ) -> bool {
         let impossible = from == self.config.id
             || from == 0
+            || term == 0
             || term > MAX_TERM
             || meta.term > term
             || meta.index > MAX_INDEX

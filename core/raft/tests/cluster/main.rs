@@ -1,8 +1,13 @@
 //! Whole clusters of the real [`veridical_raft::Raft`] under a deterministic scheduler.
 
 mod chaos;
+mod elections;
 mod harness;
+mod hostile;
 mod invariants;
+mod membership;
+mod reads;
+mod replication;
 
 use veridical_probe::{Planted, PlantedBug};
 

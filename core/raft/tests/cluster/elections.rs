@@ -1,0 +1,240 @@
+//! Elections, pre-vote and check-quorum.
+
+use veridical_raft::{Config, Message, MessageBody, Raft, Role};
+
+use crate::harness::Cluster;
+
+fn careful(size: u64) -> Cluster {
+    Cluster::new(size, 1, |_| {})
+}
+
+fn tick(cluster: &mut Cluster, id: u64, ticks: u32) {
+    for _ in 0..ticks {
+        cluster.act(id, Raft::tick).expect("safe");
+    }
+}
+
+#[test]
+fn a_silent_cluster_elects_exactly_one_leader() {
+    let mut cluster = careful(5);
+    for _ in 0..100 {
+        cluster.tick_all().expect("safe");
+    }
+    let leader = cluster.leader().expect("elected");
+    for id in 1..=5 {
+        assert_eq!(cluster.raft(id).leader(), Some(leader));
+        assert_eq!(cluster.raft(id).term(), cluster.raft(leader).term());
+    }
+}
+
+#[test]
+fn election_timeouts_lie_in_the_configured_range_and_vary() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let mut cluster = Cluster::new(3, seed, |config| config.pre_vote = false);
+        let mut ticks = 0;
+        while cluster.raft(1).role() == Role::Follower {
+            tick(&mut cluster, 1, 1);
+            ticks += 1;
+        }
+        seen.insert(ticks);
+    }
+    assert_eq!((seen.first(), seen.last()), (Some(&10), Some(&19)));
+}
+
+#[test]
+fn a_sole_voter_leads_only_once_its_vote_is_durable() {
+    let mut cluster = careful(1);
+    cluster.synchronous = false;
+    cluster.act(1, Raft::campaign).expect("safe");
+    assert_eq!(cluster.raft(1).role(), Role::Candidate);
+    cluster.persist(1, usize::MAX).expect("safe");
+    assert_eq!(cluster.raft(1).role(), Role::Leader);
+    assert_eq!(cluster.raft(1).commit_index(), 0);
+    cluster.persist(1, usize::MAX).expect("safe");
+    assert_eq!(cluster.raft(1).commit_index(), 1);
+}
+
+#[test]
+fn vote_requests_and_grants_wait_for_the_disk() {
+    let mut cluster = Cluster::new(3, 1, |config| config.pre_vote = false);
+    cluster.synchronous = false;
+    cluster.act(1, Raft::campaign).expect("safe");
+    assert_eq!(cluster.network, vec![]);
+    cluster.persist(1, usize::MAX).expect("safe");
+    let request = cluster.network.remove(0);
+    assert!(matches!(request.body, MessageBody::Vote { .. }));
+    cluster.network.clear();
+    let voter = request.to;
+    cluster.deliver(request).expect("safe");
+    assert_eq!(cluster.network, vec![]);
+    cluster.persist(voter, usize::MAX).expect("safe");
+    assert_eq!(
+        cluster.network[0].body,
+        MessageBody::VoteResponse { granted: true }
+    );
+}
+
+#[test]
+fn a_member_votes_once_a_term_across_restarts() {
+    let mut cluster = Cluster::new(3, 1, |config| config.pre_vote = false);
+    let vote = |from| Message {
+        from,
+        to: 1,
+        term: 5,
+        body: MessageBody::Vote {
+            last_index: 9,
+            last_term: 4,
+            transfer: false,
+        },
+    };
+    let answer = |cluster: &mut Cluster, from| {
+        cluster.deliver(vote(from)).expect("safe");
+        cluster.network.pop().expect("answered").body
+    };
+    let granted = |granted| MessageBody::VoteResponse { granted };
+    assert_eq!(answer(&mut cluster, 2), granted(true));
+    cluster.crash(1, 0);
+    cluster.restart(1);
+    assert_eq!(answer(&mut cluster, 3), granted(false));
+    assert_eq!(answer(&mut cluster, 2), granted(true));
+}
+
+#[test]
+fn a_log_that_lacks_entries_wins_no_vote() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    cluster.isolate(3);
+    cluster.propose(1, "a");
+    cluster.settle().expect("safe");
+    cluster.crash(1, 0);
+    cluster.heal();
+    for _ in 0..30 {
+        cluster.act(3, Raft::campaign).expect("safe");
+        cluster.settle().expect("safe");
+        assert_ne!(cluster.raft(3).role(), Role::Leader);
+    }
+}
+
+#[test]
+fn a_returning_member_with_pre_vote_does_not_disturb_the_leader() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    let term = cluster.raft(1).term();
+    cluster.isolate(3);
+    for _ in 0..100 {
+        cluster.tick_all().expect("safe");
+    }
+    assert_eq!(cluster.raft(3).term(), term);
+    cluster.heal();
+    for _ in 0..100 {
+        cluster.tick_all().expect("safe");
+    }
+    assert_eq!(cluster.leader(), Some(1));
+    assert_eq!(cluster.raft(3).term(), term);
+    assert_eq!(cluster.raft(3).leader(), Some(1));
+}
+
+#[test]
+fn a_member_that_hears_a_leader_votes_for_nobody_else() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    for transfer in [false, true] {
+        cluster
+            .deliver(Message {
+                from: 3,
+                to: 2,
+                term: 9,
+                body: MessageBody::Vote {
+                    last_index: 99,
+                    last_term: 8,
+                    transfer,
+                },
+            })
+            .expect("safe");
+        assert_eq!(cluster.raft(2).term() == 9, transfer);
+    }
+}
+
+#[test]
+fn a_stale_member_of_a_higher_term_is_not_shut_out() {
+    let mut cluster = Cluster::new(3, 1, |config| config.pre_vote = config.id != 3);
+    cluster.elect(1);
+    cluster.isolate(3);
+    for _ in 0..100 {
+        cluster.tick_all().expect("safe");
+    }
+    assert!(cluster.raft(3).term() > cluster.raft(1).term() + 2);
+    cluster.heal();
+    for _ in 0..100 {
+        cluster.tick_all().expect("safe");
+    }
+    let leader = cluster.leader().expect("elected");
+    for id in 1..=3 {
+        assert_eq!(cluster.raft(id).leader(), Some(leader));
+    }
+}
+
+#[test]
+fn a_leader_without_a_majority_steps_down_within_two_election_timeouts() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    cluster.isolate(1);
+    let patience = 2 * cluster.raft(1).config().election_ticks;
+    tick(&mut cluster, 1, patience);
+    assert_ne!(cluster.raft(1).role(), Role::Leader);
+}
+
+#[test]
+fn without_check_quorum_an_isolated_leader_stays() {
+    let mut cluster = Cluster::new(3, 1, |config| config.check_quorum = false);
+    cluster.elect(1);
+    cluster.isolate(1);
+    tick(&mut cluster, 1, 100);
+    assert_eq!(cluster.raft(1).role(), Role::Leader);
+}
+
+#[test]
+fn a_leader_commits_nothing_of_earlier_terms_by_counting() {
+    let mut cluster = Cluster::new(3, 1, |config| {
+        config.max_append_bytes = 1;
+        config.check_quorum = false;
+    });
+    cluster.elect(1);
+    cluster.isolate(1);
+    cluster.propose(1, "a");
+    cluster.settle().expect("safe");
+    cluster.heal();
+    cluster.crash(1, 0);
+    cluster.restart(1);
+    cluster.act(1, Raft::campaign).expect("safe");
+    let mut seen_matched_but_uncommitted = false;
+    while let Some(message) = (!cluster.network.is_empty()).then(|| cluster.network.remove(0)) {
+        cluster.deliver(message).expect("safe");
+        let leader = cluster.raft(1);
+        let matched = leader.progress(2).map_or(0, |progress| progress.matched());
+        seen_matched_but_uncommitted |= matched == 2 && leader.commit_index() < 2;
+    }
+    assert!(seen_matched_but_uncommitted);
+    assert_eq!(cluster.raft(1).commit_index(), 3);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for spoil in [
+        (|config| config.id = 0) as fn(&mut Config),
+        |config| config.heartbeat_ticks = 0,
+        |config| config.election_ticks = config.heartbeat_ticks,
+        |config| config.election_ticks = u32::MAX,
+        |config| config.max_append_bytes = 0,
+        |config| config.max_inflight_appends = 0,
+        |config| config.max_inflight_bytes = 0,
+        |config| config.max_uncommitted_bytes = 0,
+        |config| config.max_pending_reads = 0,
+    ] {
+        let mut config = Config::new(1);
+        assert_eq!(config.validate(), Ok(()));
+        spoil(&mut config);
+        assert!(config.validate().is_err(), "{config:?}");
+    }
+}
