@@ -87,21 +87,24 @@ fn put_bytes(item: &mut Vec<u8>, bytes: &[u8]) {
 /// place and its encoded key-value pair (etcd: `mvcc/hash.go`). What was written at or
 /// before the compacted revision counts only if it is still to be seen at `revision`.
 pub(crate) fn hash_kv(table: &dyn Memtable, compacted: i64, revision: i64) -> u32 {
-    let mut versions: Vec<(Bytes, Version)> = Vec::new();
+    let mut versions: Vec<(Bytes, Version, bool)> = Vec::new();
     let mut scan = KeyScan::new(table, compacted, revision);
     while let Some((key, history)) = scan.next(table) {
         let newest = history.len() - 1;
         for (at, version) in history.into_iter().enumerate() {
             let seen = at == newest && version.put.is_some();
-            if version.mod_revision > compacted || seen {
-                versions.push((key.clone(), version));
-            }
+            versions.push((key.clone(), version, seen));
         }
     }
-    versions.sort_unstable_by_key(|(_, version)| (version.mod_revision, version.sub_revision));
+    // etcd skips what is not to be seen only if anything is.
+    let any_seen = versions.iter().any(|(.., seen)| *seen);
+    versions.retain(|(_, version, seen)| {
+        version.mod_revision > compacted || *seen || (!any_seen && version.put.is_some())
+    });
+    versions.sort_unstable_by_key(|(_, version, _)| (version.mod_revision, version.sub_revision));
     let mut hash = crc32c::crc32c(b"key");
     let mut item = Vec::new();
-    for (key, version) in versions {
+    for (key, version, _) in versions {
         item.clear();
         item.put_i64(version.mod_revision);
         item.put_u8(b'_');

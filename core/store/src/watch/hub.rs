@@ -52,9 +52,7 @@ impl HubInner {
         for revision in from + 1..=state.revision() {
             // By watch, the sub-revisions that it wants.
             let mut wanted: BTreeMap<WatchKey, Vec<usize>> = BTreeMap::new();
-            let mut keys: Vec<&Bytes> = Vec::new();
             for (sub_revision, key) in log.keys(revision).enumerate() {
-                keys.push(key);
                 for watch in self.synced.matching(key) {
                     wanted.entry(watch).or_default().push(sub_revision);
                 }
@@ -62,6 +60,7 @@ impl HubInner {
             if wanted.is_empty() {
                 continue;
             }
+            let keys: Vec<&Bytes> = log.keys(revision).collect();
             let mut events: Vec<Option<Event>> = vec![None; keys.len()];
             for (watch_key, sub_revisions) in wanted {
                 let watch = self.synced.get(watch_key).expect("it has just been found");

@@ -26,7 +26,9 @@ use crate::key_range::KeyRange;
 pub(crate) use hub::Hub;
 pub use stream::{WATCH_ID_NONE, WatchStream};
 
-/// Called when a stream may have something new to say; must not call back into the store.
+/// Called when a stream may have something new to say: by the writer as it publishes, or
+/// by the stream's own poll. It should wake whoever polls, and no more: it must not call
+/// the store or the stream.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// What a client asked a watch to be.

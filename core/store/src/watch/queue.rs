@@ -31,8 +31,8 @@ pub(super) struct FellBehind {
     pub(super) watch_id: i64,
     /// The first revision that it has not been given.
     pub(super) from_revision: i64,
-    /// It may read on when this many batches have left the queue: its earlier events may
-    /// be among them.
+    /// It may read on when the queue has got past this place: its earlier events may still
+    /// be waiting before it.
     pub(super) after: u64,
 }
 
@@ -45,11 +45,11 @@ pub(super) struct StreamQueue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    batches: VecDeque<Batch>,
+    /// Batches with their places: how many were pushed before them.
+    batches: VecDeque<(u64, Batch)>,
     events: usize,
     bytes: usize,
     pushed: u64,
-    popped: u64,
     /// At most one for each watch.
     fell_behind: Vec<FellBehind>,
 }
@@ -80,8 +80,9 @@ impl StreamQueue {
         }
         inner.events += batch.events.len();
         inner.bytes += bytes;
+        let place = inner.pushed;
+        inner.batches.push_back((place, batch));
         inner.pushed += 1;
-        inner.batches.push_back(batch);
         true
     }
 
@@ -93,16 +94,19 @@ impl StreamQueue {
     /// The oldest batch.
     pub(super) fn pop(&self) -> Option<Batch> {
         let mut inner = self.inner.lock();
-        let batch = inner.batches.pop_front()?;
-        inner.popped += 1;
+        let (_, batch) = inner.batches.pop_front()?;
         inner.events -= batch.events.len();
         inner.bytes -= batch.bytes();
         Some(batch)
     }
 
-    /// How many batches have left the queue.
-    pub(super) fn popped(&self) -> u64 {
-        self.inner.lock().popped
+    /// The place of the oldest batch, or of the next one to come.
+    pub(super) fn place(&self) -> u64 {
+        let inner = self.inner.lock();
+        match inner.batches.front() {
+            Some((place, _)) => *place,
+            None => inner.pushed,
+        }
     }
 
     /// The watches that fell behind since the last call.
@@ -122,11 +126,13 @@ impl StreamQueue {
         inner
             .fell_behind
             .retain(|fallen| fallen.watch_id != watch_id);
-        let before = inner.batches.len();
-        inner.batches.retain(|batch| batch.spec.id != watch_id);
-        inner.popped += (before - inner.batches.len()) as u64;
-        inner.events = inner.batches.iter().map(|batch| batch.events.len()).sum();
-        inner.bytes = inner.batches.iter().map(Batch::bytes).sum();
+        inner.batches.retain(|(_, batch)| batch.spec.id != watch_id);
+        inner.events = inner
+            .batches
+            .iter()
+            .map(|(_, batch)| batch.events.len())
+            .sum();
+        inner.bytes = inner.batches.iter().map(|(_, batch)| batch.bytes()).sum();
     }
 }
 

@@ -1,7 +1,8 @@
 //! One client's stream of watches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::{Notify, WatchSpec};
 use crate::error::ApiError;
 use crate::key_range::KeyRange;
 use crate::pins::Pin;
-use crate::state::{Shared, State};
+use crate::state::{REVISION_INITIAL, Shared, State};
 use crate::view::header;
 
 /// The watch identifier of a response that is not about one watch.
@@ -36,6 +37,10 @@ pub struct WatchStream {
     number: u64,
     queue: Arc<StreamQueue>,
     watches: BTreeMap<i64, Watch>,
+    /// How far the watches are that are not synced.
+    behind: BTreeMap<i64, Behind>,
+    /// The watches that are due for a progress notification.
+    progress_due: BTreeSet<i64>,
     next_watch_id: i64,
     /// Answers to requests.
     control: VecDeque<WatchResponse>,
@@ -52,12 +57,8 @@ pub struct WatchStream {
 #[derive(Debug)]
 struct Watch {
     spec: Arc<WatchSpec>,
-    /// `None` when it is synced.
-    behind: Option<Behind>,
     /// No events since the last tick of the progress timer.
     quiet: bool,
-    /// A progress notification is due.
-    progress_due: bool,
 }
 
 /// How far a watch is that is not synced.
@@ -89,6 +90,8 @@ impl WatchStream {
             number,
             queue,
             watches: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            progress_due: BTreeSet::new(),
             next_watch_id: 0,
             control: VecDeque::new(),
             fragments: VecDeque::new(),
@@ -125,10 +128,9 @@ impl WatchStream {
     /// To be called at the interval of progress notifications: a watch that asked for
     /// them and had no events since the last call is due for one.
     pub fn tick_progress(&mut self) {
-        for watch in self.watches.values_mut() {
-            if watch.spec.progress_notify {
-                watch.progress_due = watch.quiet;
-                watch.quiet = true;
+        for (id, watch) in &mut self.watches {
+            if watch.spec.progress_notify && std::mem::replace(&mut watch.quiet, true) {
+                self.progress_due.insert(*id);
             }
         }
     }
@@ -205,7 +207,7 @@ impl WatchStream {
         let spec = Arc::new(WatchSpec::new(id, range, request));
         let mut hub = self.shared.hub.lock();
         let published = self.shared.state().revision();
-        let behind = if request.start_revision == 0 || request.start_revision > published {
+        if request.start_revision == 0 || request.start_revision > published {
             hub.synced.insert(
                 (self.number, id),
                 SyncedWatch {
@@ -214,24 +216,18 @@ impl WatchStream {
                     min_revision: request.start_revision.max(published + 1),
                 },
             );
-            None
         } else {
-            Some(Behind {
-                from_revision: request.start_revision,
-                after: 0,
-                caught_up: false,
-            })
-        };
+            self.behind.insert(
+                id,
+                Behind {
+                    from_revision: request.start_revision,
+                    after: 0,
+                    caught_up: false,
+                },
+            );
+        }
         drop(hub);
-        self.watches.insert(
-            id,
-            Watch {
-                spec,
-                behind,
-                quiet: true,
-                progress_due: false,
-            },
-        );
+        self.watches.insert(id, Watch { spec, quiet: true });
         Ok(WatchResponse {
             header: header(published),
             watch_id: id,
@@ -242,7 +238,7 @@ impl WatchStream {
 
     fn cancel(&mut self, watch_id: i64) {
         // Like etcd: canceling what is not there has no answer.
-        if self.watches.remove(&watch_id).is_none() {
+        if !self.forget(watch_id) {
             return;
         }
         self.shared
@@ -260,17 +256,29 @@ impl WatchStream {
         });
     }
 
+    /// Forgets a watch; false if it is not there.
+    fn forget(&mut self, watch_id: i64) -> bool {
+        self.behind.remove(&watch_id);
+        self.progress_due.remove(&watch_id);
+        self.watches.remove(&watch_id).is_some()
+    }
+
     /// Takes note of the watches that the writer has given up on.
     fn note_fallen(&mut self) {
         for fallen in self.queue.take_fell_behind() {
-            let watch = self.watches.get_mut(&fallen.watch_id);
-            let watch = watch.expect("a canceled watch is forgotten by the queue");
-            assert!(watch.behind.is_none(), "only a synced watch falls behind");
-            watch.behind = Some(Behind {
-                from_revision: fallen.from_revision,
-                after: fallen.after,
-                caught_up: false,
-            });
+            assert!(
+                self.watches.contains_key(&fallen.watch_id),
+                "a canceled watch is forgotten by the queue"
+            );
+            let old = self.behind.insert(
+                fallen.watch_id,
+                Behind {
+                    from_revision: fallen.from_revision,
+                    after: fallen.after,
+                    caught_up: false,
+                },
+            );
+            assert!(old.is_none(), "only a synced watch falls behind");
         }
     }
 
@@ -282,20 +290,19 @@ impl WatchStream {
     /// Lets one watch that is behind catch up a little.
     fn poll_behind(&mut self) -> Option<WatchResponse> {
         loop {
-            let popped = self.queue.popped();
-            let ready = |(id, watch): (&i64, &Watch)| {
-                let behind = watch.behind.filter(|behind| behind.after <= popped)?;
-                Some((*id, Arc::clone(&watch.spec), behind))
-            };
-            let turn = (
-                std::ops::Bound::Excluded(self.last_caught_up),
-                std::ops::Bound::Unbounded,
-            );
-            let (id, spec, behind) = self
-                .watches
-                .range(turn)
+            if self.behind.is_empty() {
+                return None;
+            }
+            let place = self.queue.place();
+            let ready =
+                |(id, behind): (&i64, &Behind)| (behind.after <= place).then_some((*id, *behind));
+            let others = (Bound::Excluded(self.last_caught_up), Bound::Unbounded);
+            let (id, behind) = self
+                .behind
+                .range(others)
                 .find_map(ready)
-                .or_else(|| self.watches.iter().find_map(ready))?;
+                .or_else(|| self.behind.iter().find_map(ready))?;
+            let spec = Arc::clone(&self.watches[&id].spec);
             self.last_caught_up = id;
             match self.catch_up(&spec, behind) {
                 CatchUp::Response(response) => return Some(response),
@@ -317,7 +324,7 @@ impl WatchStream {
         }
         let Some((_pin, readable_from)) = pin_from(&state, behind.from_revision) else {
             let compacted = state.compacted_revision();
-            self.watches.remove(&spec.id);
+            self.forget(spec.id);
             return CatchUp::Response(WatchResponse {
                 header: header(published),
                 watch_id: spec.id,
@@ -327,12 +334,14 @@ impl WatchStream {
             });
         };
         let (events, next_revision) = self.read(&state, spec, behind, published, readable_from);
-        let watch = self.watches.get_mut(&spec.id).expect("it is being served");
-        watch.behind = Some(Behind {
-            from_revision: next_revision,
-            after: 0,
-            caught_up: next_revision > published,
-        });
+        self.behind.insert(
+            spec.id,
+            Behind {
+                from_revision: next_revision,
+                after: 0,
+                caught_up: next_revision > published,
+            },
+        );
         if events.is_empty() {
             if next_revision > published {
                 return CatchUp::Done;
@@ -357,7 +366,8 @@ impl WatchStream {
         let mut bytes = 0;
         let mut changes = 0;
         let mut revisions = 0;
-        let mut revision = behind.from_revision;
+        // Nothing was written by the initial revision, but a watch may begin there.
+        let mut revision = behind.from_revision.max(REVISION_INITIAL + 1);
         let log = state.log.read();
         while revision <= published {
             let full = revisions >= limits.max_catch_up_revisions
@@ -410,8 +420,7 @@ impl WatchStream {
             },
         );
         drop(hub);
-        let watch = self.watches.get_mut(&spec.id).expect("it is being served");
-        watch.behind = None;
+        self.behind.remove(&spec.id);
         CatchUp::Done
     }
 
@@ -430,8 +439,8 @@ impl WatchStream {
 
     /// A response about how far the watches are, if one is due.
     fn poll_progress(&mut self) -> Option<WatchResponse> {
-        let due = self.progress_requested || self.watches.values().any(|watch| watch.progress_due);
-        if !due || self.watches.values().any(|watch| watch.behind.is_some()) {
+        let due = self.progress_requested || !self.progress_due.is_empty();
+        if !due || !self.behind.is_empty() {
             return None;
         }
         // Nothing is published while the hub is locked: if the queue is empty now, all
@@ -451,9 +460,7 @@ impl WatchStream {
             }
             WATCH_ID_NONE
         } else {
-            let watch = self.watches.values_mut().find(|watch| watch.progress_due)?;
-            watch.progress_due = false;
-            watch.spec.id
+            self.progress_due.pop_first()?
         };
         Some(WatchResponse {
             header: header(revision),
