@@ -388,3 +388,33 @@ fn raw_batch(generation: Generation, batch: WriteBatch) -> rocksdb::WriteBatch {
     }
     raw
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_clears_what_an_unfinished_replacement_staged() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut engine = RocksEngine::open(dir.path(), RocksConfig::default()).expect("empty");
+        engine.begin_replace().expect("the engine works");
+        let mut batch = WriteBatch::new();
+        batch.put("staged", "1");
+        engine.stage(batch).expect("the engine works");
+        engine
+            .write(WriteBatch::new(), 1)
+            .expect("the engine works");
+        engine.flush().expect("the engine works");
+        drop(engine);
+        let engine = RocksEngine::open(dir.path(), RocksConfig::default()).expect("sound");
+        let other = engine.state.generation.other();
+        let mut keys = 0;
+        let mut visit = |_: &[u8], _: &[u8]| {
+            keys += 1;
+            ControlFlow::Continue(())
+        };
+        let scanned = engine.scan_generation(other, Bound::Unbounded, Bound::Unbounded, &mut visit);
+        scanned.expect("the engine works");
+        assert_eq!(keys, 0);
+    }
+}

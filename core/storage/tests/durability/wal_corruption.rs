@@ -233,3 +233,56 @@ fn a_record_that_contradicts_the_log_is_refused_although_its_checksum_is_right()
     short.tamper(&file, |bytes| *bytes = stranger);
     assert!(matches!(open(&short), Err(WalError::Corrupt { .. })));
 }
+
+#[test]
+fn a_lost_record_between_unsynchronised_ones_does_not_pass_for_a_gap() {
+    const FRAME_BYTES: usize = 24 + 17;
+    let disk = FaultyDisk::new(1);
+    let config = WalConfig::default();
+    let (mut wal, _) =
+        run(Wal::open(disk.clone(), Path::new(DIR), config)).expect("an empty folder");
+    // One write: the first record fills a sector, the second the rest of the page.
+    let batch = [
+        entry(1, 512 - FRAME_BYTES),
+        entry(2, 4096 - 512 - FRAME_BYTES),
+        WalRecord::HardState(HardState {
+            term: 1,
+            vote: 1,
+            commit: 0,
+        }),
+    ];
+    run(wal.append(&batch)).expect("no fault");
+    let disk = disk.kill();
+    let file = segments(&disk)[0].clone();
+    disk.tamper(&file, |bytes| bytes[4096 + 512..8192].fill(0));
+    let (_, recovered) =
+        run(Wal::open(disk, Path::new(DIR), config)).expect("a torn tail is no corruption");
+    assert_eq!((recovered.entries.len(), recovered.hard_state), (1, None));
+    assert_eq!(
+        recovered.truncated_tail.expect("cut off").offset,
+        4096 + 512
+    );
+}
+
+#[test]
+fn a_segment_that_repeats_another_state_is_refused() {
+    let voted_for = |vote| {
+        let disk = FaultyDisk::new(1);
+        let (mut wal, _) = open(&disk).expect("an empty folder");
+        run(wal.append(&[WalRecord::HardState(HardState {
+            term: 1,
+            vote,
+            commit: 0,
+        })]))
+        .expect("no fault");
+        for index in 1..=4 {
+            run(wal.append(&[entry(index, 5000)])).expect("no fault");
+        }
+        disk.kill()
+    };
+    let (disk, other) = (voted_for(1), voted_for(2));
+    let file = segments(&disk)[1].clone();
+    let stranger = other.contents(&file);
+    disk.tamper(&file, |bytes| *bytes = stranger);
+    assert_corrupt(&disk, &file, Some(0));
+}
