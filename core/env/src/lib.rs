@@ -14,6 +14,7 @@
 mod clock;
 mod disk;
 mod network;
+#[cfg(not(madsim))]
 mod real;
 
 #[cfg(feature = "conformance")]
@@ -22,6 +23,7 @@ pub mod conformance;
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile, OpenMode};
 pub use network::{Listener, Network, StreamReader, StreamWriter};
+#[cfg(not(madsim))]
 pub use real::{RealClock, RealDisk, RealEnvironment, RealFile, TcpListening, TcpNetwork, TcpReader, TcpWriter};
 
 use std::future::Future;

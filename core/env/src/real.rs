@@ -241,18 +241,10 @@ impl Environment for RealEnvironment {
     }
 
     fn spawn_disk_work(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
-        #[cfg(not(madsim))]
-        {
-            let runtime = tokio::runtime::Handle::current();
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || runtime.block_on(work))
-                .expect("the operating system gives a thread");
-        }
-        #[cfg(madsim)]
-        {
-            let _ = name;
-            tokio::spawn(work);
-        }
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || runtime.block_on(work))
+            .expect("the operating system gives a thread");
     }
 }
