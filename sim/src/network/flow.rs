@@ -176,8 +176,7 @@ impl Flows {
     }
 
     /// How many connections somebody holds.
-    #[cfg(test)]
-    pub(super) fn open_connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.pairs.iter().filter(|(_, pair)| pair.is_some()).count()
     }
 }

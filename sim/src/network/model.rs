@@ -547,6 +547,11 @@ impl NetworkModel {
         self.release_held(context, from, to, 0);
     }
 
+    /// How many connections somebody holds.
+    pub fn connections(&self) -> usize {
+        self.flows.connections()
+    }
+
     /// Whether the link is cut.
     pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
         self.links[from.index()][to.index()].cuts > 0
