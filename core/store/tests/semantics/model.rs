@@ -1,7 +1,7 @@
 //! The store as simply as it can be said: a list of all writes ever made. Everything else
 //! is computed from it again and again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use veridical_proto::command::command::Request;
@@ -480,12 +480,4 @@ fn holds(compare: &Compare, keys: &Keys) -> bool {
             _ => true,
         }
     })
-}
-
-/// The distinct revisions of events, in order.
-pub fn revisions(events: &[Event]) -> BTreeSet<i64> {
-    events
-        .iter()
-        .map(|event| event.kv.as_ref().expect("events have keys").mod_revision)
-        .collect()
 }
