@@ -4,12 +4,25 @@
 //! Goes out: a [`Verdict`]: `ok`, a violation with a witness, or an honest `unknown`.
 //! May depend on: `veridical-histories` only. It knows no store.
 //!
-//! [`etcd`] checks histories in which every answer carries a revision (engine C).
+//! [`check_operations`] checks a `Vec` of operations; [`Checker`] checks any [`Model`]
+//! while the history happens (engine A). [`etcd`] checks histories in which every answer
+//! carries a revision (engine C).
 
 pub mod brute_force;
 pub mod etcd;
+mod frontier;
+mod lane;
+mod model;
+mod models;
+mod online;
 mod verdict;
+mod witness;
 
+pub use model::Model;
+pub use models::{ObjectKind, ObjectModel, ObjectState};
+pub use online::{
+    Checker, CheckerOptions, CheckerStatistics, Operation, check_events, check_operations,
+};
 pub use verdict::{
     Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
     WitnessOperation,

@@ -15,6 +15,7 @@ mod event;
 pub mod etcd;
 pub mod generate;
 pub mod jsonl;
+pub mod object;
 pub mod random;
 pub mod text_bytes;
 

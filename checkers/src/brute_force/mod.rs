@@ -3,3 +3,4 @@
 //! They share no code with the engines. Usable up to about eight operations.
 
 pub mod etcd;
+pub mod sequential;

@@ -1,0 +1,505 @@
+//! Correct histories of single objects, and ones with one known error.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::distribution::{Distribution, KeyChooser};
+use crate::object::{Action, Answer, ObjectEvent, Request, TxnStep, Value};
+use crate::{OperationId, random::Random};
+
+/// The objects that can be generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// Reads and writes of unique values.
+    Register,
+    /// The same, with compare-and-swap.
+    CasRegister,
+    /// The same, with deletions.
+    Kv,
+    /// Texts with append.
+    KvAppend,
+    /// A set.
+    Set,
+    /// A first-in-first-out queue.
+    Queue,
+    /// A stack.
+    Stack,
+    /// A lock.
+    Lock,
+    /// A counter.
+    Counter,
+    /// Lists to which transactions append.
+    ListAppend,
+}
+
+impl ObjectKind {
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "register" => Self::Register,
+            "cas-register" => Self::CasRegister,
+            "kv" => Self::Kv,
+            "kv-append" => Self::KvAppend,
+            "set" => Self::Set,
+            "queue" => Self::Queue,
+            "stack" => Self::Stack,
+            "lock" => Self::Lock,
+            "counter" => Self::Counter,
+            "list-append" => Self::ListAppend,
+            _ => return None,
+        })
+    }
+}
+
+/// A known error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// A read shows what had been overwritten before it was called.
+    StaleRead,
+    /// An acknowledged write never takes effect.
+    LostWrite,
+    /// A write takes effect a second time, after it was overwritten.
+    DuplicatedWrite,
+    /// A read shows what nobody has written.
+    PhantomRead,
+}
+
+impl Injection {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::StaleRead,
+        Self::LostWrite,
+        Self::DuplicatedWrite,
+        Self::PhantomRead,
+    ];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StaleRead => "stale-read",
+            Self::LostWrite => "lost-write",
+            Self::DuplicatedWrite => "dup-write",
+            Self::PhantomRead => "phantom-read",
+        }
+    }
+
+    /// The injection of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|injection| injection.name() == name)
+    }
+}
+
+/// What the generated clients do.
+#[derive(Clone, Debug)]
+pub struct ObjectWorkload {
+    /// All random choices follow from it.
+    pub seed: u64,
+    /// Which objects.
+    pub kind: ObjectKind,
+    /// How many operations are called.
+    pub operations: u64,
+    /// How many clients call at once.
+    pub clients: usize,
+    /// How many objects there are.
+    pub keys: u64,
+    /// How they are chosen.
+    pub distribution: Distribution,
+    /// Share of reads.
+    pub reads: f64,
+    /// Share of operations whose outcome stays unknown.
+    pub unknown: f64,
+    /// The one error, in the last third of the history.
+    pub injection: Option<Injection>,
+}
+
+impl Default for ObjectWorkload {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            kind: ObjectKind::Kv,
+            operations: 1_000,
+            clients: 8,
+            keys: 10,
+            distribution: Distribution::Uniform,
+            reads: 0.5,
+            unknown: 0.0,
+            injection: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Object {
+    /// 0 is nil; registers, locks, counters.
+    Number(i64),
+    Text(String),
+    Members(BTreeSet<i64>),
+    Sequence(VecDeque<i64>),
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    op: OperationId,
+    key: u64,
+    action: Action,
+    /// Set once it took effect.
+    answer: Option<Answer>,
+    is_unknown: bool,
+}
+
+/// The events of a workload, as an iterator.
+#[derive(Debug)]
+pub struct ObjectHistory {
+    workload: ObjectWorkload,
+    random: Random,
+    chooser: KeyChooser,
+    objects: Vec<Object>,
+    clients: Vec<Option<Pending>>,
+    busy: usize,
+    called: u64,
+    now_ns: u64,
+    limbo: Vec<(u64, Action)>,
+    /// Per key: an acknowledged write's value, and what it replaced. Only kept while an
+    /// injection waits for its place.
+    overwritten: BTreeMap<u64, (i64, i64)>,
+    injection: Option<Injection>,
+    injected: bool,
+}
+
+impl ObjectHistory {
+    /// The history of `workload`.
+    pub fn new(workload: ObjectWorkload) -> Self {
+        let object = match workload.kind {
+            ObjectKind::KvAppend => Object::Text(String::new()),
+            ObjectKind::Set => Object::Members(BTreeSet::new()),
+            ObjectKind::Queue | ObjectKind::Stack | ObjectKind::ListAppend => {
+                Object::Sequence(VecDeque::new())
+            }
+            _ => Object::Number(0),
+        };
+        let keys = usize::try_from(workload.keys.max(1)).expect("the keys fit into memory");
+        Self {
+            random: Random::new(workload.seed),
+            chooser: KeyChooser::new(workload.distribution, workload.keys),
+            objects: vec![object; keys],
+            clients: vec![None; workload.clients.max(1)],
+            busy: 0,
+            called: 0,
+            now_ns: 0,
+            limbo: Vec::new(),
+            overwritten: BTreeMap::new(),
+            injection: workload.injection,
+            injected: false,
+            workload,
+        }
+    }
+
+    /// Whether the wanted error was put in.
+    pub fn has_injected(&self) -> bool {
+        self.injected
+    }
+
+    fn action(&mut self, key: u64, client: usize) -> Action {
+        let fresh = Value::Int(self.called as i64);
+        let reads = self.random.chance(self.workload.reads);
+        let current = match &self.objects[key as usize] {
+            Object::Number(number) => number_value(*number),
+            _ => Value::Nil,
+        };
+        match self.workload.kind {
+            ObjectKind::Register
+            | ObjectKind::Kv
+            | ObjectKind::CasRegister
+            | ObjectKind::Counter
+            | ObjectKind::KvAppend
+                if reads =>
+            {
+                Action::Read
+            }
+            ObjectKind::Register => Action::Write(fresh),
+            ObjectKind::CasRegister if self.random.chance(0.5) => {
+                let from = if self.random.chance(0.7) {
+                    current
+                } else {
+                    Value::Int(-1)
+                };
+                Action::Cas { from, to: fresh }
+            }
+            ObjectKind::CasRegister => Action::Write(fresh),
+            ObjectKind::Kv if self.random.chance(0.1) => Action::Delete,
+            ObjectKind::Kv => Action::Write(fresh),
+            ObjectKind::KvAppend => Action::Append(Value::text(&format!("{} ", self.called))),
+            ObjectKind::Set => {
+                let member = Value::Int(self.random.below(16) as i64);
+                match self.random.below(4) {
+                    _ if reads => Action::Contains(member),
+                    0 => Action::Read,
+                    1 => Action::Remove(member),
+                    _ => Action::Add(member),
+                }
+            }
+            ObjectKind::Queue if reads => Action::Dequeue,
+            ObjectKind::Queue => Action::Enqueue(fresh),
+            ObjectKind::Stack if reads => Action::Pop,
+            ObjectKind::Stack => Action::Push(fresh),
+            ObjectKind::Lock => {
+                let owner = Value::Int(client as i64 + 1);
+                if current == owner {
+                    Action::Release(owner)
+                } else {
+                    Action::Acquire(owner)
+                }
+            }
+            ObjectKind::Counter => Action::Increment(1 + self.random.below(5) as i64),
+            ObjectKind::ListAppend => {
+                let steps = 1 + self.random.below(3);
+                let steps = (0..steps).map(|step| TxnStep {
+                    key: Value::Int(self.chooser.choose(&mut self.random) as i64),
+                    action: if self.random.chance(self.workload.reads) {
+                        Action::Read
+                    } else {
+                        Action::Append(Value::Int((self.called * 4 + step) as i64))
+                    },
+                });
+                Action::Txn(steps.collect())
+            }
+        }
+    }
+
+    fn apply(&mut self, key: u64, action: &Action) -> Answer {
+        if let Action::Txn(steps) = action {
+            let apply = |step: &TxnStep| match step.key {
+                Value::Int(key) => self.apply(key as u64, &step.action),
+                _ => unreachable!("generated keys are numbers"),
+            };
+            return Answer::Txn(steps.iter().map(apply).collect());
+        }
+        match &mut self.objects[key as usize] {
+            Object::Number(number) => apply_number(number, action),
+            Object::Text(text) => match action {
+                Action::Append(Value::Text(more)) => {
+                    text.push_str(more);
+                    Answer::Done
+                }
+                _ => Answer::Value(Value::text(text)),
+            },
+            Object::Members(members) => match action {
+                Action::Add(Value::Int(member)) => Answer::Applied(members.insert(*member)),
+                Action::Remove(Value::Int(member)) => Answer::Applied(members.remove(member)),
+                Action::Contains(Value::Int(member)) => Answer::Applied(members.contains(member)),
+                _ => Answer::Value(Value::list(members.iter().map(|m| Value::Int(*m)))),
+            },
+            Object::Sequence(sequence) => match action {
+                Action::Enqueue(Value::Int(value))
+                | Action::Push(Value::Int(value))
+                | Action::Append(Value::Int(value)) => {
+                    sequence.push_back(*value);
+                    Answer::Done
+                }
+                Action::Dequeue => {
+                    Answer::Value(sequence.pop_front().map_or(Value::Nil, Value::Int))
+                }
+                Action::Pop => Answer::Value(sequence.pop_back().map_or(Value::Nil, Value::Int)),
+                _ => Answer::Value(Value::list(sequence.iter().map(|v| Value::Int(*v)))),
+            },
+        }
+    }
+
+    fn take_effect(&mut self, pending: &mut Pending) {
+        if self.workload.injection.is_some() && self.inject_into_effect(pending) {
+            return;
+        }
+        pending.answer = Some(self.apply(pending.key, &pending.action));
+    }
+
+    fn is_due(&self) -> bool {
+        self.injection.is_some() && self.called * 3 > self.workload.operations * 2
+    }
+
+    /// Errors that change what an operation does or sees. Whether one was put in here.
+    fn inject_into_effect(&mut self, pending: &mut Pending) -> bool {
+        if !self.is_due() || pending.is_unknown {
+            return false;
+        }
+        match (self.injection, &pending.action) {
+            (Some(Injection::PhantomRead), Action::Read) => {
+                pending.answer = Some(Answer::Value(Value::Int(-2)));
+            }
+            (Some(Injection::LostWrite), Action::Write(_)) => {
+                pending.answer = Some(Answer::Done);
+            }
+            _ => return false,
+        }
+        self.injection = None;
+        self.injected = true;
+        true
+    }
+
+    /// Errors that need something acknowledged before the operation was called.
+    fn inject_at_call(&mut self, pending: &mut Pending) {
+        if !self.is_due() || pending.is_unknown {
+            return;
+        }
+        let Some((written, before)) = self.overwritten.get(&pending.key).copied() else {
+            return;
+        };
+        let Object::Number(now) = &mut self.objects[pending.key as usize] else {
+            return;
+        };
+        if *now != written || pending.action != Action::Read {
+            return;
+        }
+        match self.injection {
+            Some(Injection::StaleRead) => {
+                pending.answer = Some(Answer::Value(number_value(before)));
+            }
+            Some(Injection::DuplicatedWrite) => *now = before,
+            _ => return,
+        }
+        self.injection = None;
+        self.injected = true;
+    }
+
+    /// A write is acknowledged; if it is still there, what it replaced is gone for good.
+    fn note_acknowledged(&mut self, pending: &Pending, before: Option<i64>) {
+        if let (Action::Write(Value::Int(written)), Some(before)) = (&pending.action, before)
+            && matches!(&self.objects[pending.key as usize], Object::Number(now) if now == written)
+        {
+            self.overwritten.insert(pending.key, (*written, before));
+        }
+    }
+
+    fn call(&mut self, client: usize) -> ObjectEvent {
+        self.called += 1;
+        self.busy += 1;
+        let key = self.chooser.choose(&mut self.random);
+        let action = self.action(key, client);
+        let op = OperationId(self.called);
+        let is_unknown = self.random.chance(self.workload.unknown);
+        let mut pending = Pending {
+            op,
+            key,
+            action: action.clone(),
+            answer: None,
+            is_unknown,
+        };
+        if self.injection.is_some() {
+            self.inject_at_call(&mut pending);
+        }
+        // Half of the operations take effect at once, the others when they return.
+        if pending.answer.is_none() && !is_unknown && self.random.next_u64() & 1 == 0 {
+            self.take_effect(&mut pending);
+        }
+        self.clients[client] = Some(pending);
+        let key = match &action {
+            Action::Txn(_) => Value::Nil,
+            _ => Value::Int(key as i64),
+        };
+        ObjectEvent::call(self.now_ns, client as u64, op, Request { key, action })
+    }
+
+    fn end(&mut self, client: usize, mut pending: Pending) -> ObjectEvent {
+        self.busy -= 1;
+        if pending.is_unknown {
+            match self.random.below(3) {
+                0 => {
+                    self.apply(pending.key, &pending.action);
+                }
+                1 => self.limbo.push((pending.key, pending.action)),
+                _ => {}
+            }
+            return ObjectEvent::unknown(self.now_ns, client as u64, pending.op);
+        }
+        if pending.answer.is_none() {
+            let before = match &self.objects[pending.key as usize] {
+                Object::Number(number) => Some(*number),
+                _ => None,
+            };
+            self.take_effect(&mut pending);
+            if self.injection.is_some() {
+                self.note_acknowledged(&pending, before);
+            }
+        }
+        let answer = pending.answer.take().expect("it has taken effect");
+        ObjectEvent::returned(self.now_ns, client as u64, pending.op, answer)
+    }
+}
+
+fn number_value(number: i64) -> Value {
+    if number == 0 {
+        Value::Nil
+    } else {
+        Value::Int(number)
+    }
+}
+
+fn apply_number(number: &mut i64, action: &Action) -> Answer {
+    let of = |value: &Value| match value {
+        Value::Int(number) => *number,
+        _ => 0,
+    };
+    match action {
+        Action::Read => Answer::Value(number_value(*number)),
+        Action::Write(value) => {
+            *number = of(value);
+            Answer::Done
+        }
+        Action::Cas { from, to } => {
+            let applies = *number == of(from);
+            if applies {
+                *number = of(to);
+            }
+            Answer::Applied(applies)
+        }
+        Action::Delete => {
+            *number = 0;
+            Answer::Done
+        }
+        Action::Acquire(owner) => {
+            let applies = *number == 0;
+            if applies {
+                *number = of(owner);
+            }
+            Answer::Applied(applies)
+        }
+        Action::Release(owner) => {
+            let applies = *number == of(owner);
+            if applies {
+                *number = 0;
+            }
+            Answer::Applied(applies)
+        }
+        Action::Increment(by) => {
+            *number += by;
+            Answer::Value(Value::Int(*number))
+        }
+        _ => unreachable!("numbers are not asked this"),
+    }
+}
+
+impl Iterator for ObjectHistory {
+    type Item = ObjectEvent;
+
+    fn next(&mut self) -> Option<ObjectEvent> {
+        if !self.limbo.is_empty() && self.random.chance(0.02) {
+            let index = self.random.index(self.limbo.len());
+            let (key, action) = self.limbo.swap_remove(index);
+            self.apply(key, &action);
+        }
+        let is_over = self.called >= self.workload.operations;
+        if is_over && self.busy == 0 {
+            return None;
+        }
+        self.now_ns += 50 + self.random.below(100);
+        loop {
+            let client = self.random.index(self.clients.len());
+            match self.clients[client].take() {
+                None if is_over => {}
+                None => return Some(self.call(client)),
+                Some(pending) => return Some(self.end(client, pending)),
+            }
+        }
+    }
+}
