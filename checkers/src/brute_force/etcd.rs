@@ -6,8 +6,8 @@ use veridical_histories::EventKind;
 use veridical_histories::OperationId;
 use veridical_histories::etcd::reference::{Past, Store, read};
 use veridical_histories::etcd::{
-    ErrorKind, EtcdEvent, Outcome, Request, Response, WatchCreated, WatchEvent, WatchEventKind,
-    WatchNote,
+    ErrorKind, EtcdEvent, KeyValue, Outcome, Request, Response, WatchCreated, WatchEvent,
+    WatchEventKind, WatchNote,
 };
 
 /// One operation of the history.
@@ -356,9 +356,11 @@ fn changes(store: &Store, revision: i64) -> Vec<WatchEvent> {
                 });
             }
             None => {
-                let mut kv = veridical_histories::etcd::KeyValue::default();
-                kv.key = key.clone();
-                kv.mod_revision = revision;
+                let kv = KeyValue {
+                    key: key.clone(),
+                    mod_revision: revision,
+                    ..KeyValue::default()
+                };
                 events.push(WatchEvent {
                     kind: WatchEventKind::Delete,
                     kv,
