@@ -541,7 +541,7 @@ fn reordered_units_are_overtaken_and_none_is_lost() {
 #[test]
 fn a_reader_may_get_any_part_of_what_is_there() {
     let faults = NetworkFaults {
-        fragment_probability: 0.5,
+        fragment_probability: 0.9,
         ..NetworkFaults::none()
     };
     let outcome = run_with(faults, |mut pair| async move {

@@ -283,12 +283,15 @@ impl NetworkModel {
         self.flows.forget_if_closed(id);
     }
 
-    /// Sends a reset to the receiving end of `id`. It is lost on a cut link; the next
-    /// unit from there provokes another.
+    /// Sends a reset to the receiving end of `id`; from then on the sending end knows the
+    /// connection no more. It is lost on a cut link; the next unit from there provokes
+    /// another.
     pub(super) fn send_reset(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
         let Some(flow) = self.flows.get(id) else {
             return;
         };
+        flow.writer_reset = true;
+        flow.wake_writer();
         let (from, to) = (flow.from, flow.to);
         let link = &mut self.links[from.index()][to.index()];
         let fate = link.decide(&self.faults, context.rng, from == to);

@@ -1,0 +1,361 @@
+//! Starting, crashing, pausing and ending of processes, one property each.
+#![cfg(madsim)]
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use veridical_env::{Clock, Disk, DiskFile, Environment, OpenMode};
+use veridical_sim::{
+    CrashKind, CrashPoint, CrashRules, DiskFaults, Fault, ProcessExit, ProcessId, SimEnvironment, World,
+    WorldConfig,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn quiet() -> WorldConfig {
+    WorldConfig { quiet_panics: true, ..WorldConfig::default() }
+}
+
+/// A program that counts every 10 ms.
+fn ticker(ticks: &Arc<AtomicU64>) -> impl Fn(SimEnvironment) -> TickFuture + Send + Sync + 'static {
+    let ticks = ticks.clone();
+    move |environment| {
+        let ticks = ticks.clone();
+        Box::pin(async move {
+            loop {
+                environment.clock().sleep(10 * MS).await;
+                ticks.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+}
+
+type TickFuture = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+#[test]
+fn a_crashed_process_does_nothing_until_it_is_restarted() {
+    let ticks = Arc::new(AtomicU64::new(0));
+    World::run(1, WorldConfig::default(), |world| {
+        let ticks = ticks.clone();
+        async move {
+            let id = world.add_process("p", ticker(&ticks));
+            world.sleep(105 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 10);
+            world.crash(id);
+            assert!(!world.is_running(id));
+            world.sleep(100 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 10);
+            world.restart(id);
+            world.sleep(106 * MS).await;
+            assert!(world.is_running(id));
+            assert_eq!(ticks.load(Ordering::Relaxed), 20);
+            world.restart(id);
+            world.sleep(106 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 30, "only one start of it runs");
+            assert_eq!(world.environment(id).expect("it runs").incarnation(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_paused_process_catches_up_with_its_timers_when_it_goes_on() {
+    let late = Arc::new(AtomicU64::new(0));
+    World::run(1, WorldConfig::default(), |world| {
+        let late = late.clone();
+        async move {
+            let id = world.add_process("p", move |environment: SimEnvironment| {
+                let late = late.clone();
+                async move {
+                    for wait in [10, 20, 30] {
+                        let (clock, late) = (environment.clock().clone(), late.clone());
+                        tokio::spawn(async move {
+                            let begun = clock.monotonic();
+                            clock.sleep(wait * MS).await;
+                            late.fetch_add((clock.monotonic() - begun).as_millis() as u64, Ordering::Relaxed);
+                        });
+                    }
+                    std::future::pending::<()>().await;
+                }
+            });
+            world.sleep(5 * MS).await;
+            world.inject(&Fault::Pause { process: id, duration_ms: Some(100) });
+            world.sleep(98 * MS).await;
+            assert!(world.is_running(id));
+            world.sleep(10 * MS).await;
+        }
+    });
+    assert_eq!(late.load(Ordering::Relaxed), 3 * 105, "all three fired when it went on");
+}
+
+#[test]
+fn a_suspended_process_has_not_noticed_the_time() {
+    World::run(1, WorldConfig::default(), |world| async move {
+        let id = world.add_process("p", |_| std::future::pending::<()>());
+        let environment = world.environment(id).expect("it runs");
+        let (monotonic, wall) = (environment.clock().monotonic(), environment.clock().wall());
+        world.inject(&Fault::Suspend { process: id, duration_ms: Some(5_000) });
+        world.sleep(Duration::from_secs(6)).await;
+        let passed = environment.clock().monotonic() - monotonic;
+        assert!((999..1_002).contains(&passed.as_millis()), "{passed:?}");
+        assert!((environment.clock().wall() - wall).as_secs() >= 6);
+    });
+}
+
+#[test]
+fn pauses_add_up_and_outlive_a_crash() {
+    let ticks = Arc::new(AtomicU64::new(0));
+    World::run(1, WorldConfig::default(), |world| {
+        let ticks = ticks.clone();
+        async move {
+            let id = world.add_process("p", ticker(&ticks));
+            world.pause(id);
+            world.pause(id);
+            world.sleep(50 * MS).await;
+            world.resume(id);
+            world.restart(id);
+            world.sleep(50 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 0);
+            world.heal_all();
+            world.sleep(50 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 0, "not a fault: the driver's own pause");
+            world.resume(id);
+            world.sleep(51 * MS).await;
+            assert_eq!(ticks.load(Ordering::Relaxed), 5);
+        }
+    });
+}
+
+#[test]
+fn a_process_that_ends_is_reported_and_the_world_goes_on() {
+    let outcome = World::run(1, quiet(), |world| async move {
+        let well = world.add_process("well", |_| async {});
+        let badly = world.add_process("badly", |_| async { Err::<(), _>("no luck") });
+        let boot = world.add_process("boot", |environment| async move {
+            environment.clock().sleep(MS).await;
+            panic!("in the main future");
+        });
+        let task = world.add_process("task", |environment| async move {
+            tokio::spawn(async move {
+                environment.clock().sleep(MS).await;
+                panic!("in a task");
+            });
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(world.exited(well).await, ProcessExit::Returned(Ok(())));
+        assert_eq!(world.exited(badly).await, ProcessExit::Returned(Err("no luck".to_owned())));
+        for (id, text) in [(boot, "in the main future"), (task, "in a task")] {
+            match world.exited(id).await {
+                ProcessExit::Panicked(found) => {
+                    assert!(found.starts_with(text) && found.contains("process.rs:"), "{found}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(!world.is_running(id));
+        }
+        // Longer than madsim waits before it starts a node anew that panicked.
+        world.restart(task);
+        world.sleep(Duration::from_secs(20)).await;
+        assert!(matches!(world.exit_of(task), Some(ProcessExit::Panicked(_))));
+    });
+    assert_eq!(outcome.exits.len(), 4);
+    assert_eq!(outcome.counters["process.panic"], 3);
+    assert_eq!(outcome.counters["process.start"], 5, "{:?}", outcome.counters);
+}
+
+#[test]
+fn a_process_restarted_after_a_panic_is_not_disturbed_by_madsim() {
+    let ticks = Arc::new(AtomicU64::new(0));
+    World::run(1, quiet(), |world| {
+        let ticks = ticks.clone();
+        async move {
+            let first = AtomicU64::new(0);
+            let tick = ticker(&ticks);
+            let id = world.add_process("p", move |environment| -> TickFuture {
+                if first.fetch_add(1, Ordering::Relaxed) > 0 {
+                    return tick(environment);
+                }
+                Box::pin(async {
+                    tokio::spawn(async { panic!("the first time") });
+                    std::future::pending().await
+                })
+            });
+            world.exited(id).await;
+            world.restart(id);
+            world.sleep(Duration::from_secs(20)).await;
+            assert!(world.is_running(id));
+        }
+    });
+    let ticks = ticks.load(Ordering::Relaxed);
+    assert!((1_995..2_000).contains(&ticks), "{ticks}");
+}
+
+#[test]
+fn a_panic_ends_the_run_if_asked_to() {
+    for in_task in [false, true] {
+        let config = WorldConfig { stop_on_panic: true, ..quiet() };
+        let outcome = World::run_catching(1, config, |world| async move {
+            world.add_process("p", move |environment| async move {
+                environment.clock().sleep(10 * MS).await;
+                if in_task {
+                    tokio::spawn(async { panic!("enough") });
+                    environment.clock().sleep(10 * MS).await;
+                } else {
+                    panic!("enough");
+                }
+            });
+            world.sleep(Duration::from_secs(1)).await;
+        });
+        let text = outcome.output.expect_err("the run ended");
+        assert!(text.starts_with("enough"), "{text}");
+        assert!(outcome.simulated < 50 * MS && outcome.events > 0);
+    }
+}
+
+#[test]
+fn a_run_that_never_ends_is_ended() {
+    let config = WorldConfig { time_limit: Some(Duration::from_secs(5)), ..quiet() };
+    let outcome = World::run_catching(1, config, |world| async move {
+        world.add_process("p", ticker(&Arc::default()));
+        std::future::pending::<()>().await;
+    });
+    assert!(outcome.output.expect_err("it ended").contains("time limit"));
+    let outcome = World::run_catching(1, quiet(), |_| std::future::pending::<()>());
+    assert!(outcome.output.expect_err("it ended").contains("block forever"));
+}
+
+/// Writes and synchronises one byte after another; says how many it was told are safe.
+async fn appender(environment: SimEnvironment, acknowledged: Arc<AtomicU64>) -> io::Result<()> {
+    let disk = environment.disk();
+    let path = Path::new("log");
+    let file = match disk.open(path, OpenMode::CreateNew).await {
+        Ok(file) => file,
+        Err(_) => disk.open(path, OpenMode::ReadWrite).await?,
+    };
+    disk.sync_dir(Path::new("/")).await?;
+    let start = file.len().await?;
+    for at in start.. {
+        file.write_all_at(at, b"x").await?;
+        file.sync().await?;
+        acknowledged.store(at + 1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+async fn stored_length(world: &World, id: ProcessId) -> u64 {
+    let environment = world.environment(id).expect("it runs");
+    let file = environment.disk().open(Path::new("log"), OpenMode::Read).await.expect("it was created");
+    file.len().await.expect("a length")
+}
+
+/// Crashes at a point, after eight that are passed; returns what was acknowledged, and
+/// what is on the disk.
+fn crash_at(point: CrashPoint, crash: CrashRules) -> (u64, u64) {
+    let disk = DiskFaults { crash, ..DiskFaults::none() };
+    let config = WorldConfig { disk, ..WorldConfig::default() };
+    World::run(1, config, |world| async move {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let ours = acknowledged.clone();
+        let stop = Arc::new(AtomicU64::new(0));
+        let ours_stop = stop.clone();
+        let id = world.add_stopped_process("p", move |environment| {
+            let (acknowledged, stop) = (ours.clone(), ours_stop.clone());
+            async move {
+                if stop.load(Ordering::Relaxed) == 0 {
+                    appender(environment, acknowledged).await.expect("nothing is at fault");
+                }
+                std::future::pending::<()>().await;
+            }
+        });
+        let kind = CrashKind::PowerLoss;
+        world.inject(&Fault::CrashAt { process: id, point, skip: 8, kind, restart_after_ms: Some(10) });
+        world.inject(&Fault::Restart { process: id });
+        world.sleep(2 * MS).await;
+        while world.is_running(id) {
+            world.sleep(MS).await;
+        }
+        stop.store(1, Ordering::Relaxed);
+        world.sleep(20 * MS).await;
+        assert!(world.is_running(id), "it was restarted");
+        assert_eq!(world.counters()["process.crash_point"], 1);
+        (acknowledged.load(Ordering::Relaxed), stored_length(&world, id).await)
+    })
+    .output
+}
+
+#[test]
+fn a_crash_point_is_hit_exactly() {
+    let (lose, keep) = (CrashRules::lose_all(), CrashRules::keep_all());
+    assert_eq!(crash_at(CrashPoint::BeforeWrite, keep), (8, 8));
+    assert_eq!(crash_at(CrashPoint::AfterWrite, keep), (8, 9));
+    assert_eq!(crash_at(CrashPoint::AfterWrite, lose), (8, 8));
+    assert_eq!(crash_at(CrashPoint::BeforeSync, lose), (8, 8));
+    assert_eq!(crash_at(CrashPoint::AfterSync, lose), (8, 9));
+}
+
+#[test]
+fn a_kill_keeps_the_page_cache_and_a_loss_of_power_does_not() {
+    for (kind, left) in [(CrashKind::Kill, 5), (CrashKind::PowerLoss, 0)] {
+        World::run(1, WorldConfig::default(), |world| async move {
+            let id = world.add_process("p", |_| std::future::pending::<()>());
+            let environment = world.environment(id).expect("it runs");
+            let disk = environment.disk();
+            let file = disk.open(Path::new("f"), OpenMode::CreateNew).await.expect("a new disk");
+            disk.sync_dir(Path::new("/")).await.expect("nothing is at fault");
+            file.write_all_at(0, b"dirty").await.expect("nothing is at fault");
+            world.inject(&Fault::Crash { process: id, kind, restart_after_ms: Some(5) });
+            let over = file.len().await.expect_err("that start is over");
+            assert_eq!(over.kind(), io::ErrorKind::NotConnected);
+            world.sleep(10 * MS).await;
+            let environment = world.environment(id).expect("it was restarted");
+            let file = environment.disk().open(Path::new("f"), OpenMode::Read).await.expect("its name");
+            assert_eq!(file.len().await.expect("a length"), left);
+        });
+    }
+}
+
+#[test]
+fn a_disk_can_be_wiped_and_an_old_image_put_back() {
+    World::run(1, WorldConfig::default(), |world| async move {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let ours = acknowledged.clone();
+        let id = world.add_process("p", move |environment| appender(environment, ours.clone()));
+        world.sleep(50 * MS).await;
+        let old = world.snapshot_disk(id);
+        let then = stored_length(&world, id).await;
+        world.sleep(50 * MS).await;
+        assert!(stored_length(&world, id).await > then + 10);
+        world.crash(id);
+        world.restore_disk(id, &old);
+        acknowledged.store(0, Ordering::Relaxed);
+        world.restart(id);
+        while acknowledged.load(Ordering::Relaxed) == 0 {
+            world.sleep(MS).await;
+        }
+        assert!(acknowledged.load(Ordering::Relaxed).abs_diff(then) < 5);
+        world.inject(&Fault::WipeDisk { process: id });
+        assert!(!world.is_running(id));
+        acknowledged.store(0, Ordering::Relaxed);
+        world.restart(id);
+        while acknowledged.load(Ordering::Relaxed) == 0 {
+            world.sleep(MS).await;
+        }
+        assert!(acknowledged.load(Ordering::Relaxed) < 5);
+    });
+}
+
+#[test]
+fn seeds_for_a_process_never_repeat_and_follow_from_the_seed_of_the_run() {
+    let draw = |seed| {
+        World::run(seed, WorldConfig::default(), |world| async move {
+            let (a, b) = (world.add_host("a"), world.add_host("b"));
+            (0..100).flat_map(|_| [a.random_seed(), b.random_seed()]).collect::<Vec<_>>()
+        })
+        .output
+    };
+    let (first, second) = (draw(1), draw(2));
+    assert_eq!(first, draw(1));
+    let distinct: std::collections::BTreeSet<_> = first.iter().chain(&second).collect();
+    assert_eq!(distinct.len(), 400);
+}
