@@ -84,7 +84,8 @@ pub struct SnapshotMark {
 /// What can be appended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WalRecord {
-    /// The next entry, or one that replaces the log's suffix from its index on.
+    /// The next entry, or one that replaces the log's suffix from its index on. Only
+    /// entries behind the newest snapshot mark can be replaced.
     Entry(LogEntry),
     /// Replaces the hard state.
     HardState(HardState),
@@ -295,7 +296,8 @@ impl<D: Disk> Wal<D> {
     /// stops the log; [`WalError::Stopped`].
     ///
     /// # Panics
-    /// If an entry's index is 0 or leaves a gap: only a bug in the caller does that.
+    /// If an entry's index is 0, leaves a gap, or is covered by a snapshot that was marked
+    /// before: only a bug in the caller does that.
     pub async fn append(&mut self, records: &[WalRecord]) -> Result<(), WalError> {
         if self.stopped {
             return Err(WalError::Stopped);
@@ -318,8 +320,8 @@ impl<D: Disk> Wal<D> {
         let mut payloads = Vec::with_capacity(records.len());
         for record in records {
             let payload = self.shape.payload_of(record);
-            if let Err(gap) = self.shape.apply(&payload) {
-                panic!("{gap}");
+            if let Err(misfit) = self.shape.apply(&payload) {
+                panic!("{misfit}");
             }
             self.max_index = self.max_index.max(entry_index(&payload));
             payloads.push(payload);

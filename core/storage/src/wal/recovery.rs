@@ -400,7 +400,8 @@ impl Fold {
     fn frames(&mut self, segment: &Segment, frames: &[PlacedFrame]) -> Result<(), WalError> {
         for placed in frames {
             let effect = self.shape.apply(&placed.payload);
-            let effect = effect.map_err(|gap| segment.corrupt(placed.offset, gap.to_string()))?;
+            let effect =
+                effect.map_err(|misfit| segment.corrupt(placed.offset, misfit.to_string()))?;
             match effect {
                 Effect::Keep => {}
                 Effect::Clear => self.entries.clear(),

@@ -44,12 +44,18 @@ pub(super) enum Effect {
     Clear,
 }
 
-/// An entry that does not follow the log.
+/// A record that does not follow the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Gap {
+pub(super) enum Misfit {
     /// The index is not the next one.
     #[error("entry {index} does not follow entry {last_index}")]
     Skipped { index: u64, last_index: u64 },
+    /// What a snapshot covers is committed and never changes.
+    #[error("entry {index} is covered by snapshot {snapshot_index}")]
+    Covered { index: u64, snapshot_index: u64 },
+    /// The snapshot contradicts the log, and the record does not say that it replaces it.
+    #[error("the mark of snapshot {0} contradicts the log")]
+    Mark(u64),
     /// Indexes start at 1, and the last one is kept free.
     #[error("{0} is no index of an entry")]
     NoIndex(u64),
@@ -87,7 +93,7 @@ impl LogShape {
     }
 
     /// Takes in what was written or read.
-    pub fn apply(&mut self, payload: &Payload) -> Result<Effect, Gap> {
+    pub fn apply(&mut self, payload: &Payload) -> Result<Effect, Misfit> {
         match payload {
             Payload::Record(WalRecord::Entry(entry)) => return self.apply_entry(entry),
             Payload::Record(WalRecord::HardState(hard_state)) => {
@@ -95,11 +101,14 @@ impl LogShape {
             }
             Payload::Record(WalRecord::Member(member)) => self.state.member = Some(*member),
             Payload::Record(WalRecord::Snapshot(mark)) if !self.is_outdated(*mark) => {
+                if self.is_replaced_by(*mark) {
+                    return Err(Misfit::Mark(mark.index));
+                }
                 self.state.snapshot = Some(*mark);
             }
             Payload::Restart(mark) if !self.is_outdated(*mark) => {
                 if mark.index == u64::MAX {
-                    return Err(Gap::NoIndex(mark.index));
+                    return Err(Misfit::NoIndex(mark.index));
                 }
                 self.state.snapshot = Some(*mark);
                 self.runs.clear();
@@ -120,15 +129,23 @@ impl LogShape {
             .is_some_and(|newest| mark.index < newest.index)
     }
 
-    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Effect, Gap> {
+    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Effect, Misfit> {
         let &LogEntry { index, term, .. } = entry;
         if index == 0 || index == u64::MAX {
-            return Err(Gap::NoIndex(index));
+            return Err(Misfit::NoIndex(index));
+        }
+        if let Some(snapshot) = self.state.snapshot
+            && index <= snapshot.index
+        {
+            return Err(Misfit::Covered {
+                index,
+                snapshot_index: snapshot.index,
+            });
         }
         let last_index = self.state.last_index;
         // A log that never held an entry may start anywhere.
         if last_index != 0 && index > last_index + 1 {
-            return Err(Gap::Skipped { index, last_index });
+            return Err(Misfit::Skipped { index, last_index });
         }
         while self.runs.last().is_some_and(|run| run.start >= index) {
             self.runs.pop();
@@ -181,7 +198,7 @@ mod tests {
         }))
     }
 
-    fn write(shape: &mut LogShape, mark: SnapshotMark) -> Result<Effect, Gap> {
+    fn write(shape: &mut LogShape, mark: SnapshotMark) -> Result<Effect, Misfit> {
         let payload = shape.payload_of(&WalRecord::Snapshot(mark));
         shape.apply(&payload)
     }
@@ -220,7 +237,7 @@ mod tests {
         );
         assert_eq!(
             shape.apply(&entry(2, 11)),
-            Err(Gap::Skipped {
+            Err(Misfit::Skipped {
                 index: 11,
                 last_index: 9
             })

@@ -134,6 +134,14 @@ fn a_gap_is_a_bug_of_the_caller() {
 }
 
 #[test]
+#[should_panic(expected = "entry 2 is covered by snapshot 2")]
+fn an_entry_that_a_snapshot_covers_is_a_bug_of_the_caller() {
+    let (mut wal, _) = open(&FaultyDisk::new(1));
+    let mark = WalRecord::Snapshot(SnapshotMark { index: 2, term: 1 });
+    let _ = run(wal.append(&[entry(1), entry(2), entry(3), mark, entry(2)]));
+}
+
+#[test]
 fn a_torn_tail_is_cut_off_and_reported_once() {
     let disk = FaultyDisk::new(1);
     let (mut wal, _) = open(&disk);
