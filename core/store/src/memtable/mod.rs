@@ -4,6 +4,8 @@
 //! and so never see an unfinished write, whatever the writer is doing meanwhile. That is
 //! why no operation here has to be atomic over more than one key.
 
+#[cfg(test)]
+mod conformance;
 mod locked;
 mod merge;
 mod sharded;
@@ -79,7 +81,7 @@ pub struct PutWrite<'a> {
 
 impl PutWrite<'_> {
     /// The version that this put makes of a key with that live version before.
-    fn version(&self, previous: Option<&Version>) -> Version {
+    pub fn version(&self, previous: Option<&Version>) -> Version {
         let previous = previous.and_then(|version| version.put.as_ref());
         Version {
             mod_revision: self.revision,
