@@ -14,7 +14,8 @@ use veridical_probe::PlantedBug;
 
 use crate::config::{Config, ConfigError, Initial};
 use crate::entry::{
-    Entry, HardState, LogIndex, MembershipChange, NodeId, Payload, SnapshotMeta, Term,
+    ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId, Payload,
+    SnapshotMeta, Term,
 };
 use crate::error::{CompactError, ProposeError, ReadError, TransferError};
 use crate::log::Log;
@@ -362,7 +363,7 @@ impl Raft {
     fn append_proposal(&mut self, payload: Payload) -> Result<(Term, LogIndex), ProposeError> {
         self.check_may_propose()?;
         let bytes = self.uncommitted_bytes;
-        let size = payload.size_bytes() + crate::entry::ENTRY_OVERHEAD_BYTES;
+        let size = payload.size_bytes() + ENTRY_OVERHEAD_BYTES;
         if bytes > 0 && bytes.saturating_add(size) > self.config.max_uncommitted_bytes {
             return Err(ProposeError::Overloaded {
                 uncommitted_bytes: bytes,

@@ -4,8 +4,7 @@
 use veridical_probe::PlantedBug;
 
 use super::{MAX_TERM, Raft};
-use crate::Payload;
-use crate::entry::{LogIndex, NodeId, Term};
+use crate::entry::{LogIndex, NodeId, Payload, Term};
 use crate::message::MessageBody;
 use crate::progress::Progress;
 use crate::reads::ReadRounds;

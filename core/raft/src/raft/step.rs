@@ -1,7 +1,7 @@
 //! Messages from the network: what is believed, and what a term means.
 
 use super::{MAX_INDEX, MAX_TERM, Raft};
-use crate::entry::{Entry, LogIndex, Term};
+use crate::entry::{Entry, LogIndex, NodeId, Term};
 use crate::error::StepError;
 use crate::message::{AppendOutcome, Message, MessageBody};
 use crate::ready::Role;
@@ -184,7 +184,7 @@ impl Raft {
     }
 
     /// Acknowledges `from` as the leader of the present term.
-    fn follow(&mut self, from: crate::NodeId) -> Result<(), StepError> {
+    fn follow(&mut self, from: NodeId) -> Result<(), StepError> {
         if let Some(leader) = self.leader
             && leader != from
         {

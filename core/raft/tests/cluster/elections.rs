@@ -1,6 +1,9 @@
 //! Elections, pre-vote and check-quorum.
 
-use veridical_raft::{Config, Message, MessageBody, Raft, Role};
+use veridical_raft::{
+    Config, Entry, HardState, Initial, Membership, Message, MessageBody, Payload, Raft, Role,
+    SnapshotMeta,
+};
 
 use crate::harness::Cluster;
 
@@ -53,6 +56,37 @@ fn a_sole_voter_leads_only_once_its_vote_is_durable() {
     assert_eq!(cluster.raft(1).commit_index(), 0);
     cluster.persist(1, usize::MAX).expect("safe");
     assert_eq!(cluster.raft(1).commit_index(), 1);
+}
+
+#[test]
+fn news_of_an_earlier_ready_does_not_make_a_vote_durable() {
+    let applied = Entry {
+        term: 1,
+        index: 1,
+        payload: Payload::Noop,
+    };
+    let initial = Initial {
+        hard_state: HardState {
+            term: 1,
+            vote: Some(1),
+            commit: 0,
+        },
+        snapshot: SnapshotMeta {
+            membership: Membership::of_voters([1]),
+            ..SnapshotMeta::default()
+        },
+        entries: vec![applied],
+        applied: 1,
+        seed: 1,
+    };
+    let mut raft = Raft::new(Config::new(1), initial).expect("sound");
+    let commit_moved = raft.ready().expect("the commit index was behind").number;
+    raft.campaign();
+    let vote = raft.ready().expect("a vote").number;
+    raft.persisted(commit_moved);
+    assert_eq!(raft.role(), Role::Candidate);
+    raft.persisted(vote);
+    assert_eq!(raft.role(), Role::Leader);
 }
 
 #[test]
@@ -154,6 +188,65 @@ fn a_member_that_hears_a_leader_votes_for_nobody_else() {
             .expect("safe");
         assert_eq!(cluster.raft(2).term() == 9, transfer);
     }
+}
+
+#[test]
+fn a_member_that_hears_a_leader_encourages_nobody_else() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    let pre_vote = Message {
+        from: 3,
+        to: 2,
+        term: 9,
+        body: MessageBody::PreVote {
+            last_index: 99,
+            last_term: 8,
+        },
+    };
+    cluster.deliver(pre_vote.clone()).expect("safe");
+    assert_eq!(cluster.network, vec![]);
+    let patience = cluster.raft(2).config().election_ticks;
+    tick(&mut cluster, 2, patience);
+    cluster.network.clear();
+    cluster.deliver(pre_vote).expect("safe");
+    let answer = MessageBody::PreVoteResponse { granted: true };
+    assert_eq!(
+        cluster.network.pop().map(|message| message.body),
+        Some(answer)
+    );
+    assert_eq!(cluster.raft(2).term(), 1, "asking changes no term");
+}
+
+#[test]
+fn a_member_that_follows_without_having_voted_votes_for_no_rival_of_its_leader() {
+    let mut cluster = Cluster::new(3, 1, |config| config.check_quorum = false);
+    let from_leader = Message {
+        from: 2,
+        to: 1,
+        term: 5,
+        body: MessageBody::Heartbeat {
+            commit: 0,
+            read_sequence: 0,
+        },
+    };
+    cluster.deliver(from_leader).expect("safe");
+    cluster.network.clear();
+    let from_rival = Message {
+        from: 3,
+        to: 1,
+        term: 5,
+        body: MessageBody::Vote {
+            last_index: 9,
+            last_term: 4,
+            transfer: false,
+        },
+    };
+    cluster.deliver(from_rival).expect("safe");
+    let answer = MessageBody::VoteResponse { granted: false };
+    assert_eq!(
+        cluster.network.pop().map(|message| message.body),
+        Some(answer)
+    );
 }
 
 #[test]

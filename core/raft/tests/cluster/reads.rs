@@ -44,6 +44,27 @@ fn reads_between_two_readys_share_one_round_of_heartbeats() {
 }
 
 #[test]
+fn an_answer_to_an_earlier_heartbeat_confirms_no_later_read() {
+    let mut cluster = Cluster::new(3, 1, |_| {});
+    cluster.elect(1);
+    cluster.act(1, Raft::tick).expect("safe");
+    for heartbeat in std::mem::take(&mut cluster.network) {
+        cluster.deliver(heartbeat).expect("safe");
+    }
+    let earlier_answers = std::mem::take(&mut cluster.network);
+    assert_eq!(earlier_answers.len(), 2);
+    let context = ask(&mut cluster, 1);
+    let round = std::mem::take(&mut cluster.network);
+    for answer in earlier_answers {
+        cluster.deliver(answer).expect("safe");
+    }
+    assert_eq!(answered(&cluster, 1, context), None);
+    cluster.network = round;
+    cluster.settle().expect("safe");
+    assert_eq!(answered(&cluster, 1, context), Some(1));
+}
+
+#[test]
 fn a_deposed_leader_answers_no_read() {
     let mut cluster = Cluster::new(3, 1, |config| config.check_quorum = false);
     cluster.elect(1);

@@ -245,6 +245,18 @@ fn a_diverged_log_is_repaired_term_by_term() {
 }
 
 #[test]
+fn a_follower_commits_only_what_is_known_to_match() {
+    let mut cluster = Cluster::new(3, 1, |_| {});
+    let old = append(1, 2, (0, 0), vec![entry(1, 1), entry(2, 1)], 0);
+    cluster.deliver(old).expect("safe");
+    // The later leader committed another entry at index 2 and does not say which yet.
+    cluster
+        .deliver(append(2, 3, (1, 1), vec![], 2))
+        .expect("safe");
+    assert_eq!(cluster.raft(1).commit_index(), 1);
+}
+
+#[test]
 fn a_leader_claiming_a_contradiction_to_committed_entries_is_refused() {
     let mut cluster = Cluster::new(3, 1, |_| {});
     let good = append(1, 2, (0, 0), vec![entry(1, 1), entry(2, 1)], 2);
