@@ -1,1 +1,27 @@
-//! Workloads, fault plans and campaigns; the binary veridical-sim.
+//! Workloads, fault plans and campaigns over the real store in the simulated world.
+//!
+//! Comes in: a scenario's name and a seed, or a plan.
+//! Goes out: a report for each seed: verdict, digest, faults that took effect; on a
+//! failure the command that reproduces it, the witness and an artefact folder.
+//! May depend on: core, sim, checkers, histories.
+//!
+//! `swarm` makes the [`plan::Plan`] of a seed; `run` carries it out: `cluster` boots
+//! the members, `workload` and `watching` are the clients, `observer` feeds the checker
+//! while they run; `campaign` runs many seeds, each in a process of its own.
+//!
+//! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
+
+pub mod plan;
+pub mod report;
+pub mod swarm;
+
+#[cfg(madsim)]
+mod cluster;
+#[cfg(madsim)]
+mod observer;
+#[cfg(madsim)]
+pub mod run;
+#[cfg(madsim)]
+mod watching;
+#[cfg(madsim)]
+mod workload;

@@ -55,7 +55,10 @@ pub struct Plan {
 /// Settings that a plan varies; the others have their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "each is explained at the field of the same name in `Limits`")]
+#[allow(
+    missing_docs,
+    reason = "each is explained at the field of the same name in `Limits`"
+)]
 pub struct Knobs {
     pub heartbeat_ms: u64,
     pub election_timeout_ms: u64,
@@ -255,7 +258,11 @@ pub enum Op {
 impl Plan {
     /// How many operations clients are to do.
     pub fn operations(&self) -> usize {
-        self.hosts.iter().flat_map(|host| &host.lanes).map(Vec::len).sum()
+        self.hosts
+            .iter()
+            .flat_map(|host| &host.lanes)
+            .map(Vec::len)
+            .sum()
     }
 
     /// When all faults end.

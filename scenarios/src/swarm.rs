@@ -11,9 +11,7 @@ use veridical_sim::{
     ProcessId, Rng, Stream,
 };
 
-use crate::plan::{
-    HostPlan, Knobs, Op, PLAN_FORMAT, Plan, PlannedOp, TimedFault, WatcherPlan,
-};
+use crate::plan::{HostPlan, Knobs, Op, PLAN_FORMAT, Plan, PlannedOp, TimedFault, WatcherPlan};
 
 /// The scenario's name.
 pub const NAME: &str = "swarm";
@@ -68,10 +66,17 @@ pub fn plan(seed: u64) -> Plan {
     let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
-    let chosen: Vec<Family> =
-        FAMILIES.into_iter().filter(|_| nemesis_rng.chance(0.4)).collect();
-    let mut nemesis =
-        Nemesis { rng: nemesis_rng, members, clients, heal_at_ms, faults: Vec::new() };
+    let chosen: Vec<Family> = FAMILIES
+        .into_iter()
+        .filter(|_| nemesis_rng.chance(0.4))
+        .collect();
+    let mut nemesis = Nemesis {
+        rng: nemesis_rng,
+        members,
+        clients,
+        heal_at_ms,
+        faults: Vec::new(),
+    };
     let network = nemesis.network(&chosen);
     let disk = nemesis.disk(&chosen);
     for family in &chosen {
@@ -168,7 +173,11 @@ fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> Vec<HostPlan
 
 fn think_ms(rng: &mut Rng, mean_ms: u64) -> u64 {
     // One in four follows at once on the one before.
-    if rng.chance(0.25) { 0 } else { rng.exponential(mean_ms * 4 / 3).min(20_000) }
+    if rng.chance(0.25) {
+        0
+    } else {
+        rng.exponential(mean_ms * 4 / 3).min(20_000)
+    }
 }
 
 fn two_keys(rng: &mut Rng, keys: u32) -> (u32, u32) {
@@ -196,12 +205,24 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
                 Op::GetBoth { first, second }
             }
             _ => {
-                let (from, to) = if rng.chance(0.6) { (0, keys) } else { span(rng, keys) };
+                let (from, to) = if rng.chance(0.6) {
+                    (0, keys)
+                } else {
+                    span(rng, keys)
+                };
                 Op::Range {
                     from,
                     to,
-                    limit: if rng.chance(0.3) { rng.between(1, 5) as i64 } else { 0 },
-                    back: if rng.chance(0.3) { rng.between(1, 20) as i64 } else { 0 },
+                    limit: if rng.chance(0.3) {
+                        rng.between(1, 5) as i64
+                    } else {
+                        0
+                    },
+                    back: if rng.chance(0.3) {
+                        rng.between(1, 20) as i64
+                    } else {
+                        0
+                    },
                     count_only: rng.chance(0.1),
                     keys_only: rng.chance(0.1),
                     newest_first: rng.chance(0.2),
@@ -211,22 +232,42 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
         };
     }
     match rng.below(100) {
-        0..=39 => Op::Put { key, prev_kv: rng.chance(0.3), lease: None },
+        0..=39 => Op::Put {
+            key,
+            prev_kv: rng.chance(0.3),
+            lease: None,
+        },
         40..=59 => Op::CompareAndSwap { key },
         60..=74 => {
             let (first, second) = two_keys(rng, keys);
             Op::PutBoth { first, second }
         }
-        75..=82 => Op::Delete { key, prev_kv: rng.chance(0.5) },
+        75..=82 => Op::Delete {
+            key,
+            prev_kv: rng.chance(0.5),
+        },
         83 => {
             let (from, to) = span(rng, keys);
             Op::DeleteRange { from, to }
         }
-        84 | 85 => Op::Compact { back: rng.between(1, 40) as i64 },
-        86..=88 => Op::LeaseGrant { slot: rng.below(2) as u8, ttl_s: rng.between(1, 8) as i64 },
-        89..=92 => Op::LeaseKeepAlive { slot: rng.below(2) as u8 },
-        93 => Op::LeaseRevoke { slot: rng.below(2) as u8 },
-        _ => Op::Put { key, prev_kv: false, lease: Some(rng.below(2) as u8) },
+        84 | 85 => Op::Compact {
+            back: rng.between(1, 40) as i64,
+        },
+        86..=88 => Op::LeaseGrant {
+            slot: rng.below(2) as u8,
+            ttl_s: rng.between(1, 8) as i64,
+        },
+        89..=92 => Op::LeaseKeepAlive {
+            slot: rng.below(2) as u8,
+        },
+        93 => Op::LeaseRevoke {
+            slot: rng.below(2) as u8,
+        },
+        _ => Op::Put {
+            key,
+            prev_kv: false,
+            lease: Some(rng.below(2) as u8),
+        },
     }
 }
 
@@ -235,7 +276,11 @@ fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPlan> {
         .map(|_| WatcherPlan {
             first_member: rng.below(u64::from(members)) as u32,
             start_at_ms: rng.below(20_000),
-            keys: if rng.chance(0.6) { (0, keys) } else { span(rng, keys) },
+            keys: if rng.chance(0.6) {
+                (0, keys)
+            } else {
+                span(rng, keys)
+            },
             from_beginning: rng.chance(0.7),
             prev_kv: rng.chance(0.5),
             no_delete: rng.chance(0.1),
@@ -315,8 +360,9 @@ impl Nemesis {
             ..DiskFaults::none()
         };
         if chosen.contains(&Family::SlowDisk) {
-            disk.sync_latency =
-                disk.sync_latency.with_tail(0.03, rng.between(20_000, 500_000));
+            disk.sync_latency = disk
+                .sync_latency
+                .with_tail(0.03, rng.between(20_000, 500_000));
         }
         disk
     }
@@ -364,7 +410,10 @@ impl Nemesis {
             let members = self.shuffled_members();
             let middle = members.len() / 2;
             let fault = match self.rng.below(6) {
-                0 => Fault::Isolate { process: members[0], duration_ms },
+                0 => Fault::Isolate {
+                    process: members[0],
+                    duration_ms,
+                },
                 1 | 2 => {
                     // Clients and watchers stay with one side or the other.
                     let mut left = members[..middle].to_vec();
@@ -376,7 +425,10 @@ impl Nemesis {
                             right.push(ProcessId(client));
                         }
                     }
-                    Fault::Partition { groups: vec![left, right], duration_ms }
+                    Fault::Partition {
+                        groups: vec![left, right],
+                        duration_ms,
+                    }
                 }
                 3 => Fault::OneWay {
                     from: members[..1].to_vec(),
@@ -388,9 +440,10 @@ impl Nemesis {
                     to: members[..1].to_vec(),
                     duration_ms,
                 },
-                _ if members.len() >= 5 && self.rng.chance(0.5) => {
-                    Fault::MajorityRing { ring: members, duration_ms }
-                }
+                _ if members.len() >= 5 && self.rng.chance(0.5) => Fault::MajorityRing {
+                    ring: members,
+                    duration_ms,
+                },
                 _ => Fault::Bridge {
                     left: members[..middle].to_vec(),
                     bridge: members[middle],
@@ -424,7 +477,11 @@ impl Nemesis {
     fn crash_kind(&mut self) -> CrashKind {
         pick(
             &mut self.rng,
-            &[CrashKind::PowerLoss, CrashKind::PowerLossWithReset, CrashKind::Kill],
+            &[
+                CrashKind::PowerLoss,
+                CrashKind::PowerLossWithReset,
+                CrashKind::Kill,
+            ],
         )
     }
 
@@ -438,7 +495,14 @@ impl Nemesis {
             let process = self.member();
             let kind = self.crash_kind();
             let restart_after_ms = self.downtime_ms();
-            self.add(at_ms, Fault::Crash { process, kind, restart_after_ms });
+            self.add(
+                at_ms,
+                Fault::Crash {
+                    process,
+                    kind,
+                    restart_after_ms,
+                },
+            );
         }
     }
 
@@ -460,7 +524,16 @@ impl Nemesis {
             let skip = self.rng.below(12);
             let kind = self.crash_kind();
             let restart_after_ms = self.downtime_ms();
-            self.add(at_ms, Fault::CrashAt { process, point, skip, kind, restart_after_ms });
+            self.add(
+                at_ms,
+                Fault::CrashAt {
+                    process,
+                    point,
+                    skip,
+                    kind,
+                    restart_after_ms,
+                },
+            );
         }
     }
 
@@ -476,7 +549,11 @@ impl Nemesis {
                 let spread_ms = self.rng.below(3);
                 self.add(
                     at_ms + spread_ms,
-                    Fault::Crash { process, kind: CrashKind::PowerLoss, restart_after_ms },
+                    Fault::Crash {
+                        process,
+                        kind: CrashKind::PowerLoss,
+                        restart_after_ms,
+                    },
                 );
             }
         }
@@ -487,9 +564,15 @@ impl Nemesis {
             let process = self.member();
             let duration_ms = self.lasting(election_ms * 2);
             let fault = if self.rng.chance(0.2) {
-                Fault::Suspend { process, duration_ms }
+                Fault::Suspend {
+                    process,
+                    duration_ms,
+                }
             } else {
-                Fault::Pause { process, duration_ms }
+                Fault::Pause {
+                    process,
+                    duration_ms,
+                }
             };
             self.add(at_ms, fault);
         }
@@ -499,7 +582,14 @@ impl Nemesis {
         for process in self.all_members() {
             let drift_ppm =
                 self.rng.between(0, 2 * CLAIMED_DRIFT_PPM) as i64 - CLAIMED_DRIFT_PPM as i64;
-            self.add(0, Fault::ClockDrift { process, drift_ppm, duration_ms: None });
+            self.add(
+                0,
+                Fault::ClockDrift {
+                    process,
+                    drift_ppm,
+                    duration_ms: None,
+                },
+            );
         }
         for at_ms in self.times(gap_ms) {
             let process = self.member();
@@ -522,16 +612,29 @@ impl Nemesis {
         for at_ms in self.times(gap_ms * 2) {
             let process = self.member();
             let fault = match self.rng.below(4) {
-                0 => Fault::DiskStall { process, duration_ms: 50 + self.rng.exponential(1_500) },
-                1 => Fault::DiskFull { process, duration_ms: self.lasting(1_500) },
+                0 => Fault::DiskStall {
+                    process,
+                    duration_ms: 50 + self.rng.exponential(1_500),
+                },
+                1 => Fault::DiskFull {
+                    free_bytes: self.rng.below(4_096),
+                    process,
+                    duration_ms: self.lasting(1_500),
+                },
                 2 => Fault::Disk {
                     process,
-                    faults: DiskFaults { write_error_probability: 0.2, ..DiskFaults::none() },
+                    faults: DiskFaults {
+                        write_error_probability: 0.2,
+                        ..DiskFaults::none()
+                    },
                     duration_ms: self.lasting(400),
                 },
                 _ => Fault::Disk {
                     process,
-                    faults: DiskFaults { sync_error_probability: 0.5, ..DiskFaults::none() },
+                    faults: DiskFaults {
+                        sync_error_probability: 0.5,
+                        ..DiskFaults::none()
+                    },
                     duration_ms: self.lasting(400),
                 },
             };
@@ -547,10 +650,23 @@ impl Nemesis {
             let process = self.member();
             let duration_ms = Some(election_ms + self.rng.below(election_ms * 2));
             if self.rng.chance(0.6) {
-                self.add(at_ms, Fault::Isolate { process, duration_ms });
+                self.add(
+                    at_ms,
+                    Fault::Isolate {
+                        process,
+                        duration_ms,
+                    },
+                );
             } else {
                 let kind = self.crash_kind();
-                self.add(at_ms, Fault::Crash { process, kind, restart_after_ms: duration_ms });
+                self.add(
+                    at_ms,
+                    Fault::Crash {
+                        process,
+                        kind,
+                        restart_after_ms: duration_ms,
+                    },
+                );
             }
             at_ms += election_ms / 2 + self.rng.below(election_ms * 2);
         }
@@ -580,7 +696,11 @@ mod tests {
     fn every_plan_has_at_least_500_operations_and_60_seconds() {
         for seed in 0..500 {
             let plan = plan(seed);
-            assert!(plan.operations() >= 500, "seed {seed}: {}", plan.operations());
+            assert!(
+                plan.operations() >= 500,
+                "seed {seed}: {}",
+                plan.operations()
+            );
             assert!(plan.end_at_ms >= 60_000);
         }
     }
@@ -595,7 +715,11 @@ mod tests {
     fn no_fault_begins_after_the_heal() {
         for seed in 0..200 {
             let plan = plan(seed);
-            assert!(plan.faults.iter().all(|fault| fault.at_ms < plan.heal_at_ms));
+            assert!(
+                plan.faults
+                    .iter()
+                    .all(|fault| fault.at_ms < plan.heal_at_ms)
+            );
         }
     }
 }

@@ -1,0 +1,299 @@
+//! The members of a run: how they boot, and what is checked of them from outside.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use veridical_env::{Environment, Network};
+use veridical_node::session::accept_clients;
+use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_probe::{Planted, PlantedBug};
+use veridical_proto::etcdserverpb::Member;
+use veridical_raft::Role;
+use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
+use veridical_storage::snapshot::SnapshotError;
+use veridical_storage::wal::WalError;
+use veridical_store::StateHash;
+
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::report::{Class, Finding};
+
+/// Where members listen for clients.
+pub const CLIENT_PORT: u16 = 2379;
+
+/// Where members listen for each other.
+const PEER_PORT: u16 = 2380;
+
+/// The cluster that all members of a run belong to.
+const CLUSTER_ID: u64 = 0x5eed;
+
+/// The host name of a member.
+pub fn member_name(index: u32) -> String {
+    format!("member-{}", index + 1)
+}
+
+/// Where a member listens for clients.
+pub fn client_address(index: u32) -> String {
+    format!("{}:{CLIENT_PORT}", member_name(index))
+}
+
+/// Why a member's process ended.
+#[derive(Debug, thiserror::Error)]
+enum MemberExit {
+    #[error("does not start: {0}")]
+    Start(#[from] StartError),
+    #[error("cannot listen for clients: {0}")]
+    Listen(std::io::Error),
+    #[error(transparent)]
+    Stopped(StopReason),
+}
+
+impl MemberExit {
+    /// Whether a fault of the disk explains it.
+    fn is_disk_trouble(&self) -> bool {
+        match self {
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_)),
+            Self::Start(error) => matches!(
+                error,
+                StartError::Io(_)
+                    | StartError::Wal(WalError::Io { .. })
+                    | StartError::Snapshot(SnapshotError::Io { .. })
+            ),
+            Self::Listen(_) => false,
+        }
+    }
+}
+
+/// The members of a run, seen from outside.
+#[derive(Clone)]
+pub struct Cluster {
+    world: World,
+    observer: Observer,
+    processes: Vec<ProcessId>,
+    nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What members have shown so far, for properties over all of them.
+#[derive(Default)]
+struct Seen {
+    leaders: BTreeMap<u64, u32>,
+    states: BTreeMap<u64, (u32, StateHash)>,
+}
+
+/// States of members that are remembered for comparison, by applied index.
+const REMEMBERED_STATES_MAX: usize = 4_096;
+
+impl Cluster {
+    /// Adds the members to the world and starts them.
+    pub fn start(world: &World, observer: &Observer, plan: &Plan) -> Self {
+        let nodes = Arc::new(Mutex::new(BTreeMap::new()));
+        let processes = (0..plan.members)
+            .map(|index| {
+                let config = node_config(plan, index);
+                let (nodes, observer) = (Arc::clone(&nodes), observer.clone());
+                world.add_process(&member_name(index), move |environment| {
+                    let (config, nodes, observer) =
+                        (config.clone(), Arc::clone(&nodes), observer.clone());
+                    async move {
+                        let exit = run_member(environment, config, index, &nodes).await;
+                        if !exit.is_disk_trouble() {
+                            observer.report(Finding::new(
+                                Class::Crash,
+                                "member-gave-up",
+                                format!("{} {exit}", member_name(index)),
+                            ));
+                        }
+                        Err::<(), MemberExit>(exit)
+                    }
+                })
+            })
+            .collect();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        Self {
+            world: world.clone(),
+            observer: observer.clone(),
+            processes,
+            nodes,
+            seen,
+        }
+    }
+
+    /// The process of a member.
+    pub fn process(&self, index: u32) -> ProcessId {
+        self.processes[index as usize]
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, BTreeMap<u32, Node<SimEnvironment>>> {
+        self.nodes
+            .lock()
+            .expect("no panic while the nodes are locked")
+    }
+
+    /// The members that run now.
+    pub fn running(&self) -> Vec<(u32, Node<SimEnvironment>)> {
+        self.nodes()
+            .iter()
+            .filter(|(index, _)| self.world.is_running(self.processes[**index as usize]))
+            .map(|(index, node)| (*index, node.clone()))
+            .collect()
+    }
+
+    /// Starts a member again whenever it has ended by itself, as a supervisor would. A
+    /// panic is a finding.
+    pub async fn supervise(self, index: u32, restart_delay: std::time::Duration) {
+        let process = self.process(index);
+        loop {
+            if let ProcessExit::Panicked(text) = self.world.exited(process).await {
+                self.observer.report(Finding::new(
+                    Class::Crash,
+                    "panic",
+                    format!("{} panicked: {text}", member_name(index)),
+                ));
+            }
+            self.world.sleep(restart_delay).await;
+            if self.world.is_running(process) {
+                continue;
+            }
+            self.world.restart(process);
+            // The restart takes a moment; until then the old exit would be seen again.
+            self.world.sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Looks at all members and compares what must agree: one leader a term (Raft
+    /// paper, election safety), and equal states at equal applied indexes (state
+    /// machine safety).
+    pub fn compare(&self) {
+        let mut seen = self
+            .seen
+            .lock()
+            .expect("no panic while the comparison is locked");
+        for (index, node) in self.running() {
+            let status = node.raft_status();
+            if status.role == Role::Leader {
+                let leader = *seen.leaders.entry(status.term).or_insert(index);
+                if leader != index {
+                    self.observer.report(Finding::new(
+                        Class::Violation,
+                        "two-leaders",
+                        format!(
+                            "{} and {} both lead term {}",
+                            member_name(leader),
+                            member_name(index),
+                            status.term
+                        ),
+                    ));
+                }
+            }
+            let hash = node.reader().state_hash();
+            let applied = hash.applied_index;
+            let (other, known) = seen.states.entry(applied).or_insert((index, hash)).clone();
+            if known != hash {
+                self.observer.report(Finding::new(
+                    Class::Violation,
+                    "states-differ",
+                    format!(
+                        "{} and {} differ at applied index {applied}: {known:?} and {hash:?}",
+                        member_name(other),
+                        member_name(index),
+                    ),
+                ));
+            }
+            while seen.states.len() > REMEMBERED_STATES_MAX {
+                seen.states.pop_first();
+            }
+        }
+    }
+
+    /// Whether all members run and have applied the same index.
+    pub fn is_level(&self) -> bool {
+        let running = self.running();
+        let first = running
+            .first()
+            .map(|(_, node)| node.reader().applied_index());
+        running.len() == self.processes.len()
+            && running
+                .iter()
+                .all(|(_, node)| Some(node.reader().applied_index()) == first)
+    }
+
+    /// What the members are doing, for a report.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for index in 0..self.processes.len() as u32 {
+            let name = member_name(index);
+            let node = self.nodes().get(&index).cloned();
+            match node {
+                Some(node) if self.world.is_running(self.process(index)) => {
+                    let status = node.raft_status();
+                    text.push_str(&format!(
+                        "\n  {name}: {:?} of term {}, leader {:?}, log {}, commit {}, applied {}, \
+                         revision {}",
+                        status.role,
+                        status.term,
+                        status.leader,
+                        status.last_index,
+                        status.commit_index,
+                        node.reader().applied_index(),
+                        node.reader().revision(),
+                    ));
+                }
+                _ => text.push_str(&format!("\n  {name}: down")),
+            }
+        }
+        text
+    }
+}
+
+fn node_config(plan: &Plan, index: u32) -> NodeConfig {
+    let initial_members = (0..plan.members)
+        .map(|index| {
+            let id = u64::from(index) + 1;
+            let member = Member {
+                id,
+                name: member_name(index),
+                peer_ur_ls: vec![format!("http://{}:{PEER_PORT}", member_name(index))],
+                client_ur_ls: vec![format!("http://{}", client_address(index))],
+                is_learner: false,
+            };
+            (id, member)
+        })
+        .collect();
+    NodeConfig {
+        member_id: u64::from(index) + 1,
+        cluster_id: CLUSTER_ID,
+        initial_members,
+        join: false,
+        data_dir: "/data".into(),
+        listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
+        limits: plan.knobs.limits(),
+        planted: plan
+            .planted
+            .as_deref()
+            .and_then(PlantedBug::from_name)
+            .map_or_else(Planted::none, Planted::only),
+    }
+}
+
+async fn run_member(
+    environment: SimEnvironment,
+    config: NodeConfig,
+    index: u32,
+    nodes: &Mutex<BTreeMap<u32, Node<SimEnvironment>>>,
+) -> MemberExit {
+    let node = match Node::start(environment.clone(), config).await {
+        Ok(node) => node,
+        Err(error) => return error.into(),
+    };
+    let listening = environment.network().listen(&client_address(index)).await;
+    let listener = match listening {
+        Ok(listener) => listener,
+        Err(error) => return MemberExit::Listen(error),
+    };
+    tokio::spawn(accept_clients(node.clone(), listener));
+    nodes
+        .lock()
+        .expect("no panic while the nodes are locked")
+        .insert(index, node.clone());
+    MemberExit::Stopped(node.stopped().await)
+}

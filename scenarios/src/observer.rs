@@ -1,0 +1,222 @@
+//! The history of a run, checked while it is made.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
+use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
+use veridical_checkers::{Rejection, Verdict, Violation};
+use veridical_client::record::Ending;
+use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchNote};
+use veridical_histories::{Event, EventKind, OperationId};
+use veridical_sim::World;
+
+use crate::report::{Class, Finding};
+
+/// Takes the events of all clients and feeds them to the checker. The first finding
+/// stays.
+#[derive(Clone)]
+pub struct Observer {
+    world: World,
+    state: Arc<Mutex<State>>,
+    found: Arc<Notify>,
+}
+
+struct State {
+    checker: EtcdChecker,
+    next_operation: u64,
+    next_watch: u64,
+    operations: u64,
+    unknown_outcomes: u64,
+    finding: Option<Finding>,
+    history: Option<Vec<EtcdEvent>>,
+}
+
+/// What the observer has seen, at the end.
+pub struct Observed {
+    /// Operations that were called.
+    pub operations: u64,
+    /// Of these, those whose outcome nobody can tell.
+    pub unknown_outcomes: u64,
+    /// The first thing that was wrong.
+    pub finding: Option<Finding>,
+    /// What the checker could not decide.
+    pub undecided: Option<String>,
+    /// Responses on watches that were checked.
+    pub watch_responses: u64,
+    /// All events, if they were kept.
+    pub history: Option<Vec<EtcdEvent>>,
+}
+
+impl Observed {
+    /// Of a run that did not come to an end.
+    pub fn nothing() -> Self {
+        Self {
+            operations: 0,
+            unknown_outcomes: 0,
+            finding: None,
+            undecided: None,
+            watch_responses: 0,
+            history: None,
+        }
+    }
+}
+
+impl Observer {
+    /// An observer at the start of a run.
+    pub fn new(world: World, options: EtcdOptions, keep_history: bool) -> Self {
+        let state = State {
+            checker: EtcdChecker::new(options),
+            next_operation: 0,
+            next_watch: 0,
+            operations: 0,
+            unknown_outcomes: 0,
+            finding: None,
+            history: keep_history.then(Vec::new),
+        };
+        Self {
+            world,
+            state: Arc::new(Mutex::new(state)),
+            found: Arc::new(Notify::new()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no panic while the observer is locked")
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.world.now().as_nanos() as u64
+    }
+
+    fn observe(&self, state: &mut State, event: EtcdEvent) {
+        let (label, word) = match &event.kind {
+            EventKind::Call { op, .. } => ("call", op.0),
+            EventKind::Return { op, output } => match output {
+                Outcome::Done { header, .. } => ("return", op.0 << 32 | header.revision as u64),
+                Outcome::Refused { .. } => ("refused", op.0),
+            },
+            EventKind::Unknown { op } => ("unknown", op.0),
+            EventKind::Failed { op } => ("failed", op.0),
+            EventKind::Note {
+                note: WatchNote::Created(created),
+            } => ("watch", created.watch),
+            EventKind::Note {
+                note: WatchNote::Response(response),
+            } => (
+                "watch-response",
+                response.watch << 32 | response.revision as u64,
+            ),
+        };
+        self.world.record(label, word);
+        if state.finding.is_none() {
+            let found = match state.checker.observe(&event) {
+                Ok(()) => None,
+                Err(Rejection::Violation(violation)) => Some(violation_finding(&violation)),
+                Err(Rejection::Malformed(malformed)) => Some(Finding::new(
+                    Class::Crash,
+                    "malformed-history",
+                    format!("the recorded history is malformed: {malformed}"),
+                )),
+            };
+            self.note(state, found);
+        }
+        if let Some(history) = &mut state.history {
+            history.push(event);
+        }
+    }
+
+    fn note(&self, state: &mut State, finding: Option<Finding>) {
+        if let Some(finding) = finding
+            && state.finding.is_none()
+        {
+            self.world.record("finding", 0);
+            state.finding = Some(finding);
+            self.found.notify_one();
+        }
+    }
+
+    /// Something is wrong that is not in the history.
+    pub fn report(&self, finding: Finding) {
+        self.note(&mut self.state(), Some(finding));
+    }
+
+    /// Waits until something is wrong.
+    pub async fn found(&self) {
+        self.found.notified().await;
+    }
+
+    /// An operation is about to be sent.
+    pub fn called(&self, client: u64, input: Request) -> OperationId {
+        let mut state = self.state();
+        let op = OperationId(state.next_operation);
+        state.next_operation += 1;
+        state.operations += 1;
+        self.observe(&mut state, Event::call(self.now_ns(), client, op, input));
+        op
+    }
+
+    /// An operation has ended.
+    pub fn ended(&self, client: u64, op: OperationId, ending: Ending) {
+        let mut state = self.state();
+        let now_ns = self.now_ns();
+        let event = match ending {
+            Ending::Known(outcome) => Event::returned(now_ns, client, op, outcome),
+            Ending::Unknown => {
+                state.unknown_outcomes += 1;
+                Event::unknown(now_ns, client, op)
+            }
+            Ending::Failed => Event::failed(now_ns, client, op),
+        };
+        self.observe(&mut state, event);
+    }
+
+    /// A number for a watch that is about to be created.
+    pub fn next_watch(&self) -> u64 {
+        let mut state = self.state();
+        state.next_watch += 1;
+        state.next_watch
+    }
+
+    /// A watch was created or has brought something.
+    pub fn watched(&self, client: u64, note: WatchNote) {
+        let mut state = self.state();
+        self.observe(&mut state, Event::note(self.now_ns(), client, note));
+    }
+
+    /// Ends the history.
+    pub fn finish(&self) -> Observed {
+        let mut state = self.state();
+        let mut undecided = None;
+        if state.finding.is_none() {
+            match state.checker.finish() {
+                Verdict::Ok => {}
+                Verdict::Violation(violation) => {
+                    state.finding = Some(violation_finding(&violation));
+                }
+                Verdict::Unknown(unknown) => undecided = Some(unknown.to_string()),
+            }
+        }
+        Observed {
+            operations: state.operations,
+            unknown_outcomes: state.unknown_outcomes,
+            finding: state.finding.clone(),
+            undecided,
+            watch_responses: state.checker.statistics().watch_responses,
+            history: state.history.take(),
+        }
+    }
+}
+
+fn violation_finding(violation: &Violation) -> Finding {
+    let signature = serde_json::to_value(violation.kind)
+        .ok()
+        .and_then(|kind| kind.as_str().map(str::to_owned))
+        .unwrap_or_else(|| format!("{:?}", violation.kind));
+    Finding {
+        class: Class::Violation,
+        signature,
+        text: violation.to_string(),
+        witness: Some(violation.clone()),
+    }
+}

@@ -1,0 +1,155 @@
+//! What a run says of itself: to people as text, to programs as one line of JSON.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use veridical_checkers::Violation;
+
+/// How a run ended. The order is that of the exit codes' gravity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// A safety property is broken.
+    Violation,
+    /// A member panicked or refuses its own data.
+    Crash,
+    /// Two runs of one seed differ.
+    Nondeterminism,
+    /// No progress after all faults were healed.
+    Liveness,
+    /// The checker reached a limit.
+    Unknown,
+    /// Nothing is wrong.
+    Ok,
+}
+
+impl Class {
+    /// The exit code of a program whose gravest result this is.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Violation => 1,
+            Self::Unknown => 3,
+            Self::Liveness => 4,
+            Self::Crash => 5,
+            Self::Nondeterminism => 6,
+        }
+    }
+
+    /// The word in reports.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Violation => "violation",
+            Self::Crash => "crash",
+            Self::Nondeterminism => "nondeterminism",
+            Self::Liveness => "liveness",
+            Self::Unknown => "unknown",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Of which kind.
+    pub class: Class,
+    /// Groups findings of the same sort.
+    pub signature: String,
+    /// For a person.
+    pub text: String,
+    /// The operations that contradict each other, if a history is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Violation>,
+}
+
+impl Finding {
+    /// A finding without a witness.
+    pub fn new(class: Class, signature: &str, text: impl Into<String>) -> Self {
+        Self {
+            class,
+            signature: signature.to_owned(),
+            text: text.into(),
+            witness: None,
+        }
+    }
+}
+
+/// The result of one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The seed.
+    pub seed: u64,
+    /// The scenario.
+    pub scenario: String,
+    /// The planted bug, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted: Option<String>,
+    /// Over all decisions and events, as 32 hexadecimal digits.
+    pub digest: String,
+    /// How it ended.
+    pub verdict: Class,
+    /// Members of the cluster.
+    pub members: u32,
+    /// Operations that clients called.
+    pub operations: u64,
+    /// Of these, those whose outcome nobody can tell.
+    pub unknown_outcomes: u64,
+    /// Responses on watches.
+    pub watch_responses: u64,
+    /// Simulated time in ms.
+    pub simulated_ms: u64,
+    /// Wall time in ms.
+    pub wall_ms: f64,
+    /// What happened how often: injected faults under `fault.`, their effects under
+    /// `net.`, `disk.`, `process.`, `clock.`.
+    pub faults: BTreeMap<String, u64>,
+    /// Events that a campaign has to reach now and then.
+    pub sometimes: BTreeMap<String, u64>,
+    /// The most memory that the run's process had, in bytes.
+    pub peak_memory_bytes: u64,
+    /// The command that runs it again.
+    pub reproduce: String,
+    /// What is wrong, if something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
+}
+
+/// The most memory that this process has had so far, in bytes (`VmHWM`); 0 where that
+/// cannot be told.
+pub fn peak_memory_bytes() -> u64 {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return 0;
+    };
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_class_is_the_least_and_its_exit_code_is_the_documented_one() {
+        let order = [
+            Class::Violation,
+            Class::Crash,
+            Class::Nondeterminism,
+            Class::Liveness,
+            Class::Unknown,
+            Class::Ok,
+        ];
+        assert!(order.is_sorted());
+        assert_eq!(order.map(Class::exit_code), [1, 5, 6, 4, 3, 0]);
+    }
+}

@@ -1,0 +1,363 @@
+//! One run: the plan carried out in the simulated world, and everything checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use veridical_checkers::etcd::EtcdOptions;
+use veridical_client::record;
+use veridical_client::{Client, ClientConfig};
+use veridical_env::Environment;
+use veridical_histories::etcd::EtcdEvent;
+use veridical_proto::etcdserverpb as api;
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
+use veridical_sim::{Event, SimEnvironment, TraceMode, World, WorldConfig};
+
+use crate::cluster::{Cluster, client_address};
+use crate::observer::{Observed, Observer};
+use crate::plan::Plan;
+use crate::report::{Class, Finding, RunReport, peak_memory_bytes};
+use crate::watching::{Reached, run_watcher};
+use crate::workload::{key, run_host};
+
+/// How often members are compared.
+const COMPARE_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often the end conditions are looked at.
+const POLL_PERIOD: Duration = Duration::from_millis(50);
+
+/// How long after the heal clients may take for what they planned.
+const CLIENTS_BOUND: Duration = Duration::from_secs(240);
+
+/// One request of the probe with its retries.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The probe's number as a client, apart from all others.
+const PROBE_CLIENT: u64 = 900_000;
+
+/// The first watcher's number as a client.
+const WATCHER_CLIENT: u64 = 800_000;
+
+/// What is kept of a run beside its report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// The history of the clients.
+    pub history: bool,
+    /// The trace of the world.
+    pub trace: bool,
+}
+
+/// A run with what was kept of it.
+pub struct Run {
+    /// What came of it.
+    pub report: RunReport,
+    /// The history, if it was kept.
+    pub history: Vec<EtcdEvent>,
+    /// The trace, if it was kept.
+    pub trace: Vec<Event>,
+}
+
+/// Carries a plan out.
+pub fn run(plan: &Plan, keep: Keep) -> Run {
+    let started = Instant::now();
+    let config = WorldConfig {
+        network: plan.network,
+        disk: plan.disk,
+        trace: if keep.trace {
+            TraceMode::Full
+        } else {
+            TraceMode::Off
+        },
+        quiet_panics: !keep.trace,
+        ..WorldConfig::default()
+    };
+    let shared = Arc::new(plan.clone());
+    let outcome = World::run_catching(plan.seed, config, |world| drive(world, shared, keep));
+    let wall = started.elapsed();
+    let (observed, panicked) = match outcome.output {
+        Ok(observed) => (observed, None),
+        Err(text) => (
+            Observed::nothing(),
+            Some(Finding::new(Class::Crash, "driver", text)),
+        ),
+    };
+    let finding = panicked.or(observed.finding).or_else(|| {
+        observed
+            .undecided
+            .map(|text| Finding::new(Class::Unknown, "undecided", text))
+    });
+    let report = RunReport {
+        seed: plan.seed,
+        scenario: plan.scenario.clone(),
+        planted: plan.planted.clone(),
+        digest: format!("{:032x}", outcome.digest),
+        verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
+        members: plan.members,
+        operations: observed.operations,
+        unknown_outcomes: observed.unknown_outcomes,
+        watch_responses: observed.watch_responses,
+        simulated_ms: outcome.simulated.as_millis() as u64,
+        wall_ms: wall.as_secs_f64() * 1_000.0,
+        faults: outcome
+            .counters
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+        sometimes: Default::default(),
+        peak_memory_bytes: peak_memory_bytes(),
+        reproduce: reproduce(plan),
+        finding,
+    };
+    Run {
+        report,
+        history: observed.history.unwrap_or_default(),
+        trace: outcome.trace,
+    }
+}
+
+/// The command that runs a plan's seed again.
+pub fn reproduce(plan: &Plan) -> String {
+    let planted = plan
+        .planted
+        .as_ref()
+        .map(|bug| format!(" --planted {bug}"))
+        .unwrap_or_default();
+    format!(
+        "cargo sim run --scenario {} --seed {}{planted}",
+        plan.scenario, plan.seed
+    )
+}
+
+async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
+    let options = EtcdOptions {
+        lease_tolerance_ns: lease_tolerance_ns(&plan),
+        ..EtcdOptions::default()
+    };
+    let observer = Observer::new(world.clone(), options, keep.history);
+    let mut run = Driver {
+        cluster: Cluster::start(&world, &observer, &plan),
+        lanes_left: Arc::new(AtomicU64::new(0)),
+        reached: Vec::new(),
+        world,
+        observer: observer.clone(),
+        plan,
+    };
+    tokio::select! {
+        biased;
+        // The run stops at the earliest event that is wrong.
+        () = observer.found() => {}
+        finding = run.to_the_end() => {
+            if let Err(finding) = finding {
+                observer.report(finding);
+            }
+        }
+    }
+    observer.finish()
+}
+
+/// By how much a lease may end early: the longest one, timed by a clock that is as wrong
+/// as is claimed, against another.
+fn lease_tolerance_ns(plan: &Plan) -> u64 {
+    const LONGEST_TTL_NS: u64 = 9_000_000_000;
+    LONGEST_TTL_NS / 1_000_000 * plan.claimed_drift_ppm * 2
+}
+
+struct Driver {
+    world: World,
+    observer: Observer,
+    cluster: Cluster,
+    plan: Arc<Plan>,
+    lanes_left: Arc<AtomicU64>,
+    reached: Vec<Reached>,
+}
+
+impl Driver {
+    async fn to_the_end(&mut self) -> Result<(), Finding> {
+        self.start_clients();
+        let supervisors: Vec<_> = (0..self.plan.members)
+            .map(|index| {
+                let delay = Duration::from_millis(self.plan.restart_delay_ms);
+                tokio::spawn(self.cluster.clone().supervise(index, delay))
+            })
+            .collect();
+        let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
+        self.nemesis().await;
+        self.heal().await;
+        let result = self.converge().await;
+        for task in supervisors {
+            task.abort();
+        }
+        comparing.abort();
+        result
+    }
+
+    fn start_clients(&mut self) {
+        let mut first_client = 0;
+        for (number, host) in self.plan.hosts.iter().enumerate() {
+            let host = Arc::new(host.clone());
+            let lanes = host.lanes.len() as u64;
+            self.lanes_left.fetch_add(lanes, Ordering::Relaxed);
+            let (observer, left, members) = (
+                self.observer.clone(),
+                Arc::clone(&self.lanes_left),
+                self.plan.members,
+            );
+            self.world
+                .add_process(&format!("clients-{number}"), move |environment| {
+                    let (host, observer, left) =
+                        (Arc::clone(&host), observer.clone(), Arc::clone(&left));
+                    run_host(environment, host, members, first_client, observer, left)
+                });
+            first_client += lanes;
+        }
+        for (number, watcher) in self.plan.watchers.iter().enumerate() {
+            let reached = Reached::default();
+            self.reached.push(reached.clone());
+            let (observer, watcher, members) =
+                (self.observer.clone(), watcher.clone(), self.plan.members);
+            self.world
+                .add_process(&format!("watcher-{number}"), move |environment| {
+                    let (observer, watcher, reached) =
+                        (observer.clone(), watcher.clone(), reached.clone());
+                    let client = WATCHER_CLIENT + number as u64;
+                    run_watcher(environment, watcher, members, client, observer, reached)
+                });
+        }
+    }
+
+    async fn sleep_until(&self, at: Duration) {
+        let left = at.saturating_sub(self.world.now());
+        if !left.is_zero() {
+            self.world.sleep(left).await;
+        }
+    }
+
+    /// Injects the planned faults at their times.
+    async fn nemesis(&self) {
+        for timed in &self.plan.faults {
+            self.sleep_until(Duration::from_millis(timed.at_ms)).await;
+            self.world.inject(&timed.fault);
+        }
+        self.sleep_until(self.plan.heal_at()).await;
+    }
+
+    /// Ends all faults and starts whoever is down.
+    async fn heal(&self) {
+        self.world.heal_all();
+        for index in 0..self.plan.members {
+            let process = self.cluster.process(index);
+            if !self.world.is_running(process) {
+                self.world.restart(process);
+            }
+        }
+        self.world.sleep(POLL_PERIOD).await;
+    }
+
+    /// After the heal everything has to work again within the bound: writes, reads,
+    /// watches, all members level; and clients end what they planned.
+    async fn converge(&self) -> Result<(), Finding> {
+        let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
+        let probe = self.world.add_host("probe");
+        self.probe(&probe, bound).await?;
+        self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
+            self.lanes_left.load(Ordering::Relaxed) == 0
+        })
+        .await?;
+        self.sleep_until(Duration::from_millis(self.plan.end_at_ms))
+            .await;
+        // Once more, behind the last operation of all clients.
+        let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
+        let revisions = self.probe(&probe, bound).await?;
+        for (number, (reached, watcher)) in self.reached.iter().zip(&self.plan.watchers).enumerate()
+        {
+            let last = revisions[watcher.keys.1 as usize - 1];
+            self.until(bound, &format!("watcher-{number}-behind"), || {
+                reached.revision() >= last
+            })
+            .await?;
+        }
+        self.until(bound, "members-not-level", || self.cluster.is_level())
+            .await?;
+        self.cluster.compare();
+        Ok(())
+    }
+
+    /// Writes every key; the revisions by key.
+    async fn probe(&self, probe: &SimEnvironment, bound: Duration) -> Result<Vec<i64>, Finding> {
+        let keys = self.keys();
+        let config = ClientConfig {
+            request_timeout: PROBE_TIMEOUT,
+            ..ClientConfig::new((0..self.plan.members).map(client_address).collect())
+        };
+        let client = Client::new(probe.network().clone(), probe.clock().clone(), config);
+        let mut revisions = Vec::new();
+        for number in 0..keys {
+            loop {
+                let value = format!("probe.{}", self.world.now().as_millis());
+                let put = api::PutRequest {
+                    key: key(number),
+                    value: value.into(),
+                    ..Default::default()
+                };
+                let ask = Ask::Put(put);
+                let input = record::request(&ask).expect("a put is an operation");
+                let op = self.observer.called(PROBE_CLIENT, input);
+                let result = client.call(ask).await;
+                self.observer
+                    .ended(PROBE_CLIENT, op, record::ending(&result));
+                if let Ok(Answer::Put(response)) = result {
+                    revisions.push(response.header.map_or(0, |header| header.revision));
+                    break;
+                }
+                if self.world.now() > bound {
+                    return Err(self.liveness("no-progress"));
+                }
+            }
+        }
+        Ok(revisions)
+    }
+
+    fn keys(&self) -> u32 {
+        let watched = self
+            .plan
+            .watchers
+            .iter()
+            .map(|watcher| watcher.keys.1)
+            .max();
+        watched.unwrap_or(1)
+    }
+
+    async fn until(
+        &self,
+        bound: Duration,
+        signature: &str,
+        done: impl Fn() -> bool,
+    ) -> Result<(), Finding> {
+        while !done() {
+            if self.world.now() > bound {
+                return Err(self.liveness(signature));
+            }
+            self.world.sleep(POLL_PERIOD).await;
+        }
+        Ok(())
+    }
+
+    fn liveness(&self, signature: &str) -> Finding {
+        let text = format!(
+            "{signature} at {} ms, all faults having ended at {} ms; {} clients are not done{}",
+            self.world.now().as_millis(),
+            self.plan.heal_at_ms,
+            self.lanes_left.load(Ordering::Relaxed),
+            self.cluster.describe(),
+        );
+        Finding::new(Class::Liveness, signature, text)
+    }
+}
+
+/// Compares the members from time to time.
+async fn compare(world: World, cluster: Cluster) {
+    loop {
+        world.sleep(COMPARE_PERIOD).await;
+        cluster.compare();
+    }
+}
