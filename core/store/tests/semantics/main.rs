@@ -1,6 +1,7 @@
 //! What the store does, against a naive model of it, and what it keeps under threads,
 //! snapshots, compaction and slow watchers.
 
+mod agreement;
 mod concurrent_cut;
 mod errors;
 mod generate;
