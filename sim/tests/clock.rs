@@ -40,7 +40,10 @@ fn a_sleep_is_over_no_sooner_than_asked_and_knows_no_least_duration() {
             let (local, begun) = (a.clock().monotonic(), world.now());
             a.clock().sleep(wait).await;
             assert!(a.clock().monotonic() - local >= wait);
-            assert!(world.now() - begun < wait + Duration::from_micros(1), "{wait:?}");
+            assert!(
+                world.now() - begun < wait + Duration::from_micros(1),
+                "{wait:?}"
+            );
         }
     });
 }
@@ -58,20 +61,38 @@ fn drift_scales_timers_also_those_that_run() {
         });
         world.sleep(5 * SECOND).await;
         // Twice as fast for the second half.
-        let drift = world.inject(&Fault::ClockDrift { process: A, drift_ppm: 1_000_000, duration_ms: None });
+        let drift = world.inject(&Fault::ClockDrift {
+            process: A,
+            drift_ppm: 1_000_000,
+            duration_ms: None,
+        });
         let ended = fast.await.expect("it ends");
-        assert!(close_to(ended - begun, Duration::from_millis(7_500)), "{:?}", ended - begun);
+        assert!(
+            close_to(ended - begun, Duration::from_millis(7_500)),
+            "{:?}",
+            ended - begun
+        );
 
         let (local, begun) = (a.clock().monotonic(), world.now());
         b.clock().sleep(SECOND).await;
-        assert!(close_to(world.now() - begun, SECOND), "the other clock is not touched");
+        assert!(
+            close_to(world.now() - begun, SECOND),
+            "the other clock is not touched"
+        );
         assert!(close_to(a.clock().monotonic() - local, 2 * SECOND));
 
         world.heal(drift);
-        world.inject(&Fault::ClockDrift { process: A, drift_ppm: -500_000, duration_ms: Some(4_000) });
+        world.inject(&Fault::ClockDrift {
+            process: A,
+            drift_ppm: -500_000,
+            duration_ms: Some(4_000),
+        });
         let begun = world.now();
         a.clock().sleep(3 * SECOND).await;
-        assert!(close_to(world.now() - begun, 5 * SECOND), "half as fast for 4 s, then as it should be");
+        assert!(
+            close_to(world.now() - begun, 5 * SECOND),
+            "half as fast for 4 s, then as it should be"
+        );
     });
 }
 
@@ -79,9 +100,15 @@ fn drift_scales_timers_also_those_that_run() {
 fn a_wall_jump_moves_the_wall_clock_only() {
     run(|world, a, _| async move {
         let (monotonic, wall) = (a.clock().monotonic(), a.clock().wall());
-        world.inject(&Fault::ClockJump { process: A, jump_ms: -60_000 });
+        world.inject(&Fault::ClockJump {
+            process: A,
+            jump_ms: -60_000,
+        });
         assert!(close_to(wall - a.clock().wall(), 60 * SECOND));
-        world.inject(&Fault::ClockJump { process: A, jump_ms: 120_000 });
+        world.inject(&Fault::ClockJump {
+            process: A,
+            jump_ms: 120_000,
+        });
         assert!(close_to(a.clock().wall() - wall, 60 * SECOND));
         assert!(close_to(a.clock().monotonic(), monotonic));
     });

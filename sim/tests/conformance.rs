@@ -20,8 +20,14 @@ fn the_simulated_disk_conforms() {
 fn the_simulated_network_conforms() {
     for loss in [LossMode::Datagram, LossMode::Stream] {
         for seed in 0..20 {
-            let network = NetworkFaults { loss, ..NetworkFaults::none() };
-            let config = WorldConfig { network, ..WorldConfig::default() };
+            let network = NetworkFaults {
+                loss,
+                ..NetworkFaults::none()
+            };
+            let config = WorldConfig {
+                network,
+                ..WorldConfig::default()
+            };
             World::run(seed, config, |world| async move {
                 let (server, client) = (world.add_host("server"), world.add_host("client"));
                 network_conformance(server.network(), client.network(), "0.0.0.0:0").await;

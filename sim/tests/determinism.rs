@@ -25,7 +25,11 @@ async fn member(environment: SimEnvironment) -> std::io::Result<()> {
         while let Ok((mut reader, mut writer, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut buffer = BytesMut::new();
-                while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {
+                while reader
+                    .read(&mut buffer)
+                    .await
+                    .is_ok_and(|length| length > 0)
+                {
                     if writer.write(buffer.split().freeze()).await.is_err() {
                         return;
                     }
@@ -39,14 +43,19 @@ async fn member(environment: SimEnvironment) -> std::io::Result<()> {
         Err(_) => disk.open(Path::new("log"), OpenMode::CreateNew).await?,
     };
     loop {
-        environment.clock().sleep(Duration::from_micros(rng.between(500, 20_000))).await;
+        environment
+            .clock()
+            .sleep(Duration::from_micros(rng.between(500, 20_000)))
+            .await;
         let peer = format!("m{}:1", rng.index(MEMBERS));
         let connection = tokio::select! {
             biased;
             connection = environment.network().connect(&peer) => connection,
             () = environment.clock().sleep(50 * MS) => continue,
         };
-        let Ok((mut reader, mut writer)) = connection else { continue };
+        let Ok((mut reader, mut writer)) = connection else {
+            continue;
+        };
         // The standard library's map: its order must not depend on the process.
         let words: HashMap<u64, u64> = (0..8).map(|key| (key, rng.next_u64())).collect();
         let payload: Vec<u8> = words.values().flat_map(|word| word.to_le_bytes()).collect();
@@ -88,7 +97,12 @@ fn busy_run(seed: u64, extra_draw: bool) -> RunOutcome<()> {
         crash: CrashRules::harsh(),
         ..DiskFaults::none()
     };
-    let config = WorldConfig { network, disk, trace: TraceMode::Full, ..WorldConfig::default() };
+    let config = WorldConfig {
+        network,
+        disk,
+        trace: TraceMode::Full,
+        ..WorldConfig::default()
+    };
     World::run(seed, config, |world| async move {
         for index in 0..MEMBERS {
             world.add_process(&format!("m{index}"), member);
@@ -101,12 +115,32 @@ fn busy_run(seed: u64, extra_draw: bool) -> RunOutcome<()> {
             world.sleep(100 * MS).await;
             let process = ProcessId(rng.index(MEMBERS) as u32);
             let fault = match rng.index(6) {
-                0 => Fault::Isolate { process, duration_ms: Some(150) },
-                1 => Fault::Crash { process, kind: CrashKind::PowerLoss, restart_after_ms: Some(80) },
-                2 => Fault::Pause { process, duration_ms: Some(120) },
-                3 => Fault::ClockDrift { process, drift_ppm: 500, duration_ms: Some(300) },
-                4 => Fault::DiskStall { process, duration_ms: 50 },
-                _ => Fault::Swizzle { processes: world.processes(), interval_ms: 15 },
+                0 => Fault::Isolate {
+                    process,
+                    duration_ms: Some(150),
+                },
+                1 => Fault::Crash {
+                    process,
+                    kind: CrashKind::PowerLoss,
+                    restart_after_ms: Some(80),
+                },
+                2 => Fault::Pause {
+                    process,
+                    duration_ms: Some(120),
+                },
+                3 => Fault::ClockDrift {
+                    process,
+                    drift_ppm: 500,
+                    duration_ms: Some(300),
+                },
+                4 => Fault::DiskStall {
+                    process,
+                    duration_ms: 50,
+                },
+                _ => Fault::Swizzle {
+                    processes: world.processes(),
+                    interval_ms: 15,
+                },
             };
             world.inject(&fault);
         }
@@ -131,7 +165,8 @@ fn the_same_seed_gives_the_same_run_twice_in_one_process() {
 
 #[test]
 fn different_seeds_give_different_runs() {
-    let digests: std::collections::BTreeSet<_> = (0..10).map(|seed| busy_run(seed, false).digest).collect();
+    let digests: std::collections::BTreeSet<_> =
+        (0..10).map(|seed| busy_run(seed, false).digest).collect();
     assert_eq!(digests.len(), 10);
 }
 
@@ -143,7 +178,10 @@ fn a_draw_from_a_stream_that_is_not_used_changes_nothing() {
 #[test]
 fn one_more_event_changes_the_digest_and_the_difference_is_found() {
     let run = |odd: u64| {
-        let config = WorldConfig { trace: TraceMode::Full, ..WorldConfig::default() };
+        let config = WorldConfig {
+            trace: TraceMode::Full,
+            ..WorldConfig::default()
+        };
         World::run(1, config, |world| async move {
             for value in 0..10 {
                 world.record("step", if value == 7 { odd } else { value });
@@ -171,12 +209,19 @@ fn the_same_seed_gives_the_same_digest_in_two_processes() {
     }
     let in_child = || {
         let output = Command::new(std::env::current_exe().expect("a program"))
-            .args(["--exact", "the_same_seed_gives_the_same_digest_in_two_processes", "--nocapture"])
+            .args([
+                "--exact",
+                "the_same_seed_gives_the_same_digest_in_two_processes",
+                "--nocapture",
+            ])
             .env(CHILD_SEED, "42")
             .output()
             .expect("this program runs");
         let text = String::from_utf8(output.stdout).expect("it prints text");
-        let digest = text.split("digest=").nth(1).map(|rest| rest[..32].to_owned());
+        let digest = text
+            .split("digest=")
+            .nth(1)
+            .map(|rest| rest[..32].to_owned());
         digest.unwrap_or_else(|| panic!("no digest in {text:?}"))
     };
     let here = format!("{:032x}", busy_run(42, false).digest);
