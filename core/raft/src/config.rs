@@ -124,6 +124,9 @@ impl Initial {
         }
         let mut last_index = snapshot.index;
         let mut last_term = snapshot.term;
+        // A snapshot, being a file of its own, may have become durable before the hard
+        // state that came with it; entries never do.
+        let term = self.hard_state.term.max(snapshot.term);
         for entry in &self.entries {
             if entry.index != last_index + 1 {
                 return Err(ConfigError::LogNotContiguous {
@@ -140,9 +143,9 @@ impl Initial {
             last_index = entry.index;
             last_term = entry.term;
         }
-        if last_term > self.hard_state.term {
+        if last_term > term {
             return Err(ConfigError::TermBehindLog {
-                term: self.hard_state.term,
+                term,
                 log_term: last_term,
             });
         }

@@ -12,8 +12,8 @@
 //!
 //! 1. feed inputs: [`Raft::tick`], [`Raft::step`], [`Raft::propose`], [`Raft::read_index`];
 //! 2. take [`Raft::ready`] until it is `None`; send [`Ready::messages`] at once;
-//! 3. persist `install_snapshot`, `hard_state`, `entries`, in this order, Readys in the
-//!    order of their numbers; then send [`Ready::persisted_messages`] and call
+//! 3. persist `install_snapshot` and `hard_state` in either order, then `entries`; Readys
+//!    in the order of their numbers; then send [`Ready::persisted_messages`] and call
 //!    [`Raft::persisted`]. Several Readys may be under way at once;
 //! 4. apply [`Ready::committed`], then call [`Raft::applied`].
 //!

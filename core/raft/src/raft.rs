@@ -117,6 +117,13 @@ impl Raft {
             applied,
             seed,
         } = initial;
+        // If the snapshot's term is news, no vote was promised in it: that would have
+        // needed the hard state, which was lost on the way.
+        let (term, vote) = if snapshot.term > hard_state.term {
+            (snapshot.term, None)
+        } else {
+            (hard_state.term, hard_state.vote)
+        };
         let log = Log::new(&snapshot, entries);
         let mut memberships = MembershipHistory::new(snapshot.membership);
         for entry in log.range(log.first_index()..log.last_index() + 1) {
@@ -128,8 +135,8 @@ impl Raft {
         };
         Ok(Raft {
             random: SplitMix64::new(seed),
-            term: hard_state.term,
-            vote: hard_state.vote,
+            term,
+            vote,
             persistence: Persistence::new(log.last_index(), (hard_state.term, hard_state.vote)),
             log,
             memberships,

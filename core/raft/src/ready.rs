@@ -9,12 +9,12 @@ use crate::message::Message;
 pub struct Ready {
     /// Names this Ready in [`crate::Raft::persisted`].
     pub number: u64,
-    /// Persist and restore this snapshot first; the whole log before it is void.
+    /// Persist and restore this snapshot; the whole log before it is void.
     /// [`crate::Raft::persisted`] says that both are done.
     pub install_snapshot: Option<SnapshotMeta>,
     /// Persist this, before or together with `entries`. `None`: unchanged.
     pub hard_state: Option<HardState>,
-    /// Append these to the log. Where the first index is not after the last one of the
+    /// Append these to the log, after the above. Where the first index is not after the last one of the
     /// log, everything from that index on is overwritten.
     pub entries: Vec<Entry>,
     /// Whether what is to be persisted must be synchronised before this Ready counts as

@@ -174,7 +174,8 @@ impl Chaos {
         };
         if self.dice.chance(self.mood.crash) {
             let survivors = self.dice.roll(4);
-            self.cluster.crash(id, survivors);
+            let torn = self.dice.roll(6);
+            self.cluster.crash_torn(id, survivors, torn);
             self.coverage.crashes += 1;
         }
         if self.dice.chance(15) {
@@ -425,7 +426,7 @@ impl Chaos {
             });
             let leads = self.cluster.raft(id).role() == Role::Leader;
             if (knows || (is_out && !careful)) && !leads {
-                self.cluster.crash(id, 0);
+                self.cluster.crash(id);
             }
         }
     }

@@ -128,7 +128,7 @@ fn a_member_votes_once_a_term_across_restarts() {
     };
     let granted = |granted| MessageBody::VoteResponse { granted };
     assert_eq!(answer(&mut cluster, 2), granted(true));
-    cluster.crash(1, 0);
+    cluster.crash(1);
     cluster.restart(1);
     assert_eq!(answer(&mut cluster, 3), granted(false));
     assert_eq!(answer(&mut cluster, 2), granted(true));
@@ -141,7 +141,7 @@ fn a_log_that_lacks_entries_wins_no_vote() {
     cluster.isolate(3);
     cluster.propose(1, "a");
     cluster.settle().expect("safe");
-    cluster.crash(1, 0);
+    cluster.crash(1);
     cluster.heal();
     for _ in 0..30 {
         cluster.act(3, Raft::campaign).expect("safe");
@@ -298,7 +298,7 @@ fn a_leader_commits_nothing_of_earlier_terms_by_counting() {
     cluster.propose(1, "a");
     cluster.settle().expect("safe");
     cluster.heal();
-    cluster.crash(1, 0);
+    cluster.crash(1);
     cluster.restart(1);
     cluster.act(1, Raft::campaign).expect("safe");
     let mut seen_matched_but_uncommitted = false;

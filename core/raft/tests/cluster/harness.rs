@@ -27,20 +27,46 @@ impl Disk {
     }
 
     fn write(&mut self, ready: &Ready) {
+        self.write_snapshot(ready);
+        self.write_hard_state(ready);
+        self.write_entries(&ready.entries);
+    }
+
+    /// A crash in the middle of writing: `progress` says how far it came.
+    fn write_torn(&mut self, ready: &Ready, progress: usize) {
+        match progress {
+            0 => self.write_hard_state(ready),
+            1 => self.write_snapshot(ready),
+            _ => {
+                self.write_snapshot(ready);
+                self.write_hard_state(ready);
+                let written = ready.entries.len().min(progress - 2);
+                self.write_entries(&ready.entries[..written]);
+            }
+        }
+    }
+
+    fn write_snapshot(&mut self, ready: &Ready) {
         if let Some(meta) = &ready.install_snapshot {
             self.snapshot = meta.clone();
             self.entries.clear();
             self.applied = meta.index;
         }
+    }
+
+    fn write_hard_state(&mut self, ready: &Ready) {
         if let Some(hard_state) = ready.hard_state {
             self.hard_state = hard_state;
         }
-        if let Some(first) = ready.entries.first() {
+    }
+
+    fn write_entries(&mut self, entries: &[Entry]) {
+        if let Some(first) = entries.first() {
             // Part of what the Ready wrote may be compacted by now.
             let base = self.snapshot.index;
             self.entries
                 .truncate((first.index.max(base + 1) - base - 1) as usize);
-            let new = ready.entries.iter().filter(|entry| entry.index > base);
+            let new = entries.iter().filter(|entry| entry.index > base);
             self.entries.extend(new.cloned());
         }
     }
@@ -270,16 +296,31 @@ impl Cluster {
     }
 
     /// Loses what is not durable; `survivors` of the outstanding Readys reached the disk
-    /// all the same.
-    pub fn crash(&mut self, id: NodeId, survivors: usize) {
+    /// all the same, and the next one in part (see [`Disk::write_torn`]).
+    pub fn crash_torn(&mut self, id: NodeId, survivors: usize, torn: usize) {
         let member = self.members.get_mut(&id).expect("exists");
-        for ready in member.outstanding.drain(..).take(survivors) {
-            member.disk.write(&ready);
+        for (position, ready) in member.outstanding.drain(..).enumerate() {
+            if position < survivors {
+                member.disk.write(&ready);
+            } else {
+                member.disk.write_torn(&ready, torn);
+                break;
+            }
         }
         member.raft = None;
         member.reads.clear();
         member.applied.clear();
         self.invariants.forget_volatile(id);
+    }
+
+    /// Loses exactly what is not durable.
+    pub fn crash(&mut self, id: NodeId) {
+        self.members
+            .get_mut(&id)
+            .expect("exists")
+            .outstanding
+            .clear();
+        self.crash_torn(id, 0, 0);
     }
 
     /// Starts a member from its disk.

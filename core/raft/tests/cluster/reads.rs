@@ -149,7 +149,7 @@ fn an_answer_from_before_a_restart_answers_nothing() {
         for message in std::mem::take(&mut cluster.network) {
             let is_answer = matches!(message.body, MessageBody::ReadIndexResponse { .. });
             if is_answer {
-                cluster.crash(3, 0);
+                cluster.crash(3);
                 cluster.restart(3);
                 // The same context again, for a later read.
                 cluster.tick_all().expect("safe");

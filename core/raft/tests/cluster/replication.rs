@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use veridical_raft::{
-    AppendOutcome, CompactError, ConfigError, Entry, HardState, Initial, MAX_OUTSTANDING_READYS,
-    Message, MessageBody, Payload, ProgressState, ProposeError, Raft, Role, StepError,
+    AppendOutcome, CompactError, Config, ConfigError, Entry, HardState, Initial,
+    MAX_OUTSTANDING_READYS, Membership, Message, MessageBody, Payload, ProgressState, ProposeError,
+    Raft, Role, SnapshotMeta, StepError,
 };
 
 use crate::harness::Cluster;
@@ -217,7 +218,7 @@ fn a_diverged_log_is_repaired_term_by_term() {
         member.disk.entries.push(entry(index, term));
     }
     member.disk.hard_state.term = term;
-    cluster.crash(1, 0);
+    cluster.crash(1);
     cluster.restart(1);
     for index in 2..100 {
         assert_eq!(cluster.propose(2, "x").1, index);
@@ -226,7 +227,7 @@ fn a_diverged_log_is_repaired_term_by_term() {
     let member = cluster.members.get_mut(&2).expect("exists");
     member.disk.hard_state.term = term + 1;
     member.disk.entries.push(entry(100, term + 1));
-    cluster.crash(2, 0);
+    cluster.crash(2);
     cluster.restart(2);
     cluster.act(2, Raft::campaign).expect("safe");
     let mut rejections = 0;
@@ -318,7 +319,7 @@ fn a_member_behind_the_log_gets_a_snapshot_and_goes_on_from_there() {
     cluster.settle().expect("safe");
     assert_eq!(cluster.raft(3).applied_index(), applied + 1);
     assert_eq!(cluster.raft(3).first_index(), applied + 1);
-    cluster.crash(3, 0);
+    cluster.crash(3);
     cluster.restart(3);
     assert_eq!(cluster.raft(3).last_index(), applied + 1);
 }
@@ -418,6 +419,33 @@ fn a_restart_that_finds_durable_data_missing_is_refused() {
     assert!(matches!(error, ConfigError::LogTermsFall { .. }));
     let error = spoilt(|initial| initial.hard_state.term = u64::MAX);
     assert!(matches!(error, ConfigError::OutOfRange { .. }));
+}
+
+#[test]
+fn a_crash_between_a_snapshot_and_its_hard_state_keeps_the_later_term() {
+    let initial = Initial {
+        hard_state: HardState {
+            term: 1,
+            vote: Some(2),
+            commit: 0,
+        },
+        snapshot: SnapshotMeta {
+            index: 5,
+            term: 3,
+            membership: Membership::of_voters(1..=3),
+        },
+        applied: 5,
+        ..Initial::default()
+    };
+    let mut raft = Raft::new(Config::new(1), initial).expect("sound");
+    assert_eq!((raft.term(), raft.vote()), (3, None));
+    let ready = raft.ready().expect("the term has to be persisted");
+    let expected = HardState {
+        term: 3,
+        vote: None,
+        commit: 5,
+    };
+    assert_eq!((ready.hard_state, ready.must_sync), (Some(expected), true));
 }
 
 #[test]
