@@ -2,7 +2,8 @@
 //!
 //! Each sends a heartbeat to both others ten times a second and gets an answer, and
 //! serves fifty requests a second, each of which it passes to both others, writes to its
-//! disk with a synchronisation, and answers. Run it in the simulated world, optimised.
+//! disk with a synchronisation, and answers. Run it in the simulated world, optimised;
+//! it takes the number of seeds and of simulated seconds: `chatter 5 60`.
 
 #[cfg(not(madsim))]
 fn main() {
@@ -27,7 +28,6 @@ mod simulated {
     use veridical_sim::{SimEnvironment, SimFile, SimWriter, World, WorldConfig};
 
     const MEMBERS: [&str; 3] = ["a", "b", "c"];
-    const SIMULATED: Duration = Duration::from_secs(60);
     const PAYLOAD_BYTES: usize = 100;
     /// How many frames may wait to be sent to one peer.
     const OUTBOX_FRAMES: usize = 1024;
@@ -183,8 +183,15 @@ mod simulated {
         }
     }
 
+    fn argument(position: usize, default: u64) -> u64 {
+        std::env::args()
+            .nth(position)
+            .map_or(default, |text| text.parse().expect("a number"))
+    }
+
     pub(super) fn main() {
-        for seed in 1..=5 {
+        let simulated = Duration::from_secs(argument(2, 60));
+        for seed in 1..=argument(1, 5) {
             let begun = Instant::now();
             let outcome = World::run(seed, WorldConfig::default(), |world| async move {
                 for name in MEMBERS {
@@ -195,7 +202,7 @@ mod simulated {
                         client(environment, server.to_owned())
                     });
                 }
-                world.sleep(SIMULATED).await;
+                world.sleep(simulated).await;
             });
             let wall = begun.elapsed();
             let delivered = outcome.counters["net.deliver"];

@@ -98,7 +98,8 @@ pub struct DiskFaults {
     pub short_read_probability: f64,
     /// A write takes fewer bytes than it was given.
     pub short_write_probability: f64,
-    /// An operation fails with EINTR; nothing was done.
+    /// A read or a write fails with EINTR; nothing was done. (Other calls are repeated by
+    /// the standard library itself.)
     pub interrupt_probability: f64,
     /// One bit is flipped in what a read returns; the file is not changed. Scenario
     /// only: no checksum of the device lets this through often.

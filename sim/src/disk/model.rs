@@ -303,7 +303,6 @@ impl DiskModel {
         file: FileId,
         length: u64,
     ) -> io::Result<()> {
-        self.may_interrupt(context, DiskOperation::SetLength, file)?;
         self.may_fail_to_write(context, DiskOperation::SetLength, file)?;
         let contents = &mut self.stored(file).contents;
         let before = contents.present_bytes();
@@ -327,7 +326,6 @@ impl DiskModel {
         context: &mut DiskContext<'_>,
         file: FileId,
     ) -> io::Result<(SyncOutcome, u64)> {
-        self.may_interrupt(context, DiskOperation::Sync, file)?;
         let outcome = if context.rng.chance(self.faults.sync_error_probability) {
             SyncOutcome::Failed
         } else if context.rng.chance(self.faults.lying_sync_probability) {

@@ -4,9 +4,10 @@ use super::janitor::Chore;
 use super::kernel::{Happening, Kernel, State};
 use super::process::{CrashAt, RESTART_NS};
 use crate::counter::Counter;
+use crate::digest::fingerprint;
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
 use crate::rng::Stream;
-use crate::trace::{EventKind, text_fingerprint};
+use crate::trace::EventKind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -331,7 +332,7 @@ impl Kernel {
             let text = serde_json::to_string(fault).expect("a fault has a written form");
             let kind = EventKind::Fault {
                 id: id.0,
-                hash: text_fingerprint(&text),
+                hash: fingerprint(text.as_bytes()),
             };
             state.journal.record(now_ns, None, kind);
             let undo = state.apply(now_ns, id, fault);

@@ -12,11 +12,12 @@ use super::layered::Layered;
 use super::panic_text;
 use crate::clock::ClockModel;
 use crate::counter::Counter;
+use crate::digest::fingerprint;
 use crate::disk::{DiskFaults, DiskModel};
 use crate::fault::{CrashKind, CrashPoint, ProcessId};
 use crate::network::Departure;
 use crate::rng::{Rng, Stream};
-use crate::trace::{EventKind, text_fingerprint};
+use crate::trace::EventKind;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use std::fmt;
@@ -89,6 +90,8 @@ pub(super) struct Process {
     /// How often it has been started before; the number of the present start.
     pub(super) incarnation: u32,
     started: bool,
+    /// When it was last stopped, or ended, in ns.
+    left_at_ns: u64,
     /// Whether it runs (or is paused).
     pub(super) running: bool,
     /// How many faults pause it now.
@@ -154,6 +157,7 @@ impl State {
             node: None,
             incarnation: 0,
             started: false,
+            left_at_ns: 0,
             running: false,
             pauses: 0,
             suspensions: 0,
@@ -177,6 +181,7 @@ impl State {
     fn leave(&mut self, now_ns: u64, id: ProcessId, departure: Departure, power: bool) {
         let process = &mut self.processes[id.index()];
         process.running = false;
+        process.left_at_ns = now_ns;
         process.crash_at = None;
         self.on_network(now_ns, |network, context| {
             network.depart(context, id, departure)
@@ -208,7 +213,7 @@ impl State {
     /// A process ended by itself.
     fn exit(&mut self, now_ns: u64, id: ProcessId, exit: ProcessExit) {
         let panicked = matches!(exit, ProcessExit::Panicked(_));
-        let text = text_fingerprint(&exit.to_string());
+        let text = fingerprint(exit.to_string().as_bytes());
         self.record(now_ns, id, EventKind::Exit { panicked, text });
         self.journal.counters.add(if panicked {
             Counter::Panic
@@ -275,6 +280,12 @@ impl Kernel {
             let started = self.with(|state, now_ns| {
                 let process = &mut state.processes[id.index()];
                 if process.running {
+                    return None;
+                }
+                let ready_at_ns = process.left_at_ns + RESTART_NS;
+                if process.started && now_ns < ready_at_ns {
+                    // A restart that was planned earlier came right after a crash.
+                    state.schedule(ready_at_ns, Happening::Chore(Chore::Start(id)));
                     return None;
                 }
                 process.incarnation += u32::from(std::mem::replace(&mut process.started, true));
