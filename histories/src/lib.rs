@@ -13,8 +13,10 @@
 mod event;
 
 pub mod etcd;
+pub mod formats;
 pub mod generate;
 pub mod jsonl;
+pub mod native;
 pub mod object;
 pub mod random;
 pub mod text_bytes;

@@ -106,8 +106,32 @@ pub enum Action {
     Release(Value),
     /// Adds to a counter.
     Increment(i64),
+    /// Appends records to a log, on conditions.
+    LogAppend(Arc<LogAppend>),
+    /// Asks for the end of a log.
+    CheckTail,
     /// Several reads, writes and appends at once; its key is nil.
     Txn(Vec<TxnStep>),
+}
+
+/// An append to a log of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogAppend {
+    /// How many records.
+    pub records: u64,
+    /// A hash of each record's body, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub record_hashes: Vec<u64>,
+    /// The log's fencing token from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_fencing_token: Option<String>,
+    /// Refuse, unless this is the log's fencing token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fencing_token: Option<String>,
+    /// Refuse, unless the log ends here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_seq_num: Option<u64>,
 }
 
 /// One step of a transaction.
@@ -165,6 +189,8 @@ impl fmt::Display for Action {
             Self::Acquire(owner) => write!(f, "acquire for {owner}"),
             Self::Release(owner) => write!(f, "release for {owner}"),
             Self::Increment(by) => write!(f, "increment by {by}"),
+            Self::LogAppend(append) => write!(f, "append {} records", append.records),
+            Self::CheckTail => f.write_str("check tail"),
             Self::Txn(steps) => {
                 f.write_str("txn (")?;
                 for (i, step) in steps.iter().enumerate() {
