@@ -33,7 +33,10 @@ pub const MAX_ENTRY_DATA_BYTES: usize = 64 * 1024 * 1024;
 const WRITE_ALIGNMENT_BYTES: u64 = 4096;
 
 /// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
-/// file nor allocates blocks needs no commit of the file system's journal.
+/// file nor allocates blocks needs no commit of the file system's journal. On ext4, with
+/// one sync for each 4 KiB, that gave 8600 syncs a second instead of 4500 on a quiet
+/// machine and a fifth more on a busy one; `set_len` alone, which allocates nothing, gave
+/// nothing.
 const ZEROED_AHEAD_BYTES: u64 = 256 * 1024;
 
 /// An entry of the consensus log.
