@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
@@ -143,7 +144,9 @@ impl Cluster {
     pub async fn supervise(self, index: u32, restart_delay: std::time::Duration) {
         let process = self.process(index);
         loop {
-            if let ProcessExit::Panicked(text) = self.world.exited(process).await {
+            let exit = self.world.exited(process).await;
+            info!(member = %member_name(index), %exit, "a member ended");
+            if let ProcessExit::Panicked(text) = exit {
                 self.observer.report(Finding::new(
                     Class::Crash,
                     "panic",

@@ -38,6 +38,10 @@ const PROBE_CLIENT: u64 = 900_000;
 /// The first watcher's number as a client.
 const WATCHER_CLIENT: u64 = 800_000;
 
+/// Answers that may wait until a watcher or a read tells who wrote a revision: as many
+/// as a run has, since under faults the outcome of many operations is unknown at once.
+const EVIDENCE_PATIENCE: usize = 1 << 14;
+
 /// What is kept of a run beside its report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
@@ -131,6 +135,7 @@ pub fn reproduce(plan: &Plan) -> String {
 async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
+        evidence_patience: EVIDENCE_PATIENCE,
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history);

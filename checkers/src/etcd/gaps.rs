@@ -35,6 +35,33 @@ impl EtcdChecker {
             || self.pending() > self.options.patience
     }
 
+    /// Whether something may still be seen of revision `next` that tells its possible
+    /// writers apart.
+    pub(super) fn awaits_evidence(&self, next: i64) -> bool {
+        self.pending() <= self.options.evidence_patience
+            && self.options.evidence_patience > 0
+            && !self.evidence.contains_key(&next)
+            && self.may_have_written(next).nth(1).is_some()
+    }
+
+    /// Operations of unknown outcome, and leases, that were there before `next`.
+    fn may_have_written(&self, next: i64) -> impl Iterator<Item = ()> + '_ {
+        let is_placed = |op: &OperationId| {
+            self.worlds
+                .iter()
+                .all(|world| world.assigned.contains_key(op))
+        };
+        let operations = self
+            .unknown
+            .values()
+            .filter(move |open| open.floor.revision < next && !is_placed(&open.op));
+        let leases = self
+            .worlds
+            .iter()
+            .flat_map(|world| self.view(world).leases());
+        operations.map(drop).chain(leases.map(drop))
+    }
+
     /// Follows every explanation of revision `next`, which exists.
     pub(super) fn fill_gap(&mut self, next: i64) -> Result<(), Stop> {
         let known_ns = self.sightings.front().map_or(0, |sighting| sighting.at_ns);

@@ -62,6 +62,11 @@ pub struct EtcdOptions {
     /// How many answers may wait for an open operation that might fill a gap before the
     /// gap is filled by hypothesis.
     pub patience: usize,
+    /// How many answers may wait for something to be seen of a revision that several
+    /// operations of unknown outcome may have written, before each of them is followed.
+    /// With 0 a contradiction is found as early as can be; with more, many unknown
+    /// outcomes cost no hypotheses where reads or watches tell them apart in time.
+    pub evidence_patience: usize,
     /// How many revisions back reads and watches are checked. What goes further back is
     /// reported as undecided. Operations in flight and watches that exist are always
     /// covered, watches up to sixteen times as far.
@@ -75,6 +80,7 @@ impl Default for EtcdOptions {
             lease_tolerance_ns: 0,
             worlds_max: 256,
             patience: 1 << 14,
+            evidence_patience: 0,
             retain_revisions: 1 << 16,
         }
     }

@@ -195,7 +195,10 @@ impl EtcdChecker {
             let next = self.applied + 1;
             if let Some(done) = self.writers.remove(&next) {
                 self.replay(done)?;
-            } else if self.seen_revision >= next && self.may_fill(next) {
+            } else if self.seen_revision >= next
+                && self.may_fill(next)
+                && !self.awaits_evidence(next)
+            {
                 self.fill_gap(next)?;
             } else {
                 return Ok(());
@@ -494,6 +497,7 @@ impl EtcdChecker {
                 self.unknown.insert(op, open);
             }
         }
+        self.options.evidence_patience = 0;
         self.advance()?;
         let more_may_follow = !self.unknown.is_empty()
             || self
