@@ -3,6 +3,7 @@
 
 mod agreement;
 mod concurrent_cut;
+mod concurrent_watch;
 mod errors;
 mod generate;
 mod model;

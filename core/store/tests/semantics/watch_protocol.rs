@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost::Message;
+use veridical_proto::command::command::Request;
 use veridical_proto::etcdserverpb::{
-    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-    watch_request::RequestUnion,
+    PutRequest, RequestOp, TxnRequest, WatchCancelRequest, WatchCreateRequest,
+    WatchProgressRequest, WatchRequest, WatchResponse, request_op, watch_request::RequestUnion,
 };
 use veridical_store::{
     ApiError, Restorer, Store, StoreConfig, WATCH_ID_NONE, WatchLimits, WatchStream,
@@ -235,27 +236,19 @@ fn fragments_stay_below_the_limit_and_add_up() {
     create(&mut stream, range(true));
     create(&mut stream, range(false));
     let ops = (0..20)
-        .map(|number| veridical_proto::etcdserverpb::RequestOp {
-            request: Some(
-                veridical_proto::etcdserverpb::request_op::Request::RequestPut(
-                    veridical_proto::etcdserverpb::PutRequest {
-                        key: format!("key/{number}").into(),
-                        value: vec![b'v'; 150].into(),
-                        ..Default::default()
-                    },
-                ),
-            ),
+        .map(|number| RequestOp {
+            request: Some(request_op::Request::RequestPut(PutRequest {
+                key: format!("key/{number}").into(),
+                value: vec![b'v'; 150].into(),
+                ..Default::default()
+            })),
         })
         .collect();
-    apply_ok(
-        &mut store,
-        veridical_proto::command::command::Request::Txn(
-            veridical_proto::etcdserverpb::TxnRequest {
-                success: ops,
-                ..Default::default()
-            },
-        ),
-    );
+    let txn = TxnRequest {
+        success: ops,
+        ..Default::default()
+    };
+    apply_ok(&mut store, Request::Txn(txn));
     store.publish();
     let (parts, whole): (Vec<_>, Vec<_>) = drain(&mut stream)
         .into_iter()
@@ -363,4 +356,42 @@ fn an_installed_snapshot_gives_watches_what_they_missed_or_tells_what_is_gone() 
             assert_eq!(responses[0].events.len(), 2);
         }
     }
+}
+
+#[test]
+fn a_long_way_to_catch_up_is_gone_in_stages_and_progress_waits_for_its_end() {
+    let mut store = store();
+    let writes = |number: usize| RequestOp {
+        request: Some(request_op::Request::RequestPut(PutRequest {
+            key: format!("a/{number}").into(),
+            ..Default::default()
+        })),
+    };
+    // More changes than one poll looks at, and at their end the one that is watched.
+    for _ in 0..600 {
+        let txn = TxnRequest {
+            success: (0..128).map(writes).collect(),
+            ..Default::default()
+        };
+        apply_ok(&mut store, Request::Txn(txn));
+    }
+    write(&mut store, "b", "1");
+    let woken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&woken);
+    let mut stream = store.reader().open_watch_stream(Arc::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }));
+    let from_start = WatchCreateRequest {
+        start_revision: 2,
+        ..watch("b")
+    };
+    create(&mut stream, from_start);
+    let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
+    send(&mut stream, progress).expect("there is room");
+    assert_eq!(stream.poll(), None, "others have their turn");
+    assert_eq!(woken.load(Ordering::Relaxed), 1, "but it goes on by itself");
+    let rest = drain(&mut stream);
+    assert_eq!(rest.len(), 2);
+    assert_eq!(rest[0].events.len(), 1);
+    assert_eq!(rest[1].watch_id, WATCH_ID_NONE);
 }
