@@ -19,7 +19,7 @@ mod verdict;
 mod witness;
 
 pub use model::Model;
-pub use models::{ObjectKind, ObjectModel, ObjectState};
+pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
 pub use online::{
     Checker, CheckerOptions, CheckerStatistics, Operation, check_events, check_operations,
 };

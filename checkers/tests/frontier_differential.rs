@@ -74,7 +74,11 @@ fn mutate(events: &mut [ObjectEvent], random: &mut Random) {
 
 #[test]
 fn every_model_agrees_with_brute_force() {
-    for kind in ObjectKind::ALL {
+    // Logs are not generated; their model is compared with an import.
+    for kind in ObjectKind::ALL
+        .iter()
+        .filter(|kind| **kind != ObjectKind::Log)
+    {
         let (mut oks, mut violations) = (0, 0);
         for seed in 0..1_500 * scale() {
             let events = small(*kind, seed);

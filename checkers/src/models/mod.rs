@@ -1,6 +1,7 @@
 //! Sequential specifications for the objects of [`veridical_histories::object`].
 
 mod container;
+mod log;
 mod register;
 mod txn;
 
@@ -10,6 +11,7 @@ use std::fmt;
 use veridical_histories::object::{Action, Answer, Request, Value};
 
 use crate::model::Model;
+pub use log::LogState;
 
 /// Which object a history is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub enum ObjectKind {
     Counter,
     /// Lists to which transactions append.
     ListAppend,
+    /// A log of records.
+    Log,
 }
 
 impl ObjectKind {
@@ -49,6 +53,7 @@ impl ObjectKind {
         Self::Lock,
         Self::Counter,
         Self::ListAppend,
+        Self::Log,
     ];
 
     /// The name on the command line.
@@ -64,7 +69,32 @@ impl ObjectKind {
             Self::Lock => "lock",
             Self::Counter => "counter",
             Self::ListAppend => "list-append",
+            Self::Log => "log",
         }
+    }
+
+    /// The kind a history is about, as far as its calls tell.
+    pub fn guess<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Self> {
+        let mut guess = None;
+        for action in actions {
+            let kind = match action {
+                Action::Read => continue,
+                Action::Write(_) => Self::Register,
+                Action::Cas { .. } => Self::CasRegister,
+                Action::Delete => Self::Kv,
+                Action::Append(Value::Text(_)) => Self::KvAppend,
+                Action::Append(_) | Action::Txn(_) => Self::ListAppend,
+                Action::Add(_) | Action::Remove(_) | Action::Contains(_) => Self::Set,
+                Action::Enqueue(_) | Action::Dequeue => Self::Queue,
+                Action::Push(_) | Action::Pop => Self::Stack,
+                Action::Acquire(_) | Action::Release(_) => Self::Lock,
+                Action::Increment(_) => Self::Counter,
+                Action::LogAppend(_) | Action::CheckTail => Self::Log,
+            };
+            // A map can do what a register can; one with append begins empty.
+            guess = guess.max(Some(kind));
+        }
+        guess
     }
 
     /// The kind of this name.
@@ -90,6 +120,8 @@ pub enum ObjectState {
     Sequence(VecDeque<Value>),
     /// Lists by key; a list that is not there is empty.
     Lists(BTreeMap<Value, Vec<Value>>),
+    /// Logs.
+    Log(LogState),
 }
 
 /// The specification of one [`ObjectKind`].
@@ -154,6 +186,7 @@ impl Model for ObjectModel {
             ObjectKind::Set => ObjectState::Members(BTreeSet::new()),
             ObjectKind::Queue | ObjectKind::Stack => ObjectState::Sequence(VecDeque::new()),
             ObjectKind::ListAppend => ObjectState::Lists(BTreeMap::new()),
+            ObjectKind::Log => ObjectState::Log(LogState::default()),
             _ => ObjectState::Value(self.initial_value()),
         }
     }
@@ -171,6 +204,7 @@ impl Model for ObjectModel {
             ObjectState::Sequence(sequence) => {
                 container::step_sequence(sequence, &input.action, output)
             }
+            ObjectState::Log(log) => log::step(log, &input.action, output),
             ObjectState::Lists(lists) => txn::step(self, lists, input, output),
         };
         next.extend(after);
@@ -179,7 +213,7 @@ impl Model for ObjectModel {
     fn is_read_only(&self, input: &Request) -> bool {
         fn is_read_only(action: &Action) -> bool {
             match action {
-                Action::Read | Action::Contains(_) => true,
+                Action::Read | Action::Contains(_) | Action::CheckTail => true,
                 Action::Txn(steps) => steps.iter().all(|step| is_read_only(&step.action)),
                 _ => false,
             }
