@@ -400,6 +400,36 @@ fn a_kill_keeps_the_page_cache_and_a_loss_of_power_does_not() {
 }
 
 #[test]
+fn power_can_be_lost_after_the_process_has_ended() {
+    for (crash, left) in [(false, 5), (true, 0)] {
+        World::run(1, WorldConfig::default(), |world| async move {
+            let id = world.add_process("p", |environment| async move {
+                let disk = environment.disk();
+                if let Ok(file) = disk.open(Path::new("f"), OpenMode::CreateNew).await {
+                    disk.sync_dir(Path::new("/")).await?;
+                    file.write_all_at(0, b"dirty").await?;
+                    return Ok::<(), io::Error>(());
+                }
+                std::future::pending().await
+            });
+            world.exited(id).await;
+            if crash {
+                world.crash(id);
+            }
+            world.restart(id);
+            world.sleep(10 * MS).await;
+            let environment = world.environment(id).expect("it was restarted");
+            let file = environment
+                .disk()
+                .open(Path::new("f"), OpenMode::Read)
+                .await
+                .expect("its name");
+            assert_eq!(file.len().await.expect("a length"), left);
+        });
+    }
+}
+
+#[test]
 fn a_disk_can_be_wiped_and_an_old_image_put_back() {
     World::run(1, WorldConfig::default(), |world| async move {
         let acknowledged = Arc::new(AtomicU64::new(0));

@@ -1,8 +1,9 @@
 //! One direction of a connection.
 
+use super::Delivery;
 use crate::fault::ProcessId;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
 /// How many bytes of one stream may be under way or unread. A writer beyond that waits,
@@ -42,6 +43,10 @@ pub(super) struct Flow {
     pub(super) unread_bytes: usize,
     /// Bytes under way or unread, as far as the sender knows.
     pub(super) window_bytes: usize,
+    /// The numbers of all units under way that keep the order, and of the end, ascending.
+    pub(super) under_way: VecDeque<u64>,
+    /// What got here before something that was sent earlier: after a clog this happens.
+    pub(super) early: BTreeMap<u64, Delivery>,
     /// When the last unit that keeps the order arrives, in ns.
     pub(super) last_at_ns: u64,
     /// The end of the stream has arrived.
@@ -56,6 +61,13 @@ pub(super) struct Flow {
     pub(super) writer_waker: Option<Waker>,
 }
 
+/// Whether it is the turn of something that got here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    Later,
+}
+
 impl Flow {
     fn new(from: ProcessId, to: ProcessId, to_incarnation: u32) -> Self {
         Self {
@@ -65,6 +77,8 @@ impl Flow {
             arrived: VecDeque::new(),
             unread_bytes: 0,
             window_bytes: 0,
+            under_way: VecDeque::new(),
+            early: BTreeMap::new(),
             last_at_ns: 0,
             ended: false,
             reader_reset: false,
@@ -74,6 +88,38 @@ impl Flow {
             reader_waker: None,
             writer_waker: None,
         }
+    }
+
+    /// Whether everything that was sent before `ordinal` is through. If so, the number is
+    /// not under way any more.
+    #[inline]
+    pub(super) fn turn_of(&mut self, ordinal: u64) -> Turn {
+        match self.under_way.front() {
+            Some(first) if *first < ordinal => Turn::Later,
+            Some(first) if *first == ordinal => {
+                self.under_way.pop_front();
+                Turn::Now
+            }
+            _ => Turn::Now,
+        }
+    }
+
+    /// The number was lost: nobody has to wait for it.
+    pub(super) fn lose(&mut self, ordinal: u64) {
+        if let Ok(at) = self.under_way.binary_search(&ordinal) {
+            self.under_way.remove(at);
+        }
+    }
+
+    /// What got here too early, and whose turn it is now.
+    #[inline]
+    pub(super) fn take_early(&mut self) -> Option<Delivery> {
+        let (ordinal, _) = self.early.first_key_value()?;
+        if self.under_way.front() != Some(ordinal) {
+            return None;
+        }
+        self.under_way.pop_front();
+        self.early.pop_first().map(|(_, delivery)| delivery)
     }
 
     /// Frees `bytes` of the window and lets a waiting writer go on.

@@ -27,6 +27,17 @@ use crate::rng::Rng;
 use crate::trace::Recorder;
 use bytes::Bytes;
 
+/// How a unit goes with the others of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// It arrives after everything that was sent before it and is not lost.
+    Ordered,
+    /// It arrives whenever it does.
+    Loose,
+    /// It is a second copy: it arrives whenever it does, and the window does not count it.
+    Copy,
+}
+
 /// Something on its way through the network.
 #[derive(Debug)]
 pub enum Delivery {
@@ -38,8 +49,8 @@ pub enum Delivery {
         ordinal: u64,
         /// What it carries.
         data: Bytes,
-        /// Whether it is a second copy, which the window does not count.
-        copy: bool,
+        /// How it goes with the others of its stream.
+        rank: Rank,
     },
     /// The end of a stream: the sender closed it.
     End {

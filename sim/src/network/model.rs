@@ -1,9 +1,9 @@
 //! Sending, arriving, reading, closing; cuts and clogs.
 
 use super::connect::{Connecting, Host};
-use super::flow::{Flows, STREAM_WINDOW_BYTES};
+use super::flow::{Flows, STREAM_WINDOW_BYTES, Turn};
 use super::link::Link;
-use super::{Delivery, FlowId, NetworkContext, NetworkFaults};
+use super::{Delivery, FlowId, NetworkContext, NetworkFaults, Rank};
 use crate::counter::Counter;
 use crate::digest::fingerprint;
 use crate::fault::ProcessId;
@@ -153,11 +153,12 @@ impl NetworkModel {
                 .record(from, EventKind::Corrupt { to, ordinal });
         }
         let usual_at_ns = context.recorder.now_ns + fate.delay_ns.max(1);
-        let at_ns = if fate.reordered {
-            usual_at_ns
+        let (at_ns, rank) = if fate.reordered {
+            (usual_at_ns, Rank::Loose)
         } else {
             flow.last_at_ns = usual_at_ns.max(flow.last_at_ns + 1);
-            flow.last_at_ns
+            flow.under_way.push_back(ordinal);
+            (flow.last_at_ns, Rank::Ordered)
         };
         if let Some(after_ns) = fate.copy_after_ns {
             context.recorder.count(Counter::Duplicate);
@@ -168,7 +169,7 @@ impl NetworkModel {
                 flow: id,
                 ordinal,
                 data: data.clone(),
-                copy: true,
+                rank: Rank::Copy,
             };
             context.plan.push((at_ns + after_ns.max(1), copy));
         }
@@ -176,7 +177,7 @@ impl NetworkModel {
             flow: id,
             ordinal,
             data,
-            copy: false,
+            rank,
         };
         if link.holds(loss) {
             hold(link, context, (from, to), ordinal, unit);
@@ -254,6 +255,7 @@ impl NetworkModel {
             let fate = link.decide(&self.faults, context.rng, from == to);
             flow.last_at_ns =
                 (context.recorder.now_ns + fate.delay_ns.max(1)).max(flow.last_at_ns + 1);
+            flow.under_way.push_back(ordinal);
             let end = Delivery::End { flow: id, ordinal };
             // The end of a stream is sent again until it gets through, whatever is lost.
             if link.cuts > 0 || link.clogs > 0 {
@@ -318,13 +320,9 @@ impl NetworkModel {
     /// Something planned is due.
     pub fn arrive(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
         match delivery {
-            Delivery::Unit {
-                flow,
-                ordinal,
-                data,
-                copy,
-            } => self.arrive_unit(context, flow, ordinal, data, copy),
-            Delivery::End { flow, ordinal } => self.arrive_end(context, flow, ordinal),
+            Delivery::Unit { .. } | Delivery::End { .. } => {
+                self.arrive_in_stream(context, delivery)
+            }
             Delivery::Reset { flow } => {
                 let Some((from, to)) = self.flows.get(flow).map(|flow| (flow.from, flow.to)) else {
                     return;
@@ -345,86 +343,114 @@ impl NetworkModel {
         }
     }
 
-    fn arrive_unit(
+    /// A unit, or the end of a stream, is at the end of its link: passes, waits or is lost.
+    fn arrive_in_stream(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
+        let (id, ordinal, rank) = match &delivery {
+            Delivery::Unit {
+                flow,
+                ordinal,
+                rank,
+                ..
+            } => (*flow, *ordinal, *rank),
+            Delivery::End { flow, ordinal } => (*flow, *ordinal, Rank::Ordered),
+            _ => return,
+        };
+        let Some(flow) = self.flows.get(id) else {
+            context.recorder.count(Counter::DropDead);
+            return;
+        };
+        let (from, to) = (flow.from, flow.to);
+        let link = &mut self.links[from.index()][to.index()];
+        if link.cuts > 0 || link.clogs > 0 {
+            let is_end = matches!(delivery, Delivery::End { .. });
+            if is_end || link.holds(link.behaviour(&self.faults).loss) {
+                hold(link, context, (from, to), ordinal, delivery);
+                return;
+            }
+            context.recorder.count(Counter::DropPartition);
+            let kind = EventKind::Drop {
+                to,
+                ordinal,
+                cause: DropCause::Partition,
+            };
+            context.recorder.record(from, kind);
+            flow.lose(ordinal);
+            if let Delivery::Unit {
+                data,
+                rank: Rank::Ordered | Rank::Loose,
+                ..
+            } = &delivery
+            {
+                flow.release(data.len());
+            }
+        } else if rank == Rank::Ordered && flow.turn_of(ordinal) == Turn::Later {
+            flow.early.insert(ordinal, delivery);
+            return;
+        } else {
+            self.accept(context, delivery);
+        }
+        while let Some(early) = self.flows.get(id).and_then(|flow| flow.take_early()) {
+            self.accept(context, early);
+        }
+    }
+
+    /// A unit, or the end of a stream, is handed to the receiving host.
+    fn accept(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
+        match delivery {
+            Delivery::Unit {
+                flow,
+                ordinal,
+                data,
+                rank,
+            } => {
+                self.accept_unit(context, flow, ordinal, data, rank);
+            }
+            Delivery::End { flow, .. } => self.accept_end(context, flow),
+            _ => {}
+        }
+    }
+
+    fn accept_unit(
         &mut self,
         context: &mut NetworkContext<'_>,
         id: FlowId,
         ordinal: u64,
         data: Bytes,
-        copy: bool,
+        rank: Rank,
     ) {
         let Some(flow) = self.flows.get(id) else {
-            context.recorder.count(Counter::DropDead);
             return;
         };
         let (from, to, length) = (flow.from, flow.to, data.len());
-        let link = &mut self.links[from.index()][to.index()];
-        if link.cuts > 0 || link.clogs > 0 {
-            let loss = link.behaviour(&self.faults).loss;
-            if link.holds(loss) {
-                hold(
-                    link,
-                    context,
-                    (from, to),
-                    ordinal,
-                    Delivery::Unit {
-                        flow: id,
-                        ordinal,
-                        data,
-                        copy,
-                    },
-                );
-            } else {
-                context.recorder.count(Counter::DropPartition);
-                context.recorder.record(
-                    from,
-                    EventKind::Drop {
-                        to,
-                        ordinal,
-                        cause: DropCause::Partition,
-                    },
-                );
-                if !copy {
-                    flow.release(length);
-                }
-            }
-            return;
-        }
         let host = &self.hosts[to.index()];
         if !host.up {
             // Nobody acknowledges: the bytes stay in the sender's window.
             context.recorder.count(Counter::DropDead);
-            context.recorder.record(
-                from,
-                EventKind::Drop {
-                    to,
-                    ordinal,
-                    cause: DropCause::HostDown,
-                },
-            );
+            let kind = EventKind::Drop {
+                to,
+                ordinal,
+                cause: DropCause::HostDown,
+            };
+            context.recorder.record(from, kind);
         } else if flow.to_incarnation != host.incarnation || !flow.reader_open || flow.reader_reset
         {
             context.recorder.count(Counter::DropDead);
-            context.recorder.record(
-                from,
-                EventKind::Drop {
-                    to,
-                    ordinal,
-                    cause: DropCause::NoConnection,
-                },
-            );
+            let kind = EventKind::Drop {
+                to,
+                ordinal,
+                cause: DropCause::NoConnection,
+            };
+            context.recorder.record(from, kind);
             self.send_reset(context, id.back());
         } else {
             context.recorder.count(Counter::Deliver);
-            context.recorder.record(
-                to,
-                EventKind::Deliver {
-                    from,
-                    ordinal,
-                    length: length as u64,
-                },
-            );
-            if copy {
+            let kind = EventKind::Deliver {
+                from,
+                ordinal,
+                length: length as u64,
+            };
+            context.recorder.record(to, kind);
+            if rank == Rank::Copy {
                 flow.window_bytes += length;
             }
             flow.unread_bytes += length;
@@ -433,22 +459,11 @@ impl NetworkModel {
         }
     }
 
-    fn arrive_end(&mut self, context: &mut NetworkContext<'_>, id: FlowId, ordinal: u64) {
+    fn accept_end(&mut self, context: &mut NetworkContext<'_>, id: FlowId) {
         let Some(flow) = self.flows.get(id) else {
             return;
         };
         let (from, to) = (flow.from, flow.to);
-        let link = &mut self.links[from.index()][to.index()];
-        if link.cuts > 0 || link.clogs > 0 {
-            hold(
-                link,
-                context,
-                (from, to),
-                ordinal,
-                Delivery::End { flow: id, ordinal },
-            );
-            return;
-        }
         let host = &self.hosts[to.index()];
         if host.up && flow.to_incarnation == host.incarnation && flow.reader_open && !flow.ended {
             flow.ended = true;
@@ -550,6 +565,11 @@ impl NetworkModel {
         self.release_held(context, from, to, 0);
     }
 
+    /// Whether the machine of a process runs.
+    pub fn is_up(&self, process: ProcessId) -> bool {
+        self.hosts[process.index()].up
+    }
+
     /// How many connections somebody holds.
     pub fn connections(&self) -> usize {
         self.flows.connections()
@@ -590,7 +610,6 @@ impl NetworkModel {
             return;
         }
         let mut held = std::mem::take(&mut link.held);
-        // What was under way when the clog began got here after what was sent later.
         held.sort_by_key(|(ordinal, _)| *ordinal);
         context.recorder.record(
             from,
@@ -607,11 +626,6 @@ impl NetworkModel {
         let mut at_ns = context.recorder.now_ns + RELEASE_NS + jitter_ns;
         for (_, delivery) in held {
             at_ns += 1;
-            if let Delivery::Unit { flow, .. } | Delivery::End { flow, .. } = &delivery
-                && let Some(flow) = self.flows.get(*flow)
-            {
-                flow.last_at_ns = flow.last_at_ns.max(at_ns);
-            }
             context.plan.push((at_ns, delivery));
         }
     }

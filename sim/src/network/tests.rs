@@ -1,11 +1,14 @@
 //! What the network model does, driven without a world.
 
-use super::{Delivery, FlowId, NetworkContext, NetworkFaults, NetworkModel, STREAM_WINDOW_BYTES};
+use super::{
+    Delivery, FlowId, LossMode, NetworkContext, NetworkFaults, NetworkModel, STREAM_WINDOW_BYTES,
+};
 use crate::fault::ProcessId;
 use crate::latency::Latency;
 use crate::rng::Rng;
 use crate::trace::{Journal, Recorder, TraceMode};
 use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
 use std::task::{Poll, Waker};
 
 const A: ProcessId = ProcessId(0);
@@ -53,9 +56,17 @@ impl Bench {
 
     /// Lets everything planned arrive.
     fn settle(&mut self) {
+        self.settle_until(u64::MAX);
+    }
+
+    /// Lets arrive what is planned until then.
+    fn settle_until(&mut self, end_ns: u64) {
         while let Some(next) =
             (0..self.plan.len()).min_by_key(|index| (self.plan[*index].0, *index))
         {
+            if self.plan[next].0 > end_ns {
+                break;
+            }
             let (at_ns, delivery) = self.plan.remove(next);
             self.now_ns = at_ns;
             self.act(|network, context| network.arrive(context, delivery));
@@ -156,4 +167,114 @@ fn the_same_pair_of_hosts_is_as_far_apart_all_the_time() {
     let first = (took(forth), took(back));
     assert_eq!((took(forth), took(back)), first);
     assert!(first.0 > 100_000 && first.0 != first.1, "{first:?}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(u8),
+    Wait(u64),
+    Cut,
+    Mend,
+    Clog,
+    Unclog,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1..20u8).prop_map(Step::Write),
+        4 => (0..2_000_000u64).prop_map(Step::Wait),
+        1 => Just(Step::Cut),
+        1 => Just(Step::Mend),
+        1 => Just(Step::Clog),
+        1 => Just(Step::Unclog),
+    ]
+}
+
+/// Does the steps, then ends all faults; returns what was written and what was read.
+fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8>) {
+    let mut bench = Bench::new(NetworkFaults::none());
+    let (flow, _) = bench.connect();
+    bench.network.faults = faults;
+    let (mut cuts, mut clogs) = (0, 0);
+    let mut written = Vec::new();
+    for step in steps {
+        match step {
+            Step::Write(length) => {
+                let data: Vec<u8> = (0..length)
+                    .map(|at| (written.len() as u8).wrapping_add(at))
+                    .collect();
+                assert!(bench.write(flow, &data));
+                written.extend(data);
+            }
+            Step::Wait(ns) => {
+                let end_ns = bench.now_ns + ns;
+                bench.settle_until(end_ns);
+                bench.now_ns = end_ns;
+            }
+            Step::Cut => {
+                bench.network.cut(A, B);
+                cuts += 1;
+            }
+            Step::Clog => {
+                bench.network.clog(A, B);
+                clogs += 1;
+            }
+            Step::Mend if cuts > 0 => {
+                bench.act(|network, context| network.mend(context, A, B));
+                cuts -= 1;
+            }
+            Step::Unclog if clogs > 0 => {
+                bench.act(|network, context| network.unclog(context, A, B));
+                clogs -= 1;
+            }
+            Step::Mend | Step::Unclog => {}
+        }
+    }
+    for _ in 0..cuts {
+        bench.act(|network, context| network.mend(context, A, B));
+    }
+    for _ in 0..clogs {
+        bench.act(|network, context| network.unclog(context, A, B));
+    }
+    bench.settle();
+    let read = bench.read(flow);
+    (written, read)
+}
+
+proptest! {
+    /// As TCP: whatever is cut, clogged and lost, in whatever order.
+    #[test]
+    fn a_reliable_stream_delivers_exactly_what_was_written(
+        steps in prop::collection::vec(step(), 1..60),
+        drop_probability in 0.0..0.5,
+    ) {
+        let faults = NetworkFaults { loss: LossMode::Stream, drop_probability, ..NetworkFaults::none() };
+        let (written, read) = written_and_read(faults, steps);
+        prop_assert_eq!(written, read);
+    }
+
+    /// Without cuts and losses the units of the default mode are a stream as well.
+    #[test]
+    fn clogs_alone_lose_and_reorder_nothing(steps in prop::collection::vec(step(), 1..60)) {
+        let steps: Vec<Step> = steps.into_iter().filter(|step| !matches!(step, Step::Cut)).collect();
+        let (written, read) = written_and_read(NetworkFaults::none(), steps);
+        prop_assert_eq!(written, read);
+    }
+
+    /// What a cut loses is whole units; the rest keeps its order.
+    #[test]
+    fn a_cut_loses_units_and_never_parts_of_them(steps in prop::collection::vec(step(), 1..60)) {
+        let units: Vec<usize> = steps
+            .iter()
+            .filter_map(|step| if let Step::Write(length) = step { Some(usize::from(*length)) } else { None })
+            .collect();
+        let (written, read) = written_and_read(NetworkFaults::none(), steps);
+        let (mut at, mut left) = (0, &read[..]);
+        for length in units {
+            let unit = &written[at..at + length];
+            at += length;
+            left = left.strip_prefix(unit).unwrap_or(left);
+        }
+        prop_assert!(left.is_empty(), "{:?} of {:?}", read, written);
+    }
 }

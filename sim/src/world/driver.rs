@@ -240,7 +240,8 @@ impl World {
         })
     }
 
-    /// Crashes a process by loss of power. Does nothing if it does not run.
+    /// Crashes a process by loss of power. If it has ended by itself or was killed, what
+    /// its machine had not synchronised is still lost.
     pub fn crash(&self, id: ProcessId) {
         self.kernel.crash(id, CrashKind::PowerLoss);
     }

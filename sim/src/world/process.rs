@@ -370,14 +370,15 @@ impl Kernel {
         });
     }
 
-    /// Crashes a process. Does nothing if it does not run.
+    /// Crashes a process. If it does not run but its machine does, a loss of power still
+    /// costs the page cache.
     pub(super) fn crash(&self, id: ProcessId, kind: CrashKind) {
         let node = self.with(|state, now_ns| {
-            if !state.processes[id.index()].running {
-                return None;
+            let running = state.processes[id.index()].running;
+            if running || (kind != CrashKind::Kill && state.network.is_up(id)) {
+                state.crash(now_ns, id, kind);
             }
-            state.crash(now_ns, id, kind);
-            state.processes[id.index()].node
+            state.processes[id.index()].node.filter(|_| running)
         });
         if let Some(node) = node {
             Self::stop_tasks(node);
@@ -394,7 +395,10 @@ impl Kernel {
 
     /// Crashes a process if it runs, and starts it again a little later.
     pub(super) fn restart(&self, id: ProcessId, after_ns: u64) {
-        self.crash(id, CrashKind::PowerLoss);
+        let running = self.with(|state, _| state.processes[id.index()].running);
+        if running {
+            self.crash(id, CrashKind::PowerLoss);
+        }
         self.with(|state, now_ns| {
             state.schedule(
                 now_ns + after_ns.max(RESTART_NS),
