@@ -239,6 +239,11 @@ impl Cluster {
                 member.answered_reads.push((read.context, read.index));
             }
             self.invariants.check_entries(&ready.entries)?;
+            let named = ready.hard_state.map_or(0, |hard_state| hard_state.commit);
+            assert!(
+                named <= member.disk.last_index(),
+                "a hard state names what is durable"
+            );
             for entry in std::mem::take(&mut ready.committed) {
                 self.invariants
                     .check_applied(id, &entry, member.applied.last())?;
