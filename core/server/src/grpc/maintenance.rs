@@ -1,0 +1,116 @@
+//! `etcdserverpb.Maintenance`.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+use veridical_proto::etcdserverpb::alarm_request::AlarmAction;
+use veridical_proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, HashKvRequest,
+    HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+};
+
+use super::api::maintenance_server::Maintenance;
+use super::gate::{Gate, Learner};
+use super::status_of;
+
+/// The state of this member.
+pub(crate) struct MaintenanceService {
+    gate: Gate,
+}
+
+impl MaintenanceService {
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self { gate }
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    /// There are no alarms: a member whose disk fails stops, and no quota is enforced.
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Refuses)?;
+        if request.get_ref().action() == AlarmAction::Activate {
+            return Err(Status::unimplemented(
+                "veridical: alarms cannot be raised by clients",
+            ));
+        }
+        let node = self.gate.node();
+        Ok(Response::new(AlarmResponse {
+            header: Some(node.header(node.reader().revision())),
+            alarms: Vec::new(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Serves)?;
+        Ok(Response::new(self.gate.node().status()))
+    }
+
+    /// Nothing to do: there is no file with holes in it.
+    async fn defragment(
+        &self,
+        request: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Refuses)?;
+        let node = self.gate.node();
+        let header = Some(node.header(node.reader().revision()));
+        Ok(Response::new(DefragmentResponse { header }))
+    }
+
+    /// Over the keys of this member at its newest revision: the same on members that
+    /// have got equally far.
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Refuses)?;
+        let hashed = self
+            .gate
+            .node()
+            .hash_kv(&HashKvRequest { revision: 0 })
+            .map_err(status_of)?;
+        Ok(Response::new(HashResponse {
+            header: hashed.header,
+            hash: hashed.hash,
+        }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Refuses)?;
+        let answer = self.gate.node().hash_kv(request.get_ref());
+        answer.map(Response::new).map_err(status_of)
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
+
+    /// etcd sends its database file, which no other store could read.
+    async fn snapshot(
+        &self,
+        _request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented(
+            "veridical: snapshots are not served to clients; copy the data folder of a stopped member",
+        ))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.gate.admit(request.metadata(), Learner::Refuses)?;
+        let answer = self
+            .gate
+            .node()
+            .move_leader(request.get_ref().target_id)
+            .await;
+        answer.map(Response::new).map_err(status_of)
+    }
+}

@@ -1,0 +1,204 @@
+//! `veridical serve`: the life of a member's process.
+
+mod clients;
+mod flags;
+mod founding;
+mod identity;
+mod join;
+mod listen;
+mod logging;
+mod protocol;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use veridical_env::RealEnvironment;
+use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_proto::etcdserverpb::Member;
+
+use crate::exit::ExitStatus;
+use clients::Clients;
+pub(crate) use flags::ServeFlags;
+use flags::{Beginning, ServeConfig};
+use identity::{DataDir, DataDirError, Identity};
+use join::JoinError;
+use listen::ListenError;
+
+/// Why a member could not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum ServeError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("data folder {0}")]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("signals: {0}")]
+    Signals(io::Error),
+    #[error("{0}")]
+    Stopped(StopReason),
+}
+
+impl ServeError {
+    /// What is for the user to set right is a usage error; damage and failures are not.
+    fn status(&self) -> ExitStatus {
+        match self {
+            Self::Listen(_) | Self::Join(_) | Self::DataDir(DataDirError::InUse(_)) => {
+                ExitStatus::Usage
+            }
+            Self::Start(StartError::Config(_) | StartError::Foreign { .. }) => ExitStatus::Usage,
+            Self::DataDir(DataDirError::Io { .. }) => ExitStatus::Usage,
+            Self::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
+            | Self::Start(_)
+            | Self::Signals(_)
+            | Self::Stopped(_) => ExitStatus::Crash,
+        }
+    }
+}
+
+/// Serves until the process is told to end.
+pub(crate) fn run(flags: ServeFlags) -> ExitStatus {
+    if let Err(reason) = logging::start(flags.log_level, flags.log_format) {
+        eprintln!("veridical serve: {reason}");
+        return ExitStatus::Usage;
+    }
+    let config = match flags.settle() {
+        Ok(config) => config,
+        Err(reason) => {
+            eprintln!("veridical serve: {reason}");
+            return ExitStatus::Usage;
+        }
+    };
+    exit_on_panic();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(reason) => {
+            eprintln!("veridical serve: no runtime: {reason}");
+            return ExitStatus::Crash;
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitStatus::Ok,
+        Err(reason) => {
+            error!("{reason}");
+            eprintln!("veridical serve: {reason}");
+            reason.status()
+        }
+    }
+}
+
+/// A task that panics would leave a member that seems to run: better to end, as after a
+/// power failure, and recover.
+fn exit_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(ExitStatus::Crash as i32);
+    }));
+}
+
+async fn serve(config: ServeConfig) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let mut listeners = Vec::new();
+    for url in &config.listen_client_urls {
+        listeners.extend(listen::bind(url).await?);
+    }
+    let node = start(&config, &data_dir).await?;
+    report(&config, &node, &listeners);
+    let clients = Clients::serve(&node, listeners);
+
+    let stopped = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        reason = node.stopped() => Some(reason),
+    };
+    info!("stopping");
+    clients.stop().await;
+    node.stop();
+    let reason = match stopped {
+        Some(reason) => reason,
+        None => node.stopped().await,
+    };
+    match reason {
+        StopReason::Requested | StopReason::Removed => {
+            info!(%reason, "stopped");
+            Ok(())
+        }
+        reason => Err(ServeError::Stopped(reason)),
+    }
+}
+
+fn report(config: &ServeConfig, node: &Node<RealEnvironment>, listeners: &[TcpListener]) {
+    let clients: Vec<String> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| address.to_string())
+        .collect();
+    info!(
+        name = config.name,
+        data_dir = %config.data_dir.display(),
+        member_id = format_args!("{:x}", node.member_id()),
+        cluster_id = format_args!("{:x}", node.config().cluster_id),
+        clients = clients.join(","),
+        peers = node.peer_address(),
+        "serving"
+    );
+}
+
+/// Starts the member: again, as a founder, or as one that joins.
+async fn start(
+    config: &ServeConfig,
+    data_dir: &DataDir,
+) -> Result<Node<RealEnvironment>, ServeError> {
+    let known = data_dir.identity()?;
+    let (identity, initial_members, join) = match (known, &config.beginning) {
+        // The log says who the members are; nothing is ever founded in this folder again.
+        (Some(identity), _) => {
+            let own = Member {
+                id: identity.member_id,
+                ..Member::default()
+            };
+            (identity, BTreeMap::from([(identity.member_id, own)]), true)
+        }
+        (None, Beginning::Found { founders, token }) => {
+            let identity = Identity {
+                cluster_id: founders.cluster_id(token),
+                member_id: founders.member_id(token, &config.name),
+            };
+            (identity, founders.directory(token), false)
+        }
+        (None, Beginning::Join { endpoints }) => {
+            let invitation = join::join(endpoints, &config.advertise_peer_urls).await?;
+            (invitation.identity, invitation.members, true)
+        }
+    };
+    let node = Node::start(
+        RealEnvironment::default(),
+        NodeConfig {
+            member_id: identity.member_id,
+            cluster_id: identity.cluster_id,
+            initial_members,
+            join,
+            data_dir: config.data_dir.clone(),
+            listen_peer_address: config.listen_peer_url.address(),
+            limits: config.limits.clone(),
+            planted: Default::default(),
+        },
+    )
+    .await?;
+    if known.is_none() {
+        data_dir.remember(identity)?;
+    }
+    Ok(node)
+}

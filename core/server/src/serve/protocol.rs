@@ -1,0 +1,161 @@
+//! Two protocols on one port: the first bytes of a connection tell which one it speaks.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tonic::transport::server::Connected;
+use veridical_node::session::NATIVE_MAGIC;
+
+/// A connection that says nothing for this long is closed.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Read at once while the protocol is not known.
+const FIRST_READ_BYTES: usize = 16 * 1024;
+
+/// What a connection speaks.
+#[derive(Debug)]
+pub(crate) enum Protocol {
+    /// The pipelined protocol; with the bytes read so far.
+    Native(TcpStream, BytesMut),
+    /// Anything else, that is, HTTP/2.
+    Http(Begun),
+}
+
+/// Reads until the first bytes tell the protocol.
+///
+/// # Errors
+/// The connection ends or says nothing.
+pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
+    let mut begin = BytesMut::with_capacity(FIRST_READ_BYTES);
+    let reading = async {
+        while begin.len() < NATIVE_MAGIC.len() && NATIVE_MAGIC.starts_with(&begin) {
+            if stream.read_buf(&mut begin).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+        }
+        Ok::<(), io::Error>(())
+    };
+    tokio::time::timeout(FIRST_BYTES_TIMEOUT, reading).await??;
+    Ok(match begin.starts_with(NATIVE_MAGIC) {
+        true => Protocol::Native(stream, begin),
+        false => Protocol::Http(Begun { begin, stream }),
+    })
+}
+
+/// A connection of which the first bytes have been read already.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    begin: BytesMut,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.begin.has_remaining() {
+            let taken = self.begin.len().min(buffer.remaining());
+            buffer.put_slice(&self.begin.split_to(taken));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connected for Begun {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    async fn recognised(parts: &[&[u8]]) -> io::Result<Protocol> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        client.set_nodelay(true).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let recognising = tokio::spawn(recognise(stream));
+        for part in parts {
+            client.write_all(part).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        client.shutdown().await.unwrap();
+        recognising.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_magic_is_recognised_however_it_is_cut() {
+        for parts in [&[&b"VRDCLNT1rest"[..]][..], &[b"V", b"RDCLNT", b"1rest"]] {
+            let Protocol::Native(_, begin) = recognised(parts).await.unwrap() else {
+                panic!("it is the native protocol");
+            };
+            assert!(b"VRDCLNT1rest".starts_with(&begin) && begin.len() >= 8);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_first_bytes_are_handed_on_whole() {
+        for parts in [
+            &[&b"PRI * HTTP/2.0"[..]][..],
+            &[b"VRD", b"X and more"],
+            &[b"P"],
+        ] {
+            let Protocol::Http(mut begun) = recognised(parts).await.unwrap() else {
+                panic!("it is not the native protocol");
+            };
+            let mut read = Vec::new();
+            begun.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, parts.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_at_once_is_an_error_and_nothing_else() {
+        let error = recognised(&[b"VRD"]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
