@@ -11,9 +11,16 @@
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
+pub mod artefact;
+pub mod campaign;
+pub mod command_line;
+pub mod commands;
+pub mod junit;
 pub mod plan;
+pub mod recall;
 pub mod report;
 pub mod swarm;
+pub mod table;
 
 #[cfg(madsim)]
 mod cluster;

@@ -1,16 +1,45 @@
-fn main() {
-    #[cfg(madsim)]
-    {
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .init();
-        for seed in std::env::args().skip(1) {
-            let plan = veridical_scenarios::swarm::plan(seed.parse().expect("a seed"));
-            let run = veridical_scenarios::run::run(&plan, Default::default());
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&run.report).expect("json")
+//! `veridical-sim`, run as `cargo sim`.
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+use veridical_scenarios::command_line::{Command, CommandLine, RunArguments};
+use veridical_scenarios::commands;
+
+/// The exit code for wrong usage and bad input.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help that was asked for is no error. Output that cannot be printed is lost.
+            let _ = error.print();
+            let asked = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_USAGE)
+            };
+        }
+    };
+    let command = command_line
+        .command
+        .unwrap_or_else(|| Command::Run(RunArguments::default_campaign()));
+    let result = match command {
+        Command::Run(arguments) => commands::run(&arguments),
+        Command::List => commands::list(),
+        Command::Recall(arguments) => commands::recall(&arguments),
+        Command::One(arguments) => commands::one(&arguments),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }

@@ -121,6 +121,43 @@ pub struct RunReport {
     pub finding: Option<Finding>,
 }
 
+impl RunReport {
+    /// The report of a seed whose run gave none.
+    pub fn without_result(
+        seed: u64,
+        scenario: &str,
+        planted: Option<&str>,
+        finding: Finding,
+    ) -> Self {
+        Self {
+            seed,
+            scenario: scenario.to_owned(),
+            planted: planted.map(str::to_owned),
+            digest: String::new(),
+            verdict: finding.class,
+            members: 0,
+            operations: 0,
+            unknown_outcomes: 0,
+            watch_responses: 0,
+            simulated_ms: 0,
+            wall_ms: 0.0,
+            faults: BTreeMap::new(),
+            sometimes: BTreeMap::new(),
+            peak_memory_bytes: 0,
+            reproduce: reproduce(scenario, seed, planted),
+            finding: Some(finding),
+        }
+    }
+}
+
+/// The command that runs a seed of a scenario.
+pub fn reproduce(scenario: &str, seed: u64, planted: Option<&str>) -> String {
+    let planted = planted
+        .map(|bug| format!(" --planted {bug}"))
+        .unwrap_or_default();
+    format!("cargo sim run --scenario {scenario} --seed {seed}{planted}")
+}
+
 /// The most memory that this process has had so far, in bytes (`VmHWM`); 0 where that
 /// cannot be told.
 pub fn peak_memory_bytes() -> u64 {

@@ -16,7 +16,7 @@ use veridical_sim::{Event, SimEnvironment, TraceMode, World, WorldConfig};
 use crate::cluster::{Cluster, client_address};
 use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
-use crate::report::{Class, Finding, RunReport, peak_memory_bytes};
+use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{key, run_host};
 
@@ -109,7 +109,7 @@ pub fn run(plan: &Plan, keep: Keep) -> Run {
             .collect(),
         sometimes: Default::default(),
         peak_memory_bytes: peak_memory_bytes(),
-        reproduce: reproduce(plan),
+        reproduce: reproduce(&plan.scenario, plan.seed, plan.planted.as_deref()),
         finding,
     };
     Run {
@@ -117,19 +117,6 @@ pub fn run(plan: &Plan, keep: Keep) -> Run {
         history: observed.history.unwrap_or_default(),
         trace: outcome.trace,
     }
-}
-
-/// The command that runs a plan's seed again.
-pub fn reproduce(plan: &Plan) -> String {
-    let planted = plan
-        .planted
-        .as_ref()
-        .map(|bug| format!(" --planted {bug}"))
-        .unwrap_or_default();
-    format!(
-        "cargo sim run --scenario {} --seed {}{planted}",
-        plan.scenario, plan.seed
-    )
 }
 
 async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {

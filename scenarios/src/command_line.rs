@@ -1,0 +1,130 @@
+//! What `cargo sim` understands.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Seeded simulation of the whole store, with every history checked while it is made.
+#[derive(Debug, Parser)]
+#[command(name = "cargo sim", version, about, max_term_width = 100)]
+pub struct CommandLine {
+    /// What to do; without it, 100 seeds of the default scenario.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run seeds of a scenario.
+    Run(RunArguments),
+    /// Name the scenarios and the planted bugs.
+    List,
+    /// Look for each planted bug until a seed finds it.
+    Recall(RecallArguments),
+    /// Run one seed in this process and print its report as JSON.
+    #[command(hide = true)]
+    One(OneArguments),
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// The scenario.
+    #[arg(long, default_value = crate::swarm::NAME)]
+    pub scenario: String,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many seeds; 1 if --seed is given, 100 otherwise.
+    #[arg(long)]
+    pub seeds: Option<u64>,
+    /// Processes at once; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Run each seed in two processes and compare.
+    #[arg(long)]
+    pub check_determinism: bool,
+    /// Plant a bug (see `list`).
+    #[arg(long, value_name = "BUG")]
+    pub planted: Option<String>,
+    /// Write each seed's report as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a JUnit report.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print the plan of the first seed and run nothing.
+    #[arg(long)]
+    pub print_plan: bool,
+    /// Where the folders of failures go.
+    #[arg(long, value_name = "DIR", default_value = "artefacts")]
+    pub artefacts: PathBuf,
+    /// Print the members' logs of a single seed, by a filter as in RUST_LOG.
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl RunArguments {
+    /// 100 seeds of the default scenario.
+    pub fn default_campaign() -> Self {
+        Self {
+            scenario: crate::swarm::NAME.to_owned(),
+            seed: 1,
+            seeds: Some(DEFAULT_SEEDS),
+            jobs: None,
+            check_determinism: false,
+            planted: None,
+            json: None,
+            junit: None,
+            print_plan: false,
+            artefacts: "artefacts".into(),
+            log: None,
+        }
+    }
+}
+
+/// Seeds of a run without arguments.
+pub const DEFAULT_SEEDS: u64 = 100;
+
+/// Arguments of `recall`.
+#[derive(Args, Debug)]
+pub struct RecallArguments {
+    /// Only this bug.
+    #[arg(long)]
+    pub bug: Option<String>,
+    /// The scenario.
+    #[arg(long, default_value = crate::swarm::NAME)]
+    pub scenario: String,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds for each bug at most.
+    #[arg(long, default_value_t = 500)]
+    pub seeds: u64,
+    /// Processes at once; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Write each bug's result as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `one`.
+#[derive(Args, Debug)]
+pub struct OneArguments {
+    /// The scenario.
+    #[arg(long)]
+    pub scenario: String,
+    /// The seed.
+    #[arg(long)]
+    pub seed: u64,
+    /// The planted bug.
+    #[arg(long)]
+    pub planted: Option<String>,
+    /// Where the trace goes.
+    #[arg(long)]
+    pub trace: Option<PathBuf>,
+    /// Where all of it goes.
+    #[arg(long)]
+    pub artefact: Option<PathBuf>,
+}

@@ -1,0 +1,425 @@
+//! The commands of `cargo sim`.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use veridical_probe::PlantedBug;
+
+use crate::artefact;
+use crate::campaign::{Campaign, Seeds};
+use crate::command_line::{DEFAULT_SEEDS, OneArguments, RecallArguments, RunArguments};
+use crate::junit;
+use crate::plan::Plan;
+use crate::report::{Class, RunReport};
+use crate::swarm;
+use crate::table::Summary;
+
+/// Failures whose folders are kept; the others are only reported.
+const KEPT_FAILURES_MAX: usize = 5;
+
+/// How often a campaign without a terminal says how far it is.
+const PLAIN_PROGRESS_PERIOD: Duration = Duration::from_secs(10);
+
+/// What keeps a command from being carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no such scenario.
+    #[error("there is no scenario {0:?}; `cargo sim list` names them")]
+    NoScenario(String),
+    /// There is no such planted bug.
+    #[error("there is no planted bug {0:?}; `cargo sim list` names them")]
+    NoBug(String),
+    /// A file cannot be written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// This program's own path cannot be told.
+    #[error("cannot find this program: {0}")]
+    Program(std::io::Error),
+    /// The simulated world is not part of this build.
+    #[cfg(not(madsim))]
+    #[error("this build has no simulated world; run it as `cargo sim`")]
+    NoWorld,
+}
+
+fn plan(scenario: &str, seed: u64, planted: Option<&str>) -> Result<Plan, CommandError> {
+    if scenario != swarm::NAME {
+        return Err(CommandError::NoScenario(scenario.to_owned()));
+    }
+    if let Some(bug) = planted
+        && PlantedBug::from_name(bug).is_none()
+    {
+        return Err(CommandError::NoBug(bug.to_owned()));
+    }
+    Ok(Plan {
+        planted: planted.map(str::to_owned),
+        ..swarm::plan(seed)
+    })
+}
+
+fn jobs(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn program() -> Result<PathBuf, CommandError> {
+    std::env::current_exe().map_err(CommandError::Program)
+}
+
+/// Set by SIGINT: no further seed is begun, and what there is gets printed.
+fn interruption() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    // Without the handler SIGINT simply ends the program.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    interrupted
+}
+
+/// A progress bar on a terminal, a plain line from time to time elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: u64,
+    said_at: Instant,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "{bar:30} {pos}/{len} seeds  {per_sec}  {msg}  eta {eta}",
+            )
+            .expect("the template is well-formed");
+            let bar = ProgressBar::new(total).with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self {
+            bar,
+            total,
+            done: 0,
+            said_at: Instant::now(),
+        }
+    }
+
+    fn advance(&mut self, message: String) {
+        self.done += 1;
+        match &self.bar {
+            Some(bar) => {
+                bar.inc(1);
+                bar.set_message(message);
+            }
+            None if self.said_at.elapsed() >= PLAIN_PROGRESS_PERIOD => {
+                self.said_at = Instant::now();
+                eprintln!("{}/{} seeds, {message}", self.done, self.total);
+            }
+            None => {}
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `cargo sim run`: returns the exit code.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
+    let first = plan(
+        &arguments.scenario,
+        arguments.seed,
+        arguments.planted.as_deref(),
+    )?;
+    if arguments.print_plan {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&first).expect("a plan can be written")
+        );
+        return Ok(0);
+    }
+    if let Some(filter) = &arguments.log {
+        return logged(arguments, filter);
+    }
+    let only_one = arguments.seed != 1;
+    let count = arguments
+        .seeds
+        .unwrap_or(if only_one { 1 } else { DEFAULT_SEEDS });
+    let mut json = arguments
+        .json
+        .as_ref()
+        .map(|path| {
+            File::create(path).map_err(|source| CommandError::File {
+                path: path.clone(),
+                source,
+            })
+        })
+        .transpose()?;
+    let campaign = Campaign {
+        scenario: arguments.scenario.clone(),
+        planted: arguments.planted.clone(),
+        jobs: jobs(arguments.jobs),
+        check_determinism: arguments.check_determinism,
+        log: None,
+        program: program()?,
+    };
+    let seeds = Seeds::new(arguments.seed, count);
+    let interrupted = interruption();
+    let started = Instant::now();
+    let mut summary = Summary::default();
+    let mut failures = Vec::new();
+    let mut reports = Vec::new();
+    let mut written = Ok(());
+    let mut progress = Progress::new(count);
+    campaign.run(
+        || seeds.next(),
+        &interrupted,
+        |report| {
+            summary.add(&report);
+            progress.advance(format!("{} failures", failures.len()));
+            if let (Some(file), true) = (&mut json, written.is_ok()) {
+                let line = serde_json::to_string(&report).expect("a report can be written");
+                written = writeln!(file, "{line}");
+            }
+            if report.verdict != Class::Ok {
+                failures.push(report.clone());
+            }
+            if arguments.junit.is_some() {
+                reports.push(report);
+            }
+        },
+    );
+    progress.finish();
+    if let (Err(source), Some(path)) = (written, &arguments.json) {
+        return Err(CommandError::File {
+            path: path.clone(),
+            source,
+        });
+    }
+    if let Some(path) = &arguments.junit {
+        reports.sort_by_key(|report| report.seed);
+        std::fs::write(path, junit::render(&reports)).map_err(|source| CommandError::File {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    failures.sort_by_key(|report| (report.verdict, report.seed));
+    describe_failures(&campaign, arguments, &failures);
+    println!(
+        "{} of scenario {}",
+        plural(summary.seeds, "seed"),
+        arguments.scenario
+    );
+    print!("{}", summary.render(started.elapsed()));
+    if interrupted.load(Ordering::Relaxed) {
+        println!(
+            "  interrupted: {} seeds were not run",
+            count - summary.seeds
+        );
+    }
+    Ok(summary.gravest().exit_code())
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// Prints each failure, its reproducing command first, and keeps the first ones.
+fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[RunReport]) {
+    for (number, report) in failures.iter().enumerate() {
+        print!("{}", artefact::witness(report));
+        if number < KEPT_FAILURES_MAX && report.verdict != Class::Nondeterminism {
+            let planted = report.planted.as_deref().map(|bug| format!("-{bug}"));
+            let dir = arguments.artefacts.join(format!(
+                "{}-{}{}",
+                report.scenario,
+                report.seed,
+                planted.unwrap_or_default()
+            ));
+            let again = campaign.keep(report.seed, &dir);
+            if again.digest == report.digest {
+                println!("kept in {}\n", dir.display());
+            } else {
+                println!(
+                    "could not be reproduced for {}: see `--check-determinism`\n",
+                    dir.display()
+                );
+            }
+        } else {
+            println!();
+        }
+    }
+}
+
+/// One seed in this process, with the members' logs on standard error.
+fn logged(arguments: &RunArguments, filter: &str) -> Result<u8, CommandError> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+    one(&OneArguments {
+        scenario: arguments.scenario.clone(),
+        seed: arguments.seed,
+        planted: arguments.planted.clone(),
+        trace: None,
+        artefact: None,
+    })
+}
+
+/// `cargo sim list`.
+///
+/// # Errors
+/// None at present.
+pub fn list() -> Result<u8, CommandError> {
+    println!("scenarios:\n  {}", swarm::NAME);
+    println!("planted bugs:");
+    for bug in PlantedBug::ALL {
+        println!("  {bug}");
+    }
+    Ok(0)
+}
+
+/// `cargo sim recall`: returns the exit code, 1 if a bug was not found.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
+    plan(
+        &arguments.scenario,
+        arguments.seed,
+        arguments.bug.as_deref(),
+    )?;
+    let mut json = arguments
+        .json
+        .as_ref()
+        .map(|path| {
+            File::create(path).map_err(|source| CommandError::File {
+                path: path.clone(),
+                source,
+            })
+        })
+        .transpose()?;
+    let bugs: Vec<&str> = match &arguments.bug {
+        Some(bug) => vec![bug.as_str()],
+        None => PlantedBug::ALL.iter().map(|bug| bug.name()).collect(),
+    };
+    let interrupted = interruption();
+    println!(
+        "  {:<22} {:<6} {:>6} {:>9}  how it showed",
+        "bug", "found", "seeds", "wall s"
+    );
+    let mut found = 0;
+    for bug in &bugs {
+        let recalled = crate::recall::recall(
+            bug,
+            &arguments.scenario,
+            arguments.seed,
+            arguments.seeds,
+            jobs(arguments.jobs),
+            program()?,
+            &interrupted,
+        );
+        println!(
+            "  {:<22} {:<6} {:>6} {:>9.1}  {}",
+            recalled.bug,
+            if recalled.found { "yes" } else { "no" },
+            recalled.seeds,
+            recalled.wall_ms as f64 / 1_000.0,
+            match (&recalled.class, &recalled.signature, &recalled.reproduce) {
+                (Some(class), Some(signature), Some(reproduce)) => {
+                    format!("{class} ({signature}): {reproduce}")
+                }
+                _ => String::new(),
+            }
+        );
+        found += usize::from(recalled.found);
+        if let (Some(file), Some(path)) = (&mut json, &arguments.json) {
+            let line = serde_json::to_string(&recalled).expect("a result can be written");
+            writeln!(file, "{line}").map_err(|source| CommandError::File {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    println!("found {found} of {}", bugs.len());
+    Ok(u8::from(found < bugs.len()))
+}
+
+/// `one`: a single seed in this process; prints its report as a line of JSON.
+///
+/// # Errors
+/// See [`CommandError`].
+#[cfg(madsim)]
+pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
+    use crate::run::{Keep, run};
+    // Unset, RUST_LOG means silence here: formatting costs more than the run.
+    if std::env::var_os("RUST_LOG").is_some() {
+        // A subscriber that is there already, of `--log`, stays.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .try_init();
+    }
+    let plan = plan(
+        &arguments.scenario,
+        arguments.seed,
+        arguments.planted.as_deref(),
+    )?;
+    let kept = arguments.artefact.is_some();
+    let keep = Keep {
+        history: kept,
+        trace: kept || arguments.trace.is_some(),
+    };
+    let result = run(&plan, keep);
+    if let Some(path) = &arguments.trace {
+        let failed = |source| CommandError::File {
+            path: path.clone(),
+            source,
+        };
+        let mut file = std::io::BufWriter::new(File::create(path).map_err(failed)?);
+        for event in &result.trace {
+            let line = serde_json::to_string(event).expect("an event can be written");
+            writeln!(file, "{line}").map_err(failed)?;
+        }
+        file.flush().map_err(failed)?;
+    }
+    if let Some(dir) = &arguments.artefact {
+        artefact::write(dir, &plan, &result.report, &result.history, &result.trace).map_err(
+            |source| CommandError::File {
+                path: dir.clone(),
+                source,
+            },
+        )?;
+    }
+    println!(
+        "{}",
+        serde_json::to_string(&result.report).expect("a report can be written")
+    );
+    Ok(result.report.verdict.exit_code())
+}
+
+/// `one` in a build without the simulated world.
+///
+/// # Errors
+/// Always.
+#[cfg(not(madsim))]
+pub fn one(_: &OneArguments) -> Result<u8, CommandError> {
+    Err(CommandError::NoWorld)
+}

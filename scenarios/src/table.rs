@@ -1,0 +1,161 @@
+//! What a campaign says at its end, as one table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::report::{Class, RunReport};
+
+/// The sum of many reports.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Seeds that ended.
+    pub seeds: u64,
+    /// Operations of clients.
+    pub operations: u64,
+    /// Of these, those whose outcome nobody can tell.
+    pub unknown_outcomes: u64,
+    /// Responses on watches.
+    pub watch_responses: u64,
+    /// Simulated time in ms.
+    pub simulated_ms: u64,
+    /// Wall time of all runs together in ms; with several jobs they overlap.
+    pub run_wall_ms: f64,
+    /// The most memory of any run, in bytes.
+    pub peak_memory_bytes: u64,
+    /// What happened how often.
+    pub faults: BTreeMap<String, u64>,
+    /// Seeds by how they ended.
+    pub verdicts: BTreeMap<Class, u64>,
+    digests: BTreeMap<u64, String>,
+}
+
+impl Summary {
+    /// Adds a report.
+    pub fn add(&mut self, report: &RunReport) {
+        self.seeds += 1;
+        self.operations += report.operations;
+        self.unknown_outcomes += report.unknown_outcomes;
+        self.watch_responses += report.watch_responses;
+        self.simulated_ms += report.simulated_ms;
+        self.run_wall_ms += report.wall_ms;
+        self.peak_memory_bytes = self.peak_memory_bytes.max(report.peak_memory_bytes);
+        for (name, count) in &report.faults {
+            *self.faults.entry(name.clone()).or_default() += count;
+        }
+        *self.verdicts.entry(report.verdict).or_default() += 1;
+        self.digests.insert(report.seed, report.digest.clone());
+    }
+
+    /// How the gravest of the seeds ended.
+    pub fn gravest(&self) -> Class {
+        self.verdicts.keys().next().copied().unwrap_or(Class::Ok)
+    }
+
+    /// The digest over the digests of all seeds, in the order of the seeds.
+    pub fn digest(&self) -> String {
+        let mut digest = veridical_sim::Digest::default();
+        for (seed, of_seed) in &self.digests {
+            digest.fold(*seed);
+            digest.fold_bytes(of_seed.as_bytes());
+        }
+        format!("{:032x}", digest.value())
+    }
+
+    /// The table. `wall` is the time that the whole campaign took.
+    pub fn render(&self, wall: Duration) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<22} {value}");
+        };
+        row("seeds", self.seeds.to_string());
+        row(
+            "operations",
+            format!(
+                "{} ({} with unknown outcome), {} watch responses",
+                self.operations, self.unknown_outcomes, self.watch_responses
+            ),
+        );
+        row(
+            "simulated time",
+            format!("{:.1} h", self.simulated_ms as f64 / 3_600_000.0),
+        );
+        row(
+            "wall time",
+            format!(
+                "{:.1} s ({:.1} s of runs)",
+                wall.as_secs_f64(),
+                self.run_wall_ms / 1_000.0
+            ),
+        );
+        if self.run_wall_ms > 0.0 {
+            row(
+                "simulated / wall",
+                format!(
+                    "{:.0} on one core",
+                    self.simulated_ms as f64 / self.run_wall_ms
+                ),
+            );
+            row(
+                "verified operations/s",
+                format!(
+                    "{:.0} on one core",
+                    self.operations as f64 * 1_000.0 / self.run_wall_ms
+                ),
+            );
+        }
+        let verdicts: Vec<String> = self
+            .verdicts
+            .iter()
+            .map(|(class, count)| format!("{count} {class}"))
+            .collect();
+        row("verdicts", verdicts.join(", "));
+        row(
+            "peak memory",
+            format!("{:.1} MiB", self.peak_memory_bytes as f64 / 1_048_576.0),
+        );
+        row("digest", self.digest());
+        let injected = self.list(|name| name.starts_with("fault."), "fault.");
+        row("faults injected", injected);
+        for group in ["net.", "disk.", "process.", "clock."] {
+            let effects = self.list(|name| name.starts_with(group), group);
+            if !effects.is_empty() {
+                row(&format!("  {}", group.trim_end_matches('.')), effects);
+            }
+        }
+        text
+    }
+
+    fn list(&self, wanted: impl Fn(&str) -> bool, prefix: &str) -> String {
+        let items: Vec<String> = self
+            .faults
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, count)| format!("{} {count}", name.trim_start_matches(prefix)))
+            .collect();
+        items.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_order_of_arrival() {
+        let report = |seed| RunReport {
+            digest: format!("{seed:032x}"),
+            ..RunReport::without_result(seed, "swarm", None, Finding::new(Class::Ok, "", ""))
+        };
+        let mut forth = Summary::default();
+        let mut back = Summary::default();
+        for seed in 0..5 {
+            forth.add(&report(seed));
+            back.add(&report(4 - seed));
+        }
+        assert_eq!(forth.digest(), back.digest());
+        back.add(&report(9));
+        assert_ne!(forth.digest(), back.digest());
+    }
+}
