@@ -12,6 +12,8 @@ use veridical_proto::etcdserverpb::{
 #[derive(Clone, Debug)]
 pub enum Step {
     Apply(command::Request),
+    /// Compacts so many revisions before the present.
+    Compact(i64),
     /// Applies a command for the second time: that many before the last, if there are.
     Resend(usize),
     Publish,
@@ -28,6 +30,7 @@ pub fn steps(longest: usize) -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => request().prop_map(Step::Apply),
+        1 => (0i64..3).prop_map(Step::Compact),
         1 => (0usize..30).prop_map(Step::Resend),
         5 => Just(Step::Publish),
         8 => range_request().prop_map(Step::Range),

@@ -9,7 +9,7 @@ use veridical_store::{
 
 use crate::generate::{Step, steps};
 use crate::model::Model;
-use crate::{apply_command, command};
+use crate::{apply_command, command, compact};
 
 fn config(memtable: MemtableKind, shards: usize, hash_seed: u64, planted: Planted) -> StoreConfig {
     StoreConfig {
@@ -78,22 +78,11 @@ fn run(steps: &[Step], planted: Planted) -> Result<(), TestCaseError> {
     let [mut sharded, mut locked] = configs.clone().map(Subject::new);
     for step in steps {
         match step {
-            Step::Apply(request) => {
-                if let Request::Txn(txn) = request
-                    && check_txn(txn, 128).is_err()
-                {
-                    continue;
-                }
-                let expected = match model.apply(request) {
-                    Ok(response) => Applied::Response(response),
-                    Err(error) => Applied::Refused(error),
-                };
-                prop_assert_eq!(&sharded.apply(request), &expected);
-                prop_assert_eq!(&locked.apply(request), &expected);
-                prop_assert_eq!(sharded.store.revision(), model.revision());
-                prop_assert_eq!(sharded.store.compacted_revision(), model.compacted);
-                // Batches of another length must not matter either.
-                locked.publish(&model);
+            Step::Apply(Request::Txn(txn)) if check_txn(txn, 128).is_err() => {}
+            Step::Apply(request) => apply_all(request, &mut model, &mut sharded, &mut locked)?,
+            Step::Compact(back) => {
+                let request = compact(model.revision() - back);
+                apply_all(&request, &mut model, &mut sharded, &mut locked)?;
             }
             Step::Resend(back) => {
                 for subject in [&mut sharded, &mut locked] {
@@ -148,6 +137,25 @@ fn run(steps: &[Step], planted: Planted) -> Result<(), TestCaseError> {
             }
         }
     }
+    Ok(())
+}
+
+fn apply_all(
+    request: &Request,
+    model: &mut Model,
+    sharded: &mut Subject,
+    locked: &mut Subject,
+) -> Result<(), TestCaseError> {
+    let expected = match model.apply(request) {
+        Ok(response) => Applied::Response(response),
+        Err(error) => Applied::Refused(error),
+    };
+    prop_assert_eq!(&sharded.apply(request), &expected);
+    prop_assert_eq!(&locked.apply(request), &expected);
+    prop_assert_eq!(sharded.store.revision(), model.revision());
+    prop_assert_eq!(sharded.store.compacted_revision(), model.compacted);
+    // Batches of another length must not matter either.
+    locked.publish(model);
     Ok(())
 }
 

@@ -102,6 +102,26 @@ fn what_a_snapshot_held_back_from_compaction_is_forgotten_afterwards() {
 }
 
 #[test]
+fn what_the_compacted_revision_itself_overwrote_is_forgotten() {
+    let mut store = Store::new(config());
+    for (key, value) in [("a", "old"), ("b", "old"), ("a", "new")] {
+        apply_ok(&mut store, put(key, value));
+    }
+    // The first compaction keeps the old value, and forgets that revision 2 wrote it.
+    for revision in [3, 4] {
+        apply_ok(&mut store, compact(revision));
+        store.publish();
+        let held = store.reader().size_bytes();
+        let restored = restore(&bytes(store.snapshot())).expect("our own bytes");
+        assert_eq!(
+            restored.reader().size_bytes(),
+            held,
+            "compacted at {revision}"
+        );
+    }
+}
+
+#[test]
 fn a_snapshot_that_is_cut_anywhere_is_refused() {
     let whole = bytes(filled(10).snapshot());
     assert!(restore(&whole).is_ok());
