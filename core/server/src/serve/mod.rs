@@ -1,5 +1,6 @@
 //! `veridical serve`: the life of a member's process.
 
+mod authority;
 mod clients;
 mod flags;
 mod founding;

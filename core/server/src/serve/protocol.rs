@@ -1,15 +1,17 @@
 //! Two protocols on one port: the first bytes of a connection tell which one it speaks.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 use veridical_node::session::NATIVE_MAGIC;
+
+use super::authority::Mender;
 
 /// A connection that says nothing for this long is closed.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,14 +45,24 @@ pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
     tokio::time::timeout(FIRST_BYTES_TIMEOUT, reading).await??;
     Ok(match begin.starts_with(NATIVE_MAGIC) {
         true => Protocol::Native(stream, begin),
-        false => Protocol::Http(Begun { begin, stream }),
+        false => Protocol::Http(Begun {
+            held: begin,
+            ready_bytes: 0,
+            mender: Mender::new(),
+            stream,
+        }),
     })
 }
 
-/// A connection of which the first bytes have been read already.
+/// An HTTP/2 connection of which the first bytes have been read already. See
+/// [`super::authority`] for what happens to some of them.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    begin: BytesMut,
+    /// Read and not handed on.
+    held: BytesMut,
+    /// How many of them can be handed on.
+    ready_bytes: usize,
+    mender: Mender,
     stream: TcpStream,
 }
 
@@ -60,12 +72,28 @@ impl AsyncRead for Begun {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.begin.has_remaining() {
-            let taken = self.begin.len().min(buffer.remaining());
-            buffer.put_slice(&self.begin.split_to(taken));
-            return Poll::Ready(Ok(()));
+        let this = &mut *self;
+        loop {
+            if this.ready_bytes == 0 && !this.held.is_empty() {
+                this.ready_bytes = this.mender.mend(&mut this.held);
+            }
+            if this.ready_bytes > 0 {
+                let taken = this.ready_bytes.min(buffer.remaining());
+                buffer.put_slice(&this.held.split_to(taken));
+                this.ready_bytes -= taken;
+                return Poll::Ready(Ok(()));
+            }
+            if this.mender.is_done() {
+                return Pin::new(&mut this.stream).poll_read(context, buffer);
+            }
+            let read = pin!(this.stream.read_buf(&mut this.held));
+            match ready!(read.poll(context)) {
+                // The end, though perhaps in the middle of a frame.
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
