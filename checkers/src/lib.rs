@@ -14,12 +14,15 @@ mod frontier;
 mod lane;
 mod model;
 mod models;
+mod objects;
 mod online;
 mod verdict;
 mod witness;
+mod zones;
 
 pub use model::Model;
 pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
+pub use objects::{ObjectChecker, ObjectStatistics};
 pub use online::{
     Checker, CheckerOptions, CheckerStatistics, Operation, check_events, check_operations,
 };

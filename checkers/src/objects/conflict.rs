@@ -1,0 +1,96 @@
+//! What engine B found, told as a violation.
+
+use veridical_histories::object::Value;
+
+use crate::models::ObjectState;
+use crate::verdict::{Violation, ViolationKind, WitnessOperation};
+use crate::zones::{ClusterTrace, Conflict, Trace};
+
+fn witness(value: &Value, trace: &Trace) -> WitnessOperation {
+    WitnessOperation {
+        op: Some(trace.op),
+        client: trace.client,
+        call_ns: trace.call_ns,
+        return_ns: trace.return_ns,
+        text: if trace.is_write {
+            format!("write {value}")
+        } else {
+            format!("read → {value}")
+        },
+    }
+}
+
+/// Its write, its earliest return and its latest call, each once.
+fn witnesses(value: &Value, trace: &ClusterTrace) -> Vec<WitnessOperation> {
+    let mut seen = Vec::new();
+    for trace in [trace.write, trace.earliest_return, trace.latest_call]
+        .into_iter()
+        .flatten()
+    {
+        if seen.iter().all(|known: &Trace| known.op != trace.op) {
+            seen.push(trace);
+        }
+    }
+    seen.iter().map(|trace| witness(value, trace)).collect()
+}
+
+pub(super) fn violation(conflict: &Conflict, key: &Value, event: u64) -> Violation {
+    let (expected, got, operations) = match conflict {
+        Conflict::Unwritten {
+            value,
+            reader,
+            overwritten_by,
+        } => {
+            let (expected, mut operations) = match overwritten_by {
+                Some((by, trace)) => (
+                    format!("{by} or something later, which had replaced everything older"),
+                    witnesses(by, trace),
+                ),
+                None => ("a value that somebody wrote".to_owned(), Vec::new()),
+            };
+            operations.push(witness(value, reader));
+            (expected, format!("{value}"), operations)
+        }
+        Conflict::Interleaved {
+            first: (a, a_trace),
+            second: (b, b_trace),
+        } => {
+            let mut operations = witnesses(a, a_trace);
+            operations.extend(witnesses(b, b_trace));
+            (
+                format!("{a} to be there in one piece, and {b} before or after it"),
+                format!("{b} seen both before and after {a}"),
+                operations,
+            )
+        }
+        Conflict::ReadOfFailed { value, trace } => (
+            format!("nobody to read {value}, for its write failed"),
+            "a read of it".to_owned(),
+            witnesses(value, trace),
+        ),
+    };
+    Violation {
+        kind: ViolationKind::NotLinearizable,
+        key: Some(key.to_string()),
+        event,
+        expected,
+        got,
+        operations,
+    }
+}
+
+/// A state for a reader.
+pub(super) fn describe_state(state: &ObjectState) -> String {
+    match state {
+        ObjectState::Value(value) => value.to_string(),
+        ObjectState::Sequence(values) => Value::list(values.iter().cloned()).to_string(),
+        ObjectState::Members(members) => Value::list(members.iter().cloned()).to_string(),
+        ObjectState::Lists(lists) => {
+            let lists = lists
+                .iter()
+                .map(|(key, list)| format!("{key}: {}", Value::list(list.iter().cloned())));
+            lists.collect::<Vec<_>>().join(", ")
+        }
+        ObjectState::Log(log) => format!("a log of {} records", log.tail),
+    }
+}

@@ -1,0 +1,703 @@
+//! Histories of single objects: the right engine for each key.
+//!
+//! Registers and maps begin in engine B. A key goes over to engine A when something
+//! happens that B cannot tell apart (a value written twice at once, a compare-and-swap)
+//! and comes back when nothing is open. All other models are engine A's.
+
+mod conflict;
+mod idle;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
+use veridical_histories::{EventKind, OperationId};
+
+use crate::lane::{Lane, LaneVerdict};
+use crate::model::Model;
+use crate::models::{ObjectKind, ObjectModel, ObjectState};
+use crate::online::CheckerOptions;
+use crate::verdict::{
+    Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
+    WitnessOperation,
+};
+use crate::witness::{Recorded, Recording};
+use crate::zones::{OpenOperation, Span, Trace, Zones};
+use idle::IdleKeys;
+
+/// Operations of the checker's own making have numbers from here on.
+const FIRST_TOKEN: u64 = 1 << 63;
+/// Emptied structures kept for the next key that becomes active.
+const SPARE_ZONES_MAX: usize = 1024;
+
+/// Counts of an [`ObjectChecker`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectStatistics {
+    /// Events taken in.
+    pub events: u64,
+    /// Operations that returned with a known outcome.
+    pub operations: u64,
+    /// Operations whose outcome stayed unknown.
+    pub unknown_outcomes: u64,
+    /// Operations that engine A judged.
+    pub frontier_operations: u64,
+    /// Operations that engine B judged.
+    pub zones_operations: u64,
+    /// How often a key went from engine B to engine A.
+    pub handovers: u64,
+    /// The most configurations of engine A for one key.
+    pub configurations_max: usize,
+    /// The most clusters of engine B for one key.
+    pub clusters_max: usize,
+    /// Keys with something open or undecided now.
+    pub active_keys: usize,
+    /// Keys that hold something else than their initial value, nothing open.
+    pub idle_keys: usize,
+}
+
+impl ObjectStatistics {
+    /// The counts of two checkers that judged different keys.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            operations: self.operations + other.operations,
+            unknown_outcomes: self.unknown_outcomes + other.unknown_outcomes,
+            frontier_operations: self.frontier_operations + other.frontier_operations,
+            zones_operations: self.zones_operations + other.zones_operations,
+            handovers: self.handovers + other.handovers,
+            configurations_max: self.configurations_max.max(other.configurations_max),
+            clusters_max: self.clusters_max.max(other.clusters_max),
+            active_keys: self.active_keys + other.active_keys,
+            idle_keys: self.idle_keys + other.idle_keys,
+        }
+    }
+}
+
+/// What an open operation wants, as short as possible.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Read,
+    Write(Value),
+    Other(Box<Action>),
+}
+
+impl Wanted {
+    fn of(action: &Action) -> Self {
+        match action {
+            Action::Read => Self::Read,
+            Action::Write(value) => Self::Write(value.clone()),
+            Action::Delete => Self::Write(Value::Nil),
+            other => Self::Other(Box::new(other.clone())),
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::Read => Action::Read,
+            Self::Write(value) => Action::Write(value.clone()),
+            Self::Other(action) => (**action).clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct OpenCall {
+    slot: u32,
+    call_event: u64,
+    client: u64,
+    call_ns: u64,
+    wanted: Wanted,
+}
+
+/// A key that is judged by engine A.
+#[derive(Debug)]
+struct InLane {
+    lane: Lane<ObjectModel>,
+    recording: Recording<ObjectModel>,
+    /// Open writes that took effect already.
+    settled: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Zones(Box<Zones>),
+    Lane(Box<InLane>),
+}
+
+#[derive(Debug)]
+struct ActiveKey {
+    key: Value,
+    engine: Engine,
+}
+
+/// Checks a history of single objects while it happens.
+#[derive(Debug)]
+pub struct ObjectChecker {
+    model: ObjectModel,
+    options: CheckerOptions,
+    begins_in_zones: bool,
+    idle: IdleKeys,
+    /// Active keys by slot; `None` where the slot is free.
+    active: Vec<Option<ActiveKey>>,
+    free: Vec<u32>,
+    slots: FxHashMap<Value, u32>,
+    open: FxHashMap<u64, OpenCall>,
+    spare: Vec<Box<Zones>>,
+    statistics: ObjectStatistics,
+    next_token: u64,
+    undecided: Option<Undecided>,
+    violation: Option<Box<Violation>>,
+}
+
+impl ObjectChecker {
+    /// A checker at the start of a history.
+    pub fn new(model: ObjectModel, options: CheckerOptions) -> Self {
+        let begins_in_zones = matches!(
+            model.kind(),
+            ObjectKind::Register | ObjectKind::CasRegister | ObjectKind::Kv
+        );
+        Self {
+            model,
+            options,
+            begins_in_zones,
+            idle: IdleKeys::new(),
+            active: Vec::new(),
+            free: Vec::new(),
+            slots: FxHashMap::default(),
+            open: FxHashMap::default(),
+            spare: Vec::new(),
+            statistics: ObjectStatistics::default(),
+            next_token: FIRST_TOKEN,
+            undecided: None,
+            violation: None,
+        }
+    }
+
+    /// Counts so far.
+    pub fn statistics(&self) -> ObjectStatistics {
+        ObjectStatistics {
+            active_keys: self.slots.len(),
+            idle_keys: self.idle.len(),
+            ..self.statistics
+        }
+    }
+
+    /// Bytes held for idle keys, estimated.
+    pub fn idle_bytes(&self) -> usize {
+        self.idle.bytes()
+    }
+
+    /// Takes the next event in.
+    ///
+    /// # Errors
+    /// As [`crate::Checker::observe`].
+    pub fn observe(&mut self, event: &ObjectEvent) -> Result<(), Rejection> {
+        self.observe_at(self.statistics.events, event)
+    }
+
+    /// Takes an event in whose number in the whole history is `at`; numbers ascend. For
+    /// histories that are divided over several checkers by key.
+    ///
+    /// # Errors
+    /// As [`crate::Checker::observe`].
+    #[inline]
+    pub fn observe_at(&mut self, at: u64, event: &ObjectEvent) -> Result<(), Rejection> {
+        if let Some(violation) = &self.violation {
+            return Err(Rejection::Violation(violation.clone()));
+        }
+        self.statistics.events += 1;
+        // Event 0 is before everything in engine B.
+        let now = at + 1;
+        match &event.kind {
+            EventKind::Call { op, input } => self.call(now, event, *op, input),
+            EventKind::Return { op, output } => {
+                let open = self.close(now, *op)?;
+                self.statistics.operations += 1;
+                self.returned(now, event.time_ns, *op, open, output)
+            }
+            EventKind::Unknown { op } => {
+                let open = self.close(now, *op)?;
+                self.statistics.unknown_outcomes += 1;
+                self.ended(now, *op, open, true)
+            }
+            EventKind::Failed { op } => {
+                let open = self.close(now, *op)?;
+                self.ended(now, *op, open, false)
+            }
+            EventKind::Note { note } => match *note {},
+        }
+    }
+
+    fn malformed(&self, now: u64, reason: MalformedReason) -> Rejection {
+        Rejection::Malformed(Malformed {
+            event: now - 1,
+            reason,
+        })
+    }
+
+    fn close(&mut self, now: u64, op: OperationId) -> Result<OpenCall, Rejection> {
+        match self.open.remove(&op.0) {
+            Some(open) => Ok(open),
+            None => Err(self.malformed(now, MalformedReason::NotOpen(op))),
+        }
+    }
+
+    #[inline]
+    fn call(
+        &mut self,
+        now: u64,
+        event: &ObjectEvent,
+        op: OperationId,
+        request: &Request,
+    ) -> Result<(), Rejection> {
+        if op.0 >= FIRST_TOKEN || self.open.contains_key(&op.0) {
+            return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
+        }
+        let wanted = Wanted::of(&request.action);
+        let slot = self.activate(self.model.key(request));
+        let needs_lane = match &mut self.active_at(slot).engine {
+            Engine::Lane(_) => false,
+            Engine::Zones(zones) => match &wanted {
+                Wanted::Read => {
+                    zones.read_called(now);
+                    false
+                }
+                Wanted::Write(value) => {
+                    let is_ambiguous = zones.is_ambiguous(value, now);
+                    if !is_ambiguous {
+                        let trace = Trace {
+                            op,
+                            client: event.client,
+                            call_ns: event.time_ns,
+                            return_ns: None,
+                            is_write: true,
+                        };
+                        zones.write_called(value.clone(), now, trace);
+                    }
+                    is_ambiguous
+                }
+                Wanted::Other(_) => true,
+            },
+        };
+        if needs_lane {
+            self.hand_over(slot, now);
+        }
+        if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
+            in_lane.lane.call(op.0, request.clone());
+            in_lane.recording.call(Recorded {
+                op,
+                client: event.client,
+                call_event: now,
+                call_ns: event.time_ns,
+                input: request.clone(),
+                end: None,
+            });
+        }
+        let (client, call_ns) = (event.client, event.time_ns);
+        self.open.insert(
+            op.0,
+            OpenCall {
+                slot,
+                call_event: now,
+                client,
+                call_ns,
+                wanted,
+            },
+        );
+        Ok(())
+    }
+
+    fn active_at(&mut self, slot: u32) -> &mut ActiveKey {
+        self.active[slot as usize]
+            .as_mut()
+            .expect("slots of open operations are active")
+    }
+
+    #[inline]
+    fn activate(&mut self, key: Value) -> u32 {
+        if let Some(slot) = self.slots.get(&key) {
+            return *slot;
+        }
+        let held = self.idle.get(&key);
+        let engine = if self.begins_in_zones {
+            let value = held.unwrap_or_else(|| self.model.initial_value());
+            Engine::Zones(match self.spare.pop() {
+                Some(mut zones) => {
+                    zones.reset(value);
+                    zones
+                }
+                None => Box::new(Zones::new(value)),
+            })
+        } else {
+            let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
+            Engine::Lane(Box::new(InLane {
+                lane: Lane::new([state.clone()]),
+                recording: Recording::new(vec![state], self.options.witness_operations_max),
+                settled: Vec::new(),
+            }))
+        };
+        let active = Some(ActiveKey {
+            key: key.clone(),
+            engine,
+        });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.active[slot as usize] = active;
+                slot
+            }
+            None => {
+                self.active.push(active);
+                u32::try_from(self.active.len() - 1).expect("fewer than 2^32 keys are active")
+            }
+        };
+        self.slots.insert(key, slot);
+        slot
+    }
+
+    /// From engine B to engine A.
+    fn hand_over(&mut self, slot: u32, now: u64) {
+        self.statistics.handovers += 1;
+        let key = self.active_at(slot).key.clone();
+        let mut open: Vec<(u64, u64, u64, u64, Request)> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.slot == slot)
+            .map(|(op, open)| {
+                let request = Request {
+                    key: key.clone(),
+                    action: open.wanted.action(),
+                };
+                (open.call_event, *op, open.client, open.call_ns, request)
+            })
+            .collect();
+        open.sort_by_key(|(call, ..)| *call);
+        let operations: Vec<OpenOperation<'_>> = open
+            .iter()
+            .map(|(call, op, client, call_ns, request)| OpenOperation {
+                token: *op,
+                call: *call,
+                client: *client,
+                call_ns: *call_ns,
+                request,
+            })
+            .collect();
+        let first_token = self.next_token;
+        let operations_max = self.options.witness_operations_max;
+        let Engine::Zones(zones) = &mut self.active_at(slot).engine else {
+            unreachable!("only engine B hands over")
+        };
+        let handover = zones.to_lane(&key, &operations, first_token, now);
+        let mut recording = Recording::new(vec![handover.initial], operations_max);
+        handover
+            .recorded
+            .into_iter()
+            .for_each(|recorded| recording.call(recorded));
+        self.next_token += handover.tokens;
+        self.active_at(slot).engine = Engine::Lane(Box::new(InLane {
+            lane: handover.lane,
+            recording,
+            settled: handover.settled,
+        }));
+    }
+
+    #[inline]
+    fn returned(
+        &mut self,
+        now: u64,
+        return_ns: u64,
+        op: OperationId,
+        open: OpenCall,
+        answer: &Answer,
+    ) -> Result<(), Rejection> {
+        let nil_is_wildcard = self.model.nil_is_wildcard();
+        let slot = open.slot;
+        if matches!(
+            (&open.wanted, answer),
+            (Wanted::Write(Value::Nil), Answer::Applied(_))
+        ) && matches!(self.active_at(slot).engine, Engine::Zones(_))
+        {
+            // Whether a deletion found something is engine A's to judge.
+            self.open.insert(op.0, open.clone());
+            self.hand_over(slot, now);
+            self.open.remove(&op.0);
+        }
+        if let Engine::Zones(zones) = &mut self.active_at(slot).engine {
+            let trace = |is_write| Trace {
+                op,
+                client: open.client,
+                call_ns: open.call_ns,
+                return_ns: Some(return_ns),
+                is_write,
+            };
+            let span = Span {
+                call: open.call_event,
+                returned: now,
+            };
+            let result = match (&open.wanted, answer) {
+                (Wanted::Read, Answer::Value(value)) => {
+                    if nil_is_wildcard && value.is_nil() {
+                        zones.read_dropped(open.call_event);
+                        Ok(())
+                    } else {
+                        zones.returned(value, span, trace(false))
+                    }
+                }
+                (Wanted::Write(value), Answer::Done | Answer::Applied(true)) => {
+                    zones.returned(value, span, trace(true))
+                }
+                _ => return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op))),
+            };
+            let kept = zones.len();
+            self.statistics.zones_operations += 1;
+            self.statistics.clusters_max = self.statistics.clusters_max.max(kept);
+            if let Err(conflict) = result {
+                return self.conflict(now, slot, &conflict);
+            }
+        } else {
+            self.statistics.frontier_operations += 1;
+            let Engine::Lane(in_lane) = &mut self.active_at(slot).engine else {
+                unreachable!()
+            };
+            in_lane
+                .recording
+                .returned(op, now, return_ns, answer.clone());
+            match in_lane.settled.iter().position(|settled| *settled == op.0) {
+                Some(at) => {
+                    in_lane.settled.swap_remove(at);
+                }
+                None => in_lane.lane.returned(op.0, answer.clone(), now),
+            }
+        }
+        self.settle(now, slot)
+    }
+
+    /// An operation ended without an answer.
+    fn ended(
+        &mut self,
+        now: u64,
+        op: OperationId,
+        open: OpenCall,
+        is_unknown: bool,
+    ) -> Result<(), Rejection> {
+        let slot = open.slot;
+        let result = match (&mut self.active_at(slot).engine, &open.wanted) {
+            (Engine::Zones(zones), Wanted::Write(value)) if is_unknown => {
+                zones.write_unknown(value, open.call_event);
+                Ok(())
+            }
+            (Engine::Zones(zones), Wanted::Write(value)) => {
+                zones.write_failed(value, open.call_event)
+            }
+            (Engine::Zones(zones), _) => {
+                zones.read_dropped(open.call_event);
+                Ok(())
+            }
+            (Engine::Lane(in_lane), _) => {
+                if !is_unknown {
+                    in_lane.recording.failed(op);
+                }
+                match in_lane.settled.iter().position(|settled| *settled == op.0) {
+                    Some(at) => {
+                        in_lane.settled.swap_remove(at);
+                        if is_unknown {
+                            Ok(())
+                        } else {
+                            Err(open.wanted.action())
+                        }
+                        .map_err(|action| {
+                            crate::zones::Conflict::ReadOfFailed {
+                                value: match action {
+                                    Action::Write(value) => value,
+                                    _ => Value::Nil,
+                                },
+                                trace: Default::default(),
+                            }
+                        })
+                    }
+                    None if is_unknown => {
+                        in_lane.lane.unknown(op.0);
+                        Ok(())
+                    }
+                    None => {
+                        in_lane.lane.failed(op.0);
+                        Ok(())
+                    }
+                }
+            }
+        };
+        if let Err(conflict) = result {
+            return self.conflict(now, slot, &conflict);
+        }
+        self.settle(now, slot)
+    }
+
+    fn conflict(
+        &mut self,
+        now: u64,
+        slot: u32,
+        conflict: &crate::zones::Conflict,
+    ) -> Result<(), Rejection> {
+        let key = &self.active_at(slot).key;
+        let violation = Box::new(conflict::violation(conflict, key, now - 1));
+        self.violation = Some(violation.clone());
+        Err(Rejection::Violation(violation))
+    }
+
+    /// Lets the engine take in what it can, and retires the key if it is idle.
+    #[inline]
+    fn settle(&mut self, now: u64, slot: u32) -> Result<(), Rejection> {
+        let limit = self.options.configurations_max;
+        let active = self.active[slot as usize]
+            .as_mut()
+            .expect("slots of open operations are active");
+        match &mut active.engine {
+            Engine::Zones(zones) => {
+                if let Some(value) = zones.idle_value(now) {
+                    self.retire(slot, value);
+                }
+                Ok(())
+            }
+            Engine::Lane(in_lane) => {
+                let verdict = in_lane.lane.advance(&self.model, limit);
+                let (configurations, _) = in_lane.lane.counts();
+                let most = &mut self.statistics.configurations_max;
+                *most = configurations.max(*most);
+                match verdict {
+                    LaneVerdict::Explained => {}
+                    LaneVerdict::Violation { event } => return self.contradicted(slot, event),
+                    LaneVerdict::Unknown { cause, first_event } => {
+                        let key = active.key.to_string();
+                        self.undecided.get_or_insert_with(|| Undecided {
+                            cause,
+                            key: Some(key),
+                            events: (first_event.saturating_sub(1), now - 1),
+                            text: "more configurations than allowed, and the bounds disagree"
+                                .to_owned(),
+                        });
+                    }
+                }
+                self.retire_from_lane(slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// A key of engine A with one certain state and nothing open.
+    fn retire_from_lane(&mut self, slot: u32) {
+        let active = self.active_at(slot);
+        let Engine::Lane(in_lane) = &active.engine else {
+            return;
+        };
+        let Some(state) = in_lane.lane.idle_state().cloned() else {
+            return;
+        };
+        if !in_lane.settled.is_empty() {
+            return;
+        }
+        if let ObjectState::Value(value) = state {
+            self.retire(slot, value);
+        } else if state == self.model.initial() {
+            self.release(slot);
+        } else {
+            // Kept as it is; what was recorded before counts no longer.
+            let recording = Recording::new(vec![state], self.options.witness_operations_max);
+            if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
+                in_lane.recording = recording;
+            }
+        }
+    }
+
+    #[inline]
+    fn retire(&mut self, slot: u32, value: Value) {
+        let active = self.active[slot as usize]
+            .as_ref()
+            .expect("the key is active");
+        if value == self.model.initial_value() {
+            self.idle.remove(&active.key);
+        } else {
+            self.idle.set(&active.key, value);
+        }
+        self.release(slot);
+    }
+
+    #[inline]
+    fn release(&mut self, slot: u32) {
+        let active = self.active[slot as usize]
+            .take()
+            .expect("the key is active");
+        self.slots.remove(&active.key);
+        self.free.push(slot);
+        if let Engine::Zones(zones) = active.engine
+            && self.spare.len() < SPARE_ZONES_MAX
+        {
+            self.spare.push(zones);
+        }
+    }
+
+    fn contradicted(&mut self, slot: u32, event: u64) -> Result<(), Rejection> {
+        let limit = self.options.configurations_max;
+        let active = self.active[slot as usize]
+            .as_ref()
+            .expect("the key is active");
+        let Engine::Lane(in_lane) = &active.engine else {
+            unreachable!("engine A contradicts")
+        };
+        let minimal = in_lane.recording.minimize(&self.model, event, limit);
+        let operations: Vec<WitnessOperation> = minimal
+            .operations
+            .iter()
+            .map(|recorded| {
+                let mut witness = recorded.witness(&self.model);
+                // Operations of our own making stand for forgotten ones.
+                witness.op = witness.op.filter(|op| op.0 < FIRST_TOKEN);
+                witness
+            })
+            .collect();
+        let last = operations
+            .iter()
+            .max_by_key(|operation| operation.return_ns);
+        let got = last.map_or_else(String::new, |last| last.text.clone());
+        let states: Vec<String> = minimal
+            .states
+            .iter()
+            .map(|state| conflict::describe_state(state))
+            .collect();
+        let violation = Box::new(Violation {
+            kind: ViolationKind::NotLinearizable,
+            key: Some(active.key.to_string()),
+            event: minimal.event.saturating_sub(1),
+            expected: format!(
+                "an order of these operations that explains them, from {}",
+                states.join(" or ")
+            ),
+            got: format!("none; the last answer is {got}"),
+            operations,
+        });
+        self.violation = Some(violation.clone());
+        Err(Rejection::Violation(violation))
+    }
+
+    /// Ends the history: operations still open count as unknown.
+    pub fn finish(&mut self) -> Verdict {
+        let now = self.statistics.events + 1;
+        for slot in 0..self.active.len() {
+            if self.violation.is_some() {
+                break;
+            }
+            if let Some(ActiveKey {
+                engine: Engine::Lane(in_lane),
+                ..
+            }) = &mut self.active[slot]
+            {
+                in_lane.lane.finish();
+                // The outcome is in `violation` and `undecided`.
+                let _ = self.settle(now, slot as u32);
+            }
+        }
+        match (&self.violation, &self.undecided) {
+            (Some(violation), _) => Verdict::Violation(violation.clone()),
+            (None, Some(undecided)) => Verdict::Unknown(undecided.clone()),
+            (None, None) => Verdict::Ok,
+        }
+    }
+}
