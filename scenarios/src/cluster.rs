@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
 use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
@@ -72,6 +73,16 @@ pub struct Cluster {
     processes: Vec<ProcessId>,
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
     seen: Arc<Mutex<Seen>>,
+    elections: Arc<watch::Sender<Election>>,
+}
+
+/// A member has become leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Election {
+    /// Of this term.
+    pub term: u64,
+    /// This member.
+    pub leader: u32,
 }
 
 /// What members have shown so far, for properties over all of them.
@@ -88,15 +99,23 @@ impl Cluster {
     /// Adds the members to the world and starts them.
     pub fn start(world: &World, observer: &Observer, plan: &Plan) -> Self {
         let nodes = Arc::new(Mutex::new(BTreeMap::new()));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let elections = Arc::new(watch::Sender::new(Election::default()));
         let processes = (0..plan.members)
             .map(|index| {
                 let config = node_config(plan, index);
-                let (nodes, observer) = (Arc::clone(&nodes), observer.clone());
+                let outside = Outside {
+                    index,
+                    nodes: Arc::clone(&nodes),
+                    seen: Arc::clone(&seen),
+                    elections: Arc::clone(&elections),
+                    observer: observer.clone(),
+                };
                 world.add_process(&member_name(index), move |environment| {
-                    let (config, nodes, observer) =
-                        (config.clone(), Arc::clone(&nodes), observer.clone());
+                    let (config, outside) = (config.clone(), outside.clone());
                     async move {
-                        let exit = run_member(environment, config, index, &nodes).await;
+                        let observer = outside.observer.clone();
+                        let exit = run_member(environment, config, outside).await;
                         if !exit.is_disk_trouble() {
                             observer.report(Finding::new(
                                 Class::Crash,
@@ -109,14 +128,19 @@ impl Cluster {
                 })
             })
             .collect();
-        let seen = Arc::new(Mutex::new(Seen::default()));
         Self {
             world: world.clone(),
             observer: observer.clone(),
             processes,
             nodes,
             seen,
+            elections,
         }
+    }
+
+    /// Tells of each new leader.
+    pub fn elections(&self) -> watch::Receiver<Election> {
+        self.elections.subscribe()
     }
 
     /// The process of a member.
@@ -163,31 +187,14 @@ impl Cluster {
         }
     }
 
-    /// Looks at all members and compares what must agree: one leader a term (Raft
-    /// paper, election safety), and equal states at equal applied indexes (state
-    /// machine safety).
+    /// Looks at all members and compares what must agree: equal states at equal applied
+    /// indexes (Raft paper, state machine safety).
     pub fn compare(&self) {
         let mut seen = self
             .seen
             .lock()
             .expect("no panic while the comparison is locked");
         for (index, node) in self.running() {
-            let status = node.raft_status();
-            if status.role == Role::Leader {
-                let leader = *seen.leaders.entry(status.term).or_insert(index);
-                if leader != index {
-                    self.observer.report(Finding::new(
-                        Class::Violation,
-                        "two-leaders",
-                        format!(
-                            "{} and {} both lead term {}",
-                            member_name(leader),
-                            member_name(index),
-                            status.term
-                        ),
-                    ));
-                }
-            }
             let hash = node.reader().state_hash();
             let applied = hash.applied_index;
             let (other, known) = seen.states.entry(applied).or_insert((index, hash)).clone();
@@ -278,25 +285,88 @@ fn node_config(plan: &Plan, index: u32) -> NodeConfig {
     }
 }
 
+/// What a member's process tells the world outside.
+#[derive(Clone)]
+struct Outside {
+    index: u32,
+    nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
+    seen: Arc<Mutex<Seen>>,
+    elections: Arc<watch::Sender<Election>>,
+    observer: Observer,
+}
+
+impl Outside {
+    /// Notes a leader; there is one at most in a term (Raft paper, election safety).
+    fn leads(&self, term: u64) {
+        let mut seen = self
+            .seen
+            .lock()
+            .expect("no panic while the comparison is locked");
+        let leader = *seen.leaders.entry(term).or_insert(self.index);
+        if leader != self.index {
+            self.observer.report(Finding::new(
+                Class::Violation,
+                "two-leaders",
+                format!(
+                    "{} and {} both led term {term}",
+                    member_name(leader),
+                    member_name(self.index)
+                ),
+            ));
+        }
+        self.elections.send_if_modified(|last| {
+            let is_newer = term > last.term;
+            if is_newer {
+                *last = Election {
+                    term,
+                    leader: self.index,
+                };
+            }
+            is_newer
+        });
+    }
+
+    /// Follows what a member says of its role.
+    async fn follow(self, node: Node<SimEnvironment>) {
+        let mut status = node.watch_status();
+        loop {
+            let (role, term) = {
+                let status = status.borrow_and_update();
+                (status.role, status.term)
+            };
+            if role == Role::Leader {
+                self.leads(term);
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 async fn run_member(
     environment: SimEnvironment,
     config: NodeConfig,
-    index: u32,
-    nodes: &Mutex<BTreeMap<u32, Node<SimEnvironment>>>,
+    outside: Outside,
 ) -> MemberExit {
     let node = match Node::start(environment.clone(), config).await {
         Ok(node) => node,
         Err(error) => return error.into(),
     };
-    let listening = environment.network().listen(&client_address(index)).await;
+    let listening = environment
+        .network()
+        .listen(&client_address(outside.index))
+        .await;
     let listener = match listening {
         Ok(listener) => listener,
         Err(error) => return MemberExit::Listen(error),
     };
     tokio::spawn(accept_clients(node.clone(), listener));
-    nodes
+    tokio::spawn(outside.clone().follow(node.clone()));
+    outside
+        .nodes
         .lock()
         .expect("no panic while the nodes are locked")
-        .insert(index, node.clone());
+        .insert(outside.index, node.clone());
     MemberExit::Stopped(node.stopped().await)
 }

@@ -25,6 +25,8 @@ pub mod table;
 #[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
+mod hunt;
+#[cfg(madsim)]
 mod observer;
 #[cfg(madsim)]
 pub mod run;

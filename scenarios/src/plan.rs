@@ -39,6 +39,9 @@ pub struct Plan {
     pub watchers: Vec<WatcherPlan>,
     /// What is done to the cluster, by time.
     pub faults: Vec<TimedFault>,
+    /// What is done whenever a new leader appears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hunt: Option<HuntPlan>,
     /// When all faults end, in ms of simulated time.
     pub heal_at_ms: u64,
     /// How long after that the cluster may take until everything works.
@@ -76,6 +79,9 @@ pub struct Knobs {
     pub shards: usize,
     pub lease_check_ms: u64,
     pub watch_progress_ms: u64,
+    pub watch_catch_up_revisions: usize,
+    pub watch_buffered_events: usize,
+    pub max_session_requests: usize,
 }
 
 impl Knobs {
@@ -98,6 +104,9 @@ impl Knobs {
             shards: self.shards,
             lease_check_ms: self.lease_check_ms,
             watch_progress_ms: self.watch_progress_ms,
+            watch_catch_up_revisions: self.watch_catch_up_revisions,
+            watch_buffered_events: self.watch_buffered_events,
+            max_session_requests: self.max_session_requests,
             ..Limits::default()
         }
     }
@@ -111,6 +120,27 @@ pub struct TimedFault {
     pub at_ms: u64,
     /// What.
     pub fault: Fault,
+}
+
+/// A hunt for leaders: shortly after a member has become leader, something is done to
+/// it or to those who elected it. Logs diverge and terms rise, which is what the subtle
+/// rules of Raft are for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HuntPlan {
+    /// When it begins, in ms.
+    pub from_ms: u64,
+    /// After the election the hunt waits for an exponentially distributed time of this
+    /// mean, in ms.
+    pub delay_mean_ms: u64,
+    /// How long a leader is cut off from the other members, on average, in ms.
+    pub cut_mean_ms: u64,
+    /// The probability that the leader crashes instead.
+    pub crash_probability: f64,
+    /// The probability that another member crashes and restarts at once, too.
+    pub voter_crash_probability: f64,
+    /// The probability that the cuts of former leaders end with the new one.
+    pub heal_probability: f64,
 }
 
 /// A machine with clients that share a connection.

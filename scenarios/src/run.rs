@@ -14,6 +14,7 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_sim::{Event, SimEnvironment, TraceMode, World, WorldConfig};
 
 use crate::cluster::{Cluster, client_address};
+use crate::hunt::hunt;
 use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
@@ -173,7 +174,18 @@ impl Driver {
             })
             .collect();
         let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
+        let hunting = self.plan.hunt.clone().map(|plan| {
+            tokio::spawn(hunt(
+                self.world.clone(),
+                self.cluster.clone(),
+                plan,
+                self.plan.members,
+            ))
+        });
         self.nemesis().await;
+        if let Some(hunting) = hunting {
+            hunting.abort();
+        }
         self.heal().await;
         let result = self.converge().await;
         for task in supervisors {

@@ -11,7 +11,9 @@ use veridical_sim::{
     ProcessId, Rng, Stream,
 };
 
-use crate::plan::{HostPlan, Knobs, Op, PLAN_FORMAT, Plan, PlannedOp, TimedFault, WatcherPlan};
+use crate::plan::{
+    HostPlan, HuntPlan, Knobs, Op, PLAN_FORMAT, Plan, PlannedOp, TimedFault, WatcherPlan,
+};
 
 /// The scenario's name.
 pub const NAME: &str = "swarm";
@@ -82,6 +84,9 @@ pub fn plan(seed: u64) -> Plan {
     for family in &chosen {
         nemesis.family(*family, &knobs);
     }
+    let hunt = chosen
+        .contains(&Family::LeaderHunt)
+        .then(|| nemesis.hunt(&knobs));
     let mut faults = nemesis.faults;
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -96,6 +101,7 @@ pub fn plan(seed: u64) -> Plan {
         hosts,
         watchers,
         faults,
+        hunt,
         heal_at_ms,
         heal_bound_ms: 30_000,
         end_at_ms,
@@ -131,6 +137,9 @@ fn knobs(rng: &mut Rng) -> Knobs {
         shards: pick(rng, &[1, 2, 8, 16]),
         lease_check_ms: pick(rng, &[100, 250, 500]),
         watch_progress_ms: pick(rng, &[500, 2_000, 10_000]),
+        watch_catch_up_revisions: pick(rng, &[1, 2, 16, 1_000]),
+        watch_buffered_events: pick(rng, &[1, 8, 8_192]),
+        max_session_requests: pick(rng, &[1, 4, 64, 1_024]),
     }
 }
 
@@ -404,6 +413,8 @@ impl Nemesis {
         match family {
             // Part of the network and the disks all the time.
             Family::LossyNetwork | Family::Corruption | Family::SlowNetwork | Family::SlowDisk => {}
+            // A plan of its own: it follows the elections.
+            Family::LeaderHunt => {}
             Family::Partition => self.partitions(gap_ms, election_ms),
             Family::Clog => self.clogs(gap_ms, election_ms),
             Family::Crash => self.crashes(gap_ms),
@@ -412,7 +423,6 @@ impl Nemesis {
             Family::Pause => self.pauses(gap_ms, election_ms),
             Family::Clock => self.clocks(gap_ms),
             Family::DiskErrors => self.disk_errors(gap_ms),
-            Family::LeaderHunt => self.leader_hunt(election_ms),
         }
     }
 
@@ -654,33 +664,15 @@ impl Nemesis {
         }
     }
 
-    /// Members are cut off and crashed one after the other at about the pace of
-    /// elections: terms rise, logs diverge (the soil of figure 8 of the Raft paper).
-    fn leader_hunt(&mut self, election_ms: u64) {
-        let mut at_ms = 1_000 + self.rng.below(2_000);
-        while at_ms + 1_000 < self.heal_at_ms {
-            let process = self.member();
-            let duration_ms = Some(election_ms + self.rng.below(election_ms * 2));
-            if self.rng.chance(0.6) {
-                self.add(
-                    at_ms,
-                    Fault::Isolate {
-                        process,
-                        duration_ms,
-                    },
-                );
-            } else {
-                let kind = self.crash_kind();
-                self.add(
-                    at_ms,
-                    Fault::Crash {
-                        process,
-                        kind,
-                        restart_after_ms: duration_ms,
-                    },
-                );
-            }
-            at_ms += election_ms / 2 + self.rng.below(election_ms * 2);
+    fn hunt(&mut self, knobs: &Knobs) -> HuntPlan {
+        let rng = &mut self.rng;
+        HuntPlan {
+            from_ms: rng.below(5_000),
+            delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
+            cut_mean_ms: knobs.election_timeout_ms * rng.between(1, 4),
+            crash_probability: pick(rng, &[0.0, 0.2, 0.5]),
+            voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
+            heal_probability: pick(rng, &[0.3, 0.7, 1.0]),
         }
     }
 }

@@ -91,6 +91,11 @@ pub struct Limits {
     pub lease_check_ms: u64,
     /// Period of progress notifications to idle watchers that asked for them.
     pub watch_progress_ms: u64,
+    /// Distinct revisions in one response to a watch that catches up.
+    pub watch_catch_up_revisions: usize,
+    /// Events that wait in one stream of watches; above it the stream falls back to
+    /// catching up from the history.
+    pub watch_buffered_events: usize,
     /// Requests in flight on one client connection; above it the connection waits.
     pub max_session_requests: usize,
 }
@@ -126,6 +131,8 @@ impl Default for Limits {
             shards: 256,
             lease_check_ms: 500,
             watch_progress_ms: 600_000,
+            watch_catch_up_revisions: 1_000,
+            watch_buffered_events: 8_192,
             max_session_requests: 1_024,
         }
     }
@@ -180,6 +187,8 @@ impl NodeConfig {
             ("max_disk_jobs", limits.max_disk_jobs),
             ("max_apply_batches", limits.max_apply_batches),
             ("max_session_requests", limits.max_session_requests),
+            ("watch_catch_up_revisions", limits.watch_catch_up_revisions),
+            ("watch_buffered_events", limits.watch_buffered_events),
             ("apply_yield_commands", limits.apply_yield_commands),
             ("snapshot_chunk_bytes", limits.snapshot_chunk_bytes),
         ] {

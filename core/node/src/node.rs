@@ -76,6 +76,11 @@ impl<E: Environment> Node<E> {
         self.shared.status.borrow().clone()
     }
 
+    /// The same, to be followed.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.shared.status.clone()
+    }
+
     /// Its state, as far as it has got, without asking anybody.
     pub fn reader(&self) -> &StoreReader {
         &self.shared.reader

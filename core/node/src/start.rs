@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{mpsc, watch};
 use veridical_env::{Environment, Listener, Network};
 use veridical_raft::Role;
-use veridical_store::StoreConfig;
+use veridical_store::{StoreConfig, WatchLimits};
 
 use crate::apply::Applier;
 use crate::config::NodeConfig;
@@ -55,6 +55,13 @@ fn store_config<E: Environment>(environment: &E, config: &NodeConfig) -> StoreCo
     StoreConfig {
         shards: config.limits.shards,
         hash_seed: environment.random_seed(),
+        max_txn_ops: config.limits.max_txn_ops,
+        max_request_bytes: config.limits.max_request_bytes,
+        watch: WatchLimits {
+            max_catch_up_revisions: config.limits.watch_catch_up_revisions,
+            max_buffered_events: config.limits.watch_buffered_events,
+            ..WatchLimits::default()
+        },
         planted: config.planted,
         ..StoreConfig::default()
     }

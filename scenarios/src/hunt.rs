@@ -1,0 +1,89 @@
+//! The hunt for leaders: faults that follow the elections instead of a timetable.
+
+use std::time::Duration;
+use veridical_sim::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
+
+use crate::cluster::Cluster;
+use crate::plan::HuntPlan;
+
+/// How long a voter that is crashed by the hunt stays down at most, in ms: it has to be
+/// back before the election is forgotten.
+const VOTER_DOWN_MS_MAX: u64 = 60;
+
+/// How long a crashed leader stays down, in ms, at least.
+const LEADER_DOWN_MS_MIN: u64 = 50;
+
+/// Hunts until it is dropped.
+pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) {
+    world.sleep(Duration::from_millis(plan.from_ms)).await;
+    let mut rng = world.rng(Stream::Nemesis);
+    let mut elections = cluster.elections();
+    let mut cuts: Vec<FaultId> = Vec::new();
+    loop {
+        if elections.changed().await.is_err() {
+            return;
+        }
+        let election = *elections.borrow_and_update();
+        let delay = Duration::from_micros(rng.exponential(plan.delay_mean_ms * 1_000));
+        if delay > Duration::from_millis(1) {
+            world.sleep(delay).await;
+        }
+        if rng.chance(plan.heal_probability) {
+            for cut in cuts.drain(..) {
+                world.heal(cut);
+            }
+        }
+        strike(
+            &world,
+            &cluster,
+            &plan,
+            members,
+            election.leader,
+            &mut rng,
+            &mut cuts,
+        );
+    }
+}
+
+fn strike(
+    world: &World,
+    cluster: &Cluster,
+    plan: &HuntPlan,
+    members: u32,
+    leader: u32,
+    rng: &mut Rng,
+    cuts: &mut Vec<FaultId>,
+) {
+    let others: Vec<ProcessId> = (0..members)
+        .filter(|index| *index != leader)
+        .map(|index| cluster.process(index))
+        .collect();
+    let leader = cluster.process(leader);
+    if rng.chance(plan.crash_probability) {
+        let restart_after_ms = Some(LEADER_DOWN_MS_MIN + rng.exponential(plan.cut_mean_ms));
+        let kind = CrashKind::PowerLoss;
+        world.inject(&Fault::Crash {
+            process: leader,
+            kind,
+            restart_after_ms,
+        });
+    } else {
+        // Clients stay connected to it and go on feeding it.
+        let duration_ms = Some(1 + rng.exponential(plan.cut_mean_ms));
+        let groups = vec![vec![leader], others.clone()];
+        cuts.push(world.inject(&Fault::Partition {
+            groups,
+            duration_ms,
+        }));
+    }
+    if rng.chance(plan.voter_crash_probability) {
+        let process = others[rng.index(others.len())];
+        let restart_after_ms = Some(1 + rng.below(VOTER_DOWN_MS_MAX));
+        let kind = CrashKind::PowerLossWithReset;
+        world.inject(&Fault::Crash {
+            process,
+            kind,
+            restart_after_ms,
+        });
+    }
+}
