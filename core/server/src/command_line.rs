@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchFlags;
 use crate::exit::ExitStatus;
 use crate::serve::ServeFlags;
 
@@ -17,12 +18,15 @@ struct CommandLine {
 enum Command {
     /// Run a member of a cluster (without flags: a cluster of one)
     Serve(Box<ServeFlags>),
+    /// Measure a store that speaks etcd's API, and check its answers with --verify
+    Bench(Box<BenchFlags>),
 }
 
 /// See [`crate::run`]. Flags that cannot be parsed end the process with status 2 here.
 pub(crate) fn run() -> ExitStatus {
     match CommandLine::parse().command {
         Command::Serve(flags) => crate::serve::run(*flags),
+        Command::Bench(flags) => crate::bench::run(*flags),
     }
 }
 

@@ -327,10 +327,10 @@ mod tests {
 
     #[test]
     fn a_coded_url_keeps_its_length_and_what_follows_the_scheme() {
-        let wrong = coded(SEPARATOR) | 0b0101_101;
+        let wrong = coded(SEPARATOR) | 0b010_1101;
         let mut value = [&wrong.to_be_bytes()[2..], &[0xab]].concat();
         assert!(mend_value(&mut value, true));
-        let right = coded(SEPARATOR_MENDED) | 0b0101_101;
+        let right = coded(SEPARATOR_MENDED) | 0b010_1101;
         assert_eq!(value, [&right.to_be_bytes()[2..], &[0xab]].concat());
         assert!(!mend_value(&mut value, true), "it was mended");
     }
