@@ -238,11 +238,12 @@ macro_rules! form {
 }
 
 form!(Sharded256, ShardedMemtable::new(256, 1));
+form!(Sharded64, ShardedMemtable::new(64, 1));
 form!(Sharded16, ShardedMemtable::new(16, 1));
 form!(Locked, LockedMemtable::new());
 form!(SkipList, SkipListMemtable::default());
 
-#[divan::bench(types = [Sharded256, Sharded16, Locked, SkipList], threads = [1, 2], sample_size = 1, sample_count = 1000)]
+#[divan::bench(types = [Sharded256, Sharded64, Sharded16, Locked, SkipList], threads = [1, 2], sample_size = 1, sample_count = 1000)]
 fn mixed<F: Form>(bencher: divan::Bencher) {
     let bench = F::bench();
     bencher
@@ -250,7 +251,7 @@ fn mixed<F: Form>(bencher: divan::Bencher) {
         .bench(|| bench.mixed());
 }
 
-#[divan::bench(types = [Sharded256, Sharded16, Locked, SkipList], threads = [1, 2], sample_size = 1, sample_count = 1000)]
+#[divan::bench(types = [Sharded256, Sharded64, Sharded16, Locked, SkipList], threads = [1, 2], sample_size = 1, sample_count = 1000)]
 fn writes<F: Form>(bencher: divan::Bencher) {
     let bench = F::bench();
     bencher

@@ -8,7 +8,9 @@ use veridical_probe::Planted;
 pub struct StoreConfig {
     /// Which map holds the keys.
     pub memtable: MemtableKind,
-    /// Number of shards of [`MemtableKind::Sharded`]; at least 1.
+    /// Number of shards of [`MemtableKind::Sharded`]; at least 1. More of them let more
+    /// readers pass each other and the one writer, and make ranges dearer: a range looks
+    /// into every shard, and beyond about a hundred that is most of what it costs.
     pub shards: usize,
     /// Key of the hash that spreads keys over shards. A secret of the member: whoever
     /// knows it can pile keys onto one shard.
@@ -28,7 +30,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             memtable: MemtableKind::Sharded,
-            shards: 256,
+            shards: 64,
             hash_seed: 0,
             max_txn_ops: 128,
             max_request_bytes: 1536 * 1024,

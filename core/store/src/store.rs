@@ -20,7 +20,7 @@ use crate::state::{
 
 /// Most keys whose old versions one publish forgets, so that a big compaction does not
 /// hold up the writer: the rest follows with the next ones.
-const TRIM_KEYS_PER_PUBLISH: usize = 8192;
+const TRIM_KEYS_PER_PUBLISH: usize = 2048;
 
 /// The replicated state machine. Its one owner applies commands in log order and publishes
 /// them in batches; any number of [`StoreReader`]s see what has been published.
