@@ -25,7 +25,7 @@ impl Raft {
             self.progress
                 .retain(|_, progress| match progress.leaves_at {
                     Some(index) if index <= commit => {
-                        progress.is_active() && progress.sent_commit < index
+                        progress.is_active() && progress.matched() < index
                     }
                     _ => true,
                 });

@@ -193,6 +193,25 @@ fn a_removed_member_is_told_and_one_that_was_not_told_does_not_disturb() {
 }
 
 #[test]
+fn a_removed_member_that_missed_the_news_is_told_as_long_as_it_listens() {
+    let mut cluster = Cluster::new(3, 1, |_| {});
+    cluster.elect(1);
+    for _ in 1..cluster.raft(1).config().election_ticks {
+        cluster.tick_all().expect("safe");
+    }
+    let (_, index) = try_change(&mut cluster, 1, ChangeKind::Remove, 3).expect("taken");
+    cluster.cut.insert((1, 3));
+    cluster.settle().expect("safe");
+    assert_eq!(cluster.raft(1).commit_index(), index);
+    cluster.heal();
+    // The first of these ticks ends the leader's quorum interval.
+    for _ in 0..3 {
+        cluster.tick_all().expect("safe");
+    }
+    assert_eq!(cluster.raft(3).commit_index(), index);
+}
+
+#[test]
 fn shrinking_the_quorum_commits_what_waited_for_it() {
     let mut cluster = Cluster::new(2, 1, |_| {});
     cluster.elect(1);

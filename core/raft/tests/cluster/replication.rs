@@ -356,6 +356,32 @@ fn a_failed_snapshot_is_asked_for_again_and_a_sent_but_lost_one_too() {
 }
 
 #[test]
+fn a_snapshot_counts_as_applied_and_lets_its_member_campaign_only_once_it_is_durable() {
+    let mut cluster = Cluster::new(3, 1, |_| {});
+    cluster.synchronous = false;
+    let earlier = append(1, 2, (0, 0), vec![entry(1, 1)], 0);
+    cluster.deliver(earlier).expect("safe");
+    let meta = SnapshotMeta {
+        index: 5,
+        term: 1,
+        membership: Membership::of_voters(1..=3),
+    };
+    assert!(
+        cluster
+            .act(1, |raft| raft.offer_snapshot(2, 1, meta))
+            .expect("safe")
+    );
+    cluster.persist(1, 1).expect("safe");
+    cluster.act(1, Raft::campaign).expect("safe");
+    assert_eq!(cluster.raft(1).applied_index(), 0);
+    assert_eq!(cluster.raft(1).role(), Role::Follower);
+    cluster.persist(1, usize::MAX).expect("safe");
+    cluster.act(1, Raft::campaign).expect("safe");
+    assert_eq!(cluster.raft(1).applied_index(), 5);
+    assert_eq!(cluster.raft(1).role(), Role::PreCandidate);
+}
+
+#[test]
 fn a_snapshot_of_what_the_log_has_is_declined() {
     let mut cluster = Cluster::new(3, 1, |_| {});
     cluster.elect(1);
