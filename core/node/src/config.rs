@@ -128,7 +128,7 @@ impl Default for Limits {
             snapshot_window_chunks: 8,
             snapshot_timeout_ms: 10_000,
             wal_segment_bytes: 64 * 1024 * 1024,
-            shards: 256,
+            shards: 64,
             lease_check_ms: 500,
             watch_progress_ms: 600_000,
             watch_catch_up_revisions: 1_000,

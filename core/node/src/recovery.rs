@@ -5,7 +5,9 @@ use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
 use veridical_raft::{Config, Initial, LogIndex, SnapshotMeta};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
-use veridical_storage::wal::{MemberRecord, Recovered, Wal, WalConfig, WalError, WalRecord};
+use veridical_storage::wal::{
+    MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
+};
 use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
 
 use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
@@ -114,17 +116,26 @@ pub(crate) async fn recover<E: Environment>(
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         found_cluster(&files, config, store_config).await?;
     }
+    let (store, snapshot, directory) = load_snapshot(&files, store_config).await?;
+    let entries = entries_after(&snapshot, &recovered)?;
     let incarnation = recovered.member.map_or(1, |member| member.incarnation + 1);
-    wal.append(&[WalRecord::Member(MemberRecord {
+    let mut records = Vec::new();
+    if recovered.snapshot.map_or(0, |mark| mark.index) < snapshot.index {
+        // A crash came between the snapshot's file and its mark: what follows the
+        // snapshot does not follow the log as it is.
+        let mark = SnapshotMark {
+            index: snapshot.index,
+            term: snapshot.term,
+        };
+        records.push(WalRecord::Snapshot(mark));
+    }
+    records.push(WalRecord::Member(MemberRecord {
         cluster_id: config.cluster_id,
         member_id: config.member_id,
         incarnation,
-    })])
-    .await?;
+    }));
+    wal.append(&records).await?;
     wal.sync().await?;
-
-    let (store, snapshot, directory) = load_snapshot(&files, store_config).await?;
-    let entries = entries_after(&snapshot, &recovered)?;
     info!(
         incarnation,
         snapshot_index = snapshot.index,

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use veridical_client::{Client, ClientConfig};
-use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
+use veridical_env::{
+    Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
+};
 use veridical_node::session::accept_clients;
 use veridical_node::{Limits, Node, NodeConfig, StopReason};
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
+use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
+use veridical_store::{Store, StoreConfig};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -160,5 +164,61 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
     for node in nodes.iter().chain([&back]) {
         node.stop();
         node.stopped().await;
+    }
+}
+
+/// Found by the simulator (swarm, seed 422 of its day): a crash between the file of a
+/// received snapshot and its mark in the log left a log that the next entry did not
+/// follow, and the member panicked when that came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers = [format!("127.0.0.1:{}", free_port())];
+    let config = config(1, &peers, dir.path());
+    let (node, address) = serve(config.clone()).await;
+    let one = client(vec![address]);
+    one.put(put("a", "1")).await.expect("a put");
+    node.stop();
+    node.stopped().await;
+
+    // The same state, as of a later index than the log has.
+    let disk = RealDisk;
+    let (files, _) = SnapshotStore::open(
+        disk,
+        &config.data_dir.join("snap"),
+        SnapshotConfig::default(),
+    )
+    .await
+    .expect("the snapshots");
+    let founding = files.list().await.expect("a list").remove(0);
+    let header = files
+        .read(&founding)
+        .await
+        .expect("a reader")
+        .header()
+        .clone();
+    let header = SnapshotHeader {
+        index: 40,
+        term: 9,
+        ..header
+    };
+    let mut store = Store::new(StoreConfig::default());
+    store.advance(40);
+    let mut source = store.snapshot();
+    let mut writer = files.create(&header).await.expect("a writer");
+    while let Some(chunk) = source.next_chunk(1_000) {
+        writer.write_chunk(&chunk).await.expect("a chunk");
+    }
+    writer.finish().await.expect("a snapshot");
+
+    for round in 0..2 {
+        let (node, address) = serve(config.clone()).await;
+        let one = client(vec![address]);
+        one.put(put("b", "2"))
+            .await
+            .expect("a put behind the snapshot");
+        assert!(node.reader().applied_index() > 40, "round {round}");
+        node.stop();
+        assert_eq!(node.stopped().await, StopReason::Requested, "round {round}");
     }
 }
