@@ -9,6 +9,7 @@
 //! carries a revision (engine C).
 
 pub mod brute_force;
+pub mod check;
 pub mod etcd;
 mod frontier;
 mod lane;

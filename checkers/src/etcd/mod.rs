@@ -276,6 +276,11 @@ impl EtcdChecker {
         }
     }
 
+    /// Keys that exist now or did within the window of old revisions.
+    pub fn live_keys(&self) -> usize {
+        self.base.keys()
+    }
+
     /// The greatest revision that has been replayed and agreed.
     pub fn revision(&self) -> i64 {
         self.applied

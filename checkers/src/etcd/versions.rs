@@ -196,7 +196,12 @@ impl Base {
         }
     }
 
-    /// Versions held, for reports.
+    /// Keys with some version.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Revisions held, for reports.
     pub fn kept_revisions(&self) -> usize {
         self.log.len()
     }

@@ -6,6 +6,7 @@
 
 mod conflict;
 mod idle;
+mod spill;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,14 @@ use crate::verdict::{
 use crate::witness::{Recorded, Recording};
 use crate::zones::{OpenOperation, Span, Trace, Zones};
 use idle::IdleKeys;
+use spill::Spill;
 
 /// Operations of the checker's own making have numbers from here on.
 const FIRST_TOKEN: u64 = 1 << 63;
 /// Emptied structures kept for the next key that becomes active.
 const SPARE_ZONES_MAX: usize = 1024;
+/// Keys retired between two looks at the memory they take.
+const RETIRED_PER_LOOK: u32 = 4096;
 
 /// Counts of an [`ObjectChecker`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +141,12 @@ pub struct ObjectChecker {
     options: CheckerOptions,
     begins_in_zones: bool,
     idle: IdleKeys,
+    /// Idle keys beyond `idle_bytes_max`.
+    spill: Spill,
+    idle_bytes_max: usize,
+    /// Retired keys until the size of `idle` is looked at again.
+    retired_until_look: u32,
+    spill_error: Option<std::io::Error>,
     /// Active keys by slot; `None` where the slot is free.
     active: Vec<Option<ActiveKey>>,
     free: Vec<u32>,
@@ -161,6 +171,10 @@ impl ObjectChecker {
             options,
             begins_in_zones,
             idle: IdleKeys::new(),
+            spill: Spill::default(),
+            idle_bytes_max: usize::MAX,
+            retired_until_look: RETIRED_PER_LOOK,
+            spill_error: None,
             active: Vec::new(),
             free: Vec::new(),
             slots: FxHashMap::default(),
@@ -184,7 +198,47 @@ impl ObjectChecker {
 
     /// Bytes held for idle keys, estimated.
     pub fn idle_bytes(&self) -> usize {
-        self.idle.bytes()
+        self.idle.bytes() + self.spill.bytes()
+    }
+
+    /// Moves idle keys to temporary files once they take more than `limit_bytes`, the
+    /// room for tables that grow and for what is active left out.
+    pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
+        let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
+        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+    }
+
+    /// Why idle keys could not be moved to disk or read from there, once. The verdict is
+    /// worth nothing then.
+    pub fn take_spill_error(&mut self) -> Option<std::io::Error> {
+        self.spill_error.take()
+    }
+
+    fn spill_idle(&mut self) {
+        self.retired_until_look = RETIRED_PER_LOOK;
+        if self.idle.bytes() > self.idle_bytes_max {
+            let entries = self.idle.drain();
+            if let Err(error) = self.spill.push(entries) {
+                self.spill_error.get_or_insert(error);
+            }
+        }
+    }
+
+    /// The value of an idle key; `None` where it is the initial one.
+    fn held(&mut self, key: &Value) -> Option<Value> {
+        if let Some(value) = self.idle.get(key) {
+            return Some(value);
+        }
+        if self.spill.is_empty() {
+            return None;
+        }
+        match self.spill.get(key) {
+            Ok(value) => value,
+            Err(error) => {
+                self.spill_error.get_or_insert(error);
+                None
+            }
+        }
     }
 
     /// Takes the next event in.
@@ -318,7 +372,7 @@ impl ObjectChecker {
         if let Some(slot) = self.slots.get(&key) {
             return *slot;
         }
-        let held = self.idle.get(&key);
+        let held = self.held(&key);
         let engine = if self.begins_in_zones {
             let value = held.unwrap_or_else(|| self.model.initial_value());
             Engine::Zones(match self.spare.pop() {
@@ -612,12 +666,17 @@ impl ObjectChecker {
         let active = self.active[slot as usize]
             .as_ref()
             .expect("the key is active");
-        if value == self.model.initial_value() {
+        // What is on disk may say otherwise, so it has to be overridden there.
+        if self.spill.is_empty() && value == self.model.initial_value() {
             self.idle.remove(&active.key);
         } else {
             self.idle.set(&active.key, value);
         }
         self.release(slot);
+        self.retired_until_look -= 1;
+        if self.retired_until_look == 0 {
+            self.spill_idle();
+        }
     }
 
     #[inline]

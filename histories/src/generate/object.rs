@@ -147,6 +147,8 @@ struct Pending {
     /// Set once it took effect.
     answer: Option<Answer>,
     is_unknown: bool,
+    /// What the object held at the call, if nobody else was using it.
+    quiet_before: Option<i64>,
 }
 
 /// The events of a workload, as an iterator.
@@ -355,7 +357,10 @@ impl ObjectHistory {
             Some(Injection::StaleRead) => {
                 pending.answer = Some(Answer::Value(number_value(before)));
             }
-            Some(Injection::DuplicatedWrite) => *now = before,
+            Some(Injection::DuplicatedWrite) => {
+                *now = before;
+                pending.answer = Some(Answer::Value(number_value(before)));
+            }
             _ => return,
         }
         self.injection = None;
@@ -363,11 +368,24 @@ impl ObjectHistory {
     }
 
     /// A write is acknowledged; if it is still there, what it replaced is gone for good.
-    fn note_acknowledged(&mut self, pending: &Pending, before: Option<i64>) {
-        if let (Action::Write(Value::Int(written)), Some(before)) = (&pending.action, before)
+    fn note_acknowledged(&mut self, pending: &Pending) {
+        if let (Action::Write(Value::Int(written)), Some(before)) =
+            (&pending.action, pending.quiet_before)
             && matches!(&self.objects[pending.key as usize], Object::Number(now) if now == written)
         {
             self.overwritten.insert(pending.key, (*written, before));
+        }
+    }
+
+    fn quiet_value(&self, key: u64) -> Option<i64> {
+        let is_used = self
+            .clients
+            .iter()
+            .flatten()
+            .any(|pending| pending.key == key);
+        match &self.objects[key as usize] {
+            Object::Number(number) if !is_used => Some(*number),
+            _ => None,
         }
     }
 
@@ -378,12 +396,14 @@ impl ObjectHistory {
         let action = self.action(key, client);
         let op = OperationId(self.called);
         let is_unknown = self.random.chance(self.workload.unknown);
+        let quiet_before = self.injection.and_then(|_| self.quiet_value(key));
         let mut pending = Pending {
             op,
             key,
             action: action.clone(),
             answer: None,
             is_unknown,
+            quiet_before,
         };
         if self.injection.is_some() {
             self.inject_at_call(&mut pending);
@@ -413,14 +433,10 @@ impl ObjectHistory {
             return ObjectEvent::unknown(self.now_ns, client as u64, pending.op);
         }
         if pending.answer.is_none() {
-            let before = match &self.objects[pending.key as usize] {
-                Object::Number(number) => Some(*number),
-                _ => None,
-            };
             self.take_effect(&mut pending);
-            if self.injection.is_some() {
-                self.note_acknowledged(&pending, before);
-            }
+        }
+        if self.injection.is_some() {
+            self.note_acknowledged(&pending);
         }
         let answer = pending.answer.take().expect("it has taken effect");
         ObjectEvent::returned(self.now_ns, client as u64, pending.op, answer)
