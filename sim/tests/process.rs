@@ -67,6 +67,31 @@ fn a_crashed_process_does_nothing_until_it_is_restarted() {
 }
 
 #[test]
+fn a_restart_that_was_planned_waits_until_the_old_tasks_are_gone() {
+    World::run(1, WorldConfig::default(), |world| async move {
+        let host = world.add_host("host");
+        let id = world.add_process("p", |_| std::future::pending::<()>());
+        let kind = CrashKind::PowerLoss;
+        world.inject(&Fault::Crash {
+            process: id,
+            kind,
+            restart_after_ms: Some(10),
+        });
+        world.restart(id);
+        host.clock().sleep(Duration::from_micros(9_900)).await;
+        assert!(world.is_running(id));
+        world.crash(id);
+        host.clock().sleep(Duration::from_micros(500)).await;
+        assert!(
+            !world.is_running(id),
+            "the start planned for 10 ms has to wait"
+        );
+        world.sleep(MS).await;
+        assert!(world.is_running(id));
+    });
+}
+
+#[test]
 fn a_paused_process_catches_up_with_its_timers_when_it_goes_on() {
     let late = Arc::new(AtomicU64::new(0));
     World::run(1, WorldConfig::default(), |world| {
