@@ -13,7 +13,7 @@ use super::operation::{Done, Open, Writer};
 use super::versions::Change;
 use super::world::{LeaseEnd, World};
 use super::{EtcdChecker, Stop};
-use crate::verdict::{Cause, ViolationKind, WitnessOperation};
+use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
 
 /// How many waiting answers are searched for pairs that did not change.
 const UNCHANGED_SEARCH_MAX: usize = 256;
@@ -99,7 +99,9 @@ impl EtcdChecker {
                 "revision {next} leaves more than {} explanations open",
                 self.options.worlds_max
             );
-            self.undecided(Cause::Configurations, self.statistics.events, text);
+            let events = (self.statistics.events, self.statistics.events);
+            let cause = Cause::Configurations;
+            self.narrowed.get_or_insert(Undecided { cause, key: None, events, text });
         }
         self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
         self.worlds = filled;
@@ -166,7 +168,7 @@ impl EtcdChecker {
             }
         }
         if speculates {
-            let may_return = |open: &&Open| open.request.may_write() && is_free(open);
+            let may_return = |open: &&Box<Open>| open.request.may_write() && is_free(open);
             for open in self.open.values().filter(may_return) {
                 consider(open, &mut candidates);
             }

@@ -6,6 +6,7 @@
 
 mod conflict;
 mod idle;
+mod open;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -24,12 +25,15 @@ use crate::verdict::{
 use crate::witness::{Recorded, Recording};
 use crate::zones::{OpenOperation, Span, Trace, Zones};
 use idle::IdleKeys;
+use open::OpenTable;
 use spill::Spill;
 
 /// Operations of the checker's own making have numbers from here on.
 const FIRST_TOKEN: u64 = 1 << 63;
 /// Emptied structures kept for the next key that becomes active.
 const SPARE_ZONES_MAX: usize = 1024;
+/// Keys that stay ready although nobody uses them; more are packed.
+const READY_KEYS_MAX: usize = 4096;
 /// Keys retired between two looks at the memory they take.
 const RETIRED_PER_LOOK: u32 = 4096;
 
@@ -52,9 +56,10 @@ pub struct ObjectStatistics {
     pub configurations_max: usize,
     /// The most clusters of engine B for one key.
     pub clusters_max: usize,
-    /// Keys with something open or undecided now.
+    /// Keys in use, undecided, or ready to be used again.
     pub active_keys: usize,
-    /// Keys that hold something else than their initial value, nothing open.
+    /// Keys that are packed: they hold something else than their initial value, and
+    /// nothing is open.
     pub idle_keys: usize,
 }
 
@@ -151,7 +156,7 @@ pub struct ObjectChecker {
     active: Vec<Option<ActiveKey>>,
     free: Vec<u32>,
     slots: FxHashMap<Value, u32>,
-    open: FxHashMap<u64, OpenCall>,
+    open: OpenTable<OpenCall>,
     spare: Vec<Box<Zones>>,
     statistics: ObjectStatistics,
     next_token: u64,
@@ -178,7 +183,7 @@ impl ObjectChecker {
             active: Vec::new(),
             free: Vec::new(),
             slots: FxHashMap::default(),
-            open: FxHashMap::default(),
+            open: OpenTable::new(),
             spare: Vec::new(),
             statistics: ObjectStatistics::default(),
             next_token: FIRST_TOKEN,
@@ -290,7 +295,7 @@ impl ObjectChecker {
     }
 
     fn close(&mut self, now: u64, op: OperationId) -> Result<OpenCall, Rejection> {
-        match self.open.remove(&op.0) {
+        match self.open.remove(op.0) {
             Some(open) => Ok(open),
             None => Err(self.malformed(now, MalformedReason::NotOpen(op))),
         }
@@ -304,7 +309,7 @@ impl ObjectChecker {
         op: OperationId,
         request: &Request,
     ) -> Result<(), Rejection> {
-        if op.0 >= FIRST_TOKEN || self.open.contains_key(&op.0) {
+        if op.0 >= FIRST_TOKEN || self.open.contains(op.0) {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         let wanted = Wanted::of(&request.action);
@@ -473,7 +478,7 @@ impl ObjectChecker {
             // Whether a deletion found something is engine A's to judge.
             self.open.insert(op.0, open.clone());
             self.hand_over(slot, now);
-            self.open.remove(&op.0);
+            self.open.remove(op.0);
         }
         if let Engine::Zones(zones) = &mut self.active_at(slot).engine {
             let trace = |is_write| Trace {
@@ -606,7 +611,8 @@ impl ObjectChecker {
             .expect("slots of open operations are active");
         match &mut active.engine {
             Engine::Zones(zones) => {
-                if let Some(value) = zones.idle_value(now) {
+                if zones.is_idle(now) && self.slots.len() > READY_KEYS_MAX {
+                    let value = zones.take_value();
                     self.retire(slot, value);
                 }
                 Ok(())
@@ -649,7 +655,11 @@ impl ObjectChecker {
             return;
         }
         if let ObjectState::Value(value) = state {
-            self.retire(slot, value);
+            if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
+                self.active_at(slot).engine = Engine::Zones(Box::new(Zones::new(value)));
+            } else {
+                self.retire(slot, value);
+            }
         } else if state == self.model.initial() {
             self.release(slot);
         } else {

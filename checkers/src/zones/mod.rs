@@ -358,19 +358,21 @@ impl Zones {
         self.close(call);
     }
 
-    /// The value the key certainly holds, if that is all there is to remember.
+    /// Whether the key certainly holds one value, and nothing else is to be remembered.
     #[inline]
-    pub fn idle_value(&mut self, now: u64) -> Option<Value> {
+    pub fn is_idle(&mut self, now: u64) -> bool {
         if !self.open_calls.is_empty() || !self.unseen.is_empty() {
-            return None;
+            return false;
         }
         if self.clusters.len() > 1 {
             self.evict(now);
         }
-        match self.clusters.as_mut_slice() {
-            [only] => Some(std::mem::take(&mut only.value)),
-            _ => None,
-        }
+        self.clusters.len() == 1
+    }
+
+    /// The one value of an idle key.
+    pub fn take_value(&mut self) -> Value {
+        std::mem::take(&mut self.clusters[0].value)
     }
 
     /// Clusters and unseen writes kept.

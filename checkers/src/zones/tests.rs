@@ -80,5 +80,6 @@ fn what_is_kept_is_bounded_by_what_overlaps() {
         .collect();
     let mut zones = run(&operations).unwrap();
     assert!(zones.len() <= 2 * EVICTION_SLACK);
-    assert_eq!(zones.idle_value(20_001), Some(Value::Int(10_000)));
+    assert!(zones.is_idle(20_001));
+    assert_eq!(zones.take_value(), Value::Int(10_000));
 }
