@@ -106,6 +106,11 @@ impl Proposals {
             .expect("no panic while the proposals are locked")
     }
 
+    /// How many times this member has started.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.shared.incarnation
+    }
+
     /// Names a command and keeps it until its ticket is dropped.
     pub(crate) fn register(&self, request: Request, max_bytes: usize) -> Result<Ticket, ApiError> {
         let mut state = self.state();
