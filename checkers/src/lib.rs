@@ -13,14 +13,17 @@ pub mod check;
 pub mod etcd;
 mod frontier;
 mod lane;
+mod linearization;
 mod model;
 mod models;
 mod objects;
 mod online;
+pub mod picture;
 mod verdict;
 mod witness;
 mod zones;
 
+pub use linearization::linearization_points;
 pub use model::Model;
 pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
 pub use objects::{ObjectChecker, ObjectStatistics};
