@@ -260,7 +260,13 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
             Op::DeleteRange { from, to }
         }
         84 | 85 => Op::Compact {
-            back: rng.between(1, 40) as i64,
+            // Mostly far back: a watcher whose revisions are compacted away cannot tell
+            // who wrote them.
+            back: if rng.chance(0.25) {
+                rng.between(1, 40)
+            } else {
+                rng.between(40, 160)
+            } as i64,
         },
         86..=88 => Op::LeaseGrant {
             slot: rng.below(2) as u8,
