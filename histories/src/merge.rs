@@ -47,12 +47,11 @@ pub enum MergeError {
     },
 }
 
-#[derive(Debug)]
-struct ClientLog<I, O, N> {
+#[derive(Debug, Default)]
+struct ClientLog {
     last_ns: u64,
     waiting: usize,
     open: VecDeque<OperationId>,
-    events: std::marker::PhantomData<fn() -> (I, O, N)>,
 }
 
 /// An event on its way: by time, calls first, then in order of arrival.
@@ -81,7 +80,7 @@ impl<I, O, N> Ord for Waiting<I, O, N> {
 
 /// Merges the logs of several clients.
 pub struct Merge<I, O, N> {
-    clients: BTreeMap<u64, ClientLog<I, O, N>>,
+    clients: BTreeMap<u64, ClientLog>,
     waiting: BinaryHeap<Reverse<Waiting<I, O, N>>>,
     arrived: u64,
     clock_error_ns: u64,
@@ -118,9 +117,7 @@ impl<I, O, N> Merge<I, O, N> {
     pub fn add_client(&mut self, client: u64, time_ns: u64) {
         self.clients.entry(client).or_insert_with(|| ClientLog {
             last_ns: time_ns,
-            waiting: 0,
-            open: VecDeque::new(),
-            events: std::marker::PhantomData,
+            ..ClientLog::default()
         });
     }
 

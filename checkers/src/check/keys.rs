@@ -56,7 +56,7 @@ impl KeyCounter {
     #[inline]
     fn register(&mut self, hash: u64) {
         let register = &mut self.registers[hash as usize % REGISTERS];
-        let rank = (hash / REGISTERS as u64 | 1 << 50).trailing_zeros() as u8 + 1;
+        let rank = ((hash / REGISTERS as u64) | (1 << 50)).trailing_zeros() as u8 + 1;
         *register = rank.max(*register);
     }
 

@@ -240,9 +240,10 @@ impl EtcdChecker {
             }
         }
         if speculates {
-            let may_return = |open: &&Box<Open>| open.request.may_write() && is_free(open);
-            for open in self.open.values().filter(may_return) {
-                consider(open, &mut candidates);
+            for open in self.open.values() {
+                if open.request.may_write() && is_free(open) {
+                    consider(open, &mut candidates);
+                }
             }
         }
         for lease in view.leases() {

@@ -23,7 +23,7 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{OpenOperation, Span, Trace, Zones};
+use crate::zones::{ClusterTrace, Conflict, OpenOperation, Span, Trace, Zones};
 use idle::IdleKeys;
 use open::OpenTable;
 use spill::Spill;
@@ -129,7 +129,7 @@ struct InLane {
 
 #[derive(Debug)]
 enum Engine {
-    Zones(Box<Zones>),
+    Zones(Zones),
     Lane(Box<InLane>),
 }
 
@@ -157,7 +157,7 @@ pub struct ObjectChecker {
     free: Vec<u32>,
     slots: FxHashMap<Value, u32>,
     open: OpenTable<OpenCall>,
-    spare: Vec<Box<Zones>>,
+    spare: Vec<Zones>,
     statistics: ObjectStatistics,
     next_token: u64,
     undecided: Option<Undecided>,
@@ -385,7 +385,7 @@ impl ObjectChecker {
                     zones.reset(value);
                     zones
                 }
-                None => Box::new(Zones::new(value)),
+                None => Zones::new(value),
             })
         } else {
             let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
@@ -556,22 +556,18 @@ impl ObjectChecker {
                     in_lane.recording.failed(op);
                 }
                 match in_lane.settled.iter().position(|settled| *settled == op.0) {
+                    // It took effect already: somebody saw it.
                     Some(at) => {
                         in_lane.settled.swap_remove(at);
-                        if is_unknown {
-                            Ok(())
-                        } else {
-                            Err(open.wanted.action())
-                        }
-                        .map_err(|action| {
-                            crate::zones::Conflict::ReadOfFailed {
-                                value: match action {
-                                    Action::Write(value) => value,
-                                    _ => Value::Nil,
-                                },
-                                trace: Default::default(),
+                        match &open.wanted {
+                            Wanted::Write(value) if !is_unknown => {
+                                Err(Box::new(Conflict::ReadOfFailed {
+                                    value: value.clone(),
+                                    trace: ClusterTrace::default(),
+                                }))
                             }
-                        })
+                            _ => Ok(()),
+                        }
                     }
                     None if is_unknown => {
                         in_lane.lane.unknown(op.0);
@@ -590,12 +586,7 @@ impl ObjectChecker {
         self.settle(now, slot)
     }
 
-    fn conflict(
-        &mut self,
-        now: u64,
-        slot: u32,
-        conflict: &crate::zones::Conflict,
-    ) -> Result<(), Rejection> {
+    fn conflict(&mut self, now: u64, slot: u32, conflict: &Conflict) -> Result<(), Rejection> {
         let key = &self.active_at(slot).key;
         let violation = Box::new(conflict::violation(conflict, key, now - 1));
         self.violation = Some(violation.clone());
@@ -656,7 +647,7 @@ impl ObjectChecker {
         }
         if let ObjectState::Value(value) = state {
             if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
-                self.active_at(slot).engine = Engine::Zones(Box::new(Zones::new(value)));
+                self.active_at(slot).engine = Engine::Zones(Zones::new(value));
             } else {
                 self.retire(slot, value);
             }
@@ -729,7 +720,7 @@ impl ObjectChecker {
         let states: Vec<String> = minimal
             .states
             .iter()
-            .map(|state| conflict::describe_state(state))
+            .map(conflict::describe_state)
             .collect();
         let violation = Box::new(Violation {
             kind: ViolationKind::NotLinearizable,
