@@ -141,6 +141,8 @@ pub struct HuntPlan {
     pub voter_crash_probability: f64,
     /// The probability that the cuts of former leaders end with the new one.
     pub heal_probability: f64,
+    /// The probability that a leader is left alone.
+    pub spare_probability: f64,
 }
 
 /// A machine with clients that share a connection.

@@ -61,7 +61,7 @@ pub fn plan(seed: u64) -> Plan {
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
-    let knobs = knobs(&mut knobs_rng);
+    let mut knobs = knobs(&mut knobs_rng);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
@@ -86,7 +86,7 @@ pub fn plan(seed: u64) -> Plan {
     }
     let hunt = chosen
         .contains(&Family::LeaderHunt)
-        .then(|| nemesis.hunt(&knobs));
+        .then(|| nemesis.hunt(&mut knobs));
     let mut faults = nemesis.faults;
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -670,15 +670,33 @@ impl Nemesis {
         }
     }
 
-    fn hunt(&mut self, knobs: &Knobs) -> HuntPlan {
+    fn hunt(&mut self, knobs: &mut Knobs) -> HuntPlan {
         let rng = &mut self.rng;
+        let from_ms = rng.below(5_000);
+        let spare_probability = pick(rng, &[0.0, 0.3, 0.6]);
+        if rng.chance(0.5) {
+            // The leaders change places again and again, each cut off when it has sent
+            // one entry or two (figure 8 of the Raft paper).
+            knobs.max_append_bytes = 64;
+            knobs.max_inflight_appends = 1;
+            return HuntPlan {
+                from_ms,
+                delay_mean_ms: pick(rng, &[2, 5, 10, 20]),
+                cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
+                crash_probability: 0.0,
+                voter_crash_probability: 0.0,
+                heal_probability: 1.0,
+                spare_probability,
+            };
+        }
         HuntPlan {
-            from_ms: rng.below(5_000),
+            from_ms,
             delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
             cut_mean_ms: knobs.election_timeout_ms * rng.between(1, 4),
             crash_probability: pick(rng, &[0.0, 0.2, 0.5]),
             voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
             heal_probability: pick(rng, &[0.3, 0.7, 1.0]),
+            spare_probability,
         }
     }
 }

@@ -500,7 +500,10 @@ impl<E: Environment> Node<E> {
         if taken {
             return Err(ApiError::peer_url_exists());
         }
-        let id = member_id_of(self.shared.config.cluster_id, &request.peer_ur_ls);
+        // Never the id of a member that was here before: its log and its proposals are
+        // not the newcomer's.
+        let salt = self.shared.environment.random_seed();
+        let id = member_id_of(self.shared.config.cluster_id ^ salt, &request.peer_ur_ls);
         let member = api::Member {
             id,
             peer_ur_ls: request.peer_ur_ls,

@@ -188,6 +188,8 @@ async fn watch<E: Environment>(
             if responses.send(response).await.is_err() {
                 return;
             }
+            // A watch with much to catch up on must not keep others waiting.
+            tokio::task::yield_now().await;
         }
         tokio::select! {
             biased;
