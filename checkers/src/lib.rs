@@ -7,6 +7,8 @@
 //! [`check_operations`] checks a `Vec` of operations; [`Checker`] checks any [`Model`]
 //! while the history happens (engine A). [`etcd`] checks histories in which every answer
 //! carries a revision (engine C).
+//!
+#![doc = include_str!("../README.md")]
 
 pub mod brute_force;
 pub mod check;
