@@ -210,7 +210,7 @@ impl ObjectChecker {
     /// room for tables that grow and for what is active left out.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
-        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 8 * 7);
     }
 
     /// Why idle keys could not be moved to disk or read from there, once. The verdict is
@@ -222,8 +222,7 @@ impl ObjectChecker {
     fn spill_idle(&mut self) {
         self.retired_until_look = RETIRED_PER_LOOK;
         if self.idle.bytes() > self.idle_bytes_max {
-            let entries = self.idle.drain();
-            if let Err(error) = self.spill.push(entries) {
+            if let Err(error) = self.spill.push(&mut self.idle) {
                 self.spill_error.get_or_insert(error);
             }
         }

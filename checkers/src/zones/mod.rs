@@ -195,10 +195,7 @@ impl Zones {
             return Err(Box::new(Conflict::Unwritten {
                 value: value.clone(),
                 reader: trace,
-                overwritten_by: self
-                    .evicted
-                    .as_ref()
-                    .map(|evicted| (evicted.0.value.clone(), evicted.1.trace)),
+                overwritten_by: self.overwriter_of(value, span.call),
             }));
         };
         let cluster = &mut self.clusters[at];
@@ -225,6 +222,17 @@ impl Zones {
             self.eviction_at = 2 * self.clusters.len() + EVICTION_SLACK;
         }
         Ok(())
+    }
+
+    /// What was certainly there before `call`, and so replaced `value` if that was there
+    /// at all.
+    fn overwriter_of(&self, value: &Value, call: u64) -> Option<(Value, ClusterTrace)> {
+        let live = self.clusters.iter().zip(&self.origins);
+        let forgotten = self.evicted.iter().map(|evicted| (&evicted.0, &evicted.1));
+        live.chain(forgotten)
+            .filter(|(cluster, _)| cluster.f < call && cluster.value != *value)
+            .max_by_key(|(cluster, _)| cluster.s)
+            .map(|(cluster, origin)| (cluster.value.clone(), origin.trace))
     }
 
     /// A write of unknown outcome turns out to have taken effect.
