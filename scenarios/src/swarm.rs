@@ -137,6 +137,9 @@ fn knobs(rng: &mut Rng) -> Knobs {
         shards: pick(rng, &[1, 2, 8, 16]),
         lease_check_ms: pick(rng, &[100, 250, 500]),
         watch_progress_ms: pick(rng, &[500, 2_000, 10_000]),
+        watch_pace_ms: pick(rng, &[0, 0, 2, 40]),
+        connect_timeout_ms: pick(rng, &[100, 300, 1_000]),
+        reconnect_delay_ms: pick(rng, &[10, 50, 100]),
         watch_catch_up_revisions: pick(rng, &[1, 2, 16, 1_000]),
         watch_buffered_events: pick(rng, &[1, 8, 8_192]),
         max_session_requests: pick(rng, &[1, 4, 64, 1_024]),
@@ -679,9 +682,13 @@ impl Nemesis {
             // one entry or two (figure 8 of the Raft paper).
             knobs.max_append_bytes = 64;
             knobs.max_inflight_appends = 1;
+            knobs.heartbeat_ms = 50;
+            knobs.election_timeout_ms = 250;
+            knobs.connect_timeout_ms = 50;
+            knobs.reconnect_delay_ms = 10;
             return HuntPlan {
                 from_ms,
-                delay_mean_ms: pick(rng, &[2, 5, 10, 20]),
+                delay_mean_ms: pick(rng, &[2, 4, 8, 16]),
                 cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
                 crash_probability: 0.0,
                 voter_crash_probability: 0.0,

@@ -261,17 +261,17 @@ impl<E: Environment> Driver<E> {
             term: self.raft.term(),
             leader,
         };
+        if !self.proposals.attempt(sequence, attempt) {
+            return true;
+        }
         if leader == self.raft.id() {
-            match self.raft.propose(command) {
-                Ok(_) => {
-                    self.proposals.attempted(sequence, attempt);
-                    true
-                }
+            let taken = self.raft.propose(command).is_ok();
+            if !taken {
                 // It waits for the next tick.
-                Err(_) => false,
+                self.proposals.refused(sequence);
             }
+            taken
         } else {
-            self.proposals.attempted(sequence, attempt);
             let incarnation = self.proposals.incarnation();
             let forward = Body::Forward(Forward {
                 command,

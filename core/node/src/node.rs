@@ -178,7 +178,7 @@ impl<E: Environment> Node<E> {
         match answer {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.handed_out() => Err(ApiError::timeout()),
+            None if ticket.give_up() => Err(ApiError::timeout()),
             None => Err(ApiError::no_leader()),
         }
     }
