@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 use veridical_proto::etcdserverpb::{
-    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
     MemberUpdateRequest, MemberUpdateResponse,
 };
@@ -10,17 +10,36 @@ use veridical_store::ApiError;
 
 use super::api::cluster_server::Cluster;
 use super::gate::{Gate, Learner};
-use super::status_of;
+use super::{Advertised, status_of};
 use crate::url::Url;
 
 /// Who the members are.
 pub(crate) struct ClusterService {
     gate: Gate,
+    advertised: Advertised,
 }
 
 impl ClusterService {
-    pub(crate) fn new(gate: Gate) -> Self {
-        Self { gate }
+    pub(crate) fn new(gate: Gate, advertised: Advertised) -> Self {
+        Self { gate, advertised }
+    }
+
+    /// Fills in what the log does not know of this member: its client URLs, and its name
+    /// if it was no founder.
+    fn complete(&self, members: &mut [Member]) {
+        let own_id = self.gate.node().member_id();
+        if let Some(own) = members.iter_mut().find(|member| member.id == own_id) {
+            complete(own, &self.advertised);
+        }
+    }
+}
+
+fn complete(own: &mut Member, advertised: &Advertised) {
+    if own.name.is_empty() {
+        own.name.clone_from(&advertised.name);
+    }
+    if own.client_ur_ls.is_empty() {
+        own.client_ur_ls.clone_from(&advertised.client_urls);
     }
 }
 
@@ -70,7 +89,9 @@ impl Cluster for ClusterService {
     ) -> Result<Response<MemberListResponse>, Status> {
         self.gate.admit(request.metadata(), Learner::Refuses)?;
         let answer = self.gate.node().member_list(request.get_ref()).await;
-        answer.map(Response::new).map_err(status_of)
+        let mut answer = answer.map_err(status_of)?;
+        self.complete(&mut answer.members);
+        Ok(Response::new(answer))
     }
 
     async fn member_promote(
@@ -86,6 +107,32 @@ impl Cluster for ClusterService {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_tells_of_itself_only_what_the_log_does_not() {
+        let advertised = Advertised {
+            name: "flag".to_owned(),
+            client_urls: vec!["http://a:1".to_owned()],
+        };
+        let mut own = Member {
+            name: "log".to_owned(),
+            ..Member::default()
+        };
+        complete(&mut own, &advertised);
+        assert_eq!(
+            (own.name.as_str(), &own.client_ur_ls),
+            ("log", &advertised.client_urls)
+        );
+        own = Member {
+            client_ur_ls: vec!["http://b:1".to_owned()],
+            ..Member::default()
+        };
+        complete(&mut own, &advertised);
+        assert_eq!(
+            (own.name.as_str(), own.client_ur_ls[0].as_str()),
+            ("flag", "http://b:1")
+        );
+    }
 
     #[test]
     fn peer_urls_that_cannot_be_dialled_are_refused_with_the_message_of_etcd() {

@@ -31,15 +31,26 @@ pub(crate) type ServedNode = Node<RealEnvironment>;
 /// (etcd: `grpcOverheadBytes`).
 const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// What a member tells of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Advertised {
+    /// See `--name`.
+    pub(crate) name: String,
+    /// See `--advertise-client-urls`.
+    pub(crate) client_urls: Vec<String>,
+}
+
 /// All services of one member, ready to be served.
-pub(crate) fn services(node: &ServedNode, closing: &Closing) -> Routes {
+pub(crate) fn services(node: &ServedNode, advertised: Advertised, closing: &Closing) -> Routes {
     let gate = Gate::new(node.clone(), closing.clone());
     let max_bytes = node.config().limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
     let kv = api::kv_server::KvServer::new(kv::KvService::new(gate.clone()));
     let watch = api::watch_server::WatchServer::new(watch::WatchService::new(gate.clone()));
     let lease = api::lease_server::LeaseServer::new(lease::LeaseService::new(gate.clone()));
-    let cluster =
-        api::cluster_server::ClusterServer::new(cluster::ClusterService::new(gate.clone()));
+    let cluster = api::cluster_server::ClusterServer::new(cluster::ClusterService::new(
+        gate.clone(),
+        advertised,
+    ));
     let maintenance =
         api::maintenance_server::MaintenanceServer::new(maintenance::MaintenanceService::new(gate));
     Routes::new(kv.max_decoding_message_size(max_bytes))

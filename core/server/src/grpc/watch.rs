@@ -78,13 +78,14 @@ impl WatchSession {
     /// # Errors
     /// The client asks for more than it takes.
     async fn run(mut self) -> Result<(), ApiError> {
-        let notify = self.watcher.notify();
         let mut is_half_closed = false;
         loop {
             while let Some(response) = self.watcher.poll() {
                 if self.responses.send(Ok(response)).await.is_err() {
                     return Ok(());
                 }
+                // A watch with much to catch up on must not keep others waiting.
+                tokio::task::yield_now().await;
             }
             tokio::select! {
                 biased;
@@ -94,7 +95,7 @@ impl WatchSession {
                     Ok(None) => is_half_closed = true,
                     Err(_) => return Ok(()),
                 },
-                () = notify.notified() => {}
+                () = self.watcher.ready() => {}
             }
         }
     }

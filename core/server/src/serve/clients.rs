@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tracing::{debug, warn};
 use veridical_env::{TcpReader, TcpWriter};
 use veridical_node::session::serve_client;
@@ -14,7 +15,7 @@ use veridical_node::session::serve_client;
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
 use crate::closing::{Closer, Closing, closing};
-use crate::grpc::{ServedNode, services};
+use crate::grpc::{Advertised, ServedNode, services};
 
 /// Recognised connections that wait for the gRPC server; above it their tasks wait.
 const CONNECTIONS_WAITING_MAX: usize = 64;
@@ -41,14 +42,22 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Starts to serve on all listeners.
-    pub(crate) fn serve(node: &ServedNode, listeners: Vec<TcpListener>) -> Self {
+    pub(crate) fn serve(
+        node: &ServedNode,
+        advertised: Advertised,
+        listeners: Vec<TcpListener>,
+    ) -> Self {
         let (closer, closing) = closing();
         let (connections, waiting) = mpsc::channel(CONNECTIONS_WAITING_MAX);
         let mut accepting = JoinSet::new();
         for listener in listeners {
             accepting.spawn(accept_all(listener, node.clone(), connections.clone()));
         }
-        let grpc = tokio::spawn(serve_grpc(node.clone(), waiting, closing));
+        let grpc = tokio::spawn(serve_grpc(
+            services(node, advertised, &closing),
+            waiting,
+            closing,
+        ));
         Self {
             closer,
             accepting,
@@ -102,18 +111,17 @@ async fn accept_all(
 }
 
 async fn serve_grpc(
-    node: ServedNode,
+    services: Routes,
     connections: mpsc::Receiver<io::Result<Begun>>,
-    closing: Closing,
+    mut closing: Closing,
 ) -> Result<(), tonic::transport::Error> {
-    let mut announced = closing.clone();
     tonic::transport::Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_routes(services(&node, &closing))
+        .add_routes(services)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
-            announced.announced().await;
+            closing.announced().await;
         })
         .await
 }

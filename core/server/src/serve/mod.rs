@@ -21,6 +21,7 @@ use veridical_node::{Node, NodeConfig, StartError, StopReason};
 use veridical_proto::etcdserverpb::Member;
 
 use crate::exit::ExitStatus;
+use crate::grpc::Advertised;
 use clients::Clients;
 pub(crate) use flags::ServeFlags;
 use flags::{Beginning, ServeConfig};
@@ -119,7 +120,11 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     drop(listen::bind(&config.listen_peer_url).await?);
     let node = start(&config, &data_dir).await?;
     report(&config, &node, &listeners);
-    let clients = Clients::serve(&node, listeners);
+    let advertised = Advertised {
+        name: config.name.clone(),
+        client_urls: founding::texts(&config.advertise_client_urls),
+    };
+    let clients = Clients::serve(&node, advertised, listeners);
 
     let stopped = tokio::select! {
         _ = terminate.recv() => None,

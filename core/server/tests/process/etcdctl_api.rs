@@ -297,6 +297,12 @@ fn the_state_of_members_can_be_asked_for(etcdctl: &Etcdctl) {
             "{member}"
         );
     }
+    let one = etcdctl.first_endpoint();
+    let endpoint_of_all = one.ok(&["endpoint", "status", "--cluster"]);
+    assert!(
+        endpoint_of_all.starts_with("http://127.0.0.1:"),
+        "{endpoint_of_all}"
+    );
     let table = etcdctl.ok(&["member", "list", "-w", "table"]);
     assert_eq!(
         table.matches("| started |").count(),
