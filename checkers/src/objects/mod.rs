@@ -206,11 +206,12 @@ impl ObjectChecker {
         self.idle.bytes() + self.spill.bytes()
     }
 
-    /// Moves idle keys to temporary files once they take more than `limit_bytes`, the
-    /// room for tables that grow and for what is active left out.
+    /// Keeps the memory of keys within `limit_bytes`: idle ones are moved to temporary
+    /// files once they take half of it. The other half is for the holes that growing
+    /// tables leave behind (two thirds of their size were measured) and for what is active.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
-        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 8 * 7);
+        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
     }
 
     /// Why idle keys could not be moved to disk or read from there, once. The verdict is
