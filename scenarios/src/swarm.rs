@@ -21,6 +21,9 @@ pub const NAME: &str = "swarm";
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
 
+/// Seeds that only hunt leaders.
+const PURE_HUNT_SHARE: f64 = 0.05;
+
 /// Families of faults that a seed can switch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
@@ -68,10 +71,15 @@ pub fn plan(seed: u64) -> Plan {
     let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
-    let chosen: Vec<Family> = FAMILIES
+    let mut chosen: Vec<Family> = FAMILIES
         .into_iter()
         .filter(|_| nemesis_rng.chance(0.4))
         .collect();
+    // A few seeds do nothing but hunt leaders, so that nothing else gets in between.
+    let is_pure_hunt = nemesis_rng.chance(PURE_HUNT_SHARE);
+    if is_pure_hunt {
+        chosen = vec![Family::LeaderHunt];
+    }
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
         members,
@@ -79,14 +87,18 @@ pub fn plan(seed: u64) -> Plan {
         heal_at_ms,
         faults: Vec::new(),
     };
-    let network = nemesis.network(&chosen);
+    let mut network = nemesis.network(&chosen);
     let disk = nemesis.disk(&chosen);
     for family in &chosen {
         nemesis.family(*family, &knobs);
     }
     let hunt = chosen
         .contains(&Family::LeaderHunt)
-        .then(|| nemesis.hunt(&mut knobs));
+        .then(|| nemesis.hunt(&mut knobs, is_pure_hunt));
+    if is_pure_hunt {
+        // Slow enough that a cut falls between an entry and the next one.
+        network.delay = Latency::new(5_000, 1_000);
+    }
     let mut faults = nemesis.faults;
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -673,11 +685,15 @@ impl Nemesis {
         }
     }
 
-    fn hunt(&mut self, knobs: &mut Knobs) -> HuntPlan {
+    fn hunt(&mut self, knobs: &mut Knobs, is_pure: bool) -> HuntPlan {
         let rng = &mut self.rng;
         let from_ms = rng.below(5_000);
-        let spare_probability = pick(rng, &[0.0, 0.3, 0.6]);
-        if rng.chance(0.5) {
+        let spare_probability = if is_pure {
+            0.0
+        } else {
+            pick(rng, &[0.0, 0.3, 0.6])
+        };
+        if is_pure || rng.chance(0.5) {
             // The leaders change places again and again, each cut off when it has sent
             // one entry or two (figure 8 of the Raft paper).
             knobs.max_append_bytes = 64;
@@ -688,7 +704,11 @@ impl Nemesis {
             knobs.reconnect_delay_ms = 10;
             return HuntPlan {
                 from_ms,
-                delay_mean_ms: pick(rng, &[2, 4, 8, 16]),
+                delay_mean_ms: if is_pure {
+                    10
+                } else {
+                    pick(rng, &[2, 4, 8, 16])
+                },
                 cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
                 crash_probability: 0.0,
                 voter_crash_probability: 0.0,

@@ -222,10 +222,10 @@ impl ObjectChecker {
 
     fn spill_idle(&mut self) {
         self.retired_until_look = RETIRED_PER_LOOK;
-        if self.idle.bytes() > self.idle_bytes_max {
-            if let Err(error) = self.spill.push(&mut self.idle) {
-                self.spill_error.get_or_insert(error);
-            }
+        if self.idle.bytes() > self.idle_bytes_max
+            && let Err(error) = self.spill.push(&mut self.idle)
+        {
+            self.spill_error.get_or_insert(error);
         }
     }
 
