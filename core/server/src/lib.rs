@@ -6,7 +6,7 @@
 //! Goes out: answers, logs on standard error, an exit status ([`ExitStatus`]).
 //! May depend on: node, client, store (for its errors), proto, env, histories, checkers.
 //!
-//! A request's way: [`serve`] accepts a connection and looks at its first bytes →
+//! A request's way: `serve` accepts a connection and looks at its first bytes →
 //! `grpc` (one file per service of etcd) or `veridical_node::session` → the node.
 //! `bench` is the other side: a client of any etcd-compatible store.
 //!
