@@ -8,7 +8,7 @@
 //!
 //! Everything above it (`storage`, `node`, `client`) is generic over [`Environment`],
 //! and that is what makes the simulated store and the production store one program.
-//! With the feature `conformance`, [`conformance`] holds the suites which the real and
+//! With the feature `conformance`, `conformance` holds the suites which the real and
 //! the simulated forms both pass.
 
 mod clock;
