@@ -201,6 +201,14 @@ impl Driver {
     }
 
     fn start_clients(&mut self) {
+        self.reached = self
+            .plan
+            .watchers
+            .iter()
+            .map(|_| Reached::default())
+            .collect();
+        // The first watcher of a plan follows everything.
+        let audited = self.reached.first().cloned().unwrap_or_default();
         let mut first_client = 0;
         for (number, host) in self.plan.hosts.iter().enumerate() {
             let host = Arc::new(host.clone());
@@ -211,17 +219,29 @@ impl Driver {
                 Arc::clone(&self.lanes_left),
                 self.plan.members,
             );
+            let audited = audited.clone();
             self.world
                 .add_process(&format!("clients-{number}"), move |environment| {
-                    let (host, observer, left) =
-                        (Arc::clone(&host), observer.clone(), Arc::clone(&left));
-                    run_host(environment, host, members, first_client, observer, left)
+                    let (host, observer, audited, left) = (
+                        Arc::clone(&host),
+                        observer.clone(),
+                        audited.clone(),
+                        Arc::clone(&left),
+                    );
+                    run_host(
+                        environment,
+                        host,
+                        members,
+                        first_client,
+                        observer,
+                        audited,
+                        left,
+                    )
                 });
             first_client += lanes;
         }
         for (number, watcher) in self.plan.watchers.iter().enumerate() {
-            let reached = Reached::default();
-            self.reached.push(reached.clone());
+            let reached = self.reached[number].clone();
             let (observer, watcher, members) =
                 (self.observer.clone(), watcher.clone(), self.plan.members);
             self.world

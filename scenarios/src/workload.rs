@@ -23,6 +23,7 @@ use veridical_sim::{SimClock, SimEnvironment, SimNetwork};
 use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, Op, PlannedOp};
+use crate::watching::Reached;
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -48,6 +49,7 @@ pub async fn run_host(
     members: u32,
     first_client: u64,
     observer: Observer,
+    audited: Reached,
     left: Arc<AtomicU64>,
 ) {
     let port = Port::new(&environment, &plan, members);
@@ -58,6 +60,7 @@ pub async fn run_host(
                 clock: environment.clock().clone(),
                 port: port.clone(),
                 observer: observer.clone(),
+                audited: audited.clone(),
                 memory: Memory::default(),
                 timeout: Duration::from_millis(plan.request_timeout_ms),
             };
@@ -206,6 +209,8 @@ struct Lane {
     clock: SimClock,
     port: Port,
     observer: Observer,
+    /// How far the watcher of everything has been shown what was written.
+    audited: Reached,
     memory: Memory,
     timeout: Duration,
 }
@@ -403,13 +408,17 @@ impl Lane {
                 range_end: key(to),
                 prev_kv: false,
             }),
-            Op::Compact { back } => match self.memory.newest_revision - back {
-                revision if revision > 0 => Ask::Compaction(api::CompactionRequest {
-                    revision,
-                    physical: false,
-                }),
-                _ => return None,
-            },
+            // What nobody has been shown is not compacted: nobody could tell any more which
+            // of the writes with unknown outcomes took effect.
+            Op::Compact { back } => {
+                match (self.memory.newest_revision - back).min(self.audited.revision()) {
+                    revision if revision > 0 => Ask::Compaction(api::CompactionRequest {
+                        revision,
+                        physical: false,
+                    }),
+                    _ => return None,
+                }
+            }
             Op::LeaseGrant { slot, ttl_s } => {
                 self.memory.granted += 1;
                 let id = (self.client as i64 + 1) * 1_000 + self.memory.granted as i64;
