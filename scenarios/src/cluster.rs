@@ -197,7 +197,7 @@ impl Cluster {
         for (index, node) in self.running() {
             let hash = node.reader().state_hash();
             let applied = hash.applied_index;
-            let (other, known) = seen.states.entry(applied).or_insert((index, hash)).clone();
+            let (other, known) = *seen.states.entry(applied).or_insert((index, hash));
             if known != hash {
                 self.observer.report(Finding::new(
                     Class::Violation,

@@ -144,7 +144,7 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         biased;
         // The run stops at the earliest event that is wrong.
         () = observer.found() => {}
-        finding = run.to_the_end() => {
+        finding = run.carry_through() => {
             if let Err(finding) = finding {
                 observer.report(finding);
             }
@@ -170,7 +170,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn to_the_end(&mut self) -> Result<(), Finding> {
+    async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
         let supervisors: Vec<_> = (0..self.plan.members)
             .map(|index| {

@@ -282,7 +282,7 @@ impl Lane {
                 if matches!(
                     record::ending(&result),
                     Ending::Known(Outcome::Refused { .. })
-                ) && self.client % 2 == 0 =>
+                ) && self.client.is_multiple_of(2) =>
             {
                 direct.leave(session).await;
             }
