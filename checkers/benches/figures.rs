@@ -42,7 +42,9 @@ impl Instant {
 
 fn on_core() -> Option<Duration> {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?))
+    Some(Duration::from_nanos(
+        schedstat.split(' ').next()?.parse().ok()?,
+    ))
 }
 
 /// One row of the table.

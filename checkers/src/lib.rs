@@ -7,20 +7,25 @@
 //! [`check_operations`] checks a `Vec` of operations; [`Checker`] checks any [`Model`]
 //! while the history happens (engine A). [`etcd`] checks histories in which every answer
 //! carries a revision (engine C).
+//!
+#![doc = include_str!("../README.md")]
 
 pub mod brute_force;
 pub mod check;
 pub mod etcd;
 mod frontier;
 mod lane;
+mod linearization;
 mod model;
 mod models;
 mod objects;
 mod online;
+pub mod picture;
 mod verdict;
 mod witness;
 mod zones;
 
+pub use linearization::linearization_points;
 pub use model::Model;
 pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
 pub use objects::{ObjectChecker, ObjectStatistics};

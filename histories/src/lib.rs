@@ -12,13 +12,16 @@
 
 mod event;
 
+pub mod convert;
 pub mod etcd;
 pub mod formats;
 pub mod generate;
 pub mod jsonl;
+pub mod merge;
 pub mod native;
 pub mod object;
 pub mod random;
+pub mod statistics;
 pub mod text_bytes;
 
 pub use event::{Event, EventKind, NoNote, OperationId};

@@ -32,9 +32,9 @@ pub struct RunArguments {
     /// The scenario.
     #[arg(long, default_value = crate::swarm::NAME)]
     pub scenario: String,
-    /// The first seed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// The first seed; 1 if it is not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// How many seeds; 1 if --seed is given, 100 otherwise.
     #[arg(long)]
     pub seeds: Option<u64>,
@@ -69,8 +69,8 @@ impl RunArguments {
     pub fn default_campaign() -> Self {
         Self {
             scenario: crate::swarm::NAME.to_owned(),
-            seed: 1,
-            seeds: Some(DEFAULT_SEEDS),
+            seed: None,
+            seeds: None,
             jobs: None,
             check_determinism: false,
             planted: None,

@@ -136,22 +136,22 @@ impl Progress {
 /// # Errors
 /// See [`CommandError`].
 pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
+    let first_seed = arguments.seed.unwrap_or(1);
     let first = plan(
         &arguments.scenario,
-        arguments.seed,
+        first_seed,
         arguments.planted.as_deref(),
     )?;
     if arguments.print_plan {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&first).expect("a plan can be written")
-        );
+        let text = serde_json::to_string_pretty(&first).expect("a plan can be written");
+        // Whoever reads it may have seen enough.
+        let _ = writeln!(std::io::stdout(), "{text}");
         return Ok(0);
     }
     if let Some(filter) = &arguments.log {
-        return logged(arguments, filter);
+        return logged(arguments, first_seed, filter);
     }
-    let only_one = arguments.seed != 1;
+    let only_one = arguments.seed.is_some();
     let count = arguments
         .seeds
         .unwrap_or(if only_one { 1 } else { DEFAULT_SEEDS });
@@ -173,7 +173,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
         log: None,
         program: program()?,
     };
-    let seeds = Seeds::new(arguments.seed, count);
+    let seeds = Seeds::new(first_seed, count);
     let interrupted = interruption();
     let started = Instant::now();
     let mut summary = Summary::default();
@@ -266,14 +266,14 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
 }
 
 /// One seed in this process, with the members' logs on standard error.
-fn logged(arguments: &RunArguments, filter: &str) -> Result<u8, CommandError> {
+fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, CommandError> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
     one(&OneArguments {
         scenario: arguments.scenario.clone(),
-        seed: arguments.seed,
+        seed,
         planted: arguments.planted.clone(),
         trace: None,
         artefact: None,

@@ -24,6 +24,9 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) 
             return;
         }
         let election = *elections.borrow_and_update();
+        if rng.chance(plan.spare_probability) {
+            continue;
+        }
         let delay = Duration::from_micros(rng.exponential(plan.delay_mean_ms * 1_000));
         if delay > Duration::from_millis(1) {
             world.sleep(delay).await;

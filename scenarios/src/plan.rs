@@ -79,6 +79,9 @@ pub struct Knobs {
     pub shards: usize,
     pub lease_check_ms: u64,
     pub watch_progress_ms: u64,
+    pub watch_pace_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub reconnect_delay_ms: u64,
     pub watch_catch_up_revisions: usize,
     pub watch_buffered_events: usize,
     pub max_session_requests: usize,
@@ -104,6 +107,9 @@ impl Knobs {
             shards: self.shards,
             lease_check_ms: self.lease_check_ms,
             watch_progress_ms: self.watch_progress_ms,
+            watch_pace_ms: self.watch_pace_ms,
+            connect_timeout_ms: self.connect_timeout_ms,
+            reconnect_delay_ms: self.reconnect_delay_ms,
             watch_catch_up_revisions: self.watch_catch_up_revisions,
             watch_buffered_events: self.watch_buffered_events,
             max_session_requests: self.max_session_requests,
@@ -141,6 +147,8 @@ pub struct HuntPlan {
     pub voter_crash_probability: f64,
     /// The probability that the cuts of former leaders end with the new one.
     pub heal_probability: f64,
+    /// The probability that a leader is left alone.
+    pub spare_probability: f64,
 }
 
 /// A machine with clients that share a connection.

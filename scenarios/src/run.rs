@@ -43,6 +43,10 @@ const WATCHER_CLIENT: u64 = 800_000;
 /// as a run has, since under faults the outcome of many operations is unknown at once.
 const EVIDENCE_PATIENCE: usize = 1 << 14;
 
+/// Explanations of unseen revisions that are followed at once. More than the default: a
+/// run is short, and its watchers may have missed what was compacted.
+const HYPOTHESES_MAX: usize = 1_024;
+
 /// What is kept of a run beside its report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
@@ -124,6 +128,7 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
+        worlds_max: HYPOTHESES_MAX,
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history);

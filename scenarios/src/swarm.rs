@@ -61,7 +61,7 @@ pub fn plan(seed: u64) -> Plan {
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
-    let knobs = knobs(&mut knobs_rng);
+    let mut knobs = knobs(&mut knobs_rng);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
@@ -86,7 +86,7 @@ pub fn plan(seed: u64) -> Plan {
     }
     let hunt = chosen
         .contains(&Family::LeaderHunt)
-        .then(|| nemesis.hunt(&knobs));
+        .then(|| nemesis.hunt(&mut knobs));
     let mut faults = nemesis.faults;
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -137,6 +137,9 @@ fn knobs(rng: &mut Rng) -> Knobs {
         shards: pick(rng, &[1, 2, 8, 16]),
         lease_check_ms: pick(rng, &[100, 250, 500]),
         watch_progress_ms: pick(rng, &[500, 2_000, 10_000]),
+        watch_pace_ms: pick(rng, &[0, 0, 2, 40]),
+        connect_timeout_ms: pick(rng, &[100, 300, 1_000]),
+        reconnect_delay_ms: pick(rng, &[10, 50, 100]),
         watch_catch_up_revisions: pick(rng, &[1, 2, 16, 1_000]),
         watch_buffered_events: pick(rng, &[1, 8, 8_192]),
         max_session_requests: pick(rng, &[1, 4, 64, 1_024]),
@@ -260,7 +263,13 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
             Op::DeleteRange { from, to }
         }
         84 | 85 => Op::Compact {
-            back: rng.between(1, 40) as i64,
+            // Mostly far back: a watcher whose revisions are compacted away cannot tell
+            // who wrote them.
+            back: if rng.chance(0.25) {
+                rng.between(1, 40)
+            } else {
+                rng.between(40, 160)
+            } as i64,
         },
         86..=88 => Op::LeaseGrant {
             slot: rng.below(2) as u8,
@@ -664,15 +673,37 @@ impl Nemesis {
         }
     }
 
-    fn hunt(&mut self, knobs: &Knobs) -> HuntPlan {
+    fn hunt(&mut self, knobs: &mut Knobs) -> HuntPlan {
         let rng = &mut self.rng;
+        let from_ms = rng.below(5_000);
+        let spare_probability = pick(rng, &[0.0, 0.3, 0.6]);
+        if rng.chance(0.5) {
+            // The leaders change places again and again, each cut off when it has sent
+            // one entry or two (figure 8 of the Raft paper).
+            knobs.max_append_bytes = 64;
+            knobs.max_inflight_appends = 1;
+            knobs.heartbeat_ms = 50;
+            knobs.election_timeout_ms = 250;
+            knobs.connect_timeout_ms = 50;
+            knobs.reconnect_delay_ms = 10;
+            return HuntPlan {
+                from_ms,
+                delay_mean_ms: pick(rng, &[2, 4, 8, 16]),
+                cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
+                crash_probability: 0.0,
+                voter_crash_probability: 0.0,
+                heal_probability: 1.0,
+                spare_probability,
+            };
+        }
         HuntPlan {
-            from_ms: rng.below(5_000),
+            from_ms,
             delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
             cut_mean_ms: knobs.election_timeout_ms * rng.between(1, 4),
             crash_probability: pick(rng, &[0.0, 0.2, 0.5]),
             voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
             heal_probability: pick(rng, &[0.3, 0.7, 1.0]),
+            spare_probability,
         }
     }
 }

@@ -7,12 +7,16 @@ use veridical_histories::object::Value;
 
 /// Keys up to which the count is exact.
 const EXACT_MAX: usize = 1 << 12;
+/// Keys remembered as counted.
+const RECENT: usize = 2048;
 /// Registers of the estimate beyond (HyperLogLog, Flajolet et al. 2007): about 0.8 % off.
 const REGISTERS: usize = 1 << 14;
 
 /// Counts different keys: exactly while they are few, else as an estimate.
 #[derive(Debug, Default)]
 pub(super) struct KeyCounter {
+    /// Keys counted lately, so that the frequent ones cost nothing.
+    recent: Vec<u64>,
     exact: FxHashSet<u64>,
     registers: Vec<u8>,
 }
@@ -28,6 +32,14 @@ impl KeyCounter {
                 mix(hasher.finish())
             }
         };
+        if self.recent.is_empty() {
+            self.recent = vec![0; RECENT];
+        }
+        let recent = &mut self.recent[(hash >> 40) as usize % RECENT];
+        if *recent == hash && hash != 0 {
+            return;
+        }
+        *recent = hash;
         if self.registers.is_empty() {
             self.exact.insert(hash);
             if self.exact.len() > EXACT_MAX {
@@ -44,7 +56,7 @@ impl KeyCounter {
     #[inline]
     fn register(&mut self, hash: u64) {
         let register = &mut self.registers[hash as usize % REGISTERS];
-        let rank = (hash / REGISTERS as u64 | 1 << 50).trailing_zeros() as u8 + 1;
+        let rank = ((hash / REGISTERS as u64) | (1 << 50)).trailing_zeros() as u8 + 1;
         *register = rank.max(*register);
     }
 

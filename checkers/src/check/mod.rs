@@ -358,7 +358,7 @@ impl Run {
                 }
             };
             self.report.events += 1;
-            match checker.observe(&event) {
+            match checker.observe_owned(event) {
                 Ok(()) => {}
                 Err(Rejection::Violation(violation)) => {
                     verdict = Some(Verdict::Violation(violation));

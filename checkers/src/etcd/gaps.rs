@@ -5,18 +5,79 @@
 //! (pairs with its number, watch events) and of later ones (pairs that did not change)
 //! rules candidates out; each that is left becomes a hypothesis.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use veridical_histories::OperationId;
-use veridical_histories::etcd::{Request, Response};
+use veridical_histories::etcd::{KeyValue, Request, Response};
 
 use super::evaluate::Evaluation;
 use super::operation::{Done, Open, Writer};
-use super::versions::Change;
-use super::world::{LeaseEnd, World};
+use super::versions::{Change, View};
+use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
-use crate::verdict::{Cause, ViolationKind, WitnessOperation};
+use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
 
 /// How many waiting answers are searched for pairs that did not change.
 const UNCHANGED_SEARCH_MAX: usize = 256;
+
+/// Revisions behind a gap whose pairs are looked at for what they tell of it.
+const LATER_SEARCH_MAX: usize = 4096;
+
+/// What pairs of later revisions tell of a gap: their version and their revision of
+/// creation say how often, and since when, a key was written.
+struct Later<'a> {
+    /// By key, the first pair written behind the gap.
+    first: BTreeMap<&'a Bytes, &'a KeyValue>,
+    /// Keys that the gap created.
+    created: BTreeSet<&'a Bytes>,
+}
+
+impl<'a> Later<'a> {
+    fn of(evidence: &'a BTreeMap<i64, Vec<Evidence>>, gap: i64) -> Self {
+        let mut first = BTreeMap::new();
+        let mut created = BTreeSet::new();
+        for evidence in evidence
+            .range(gap + 1..)
+            .take(LATER_SEARCH_MAX)
+            .flat_map(|(_, seen)| seen)
+        {
+            let Evidence::Wrote { kv, .. } = evidence else {
+                continue;
+            };
+            first.entry(&kv.key).or_insert(kv);
+            if kv.create_revision == gap {
+                created.insert(&kv.key);
+            }
+        }
+        Self { first, created }
+    }
+
+    /// Whether `changes` at the gap agree with it; `before` is the state in front of it.
+    fn allows(&self, before: View<'_>, gap: i64, changes: &[Change]) -> bool {
+        let creates = |key: &Bytes| {
+            changes.iter().any(|(changed, stored)| {
+                changed == key
+                    && stored
+                        .as_ref()
+                        .is_some_and(|stored| stored.create_revision == gap)
+            })
+        };
+        self.created.iter().all(|key| creates(key))
+            && changes.iter().all(|(key, stored)| {
+                let Some(kv) = self.first.get(key) else {
+                    return true;
+                };
+                let Some(known) = before.get(key, gap - 1) else {
+                    return true;
+                };
+                // The same life of the key goes on behind the gap: the gap has not
+                // deleted it, and has written it only if a version is left for that.
+                kv.create_revision != known.create_revision
+                    || (stored.is_some() && kv.version > known.version + 1)
+            })
+    }
+}
 
 /// What may have written a revision.
 struct Candidate {
@@ -73,8 +134,10 @@ impl EtcdChecker {
         self.statistics.gaps += 1;
         let mut filled = Vec::new();
         let mut early = None;
+        let later = Later::of(&self.evidence, next);
         for world in &self.worlds {
-            for candidate in self.candidates(world, next, known_ns, speculates, &mut early) {
+            for candidate in self.candidates(world, next, known_ns, speculates, &later, &mut early)
+            {
                 let mut world = world.clone();
                 if let Writer::Operation(op) = candidate.writer {
                     world.assigned.insert(op, next);
@@ -99,7 +162,14 @@ impl EtcdChecker {
                 "revision {next} leaves more than {} explanations open",
                 self.options.worlds_max
             );
-            self.undecided(Cause::Configurations, self.statistics.events, text);
+            let events = (self.statistics.events, self.statistics.events);
+            let cause = Cause::Configurations;
+            self.narrowed.get_or_insert(Undecided {
+                cause,
+                key: None,
+                events,
+                text,
+            });
         }
         self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
         self.worlds = filled;
@@ -113,6 +183,7 @@ impl EtcdChecker {
         next: i64,
         known_ns: u64,
         speculates: bool,
+        later: &Later<'_>,
         early: &mut Option<i64>,
     ) -> Vec<Candidate> {
         let view = self.view(world);
@@ -124,7 +195,10 @@ impl EtcdChecker {
             let Ok(changes) = Evaluation::run(view, next - 1, &open.request, None) else {
                 return;
             };
-            if changes.is_empty() || !self.is_admissible(next, &changes) {
+            if changes.is_empty()
+                || !self.is_admissible(next, &changes)
+                || !later.allows(view, next, &changes)
+            {
                 return;
             }
             let attaches_to_ended = changes.iter().any(|(_, stored)| {
@@ -166,9 +240,10 @@ impl EtcdChecker {
             }
         }
         if speculates {
-            let may_return = |open: &&Open| open.request.may_write() && is_free(open);
-            for open in self.open.values().filter(may_return) {
-                consider(open, &mut candidates);
+            for open in self.open.values() {
+                if open.request.may_write() && is_free(open) {
+                    consider(open, &mut candidates);
+                }
             }
         }
         for lease in view.leases() {
@@ -182,7 +257,7 @@ impl EtcdChecker {
                 .attached(lease)
                 .map(|key| (key.clone(), None))
                 .collect();
-            if !self.is_admissible(next, &changes) {
+            if !self.is_admissible(next, &changes) || !later.allows(view, next, &changes) {
                 continue;
             }
             if !self.leases.may_have_expired(lease, known_ns) {

@@ -120,7 +120,7 @@ struct Sighting {
 /// A refusal that has to be possible in some state between two revisions.
 #[derive(Debug)]
 struct Refusal {
-    open: Open,
+    open: Box<Open>,
     return_event: u64,
     return_ns: u64,
 }
@@ -136,6 +136,9 @@ pub struct EtcdChecker {
     /// Whether hypotheses were dropped at the limit: what is left can still prove `Ok`,
     /// but no violation.
     is_beam: bool,
+    /// Where hypotheses were dropped first. If one that was kept explains the whole
+    /// history, that was no loss.
+    narrowed: Option<Undecided>,
     /// Whether the last of those hypotheses was contradicted: nothing is known of the
     /// content any more, and only revisions are checked.
     is_lost: bool,
@@ -148,13 +151,13 @@ pub struct EtcdChecker {
     /// The last revision that is replayed.
     applied: i64,
 
-    open: BTreeMap<OperationId, Open>,
+    open: BTreeMap<OperationId, Box<Open>>,
     /// Call event → `c_b` of every open operation.
     open_floors: BTreeMap<u64, i64>,
     /// The same of those that may write.
     open_writer_floors: BTreeMap<u64, i64>,
     /// Operations of unknown outcome that may write, and are not certainly placed.
-    unknown: BTreeMap<OperationId, Open>,
+    unknown: BTreeMap<OperationId, Box<Open>>,
     /// Acknowledged revocations of leases, whose revision only has an upper bound.
     revocations: BTreeMap<OperationId, Done>,
 
@@ -193,6 +196,7 @@ impl EtcdChecker {
             violation: None,
             undecided: None,
             is_beam: false,
+            narrowed: None,
             is_lost: false,
             base: Base::new(initial_revision),
             worlds: vec![World::default()],
@@ -231,6 +235,14 @@ impl EtcdChecker {
     /// and for every event after it; [`Rejection::Malformed`] where the event cannot
     /// follow those before it, which leaves the checker as it was.
     pub fn observe(&mut self, event: &EtcdEvent) -> Result<(), Rejection> {
+        self.observe_owned(event.clone())
+    }
+
+    /// As [`EtcdChecker::observe`], without the copy.
+    ///
+    /// # Errors
+    /// As [`EtcdChecker::observe`].
+    pub fn observe_owned(&mut self, event: EtcdEvent) -> Result<(), Rejection> {
         if let Some(violation) = &self.violation {
             return Err(Rejection::Violation(violation.clone()));
         }

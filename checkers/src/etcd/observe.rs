@@ -14,53 +14,59 @@ use super::{EtcdChecker, Refusal, Sighting, Stop, tells_of_keys};
 use crate::verdict::{MalformedReason, ViolationKind};
 
 impl EtcdChecker {
-    pub(super) fn take_in(&mut self, event: &EtcdEvent) -> Result<(), Stop> {
-        match &event.kind {
-            EventKind::Call { op, input } => self.call(event, *op, input),
+    pub(super) fn take_in(&mut self, event: EtcdEvent) -> Result<(), Stop> {
+        let (time_ns, client) = (event.time_ns, event.client);
+        match event.kind {
+            EventKind::Call { op, input } => self.call(time_ns, client, op, input),
             EventKind::Return { op, output } => {
-                let open = self.close(*op)?;
+                let Some(open) = self.open.get(&op) else {
+                    return Err(Stop::Malformed(MalformedReason::NotOpen(op)));
+                };
+                if let Outcome::Done { response, .. } = &output
+                    && !is_answer_to(&open.request, response)
+                {
+                    return Err(Stop::Malformed(MalformedReason::OutputOfOtherKind(op)));
+                }
+                let open = self.close(op)?;
+                self.statistics.operations += 1;
                 match output {
-                    Outcome::Done { header, response } => {
-                        if !is_answer_to(&open.request, response) {
-                            return Err(Stop::Malformed(MalformedReason::OutputOfOtherKind(*op)));
-                        }
-                        self.statistics.operations += 1;
-                        let done = Done {
-                            open,
-                            return_event: self.statistics.events,
-                            return_ns: event.time_ns,
-                            header: *header,
-                            response: response.clone(),
-                        };
-                        self.done(done)
-                    }
-                    Outcome::Refused { error } => {
-                        self.statistics.operations += 1;
-                        self.refused(open, error, event.time_ns)
-                    }
+                    Outcome::Done { header, response } => self.done(Done {
+                        open,
+                        return_event: self.statistics.events,
+                        return_ns: time_ns,
+                        header,
+                        response,
+                    }),
+                    Outcome::Refused { error } => self.refused(open, &error, time_ns),
                 }
             }
             EventKind::Unknown { op } => {
-                let open = self.close(*op)?;
+                let open = self.close(op)?;
                 self.statistics.unknown_outcomes += 1;
                 if open.request.may_write() {
-                    self.unknown.insert(*op, open);
+                    self.unknown.insert(op, open);
                 }
                 self.advance()
             }
             EventKind::Failed { op } => {
-                let open = self.close(*op)?;
-                self.without_effect(&open, event.time_ns)
+                let open = self.close(op)?;
+                self.without_effect(&open, time_ns)
             }
-            EventKind::Note { note } => self.note(event, note),
+            EventKind::Note { note } => self.note(time_ns, client, note),
         }
     }
 
-    fn call(&mut self, event: &EtcdEvent, op: OperationId, request: &Request) -> Result<(), Stop> {
+    fn call(
+        &mut self,
+        call_ns: u64,
+        client: u64,
+        op: OperationId,
+        request: Request,
+    ) -> Result<(), Stop> {
         if self.open.contains_key(&op) || self.unknown.contains_key(&op) {
             return Err(Stop::Malformed(MalformedReason::CalledTwice(op)));
         }
-        match request {
+        match &request {
             Request::Compact { revision } => {
                 *self.compactions_called.entry(*revision).or_default() += 1;
             }
@@ -69,10 +75,7 @@ impl EtcdChecker {
             _ => {}
         }
         let session = if request.is_serializable() {
-            self.sessions
-                .get(&event.client)
-                .cloned()
-                .unwrap_or_default()
+            self.sessions.get(&client).cloned().unwrap_or_default()
         } else {
             Default::default()
         };
@@ -82,23 +85,21 @@ impl EtcdChecker {
         if request.may_write() {
             self.open_writer_floors.insert(call_event, floor.revision);
         }
-        self.open.insert(
+        let open = Open {
             op,
-            Open {
-                op,
-                client: event.client,
-                call_event,
-                call_ns: event.time_ns,
-                request: request.clone(),
-                floor,
-                compact_floor: self.compaction_acknowledged,
-                session,
-            },
-        );
+            client,
+            call_event,
+            call_ns,
+            request,
+            floor,
+            compact_floor: self.compaction_acknowledged,
+            session,
+        };
+        self.open.insert(op, Box::new(open));
         Ok(())
     }
 
-    fn close(&mut self, op: OperationId) -> Result<Open, Stop> {
+    fn close(&mut self, op: OperationId) -> Result<Box<Open>, Stop> {
         let open = self
             .open
             .remove(&op)
@@ -285,7 +286,7 @@ impl EtcdChecker {
         ))
     }
 
-    fn refused(&mut self, open: Open, error: &ErrorKind, now_ns: u64) -> Result<(), Stop> {
+    fn refused(&mut self, open: Box<Open>, error: &ErrorKind, now_ns: u64) -> Result<(), Stop> {
         match (error, &open.request) {
             (
                 ErrorKind::LeaseNotFound,

@@ -67,7 +67,7 @@ impl Acknowledged {
 /// An operation that was carried out.
 #[derive(Clone, Debug)]
 pub(super) struct Done {
-    pub open: Open,
+    pub open: Box<Open>,
     pub return_event: u64,
     pub return_ns: u64,
     pub header: Header,

@@ -57,6 +57,9 @@ impl EtcdChecker {
     /// proves nothing, and the replayed state is lost.
     pub(super) fn lose(&mut self) -> Stop {
         self.is_lost = true;
+        if let Some(narrowed) = self.narrowed.take() {
+            self.undecided.get_or_insert(narrowed);
+        }
         self.writers.clear();
         self.observers.clear();
         self.observers_pending = 0;

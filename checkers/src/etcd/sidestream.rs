@@ -1,6 +1,6 @@
 //! Taking watch records in.
 
-use veridical_histories::etcd::{EtcdEvent, WatchEventKind, WatchNote, WatchResponse};
+use veridical_histories::etcd::{WatchEventKind, WatchNote, WatchResponse};
 
 use super::evaluate::Mismatch;
 use super::replay::Contradiction;
@@ -10,22 +10,23 @@ use super::{EtcdChecker, Stop};
 use crate::verdict::{Cause, MalformedReason, ViolationKind, WitnessOperation};
 
 impl EtcdChecker {
-    pub(super) fn note(&mut self, event: &EtcdEvent, note: &WatchNote) -> Result<(), Stop> {
+    pub(super) fn note(&mut self, at_ns: u64, client: u64, note: WatchNote) -> Result<(), Stop> {
         match note {
             WatchNote::Created(created) => {
                 if self.watches.contains_key(&created.watch) {
                     let reason = MalformedReason::WatchCreatedTwice(created.watch);
                     return Err(Stop::Malformed(reason));
                 }
-                let watch = Watch::new(created.clone(), event.client, event.time_ns);
-                self.watches.insert(created.watch, watch);
+                let number = created.watch;
+                self.watches
+                    .insert(number, Watch::new(created, client, at_ns));
                 Ok(())
             }
-            WatchNote::Response(response) => self.watch_responded(event, response),
+            WatchNote::Response(response) => self.watch_responded(at_ns, &response),
         }
     }
 
-    fn watch_responded(&mut self, event: &EtcdEvent, response: &WatchResponse) -> Result<(), Stop> {
+    fn watch_responded(&mut self, at_ns: u64, response: &WatchResponse) -> Result<(), Stop> {
         self.statistics.watch_responses += 1;
         let at_event = self.statistics.events;
         let Some(watch) = self.watches.get_mut(&response.watch) else {
@@ -33,7 +34,7 @@ impl EtcdChecker {
                 response.watch,
             )));
         };
-        let delivery = watch.respond(response, at_event, event.time_ns);
+        let delivery = watch.respond(response, at_event, at_ns);
         let wanted = watch.next();
         let delivery = delivery
             .and_then(|delivery| {
@@ -41,10 +42,10 @@ impl EtcdChecker {
                     delivery.check_order().map(|()| Some(delivery))
                 })
             })
-            .map_err(|wrong| self.misdelivered(response.watch, event.time_ns, wrong))?;
+            .map_err(|wrong| self.misdelivered(response.watch, at_ns, wrong))?;
         if response.canceled {
             if response.compact_revision > 0 {
-                self.check_cancellation(event, response, wanted)?;
+                self.check_cancellation(at_ns, response, wanted)?;
             }
             if let Some(watch) = self.watches.get_mut(&response.watch) {
                 watch.end();
@@ -62,13 +63,13 @@ impl EtcdChecker {
                 };
                 self.evidence.entry(revision).or_default().push(seen);
             }
-            self.see(revision, event.time_ns);
+            self.see(revision, at_ns);
         }
         let Some(delivery) = delivery else {
             self.forget_ended(response.watch);
             return self.advance();
         };
-        self.see(delivery.upto, event.time_ns);
+        self.see(delivery.upto, at_ns);
         if delivery.upto <= self.applied {
             self.check_delivery(delivery)
         } else {
@@ -126,7 +127,7 @@ impl EtcdChecker {
     /// A watch ends for compaction only where its next revision was compacted away.
     fn check_cancellation(
         &self,
-        event: &EtcdEvent,
+        at_ns: u64,
         response: &WatchResponse,
         wanted: i64,
     ) -> Result<(), Stop> {
@@ -148,7 +149,7 @@ impl EtcdChecker {
         } else {
             return Ok(());
         };
-        Err(self.misdelivered(response.watch, event.time_ns, Misdelivery { expected, got }))
+        Err(self.misdelivered(response.watch, at_ns, Misdelivery { expected, got }))
     }
 
     fn misdelivered(&self, watch: u64, at_ns: u64, wrong: Misdelivery) -> Stop {

@@ -35,8 +35,15 @@ impl Stored {
         }
     }
 
-    /// Whether `kv` says the same, its value left out where `keys_only`.
+    /// Whether `kv` says the same, its value left out where `keys_only`. A lease of -1
+    /// marks a pair of which not everything was recorded: what is 0 is not told.
     pub fn equals(&self, kv: &KeyValue, keys_only: bool) -> bool {
+        if kv.lease == -1 {
+            return self.mod_revision == kv.mod_revision
+                && (kv.create_revision == 0 || self.create_revision == kv.create_revision)
+                && (kv.version == 0 || self.version == kv.version)
+                && (keys_only || self.value == kv.value);
+        }
         self.mod_revision == kv.mod_revision
             && self.create_revision == kv.create_revision
             && self.version == kv.version

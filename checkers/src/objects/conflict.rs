@@ -43,7 +43,7 @@ pub(super) fn violation(conflict: &Conflict, key: &Value, event: u64) -> Violati
         } => {
             let (expected, mut operations) = match overwritten_by {
                 Some((by, trace)) => (
-                    format!("{by} or something later, which had replaced everything older"),
+                    format!("{by} or something later, for it was there before the read began"),
                     witnesses(by, trace),
                 ),
                 None => ("a value that somebody wrote".to_owned(), Vec::new()),

@@ -195,20 +195,40 @@ impl IdleKeys {
         numbers + self.others.capacity() * 56 + self.others_bytes
     }
 
-    /// Takes everything out.
-    pub fn drain(&mut self) -> Vec<(Value, Value)> {
-        let mut all: Vec<(Value, Value)> = self.others.drain().collect();
-        self.others_bytes = 0;
-        self.others.shrink_to_fit();
-        for table in &mut self.numbers {
-            let entries = std::mem::take(table).entries.into_iter();
-            all.extend(
-                entries
+    /// Which part of the whole a key belongs to; parts are taken out one by one.
+    pub fn part(key: &Value) -> usize {
+        match key {
+            Value::Int(number) => Self::table(*number),
+            _ => TABLES,
+        }
+    }
+
+    /// How many parts there are.
+    pub const PARTS: usize = TABLES + 1;
+
+    /// Takes a part out, in order of key.
+    pub fn take_part(&mut self, part: usize) -> Vec<(Value, Value)> {
+        let is_in_part = |key: &Value| Self::part(key) == part;
+        let mut entries: Vec<(Value, Value)> = if self.others.is_empty() {
+            Vec::new()
+        } else {
+            self.others.extract_if(|key, _| is_in_part(key)).collect()
+        };
+        for (key, value) in &entries {
+            self.others_bytes -= heap_bytes(key) + heap_bytes(value);
+        }
+        if let Some(table) = self.numbers.get_mut(part) {
+            let numbers = std::mem::take(table).entries.into_iter();
+            entries.extend(
+                numbers
                     .filter(|(key, _)| *key != FREE)
                     .map(|(key, value)| (Value::Int(key), Value::Int(value))),
             );
+        } else {
+            self.others.shrink_to_fit();
         }
-        all
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        entries
     }
 }
 
@@ -259,7 +279,9 @@ mod tests {
             }
             assert_eq!(idle.len(), map.len());
         }
-        let mut drained = idle.drain();
+        let mut drained: Vec<(Value, Value)> = (0..IdleKeys::PARTS)
+            .flat_map(|part| idle.take_part(part))
+            .collect();
         drained.sort();
         assert_eq!(drained, map.into_iter().collect::<Vec<_>>());
         assert_eq!(idle.len(), 0);

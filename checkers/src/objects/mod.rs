@@ -6,6 +6,7 @@
 
 mod conflict;
 mod idle;
+mod open;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -22,14 +23,17 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{OpenOperation, Span, Trace, Zones};
+use crate::zones::{ClusterTrace, Conflict, OpenOperation, Span, Trace, Zones};
 use idle::IdleKeys;
+use open::OpenTable;
 use spill::Spill;
 
 /// Operations of the checker's own making have numbers from here on.
 const FIRST_TOKEN: u64 = 1 << 63;
 /// Emptied structures kept for the next key that becomes active.
 const SPARE_ZONES_MAX: usize = 1024;
+/// Keys that stay ready although nobody uses them; more are packed.
+const READY_KEYS_MAX: usize = 4096;
 /// Keys retired between two looks at the memory they take.
 const RETIRED_PER_LOOK: u32 = 4096;
 
@@ -52,9 +56,10 @@ pub struct ObjectStatistics {
     pub configurations_max: usize,
     /// The most clusters of engine B for one key.
     pub clusters_max: usize,
-    /// Keys with something open or undecided now.
+    /// Keys in use, undecided, or ready to be used again.
     pub active_keys: usize,
-    /// Keys that hold something else than their initial value, nothing open.
+    /// Keys that are packed: they hold something else than their initial value, and
+    /// nothing is open.
     pub idle_keys: usize,
 }
 
@@ -124,7 +129,7 @@ struct InLane {
 
 #[derive(Debug)]
 enum Engine {
-    Zones(Box<Zones>),
+    Zones(Zones),
     Lane(Box<InLane>),
 }
 
@@ -151,8 +156,8 @@ pub struct ObjectChecker {
     active: Vec<Option<ActiveKey>>,
     free: Vec<u32>,
     slots: FxHashMap<Value, u32>,
-    open: FxHashMap<u64, OpenCall>,
-    spare: Vec<Box<Zones>>,
+    open: OpenTable<OpenCall>,
+    spare: Vec<Zones>,
     statistics: ObjectStatistics,
     next_token: u64,
     undecided: Option<Undecided>,
@@ -178,7 +183,7 @@ impl ObjectChecker {
             active: Vec::new(),
             free: Vec::new(),
             slots: FxHashMap::default(),
-            open: FxHashMap::default(),
+            open: OpenTable::new(),
             spare: Vec::new(),
             statistics: ObjectStatistics::default(),
             next_token: FIRST_TOKEN,
@@ -205,7 +210,7 @@ impl ObjectChecker {
     /// room for tables that grow and for what is active left out.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
-        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+        self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 8 * 7);
     }
 
     /// Why idle keys could not be moved to disk or read from there, once. The verdict is
@@ -217,8 +222,7 @@ impl ObjectChecker {
     fn spill_idle(&mut self) {
         self.retired_until_look = RETIRED_PER_LOOK;
         if self.idle.bytes() > self.idle_bytes_max {
-            let entries = self.idle.drain();
-            if let Err(error) = self.spill.push(entries) {
+            if let Err(error) = self.spill.push(&mut self.idle) {
                 self.spill_error.get_or_insert(error);
             }
         }
@@ -290,7 +294,7 @@ impl ObjectChecker {
     }
 
     fn close(&mut self, now: u64, op: OperationId) -> Result<OpenCall, Rejection> {
-        match self.open.remove(&op.0) {
+        match self.open.remove(op.0) {
             Some(open) => Ok(open),
             None => Err(self.malformed(now, MalformedReason::NotOpen(op))),
         }
@@ -304,7 +308,7 @@ impl ObjectChecker {
         op: OperationId,
         request: &Request,
     ) -> Result<(), Rejection> {
-        if op.0 >= FIRST_TOKEN || self.open.contains_key(&op.0) {
+        if op.0 >= FIRST_TOKEN || self.open.contains(op.0) {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         let wanted = Wanted::of(&request.action);
@@ -380,7 +384,7 @@ impl ObjectChecker {
                     zones.reset(value);
                     zones
                 }
-                None => Box::new(Zones::new(value)),
+                None => Zones::new(value),
             })
         } else {
             let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
@@ -473,7 +477,7 @@ impl ObjectChecker {
             // Whether a deletion found something is engine A's to judge.
             self.open.insert(op.0, open.clone());
             self.hand_over(slot, now);
-            self.open.remove(&op.0);
+            self.open.remove(op.0);
         }
         if let Engine::Zones(zones) = &mut self.active_at(slot).engine {
             let trace = |is_write| Trace {
@@ -551,22 +555,18 @@ impl ObjectChecker {
                     in_lane.recording.failed(op);
                 }
                 match in_lane.settled.iter().position(|settled| *settled == op.0) {
+                    // It took effect already: somebody saw it.
                     Some(at) => {
                         in_lane.settled.swap_remove(at);
-                        if is_unknown {
-                            Ok(())
-                        } else {
-                            Err(open.wanted.action())
-                        }
-                        .map_err(|action| {
-                            crate::zones::Conflict::ReadOfFailed {
-                                value: match action {
-                                    Action::Write(value) => value,
-                                    _ => Value::Nil,
-                                },
-                                trace: Default::default(),
+                        match &open.wanted {
+                            Wanted::Write(value) if !is_unknown => {
+                                Err(Box::new(Conflict::ReadOfFailed {
+                                    value: value.clone(),
+                                    trace: ClusterTrace::default(),
+                                }))
                             }
-                        })
+                            _ => Ok(()),
+                        }
                     }
                     None if is_unknown => {
                         in_lane.lane.unknown(op.0);
@@ -585,12 +585,7 @@ impl ObjectChecker {
         self.settle(now, slot)
     }
 
-    fn conflict(
-        &mut self,
-        now: u64,
-        slot: u32,
-        conflict: &crate::zones::Conflict,
-    ) -> Result<(), Rejection> {
+    fn conflict(&mut self, now: u64, slot: u32, conflict: &Conflict) -> Result<(), Rejection> {
         let key = &self.active_at(slot).key;
         let violation = Box::new(conflict::violation(conflict, key, now - 1));
         self.violation = Some(violation.clone());
@@ -606,7 +601,8 @@ impl ObjectChecker {
             .expect("slots of open operations are active");
         match &mut active.engine {
             Engine::Zones(zones) => {
-                if let Some(value) = zones.idle_value(now) {
+                if zones.is_idle(now) && self.slots.len() > READY_KEYS_MAX {
+                    let value = zones.take_value();
                     self.retire(slot, value);
                 }
                 Ok(())
@@ -649,7 +645,11 @@ impl ObjectChecker {
             return;
         }
         if let ObjectState::Value(value) = state {
-            self.retire(slot, value);
+            if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
+                self.active_at(slot).engine = Engine::Zones(Zones::new(value));
+            } else {
+                self.retire(slot, value);
+            }
         } else if state == self.model.initial() {
             self.release(slot);
         } else {
@@ -719,7 +719,7 @@ impl ObjectChecker {
         let states: Vec<String> = minimal
             .states
             .iter()
-            .map(|state| conflict::describe_state(state))
+            .map(conflict::describe_state)
             .collect();
         let violation = Box::new(Violation {
             kind: ViolationKind::NotLinearizable,

@@ -1,6 +1,7 @@
 //! Idle keys beyond the memory limit, on disk in sorted runs.
 //!
-//! A run is written once and never changed. In memory stay, per run, one key of every
+//! A run is in order of part (see [`IdleKeys::part`]) and key, so that it can be written
+//! part by part; it is written once and never changed. In memory stay, per run, one key of every
 //! block and a Bloom filter (Bloom 1970) of ten bits a key, so that a key that is not
 //! there costs no read in 99 of 100 cases. Newer runs count before older ones; when there
 //! are too many they are merged.
@@ -11,6 +12,8 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 
 use rustc_hash::FxHasher;
 use veridical_histories::object::Value;
+
+use super::idle::IdleKeys;
 
 /// Entries of a block, which is read at once.
 const BLOCK_ENTRIES: usize = 64;
@@ -34,6 +37,11 @@ pub(super) struct Spill {
     runs: Vec<Run>,
 }
 
+/// Where a key stands in a run.
+fn rank(key: &Value) -> (usize, &Value) {
+    (IdleKeys::part(key), key)
+}
+
 fn hash(key: &Value) -> u64 {
     let mut hasher = FxHasher::default();
     key.hash(&mut hasher);
@@ -50,13 +58,6 @@ fn bloom_bits(bloom_words: usize, key: &Value) -> impl Iterator<Item = usize> + 
 }
 
 impl Run {
-    /// `entries` ascend by key.
-    fn write(entries: Vec<(Value, Value)>) -> io::Result<Self> {
-        let mut run = RunWriter::begin(entries.len())?;
-        entries.iter().try_for_each(|entry| run.push(entry))?;
-        run.end()
-    }
-
     fn may_hold(&self, key: &Value) -> bool {
         bloom_bits(self.bloom.len(), key).all(|bit| self.bloom[bit / 64] >> (bit % 64) & 1 == 1)
     }
@@ -83,7 +84,9 @@ impl Run {
         if !self.may_hold(key) {
             return Ok(None);
         }
-        let after = self.blocks.partition_point(|(first, _)| first <= key);
+        let after = self
+            .blocks
+            .partition_point(|(first, _)| rank(first) <= rank(key));
         let Some(block) = after.checked_sub(1) else {
             return Ok(None);
         };
@@ -118,10 +121,15 @@ impl Spill {
         Ok(None)
     }
 
-    /// Moves `entries` to disk.
-    pub fn push(&mut self, mut entries: Vec<(Value, Value)>) -> io::Result<()> {
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        self.runs.push(Run::write(entries)?);
+    /// Moves all idle keys to disk, part by part.
+    pub fn push(&mut self, idle: &mut IdleKeys) -> io::Result<()> {
+        let mut run = RunWriter::begin(idle.len())?;
+        for part in 0..IdleKeys::PARTS {
+            idle.take_part(part)
+                .iter()
+                .try_for_each(|entry| run.push(entry))?;
+        }
+        self.runs.push(run.end()?);
         if self.runs.len() > RUNS_MAX {
             self.merge()
         } else {
@@ -150,7 +158,7 @@ impl Spill {
                 .iter()
                 .filter_map(|(_, head)| head.as_slice().first())
                 .map(|e| &e.0);
-            let Some(key) = least.min().cloned() else {
+            let Some(key) = least.min_by_key(|key| rank(key)).cloned() else {
                 break;
             };
             let mut newest = None;
@@ -305,7 +313,12 @@ mod tests {
                 entries.insert(key.clone(), value.clone());
                 map.insert(key, value);
             }
-            spill.push(entries.into_iter().collect()).unwrap();
+            let mut idle = IdleKeys::new();
+            entries
+                .into_iter()
+                .for_each(|(key, value)| idle.set(&key, value));
+            spill.push(&mut idle).unwrap();
+            assert_eq!(idle.len(), 0);
         }
         assert!(spill.runs.len() <= RUNS_MAX);
         for key in 0..2_500 {

@@ -69,10 +69,7 @@ impl Zones {
             action,
         };
         let known = self.clusters.iter().zip(&self.origins);
-        let evicted = self
-            .evicted
-            .iter()
-            .map(|(cluster, origin)| (cluster, origin));
+        let evicted = self.evicted.iter().map(|evicted| (&evicted.0, &evicted.1));
         for (
             Cluster { value, f, s },
             Origin {

@@ -91,7 +91,7 @@ pub(crate) struct Zones {
     /// Writes of unknown outcome that nobody has read, with their calls.
     unseen: FxHashMap<Value, (u64, Trace)>,
     /// The forgotten cluster with the latest call.
-    evicted: Option<(Cluster, Origin)>,
+    evicted: Option<Box<(Cluster, Origin)>>,
     /// Clusters above which eviction is tried.
     eviction_at: usize,
 }
@@ -180,21 +180,23 @@ impl Zones {
     ///
     /// # Errors
     /// The contradiction it leads to.
-    pub fn returned(&mut self, value: &Value, span: Span, trace: Trace) -> Result<(), Conflict> {
+    pub fn returned(
+        &mut self,
+        value: &Value,
+        span: Span,
+        trace: Trace,
+    ) -> Result<(), Box<Conflict>> {
         self.close(span.call);
         let found = self
             .clusters
             .iter()
             .position(|cluster| cluster.value == *value);
         let Some(at) = found.or_else(|| self.reveal(value)) else {
-            return Err(Conflict::Unwritten {
+            return Err(Box::new(Conflict::Unwritten {
                 value: value.clone(),
                 reader: trace,
-                overwritten_by: self
-                    .evicted
-                    .as_ref()
-                    .map(|(cluster, origin)| (cluster.value.clone(), origin.trace)),
-            });
+                overwritten_by: self.overwriter_of(value, span.call),
+            }));
         };
         let cluster = &mut self.clusters[at];
         if trace.is_write
@@ -222,6 +224,17 @@ impl Zones {
         Ok(())
     }
 
+    /// What was certainly there before `call`, and so replaced `value` if that was there
+    /// at all.
+    fn overwriter_of(&self, value: &Value, call: u64) -> Option<(Value, ClusterTrace)> {
+        let live = self.clusters.iter().zip(&self.origins);
+        let forgotten = self.evicted.iter().map(|evicted| (&evicted.0, &evicted.1));
+        live.chain(forgotten)
+            .filter(|(cluster, _)| cluster.f < call && cluster.value != *value)
+            .max_by_key(|(cluster, _)| cluster.s)
+            .map(|(cluster, origin)| (cluster.value.clone(), origin.trace))
+    }
+
     /// A write of unknown outcome turns out to have taken effect.
     fn reveal(&mut self, value: &Value) -> Option<usize> {
         if self.unseen.is_empty() {
@@ -243,18 +256,18 @@ impl Zones {
         Some(self.clusters.len() - 1)
     }
 
-    fn check(&self, at: usize) -> Result<(), Conflict> {
+    fn check(&self, at: usize) -> Result<(), Box<Conflict>> {
         let Cluster { f, s, .. } = self.clusters[at];
         let described = |cluster: &Cluster, origin: &Origin| (cluster.value.clone(), origin.trace);
         let this = || described(&self.clusters[at], &self.origins[at]);
         // Every forgotten cluster had returned before this operation was called.
-        if let Some((cluster, origin)) = &self.evicted
+        if let Some((cluster, origin)) = self.evicted.as_deref()
             && cluster.s > f
         {
-            return Err(Conflict::Interleaved {
+            return Err(Box::new(Conflict::Interleaved {
                 first: described(cluster, origin),
                 second: this(),
-            });
+            }));
         }
         let other = self
             .clusters
@@ -263,10 +276,10 @@ impl Zones {
             .find(|(other, cluster)| cluster.f < s && cluster.s > f && *other != at);
         match other {
             None => Ok(()),
-            Some((other, cluster)) => Err(Conflict::Interleaved {
+            Some((other, cluster)) => Err(Box::new(Conflict::Interleaved {
                 first: described(cluster, &self.origins[other]),
                 second: this(),
-            }),
+            })),
         }
     }
 
@@ -286,7 +299,7 @@ impl Zones {
                 }
             }
         }
-        let forgotten = self.evicted.as_ref().map_or(0, |(cluster, _)| cluster.s);
+        let forgotten = self.evicted.as_ref().map_or(0, |evicted| evicted.0.s);
         let mut kept = 0;
         for at in 0..self.clusters.len() {
             let others = if at == latest_at { second } else { latest }.max(forgotten);
@@ -295,9 +308,9 @@ impl Zones {
                 if self
                     .evicted
                     .as_ref()
-                    .is_none_or(|(evicted, _)| cluster.s > evicted.s)
+                    .is_none_or(|evicted| cluster.s > evicted.0.s)
                 {
-                    self.evicted = Some((cluster.clone(), self.origins[at]));
+                    self.evicted = Some(Box::new((cluster.clone(), self.origins[at])));
                 }
             } else {
                 self.clusters.swap(kept, at);
@@ -333,7 +346,7 @@ impl Zones {
     ///
     /// # Errors
     /// Where somebody has read it.
-    pub fn write_failed(&mut self, value: &Value, call: u64) -> Result<(), Conflict> {
+    pub fn write_failed(&mut self, value: &Value, call: u64) -> Result<(), Box<Conflict>> {
         self.close(call);
         let at = self
             .clusters
@@ -346,10 +359,10 @@ impl Zones {
                 Ok(())
             }
             // It was read, and may be forgotten since.
-            found => Err(Conflict::ReadOfFailed {
+            found => Err(Box::new(Conflict::ReadOfFailed {
                 value: value.clone(),
                 trace: found.map_or_else(ClusterTrace::default, |at| self.origins[at].trace),
-            }),
+            })),
         }
     }
 
@@ -358,19 +371,21 @@ impl Zones {
         self.close(call);
     }
 
-    /// The value the key certainly holds, if that is all there is to remember.
+    /// Whether the key certainly holds one value, and nothing else is to be remembered.
     #[inline]
-    pub fn idle_value(&mut self, now: u64) -> Option<Value> {
+    pub fn is_idle(&mut self, now: u64) -> bool {
         if !self.open_calls.is_empty() || !self.unseen.is_empty() {
-            return None;
+            return false;
         }
         if self.clusters.len() > 1 {
             self.evict(now);
         }
-        match self.clusters.as_mut_slice() {
-            [only] => Some(std::mem::take(&mut only.value)),
-            _ => None,
-        }
+        self.clusters.len() == 1
+    }
+
+    /// The one value of an idle key.
+    pub fn take_value(&mut self) -> Value {
+        std::mem::take(&mut self.clusters[0].value)
     }
 
     /// Clusters and unseen writes kept.

@@ -33,7 +33,11 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn create_dir_all(&self, path: &Path) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Opens a file.
-    fn open(&self, path: &Path, mode: OpenMode) -> impl Future<Output = io::Result<Self::File>> + Send;
+    fn open(
+        &self,
+        path: &Path,
+        mode: OpenMode,
+    ) -> impl Future<Output = io::Result<Self::File>> + Send;
 
     /// Renames a file, replacing `to` if it exists. Durable after `sync_dir` of the parent.
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>> + Send;
@@ -50,11 +54,18 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// An open file. Reads and writes are positional.
-#[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "nobody asks whether a file is empty"
+)]
 pub trait DiskFile: Send + Sync + 'static {
     /// Reads up to `length` bytes at `offset`. Shorter at the end of the file, and
     /// sometimes elsewhere (a short read); empty only at or past the end.
-    fn read_at(&self, offset: u64, length: usize) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
+    fn read_at(
+        &self,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
 
     /// Writes at `offset` and returns how many bytes were taken (a short write takes
     /// fewer, never zero for non-empty data). A gap past the end reads as zeros.
@@ -71,11 +82,18 @@ pub trait DiskFile: Send + Sync + 'static {
     fn len(&self) -> impl Future<Output = io::Result<u64>> + Send;
 
     /// Reads exactly `length` bytes at `offset`, or `UnexpectedEof`.
-    fn read_exact_at(&self, offset: u64, length: usize) -> impl Future<Output = io::Result<Vec<u8>>> + Send {
+    fn read_exact_at(
+        &self,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = io::Result<Vec<u8>>> + Send {
         async move {
             let mut out = Vec::with_capacity(length);
             while out.len() < length {
-                match self.read_at(offset + out.len() as u64, length - out.len()).await {
+                match self
+                    .read_at(offset + out.len() as u64, length - out.len())
+                    .await
+                {
                     Ok(part) if part.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(part) => out.extend_from_slice(&part),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -87,7 +105,11 @@ pub trait DiskFile: Send + Sync + 'static {
     }
 
     /// Writes all of `data` at `offset`, going on after short writes and interruptions.
-    fn write_all_at(&self, offset: u64, data: &[u8]) -> impl Future<Output = io::Result<()>> + Send {
+    fn write_all_at(
+        &self,
+        offset: u64,
+        data: &[u8],
+    ) -> impl Future<Output = io::Result<()>> + Send {
         async move {
             let mut done = 0;
             while done < data.len() {

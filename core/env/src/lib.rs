@@ -24,7 +24,9 @@ pub use clock::Clock;
 pub use disk::{Disk, DiskFile, OpenMode};
 pub use network::{Listener, Network, StreamReader, StreamWriter};
 #[cfg(not(madsim))]
-pub use real::{RealClock, RealDisk, RealEnvironment, RealFile, TcpListening, TcpNetwork, TcpReader, TcpWriter};
+pub use real::{
+    RealClock, RealDisk, RealEnvironment, RealFile, TcpListening, TcpNetwork, TcpReader, TcpWriter,
+};
 
 use std::future::Future;
 

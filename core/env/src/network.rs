@@ -14,7 +14,10 @@ pub trait Network: Clone + Send + Sync + 'static {
     type Listener: Listener<Reader = Self::Reader, Writer = Self::Writer>;
 
     /// Connects to `host:port`. Across a partition this hangs: bound it with a timeout.
-    fn connect(&self, address: &str) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>> + Send;
+    fn connect(
+        &self,
+        address: &str,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>> + Send;
 
     /// Listens on `host:port` (port 0 picks a free one).
     fn listen(&self, address: &str) -> impl Future<Output = io::Result<Self::Listener>> + Send;
@@ -28,7 +31,9 @@ pub trait Listener: Send + 'static {
     type Writer: StreamWriter;
 
     /// The next connection and the address of its peer.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, String)>> + Send;
+    fn accept(
+        &mut self,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, String)>> + Send;
 
     /// The address that is listened on, with its real port.
     fn local_address(&self) -> String;

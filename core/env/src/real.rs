@@ -1,6 +1,8 @@
 //! The real world: files of the operating system, TCP, the system's clocks.
 
-use crate::{Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter};
+use crate::{
+    Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter,
+};
 use bytes::{Bytes, BytesMut};
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -67,7 +69,10 @@ impl Disk for RealDisk {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 let name = entry.file_name().into_string().map_err(|name| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?} is not UTF-8"))
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("file name {name:?} is not UTF-8"),
+                    )
                 })?;
                 names.push(name);
             }
@@ -166,7 +171,10 @@ impl Listener for TcpListening {
     }
 
     fn local_address(&self) -> String {
-        self.0.local_addr().map(|address| address.to_string()).unwrap_or_default()
+        self.0
+            .local_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default()
     }
 }
 
@@ -192,7 +200,9 @@ pub struct RealClock {
 
 impl Default for RealClock {
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 }
 
@@ -202,7 +212,9 @@ impl Clock for RealClock {
     }
 
     fn wall(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -91,6 +91,9 @@ pub struct Limits {
     pub lease_check_ms: u64,
     /// Period of progress notifications to idle watchers that asked for them.
     pub watch_progress_ms: u64,
+    /// Pause between two responses on one stream of watches; 0 for none. Meanwhile the
+    /// stream's queue fills and may fall back to catching up.
+    pub watch_pace_ms: u64,
     /// Distinct revisions in one response to a watch that catches up.
     pub watch_catch_up_revisions: usize,
     /// Events that wait in one stream of watches; above it the stream falls back to
@@ -131,6 +134,7 @@ impl Default for Limits {
             shards: 64,
             lease_check_ms: 500,
             watch_progress_ms: 600_000,
+            watch_pace_ms: 0,
             watch_catch_up_revisions: 1_000,
             watch_buffered_events: 8_192,
             max_session_requests: 1_024,

@@ -122,6 +122,10 @@ struct Turn {
     promote_at: Option<u64>,
     /// A newer snapshot file was asked for and is not there yet.
     save_asked: bool,
+    /// Forwarded proposals in the log of the term that this member leads, by sender,
+    /// incarnation and sequence: those that are not applied yet. Bounded by what may be
+    /// uncommitted.
+    forwarded: BTreeMap<(u64, u64, u64), u64>,
     /// Directories of received snapshots, until Raft installs or ignores them.
     received: BTreeMap<(u64, u64), Directory>,
 }
@@ -264,18 +268,23 @@ impl<E: Environment> Driver<E> {
             term: self.raft.term(),
             leader,
         };
+        if !self.proposals.attempt(sequence, attempt) {
+            return true;
+        }
         if leader == self.raft.id() {
-            match self.raft.propose(command) {
-                Ok(_) => {
-                    self.proposals.attempted(sequence, attempt);
-                    true
-                }
+            let taken = self.raft.propose(command).is_ok();
+            if !taken {
                 // It waits for the next tick.
-                Err(_) => false,
+                self.proposals.refused(sequence);
             }
+            taken
         } else {
-            self.proposals.attempted(sequence, attempt);
-            let forward = Body::Forward(Forward { command, sequence });
+            let incarnation = self.proposals.incarnation();
+            let forward = Body::Forward(Forward {
+                command,
+                sequence,
+                incarnation,
+            });
             self.outputs.transport.send(leader, forward)
         }
     }
@@ -378,20 +387,7 @@ impl<E: Environment> Driver<E> {
                     debug!(%error, "ignored a message");
                 }
             }
-            Inbound::Frame(from, Body::Forward(forward)) => {
-                let refused = match self.raft.propose(forward.command) {
-                    Ok(_) => return,
-                    Err(ProposeError::Overloaded { .. }) => true,
-                    Err(_) => false,
-                };
-                let answer = ForwardRefused {
-                    sequence: forward.sequence,
-                    overloaded: refused,
-                };
-                self.outputs
-                    .transport
-                    .send(from, Body::ForwardRefused(answer));
-            }
+            Inbound::Frame(from, Body::Forward(forward)) => self.on_forward(from, forward),
             Inbound::Frame(_, Body::ForwardRefused(refused)) => {
                 self.proposals.refused(refused.sequence);
             }
@@ -414,6 +410,30 @@ impl<E: Environment> Driver<E> {
             }
             Inbound::Frame(from, _) => debug!(peer = from, "ignored a frame"),
         }
+    }
+
+    /// Appends what a follower has passed on, unless it is in the log of this term
+    /// already: followers repeat what takes long, and when everything takes long,
+    /// appending the repetitions would make it take longer still.
+    fn on_forward(&mut self, from: u64, forward: Forward) {
+        let name = (from, forward.incarnation, forward.sequence);
+        if self.turn.forwarded.contains_key(&name) {
+            return;
+        }
+        let overloaded = match self.raft.propose(forward.command) {
+            Ok((_, index)) => {
+                self.turn.forwarded.insert(name, index);
+                return;
+            }
+            Err(error) => matches!(error, ProposeError::Overloaded { .. }),
+        };
+        let answer = ForwardRefused {
+            sequence: forward.sequence,
+            overloaded,
+        };
+        self.outputs
+            .transport
+            .send(from, Body::ForwardRefused(answer));
     }
 
     async fn on_snapshot(&mut self, event: SnapshotEvent) {
@@ -477,6 +497,7 @@ impl<E: Environment> Driver<E> {
     fn on_applied(&mut self) {
         let index = *self.inputs.applied.borrow_and_update();
         self.raft.applied(index);
+        self.turn.forwarded.retain(|_, at| *at > index);
         if let Some(promote_at) = self.turn.promote_at
             && index >= promote_at
         {
@@ -523,6 +544,7 @@ impl<E: Environment> Driver<E> {
                 "role changed"
             );
             self.keeper.demote();
+            self.turn.forwarded.clear();
             self.turn.promote_at = (soft_state.role == Role::Leader)
                 // The entry with which its term began; everything of earlier terms
                 // lies before it.

@@ -182,7 +182,7 @@ impl<E: Environment> Node<E> {
         match answer {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.handed_out() => Err(ApiError::timeout()),
+            None if ticket.give_up() => Err(ApiError::timeout()),
             None => Err(ApiError::no_leader()),
         }
     }
@@ -504,7 +504,10 @@ impl<E: Environment> Node<E> {
         if taken {
             return Err(ApiError::peer_url_exists());
         }
-        let id = member_id_of(self.shared.config.cluster_id, &request.peer_ur_ls);
+        // Never the id of a member that was here before: its log and its proposals are
+        // not the newcomer's.
+        let salt = self.shared.environment.random_seed();
+        let id = member_id_of(self.shared.config.cluster_id ^ salt, &request.peer_ur_ls);
         let member = api::Member {
             id,
             peer_ur_ls: request.peer_ur_ls,

@@ -64,15 +64,13 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Whether the proposal was ever handed to a leader. If not, it has no effect and,
-    /// once this ticket is dropped, never will.
-    pub(crate) fn handed_out(&self) -> bool {
+    /// Settles the proposal: from now on nobody hands it out. Returns whether anybody
+    /// did: if not, it has no effect and never will. One step, so that it cannot be
+    /// handed out between the answer and the settling.
+    pub(crate) fn give_up(&self) -> bool {
+        let pending = self.proposals.state().pending.remove(&self.sequence);
         // One that is not pending any more has been answered.
-        self.proposals
-            .state()
-            .pending
-            .get(&self.sequence)
-            .is_none_or(|pending| pending.handed_out)
+        pending.is_none_or(|pending| pending.handed_out)
     }
 }
 
@@ -104,6 +102,11 @@ impl Proposals {
             .state
             .lock()
             .expect("no panic while the proposals are locked")
+    }
+
+    /// How many times this member has started.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.shared.incarnation
     }
 
     /// Names a command and keeps it until its ticket is dropped.
@@ -164,11 +167,16 @@ impl Proposals {
         Ok((sequence, command.encode_to_vec().into()))
     }
 
-    /// Notes that a proposal is being handed to `attempt.leader`.
-    pub(crate) fn attempted(&self, sequence: u64, attempt: Attempt) {
-        if let Some(pending) = self.state().pending.get_mut(&sequence) {
-            pending.attempt = Some(attempt);
-            pending.handed_out = true;
+    /// Notes that a proposal is about to be handed to `attempt.leader`. `false` if its
+    /// caller has given it up: then it must not be.
+    pub(crate) fn attempt(&self, sequence: u64, attempt: Attempt) -> bool {
+        match self.state().pending.get_mut(&sequence) {
+            Some(pending) => {
+                pending.attempt = Some(attempt);
+                pending.handed_out = true;
+                true
+            }
+            None => false,
         }
     }
 
@@ -246,5 +254,85 @@ impl Proposals {
             };
             let _ = pending.reply.send(Err(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veridical_proto::etcdserverpb::PutRequest;
+
+    const ATTEMPT: Attempt = Attempt {
+        at: Duration::ZERO,
+        term: 1,
+        leader: 2,
+    };
+
+    fn proposals() -> Proposals {
+        Proposals::new(1, 1, 16)
+    }
+
+    fn put() -> Request {
+        Request::Put(PutRequest {
+            key: "k".into(),
+            ..Default::default()
+        })
+    }
+
+    /// Found by the simulator: a proposal that waited in front of a stalled driver was
+    /// handed out after its caller had been told that nobody took it, and the caller,
+    /// rightly, sent it again.
+    #[test]
+    fn a_proposal_that_was_given_up_is_never_handed_out() {
+        let proposals = proposals();
+        let ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        assert!(!ticket.give_up(), "nobody has it");
+        assert!(!proposals.attempt(ticket.sequence, ATTEMPT));
+        assert!(
+            proposals
+                .due(Duration::MAX, 9, Duration::ZERO, 1)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_proposal_that_was_handed_out_is_unknown_when_it_is_given_up() {
+        let proposals = proposals();
+        let ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        assert!(proposals.attempt(ticket.sequence, ATTEMPT));
+        proposals.refused(ticket.sequence);
+        assert!(ticket.give_up(), "another copy may be under way");
+    }
+
+    #[test]
+    fn what_is_in_the_own_log_is_handed_out_again_only_in_another_term() {
+        let proposals = proposals();
+        let ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        assert_eq!(proposals.due(Duration::ZERO, 1, Duration::ZERO, 2).len(), 1);
+        assert!(proposals.attempt(ticket.sequence, ATTEMPT));
+        assert!(
+            proposals
+                .due(Duration::MAX, 1, Duration::ZERO, 2)
+                .is_empty()
+        );
+        assert_eq!(proposals.due(Duration::MAX, 1, Duration::ZERO, 3).len(), 1);
+        assert_eq!(proposals.due(Duration::ZERO, 2, Duration::ZERO, 2).len(), 1);
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_takes_again_when_there_is_room() {
+        let proposals = Proposals::new(1, 1, 1);
+        let first = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        assert!(proposals.register(put(), usize::MAX).is_err());
+        drop(first);
+        assert!(proposals.register(put(), usize::MAX).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
-use veridical_env::{Environment, Listener, StreamReader, StreamWriter};
+use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::native::request::Body as Ask;
@@ -13,6 +13,7 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_proto::native::{Failure, Request, Response};
 use veridical_store::ApiError;
 
+use crate::config::ms;
 use crate::node::Node;
 
 /// The first bytes of a connection that speaks this protocol; what they are not is
@@ -187,6 +188,11 @@ async fn watch<E: Environment>(
             };
             if responses.send(response).await.is_err() {
                 return;
+            }
+            // A watch with much to catch up on must not keep others waiting.
+            match node.config().limits.watch_pace_ms {
+                0 => tokio::task::yield_now().await,
+                pace_ms => node.environment().clock().sleep(ms(pace_ms)).await,
             }
         }
         tokio::select! {

@@ -11,7 +11,7 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -25,7 +25,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// LEB128.
-    #[inline]
+    #[inline(always)]
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
         if first < 0x80 {
@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn signed(&mut self) -> Option<i64> {
         let value = self.varint()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))

@@ -46,7 +46,7 @@ pub(super) fn encode(event: &ObjectEvent, state: &mut BlockState, block: &mut Ve
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn decode(state: &mut BlockState, bytes: &mut Cursor<'_>) -> Option<ObjectEvent> {
     let kind = bytes.byte()?;
     state.time_ns = state.time_ns.wrapping_add(bytes.signed()? as u64);
@@ -205,26 +205,28 @@ fn put_answer(block: &mut Vec<u8>, answer: &Answer) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn answer(code: u8, bytes: &mut Cursor<'_>) -> Option<Answer> {
+    if code != 4 {
+        return plain_answer(code, bytes);
+    }
+    let count = bytes.varint()?;
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        let code = bytes.byte()?;
+        answers.push(plain_answer(code, bytes)?);
+    }
+    Some(Answer::Txn(answers))
+}
+
+/// Any answer but that of a transaction, which does not nest.
+#[inline(always)]
+fn plain_answer(code: u8, bytes: &mut Cursor<'_>) -> Option<Answer> {
     Some(match code {
         0 => Answer::Done,
         1 => Answer::Value(value(bytes, 0)?),
         2 => Answer::Applied(false),
         3 => Answer::Applied(true),
-        4 => {
-            let count = bytes.varint()?;
-            let mut answers = Vec::new();
-            for _ in 0..count {
-                let code = bytes.byte()?;
-                answers.push(if code == 4 {
-                    return None;
-                } else {
-                    answer(code, bytes)?
-                });
-            }
-            Answer::Txn(answers)
-        }
         _ => return None,
     })
 }
@@ -249,11 +251,18 @@ fn put_value(block: &mut Vec<u8>, value: &Value) {
     }
 }
 
-#[inline]
+/// Numbers, which are most of what there is, without a call.
+#[inline(always)]
 fn value(bytes: &mut Cursor<'_>, depth: u32) -> Option<Value> {
-    Some(match bytes.byte()? {
-        0 => Value::Nil,
-        1 => Value::Int(bytes.signed()?),
+    match bytes.byte()? {
+        0 => Some(Value::Nil),
+        1 => Some(Value::Int(bytes.signed()?)),
+        kind => long_value(kind, bytes, depth),
+    }
+}
+
+fn long_value(kind: u8, bytes: &mut Cursor<'_>, depth: u32) -> Option<Value> {
+    Some(match kind {
         2 => {
             let length = usize::try_from(bytes.varint()?).ok()?;
             Value::text(std::str::from_utf8(bytes.take(length)?).ok()?)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 use veridical_client::{CallError, Client, ClientConfig};
 use veridical_env::{RealClock, TcpNetwork};
 use veridical_proto::native::request::Body as Ask;
@@ -100,10 +100,15 @@ async fn call_grpc(client: &mut KvClient<Channel>, ask: Ask) -> Result<Answer, S
     })
 }
 
-/// What a status says about the fate of a request. Only what a server says after it has
-/// looked at the request is certain; an unavailable one may have done it.
+/// What a status says about the fate of a request. Certain is only what a server says
+/// after it has looked at the request, and that there was no connection to send it on; an
+/// unavailable server may have done it.
 fn call_error(status: &Status) -> CallError {
     let message = status.message().to_owned();
+    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    if causes.into_iter().any(|cause| cause.is::<ConnectError>()) {
+        return CallError::Unavailable(message);
+    }
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound
@@ -124,6 +129,17 @@ fn call_error(status: &Status) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_without_a_connection_has_certainly_no_effect() {
+        let unreachable = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let mut connection = Connection::Grpc(KvClient::new(unreachable));
+        let result = connection.call(Ask::Range(Default::default())).await;
+        assert!(
+            matches!(result, Err(CallError::Unavailable(_))),
+            "{result:?}"
+        );
+    }
 
     #[test]
     fn an_unavailable_server_may_have_done_it_and_a_refusal_has_not() {

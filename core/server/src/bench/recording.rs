@@ -22,6 +22,10 @@ use veridical_proto::native::response::Body as Answer;
 /// memory of a run is bounded however slow the checker or the disk is.
 const EVENTS_WAITING_MAX: usize = 16_384;
 
+/// Answers that the checker lets wait for a sign of who wrote a revision, when a broken
+/// connection leaves several candidates.
+const EVIDENCE_PATIENCE: usize = 1 << 10;
+
 /// Why a history could not be recorded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +91,7 @@ impl Recording {
         let checker = sinks.verify_from_revision.map(|initial_revision| {
             EtcdChecker::new(EtcdOptions {
                 initial_revision,
+                evidence_patience: EVIDENCE_PATIENCE,
                 ..EtcdOptions::default()
             })
         });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use veridical_checkers::Verdict;
 
 use super::recording::Recorded;
 use super::workload::StepKind;
@@ -126,6 +127,9 @@ pub(crate) struct Report {
     first_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
+    /// Why it is not `ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history_events: Option<u64>,
 }
@@ -154,6 +158,7 @@ impl Report {
             .filter(|(_, measured)| !measured.latency_us.is_empty() || measured.errors > 0)
             .map(|(name, measured)| Row::new(name, measured, seconds))
             .collect();
+        let verdict = recorded.and_then(|recorded| recorded.verdict.as_ref());
         Self {
             workload: setting.workload,
             protocol: setting.protocol,
@@ -165,9 +170,10 @@ impl Report {
             total: Row::new("total", &measurements.total(), seconds),
             steps,
             first_error: measurements.first_error.clone(),
-            verdict: recorded
-                .and_then(|recorded| recorded.verdict.as_ref())
-                .map(veridical_checkers::Verdict::word),
+            verdict: verdict.map(Verdict::word),
+            verdict_reason: verdict
+                .filter(|verdict| !verdict.is_ok())
+                .map(ToString::to_string),
             history_events: recorded.map(|recorded| recorded.events),
         }
     }

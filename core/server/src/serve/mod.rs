@@ -120,6 +120,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     for url in &config.listen_client_urls {
         listeners.extend(listen::bind(url).await?);
     }
+    // The node binds it itself and could only say that something could not be bound.
+    drop(listen::bind(&config.listen_peer_url).await?);
     let node = start(&config, &data_dir).await?;
     report(&config, &node, &listeners);
     let clients = Clients::serve(&node, listeners);

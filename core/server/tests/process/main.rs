@@ -1,0 +1,10 @@
+//! The program as its users meet it: processes, sockets, signals, files, and the real
+//! `etcdctl`.
+
+mod etcdctl;
+mod etcdctl_api;
+mod etcdctl_cluster;
+mod kills;
+mod lifecycle;
+mod member;
+mod verified_bench;

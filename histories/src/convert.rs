@@ -1,0 +1,184 @@
+//! From any format that is read to one that is written.
+
+use std::io::{self, Write};
+
+use crate::formats::{History, ReadError};
+use crate::jsonl;
+use crate::native::{Compression, NativeEvent, NativeWriter};
+use crate::statistics::{Statistics, Summary};
+use crate::{Event, object::ObjectEvent};
+
+/// A form that histories are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// [`crate::native`].
+    Native(Compression),
+    /// [`crate::jsonl`].
+    Jsonl,
+}
+
+impl Target {
+    /// The form that the name of a file stands for: `.jsonl`, `.json` are JSON lines,
+    /// everything else is native.
+    pub fn of_file_name(name: &str) -> Self {
+        if name.ends_with(".jsonl") || name.ends_with(".json") {
+            Self::Jsonl
+        } else if name.ends_with(".zst") {
+            Self::Native(Compression::Zstd)
+        } else {
+            Self::Native(Compression::None)
+        }
+    }
+}
+
+/// Why a conversion ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The history could not be read further.
+    #[error("reading: {0}")]
+    Read(#[from] ReadError),
+    /// It could not be written.
+    #[error("writing: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// What a conversion did.
+#[derive(Debug)]
+pub struct Converted {
+    /// What the history looks like.
+    pub summary: Summary,
+    /// Lines that were no events, skipped.
+    pub bad_lines: Vec<ReadError>,
+}
+
+enum Sink<W: Write, E> {
+    Native(NativeWriter<W, E>),
+    Jsonl(jsonl::Writer<W>),
+}
+
+/// Lines that are kept as errors; the others are only skipped.
+const BAD_LINES_MAX: usize = 1_000;
+
+/// Reads `history` to its end and writes it to `sink`, which should be buffered.
+///
+/// # Errors
+/// [`ConvertError`]; what was read before it is written.
+pub fn convert(
+    history: History,
+    target: Target,
+    sink: impl Write,
+) -> Result<Converted, ConvertError> {
+    match history {
+        History::Object(events) => copy(events, target, sink),
+        History::ObjectBlocks(blocks) => copy::<ObjectEvent, _, _, _>(blocks, target, sink),
+        History::Etcd(events) => copy(events, target, sink),
+    }
+}
+
+/// Reads `history` to its end, for its statistics alone.
+///
+/// # Errors
+/// [`ConvertError::Read`].
+pub fn summarize(history: History) -> Result<Converted, ConvertError> {
+    convert(history, Target::Native(Compression::None), io::sink())
+}
+
+/// Events that have both forms.
+trait Written: NativeEvent {
+    fn write_json(&self, writer: &mut jsonl::Writer<impl Write>) -> io::Result<()>;
+    fn record(&self, statistics: &mut Statistics);
+}
+
+impl<I, O, N> Written for Event<I, O, N>
+where
+    Event<I, O, N>: NativeEvent,
+    I: serde::Serialize,
+    O: serde::Serialize,
+    N: serde::Serialize,
+{
+    fn write_json(&self, writer: &mut jsonl::Writer<impl Write>) -> io::Result<()> {
+        writer.write(self)
+    }
+
+    fn record(&self, statistics: &mut Statistics) {
+        statistics.record(self);
+    }
+}
+
+fn copy<E, S, W, R>(events: S, target: Target, sink: W) -> Result<Converted, ConvertError>
+where
+    E: Written,
+    W: Write,
+    S: Iterator<Item = Result<E, R>>,
+    ReadError: From<R>,
+{
+    let mut sink = match target {
+        Target::Native(compression) => Sink::Native(NativeWriter::new(sink, compression)?),
+        Target::Jsonl => Sink::Jsonl(jsonl::Writer::new(sink)),
+    };
+    let mut statistics = Statistics::default();
+    let mut bad_lines = Vec::new();
+    let mut failure = None;
+    for event in events {
+        match event.map_err(ReadError::from) {
+            Ok(event) => {
+                event.record(&mut statistics);
+                match &mut sink {
+                    Sink::Native(writer) => writer.write(&event)?,
+                    Sink::Jsonl(writer) => event.write_json(writer)?,
+                }
+            }
+            Err(error) if error.is_local() => {
+                if bad_lines.len() < BAD_LINES_MAX {
+                    bad_lines.push(error);
+                }
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    match sink {
+        Sink::Native(writer) => writer.finish()?,
+        Sink::Jsonl(writer) => writer.finish()?,
+    };
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(Converted {
+            summary: statistics.summary(),
+            bad_lines,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::open;
+    use crate::generate::object::{ObjectHistory, ObjectWorkload};
+
+    #[test]
+    fn a_history_survives_every_form_one_after_the_other() {
+        let events: Vec<ObjectEvent> = ObjectHistory::new(ObjectWorkload::default()).collect();
+        let mut writer = jsonl::Writer::new(Vec::new());
+        events.iter().for_each(|event| writer.write(event).unwrap());
+        let first = writer.finish().unwrap();
+        let mut file = first.clone();
+        let targets = [
+            Target::Native(Compression::Zstd),
+            Target::Jsonl,
+            Target::Native(Compression::None),
+            Target::Jsonl,
+        ];
+        for target in targets {
+            let opened = open(io::Cursor::new(file), None).unwrap();
+            let mut written = Vec::new();
+            let converted = convert(opened.history, target, &mut written).unwrap();
+            assert_eq!(converted.summary.operations, 1_000);
+            file = written;
+        }
+        assert_eq!(file, first);
+    }
+}
