@@ -12,6 +12,7 @@ use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
 use crate::config::{Limits, ms};
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
+use crate::materialise::EngineQueue;
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;
 use crate::snapshots::{SnapshotChunks, SnapshotJob};
@@ -21,6 +22,8 @@ use crate::stop::{Stop, StopReason};
 pub(crate) enum ApplyJob {
     /// Committed entries.
     Committed(Vec<Entry>),
+    /// Nothing new, but a snapshot file is wanted, for a follower that is too far behind.
+    SaveSnapshot,
     /// The leader's state in place of this member's.
     Install {
         meta: SnapshotMeta,
@@ -42,6 +45,8 @@ pub(crate) struct Applier<E: Environment> {
     pub(crate) clock: E::Clock,
     pub(crate) jobs: mpsc::Receiver<ApplyJob>,
     pub(crate) snapshots: mpsc::Sender<SnapshotJob>,
+    /// The durable copy, if there is one; it takes the place of periodic snapshots.
+    pub(crate) engine: Option<EngineQueue>,
     pub(crate) proposals: Proposals,
     pub(crate) waiters: AppliedWaiters,
     pub(crate) keeper: LeaseKeeper,
@@ -55,6 +60,12 @@ impl<E: Environment> Applier<E> {
         while let Some(job) = self.jobs.recv().await {
             let result = match job {
                 ApplyJob::Committed(entries) => self.apply(entries).await,
+                ApplyJob::SaveSnapshot => {
+                    let job = self.save_job();
+                    // The receiver is gone only when the member stops.
+                    let _ = self.snapshots.send(job).await;
+                    Ok(())
+                }
                 ApplyJob::Install {
                     meta,
                     directory,
@@ -121,12 +132,13 @@ impl<E: Environment> Applier<E> {
                 Applied::Duplicate => {}
             }
         }
+        self.materialise().await;
         if removed {
             // The others have to learn of the commit from somebody.
             self.clock.sleep(ms(self.limits.election_timeout_ms)).await;
             return Err(StopReason::Removed);
         }
-        self.maybe_snapshot();
+        self.maybe_snapshot().await;
         Ok(())
     }
 
@@ -137,24 +149,48 @@ impl<E: Environment> Applier<E> {
         self.applied.send_replace(index);
     }
 
-    fn maybe_snapshot(&mut self) {
+    /// Brings the durable copy up to date.
+    async fn materialise(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            let feed = self.store.take_feed();
+            let index = self.store.applied_index();
+            engine
+                .write(feed, index, self.last_term, &self.directory)
+                .await;
+        }
+    }
+
+    async fn maybe_snapshot(&mut self) {
         let index = self.store.applied_index();
         if index < self.last_snapshot_index + self.limits.snapshot_entries {
             return;
         }
-        let meta = SnapshotMeta {
-            index,
-            term: self.last_term,
-            membership: self.directory.membership(),
-        };
-        let job = SnapshotJob::Save {
-            meta,
-            directory: self.directory.clone(),
-            source: Box::new(self.store.snapshot()),
-        };
+        if let Some(engine) = &self.engine {
+            engine.flush(self.meta()).await;
+            self.last_snapshot_index = index;
+            return;
+        }
+        let job = self.save_job();
         // While the disk is busy with the last one, the next waits for a later batch.
         if self.snapshots.try_send(job).is_ok() {
             self.last_snapshot_index = index;
+        }
+    }
+
+    /// The last applied entry, and the members as of it.
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            index: self.store.applied_index(),
+            term: self.last_term,
+            membership: self.directory.membership(),
+        }
+    }
+
+    fn save_job(&mut self) -> SnapshotJob {
+        SnapshotJob::Save {
+            meta: self.meta(),
+            directory: self.directory.clone(),
+            source: Box::new(self.store.snapshot()),
         }
     }
 
@@ -188,6 +224,11 @@ impl<E: Environment> Applier<E> {
         self.last_term = meta.term;
         self.last_snapshot_index = meta.index;
         self.publish(meta.index, &[]);
+        if let Some(engine) = &mut self.engine {
+            let source = self.store.snapshot();
+            self.store.take_feed();
+            engine.replace(source, meta.term, &self.directory).await;
+        }
         self.proposals.forget_attempted();
         Ok(())
     }

@@ -10,7 +10,8 @@ use veridical_env::{Clock, Environment};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
-    MembershipChange, Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotOutcome,
+    MembershipChange, Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotMeta,
+    SnapshotOutcome,
 };
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
@@ -101,6 +102,8 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
     pub(crate) stop: Stop,
+    /// The index of the newest snapshot file.
+    newest_file_index: u64,
     turn: Turn,
 }
 
@@ -117,6 +120,8 @@ struct Turn {
     /// The first index of this member's own term, while it leads and does not yet time
     /// the leases.
     promote_at: Option<u64>,
+    /// A newer snapshot file was asked for and is not there yet.
+    save_asked: bool,
     /// Forwarded proposals in the log of the term that this member leads, by sender,
     /// incarnation and sequence: those that are not applied yet. Bounded by what may be
     /// uncommitted.
@@ -140,6 +145,7 @@ impl<E: Environment> Driver<E> {
         waiters: AppliedWaiters,
         keeper: LeaseKeeper,
         reader: StoreReader,
+        newest_file_index: u64,
         stop: Stop,
     ) -> Self {
         Self {
@@ -153,6 +159,7 @@ impl<E: Environment> Driver<E> {
             keeper,
             reader,
             stop,
+            newest_file_index,
             turn: Turn::default(),
         }
     }
@@ -432,36 +439,18 @@ impl<E: Environment> Driver<E> {
     async fn on_snapshot(&mut self, event: SnapshotEvent) {
         match event {
             SnapshotEvent::Saved { meta } => {
-                let keep_from = meta.index.saturating_sub(self.limits.snapshot_keep_entries);
-                if keep_from >= self.raft.first_index()
-                    && let Err(error) = self.raft.compact(keep_from)
-                {
-                    warn!(%error, "kept the log");
-                }
-                // The log on disk only has to bridge from the snapshot on.
-                let first_needed = self.raft.first_index().min(meta.index + 1);
-                let mark = SnapshotMark {
-                    index: meta.index,
-                    term: meta.term,
-                };
-                self.to_disk(DiskJob::Persist {
-                    number: self.turn.last_disk_number,
-                    records: vec![WalRecord::Snapshot(mark)],
-                    sync: true,
-                    messages: Vec::new(),
-                })
-                .await;
-                self.to_disk(DiskJob::Release {
-                    index: first_needed,
-                })
-                .await;
+                self.turn.save_asked = false;
+                self.newest_file_index = self.newest_file_index.max(meta.index);
+                self.forget_log(&meta).await;
             }
+            SnapshotEvent::Flushed { meta } => self.forget_log(&meta).await,
             SnapshotEvent::Received {
                 from,
                 term,
                 meta,
                 directory,
             } => {
+                self.newest_file_index = self.newest_file_index.max(meta.index);
                 let key = (meta.index, meta.term);
                 if self.raft.offer_snapshot(from, term, meta) {
                     self.turn.received.insert(key, directory);
@@ -476,6 +465,33 @@ impl<E: Environment> Driver<E> {
                 self.raft.report_snapshot(to, outcome);
             }
         }
+    }
+
+    /// What is durable as of `meta.index` need not be in the log.
+    async fn forget_log(&mut self, meta: &SnapshotMeta) {
+        let keep_from = meta.index.saturating_sub(self.limits.snapshot_keep_entries);
+        if keep_from >= self.raft.first_index()
+            && let Err(error) = self.raft.compact(keep_from)
+        {
+            warn!(%error, "kept the log");
+        }
+        // The log on disk only has to bridge from the snapshot on.
+        let first_needed = self.raft.first_index().min(meta.index + 1);
+        let mark = SnapshotMark {
+            index: meta.index,
+            term: meta.term,
+        };
+        self.to_disk(DiskJob::Persist {
+            number: self.turn.last_disk_number,
+            records: vec![WalRecord::Snapshot(mark)],
+            sync: true,
+            messages: Vec::new(),
+        })
+        .await;
+        self.to_disk(DiskJob::Release {
+            index: first_needed,
+        })
+        .await;
     }
 
     fn on_applied(&mut self) {
@@ -558,11 +574,7 @@ impl<E: Environment> Driver<E> {
             }
         }
         for request in ready.snapshots_to_send {
-            let job = SnapshotJob::Send {
-                to: request.to,
-                term: self.raft.term(),
-            };
-            if self.outputs.snapshots.try_send(job).is_err() {
+            if !self.send_snapshot(request.to) {
                 self.raft
                     .report_snapshot(request.to, SnapshotOutcome::Failed);
             }
@@ -576,6 +588,22 @@ impl<E: Environment> Driver<E> {
             self.hand_out_again(now);
             self.ask_again(now);
         }
+    }
+
+    /// Has the newest snapshot file sent to a follower. `false`: Raft has to ask again.
+    fn send_snapshot(&mut self, to: u64) -> bool {
+        if self.newest_file_index + 1 < self.raft.first_index() {
+            // With an engine the log goes before there is a file. The follower would
+            // not get from this one to the log.
+            if !self.turn.save_asked {
+                let job = ApplyJob::SaveSnapshot;
+                self.turn.save_asked = self.outputs.apply.try_send(job).is_ok();
+            }
+            return false;
+        }
+        let term = self.raft.term();
+        let job = SnapshotJob::Send { to, term };
+        self.outputs.snapshots.try_send(job).is_ok()
     }
 
     /// A new member has to be reachable as soon as it is in the log.

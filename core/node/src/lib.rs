@@ -8,7 +8,8 @@
 //!
 //! The way of a put: `node` (arguments, proposal) → `proposals` (name, retries) →
 //! `driver` (Raft) → `log_writer` (durable) and `transport` (peers) → `driver`
-//! (committed) → `apply` (state machine, answer) → the store's watches.
+//! (committed) → `apply` (state machine, answer) → the store's watches, and with an engine
+//! `materialise` (a durable copy of the state).
 //!
 //! Generic over [`veridical_env::Environment`]: the same code runs in production and in
 //! the simulator.
@@ -21,6 +22,7 @@ mod driver;
 mod lease_desk;
 mod lease_keeper;
 mod log_writer;
+mod materialise;
 mod node;
 mod proposals;
 mod reads;

@@ -45,6 +45,8 @@ pub(crate) struct Shared<E: Environment> {
     pub(crate) members: watch::Receiver<Directory>,
     pub(crate) stop: Stop,
     pub(crate) stopped: watch::Receiver<bool>,
+    /// Whether the engine, if there is one, has everything and is closed.
+    pub(crate) materialised: watch::Receiver<bool>,
     pub(crate) next_lease: AtomicU64,
     /// Where peers really reach this member (a port of 0 has been resolved).
     pub(crate) peer_address: String,
@@ -102,6 +104,8 @@ impl<E: Environment> Node<E> {
         let mut stopped = self.shared.stopped.clone();
         // An error means that the tasks are gone, which is as good.
         let _ = stopped.wait_for(|stopped| *stopped).await;
+        let mut materialised = self.shared.materialised.clone();
+        let _ = materialised.wait_for(|done| *done).await;
         reason
     }
 

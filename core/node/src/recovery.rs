@@ -3,16 +3,18 @@
 use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
-use veridical_raft::{Config, Initial, LogIndex, SnapshotMeta};
+use veridical_raft::{Config, Entry, Initial, LogIndex, Payload, SnapshotMeta};
+use veridical_storage::engine::{Engine, EngineError};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
 use veridical_storage::wal::{
-    MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
+    LogEntry, MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
 };
 use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
 
 use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
 use crate::config::{ConfigError, NodeConfig};
 use crate::directory::Directory;
+use crate::materialise::{AppliedState, reconcile};
 use crate::snapshots::snapshot_dir;
 
 /// Why a member cannot start.
@@ -35,6 +37,17 @@ pub enum StartError {
         /// Why.
         source: RestoreError,
     },
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The state machine's part of the engine cannot be used.
+    #[error("the engine as of entry {index}: {source}")]
+    EngineRestore {
+        /// Its applied index.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
     /// An entry of the log cannot be understood.
     #[error("log entry {index}: {source}")]
     Entry {
@@ -43,10 +56,10 @@ pub enum StartError {
         /// Why.
         source: CodecError,
     },
-    /// The members beside a snapshot cannot be understood.
-    #[error("members of snapshot {index}: {source}")]
+    /// The members beside a snapshot or in the engine cannot be understood.
+    #[error("members as of entry {index}: {source}")]
     Membership {
-        /// Which snapshot.
+        /// As of which entry.
         index: LogIndex,
         /// Why.
         source: CodecError,
@@ -61,14 +74,15 @@ pub enum StartError {
         /// Of which cluster.
         cluster_id: u64,
     },
-    /// The log does not follow the newest snapshot.
+    /// The log does not follow the newest state, that of a snapshot or of the engine.
     #[error(
-        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index}"
+        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \
+         (a member that ran with an engine needs it)"
     )]
     Gap {
         /// The first entry of the log.
         first_index: LogIndex,
-        /// The newest usable snapshot.
+        /// The newest usable state.
         snapshot_index: LogIndex,
     },
     /// Raft refuses the recovered state.
@@ -86,7 +100,10 @@ pub(crate) struct RecoveredMember<E: Environment> {
     pub(crate) files: SnapshotStore<E::Disk>,
     pub(crate) store: Store,
     pub(crate) directory: Directory,
-    pub(crate) snapshot: SnapshotMeta,
+    /// The last applied entry, and the membership as of it.
+    pub(crate) applied: SnapshotMeta,
+    /// The newest snapshot file, usable or not.
+    pub(crate) newest_file_index: LogIndex,
     pub(crate) raft: veridical_raft::Raft,
 }
 
@@ -96,6 +113,7 @@ pub(crate) async fn recover<E: Environment>(
     config: &NodeConfig,
     store_config: &StoreConfig,
     raft_config: Config,
+    engine: Option<&mut Box<dyn Engine>>,
 ) -> Result<RecoveredMember<E>, StartError> {
     let disk = environment.disk();
     let wal_dir = config.data_dir.join("wal");
@@ -116,16 +134,31 @@ pub(crate) async fn recover<E: Environment>(
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         found_cluster(&files, config, store_config).await?;
     }
-    let (store, snapshot, directory) = load_snapshot(&files, store_config).await?;
-    let entries = entries_after(&snapshot, &recovered)?;
+    let newest_file_index = files.list().await?.first().map_or(0, |file| file.index);
+    let snapshot = load_snapshot(&files, store_config).await?;
+    let (state, keep_entries) = match engine {
+        Some(engine) => {
+            let (state, of_engine) = reconcile(engine.as_mut(), config, store_config, snapshot)?;
+            // A file is there for followers that lack an entry that it covers.
+            let keep_entries = config.limits.snapshot_keep_entries * u64::from(of_engine);
+            (state, keep_entries)
+        }
+        None => (snapshot, 0),
+    };
+    let AppliedState {
+        store,
+        meta: applied,
+        directory,
+    } = state;
+    let (base, entries) = log_around(&applied, keep_entries, &recovered)?;
     let incarnation = recovered.member.map_or(1, |member| member.incarnation + 1);
     let mut records = Vec::new();
-    if recovered.snapshot.map_or(0, |mark| mark.index) < snapshot.index {
+    if recovered.snapshot.map_or(0, |mark| mark.index) < applied.index {
         // A crash came between the snapshot's file and its mark: what follows the
         // snapshot does not follow the log as it is.
         let mark = SnapshotMark {
-            index: snapshot.index,
-            term: snapshot.term,
+            index: applied.index,
+            term: applied.term,
         };
         records.push(WalRecord::Snapshot(mark));
     }
@@ -138,7 +171,7 @@ pub(crate) async fn recover<E: Environment>(
     wal.sync().await?;
     info!(
         incarnation,
-        snapshot_index = snapshot.index,
+        applied_index = applied.index,
         entries = entries.len(),
         revision = store.revision(),
         "recovered"
@@ -152,9 +185,9 @@ pub(crate) async fn recover<E: Environment>(
                 commit: state.commit,
             });
     let initial = Initial {
-        hard_state: hard_state_since(hard_state, &snapshot),
-        applied: snapshot.index,
-        snapshot: snapshot.clone(),
+        hard_state: hard_state_since(hard_state, &applied),
+        applied: applied.index,
+        snapshot: base,
         entries,
         seed: environment.random_seed(),
     };
@@ -165,7 +198,8 @@ pub(crate) async fn recover<E: Environment>(
         files,
         store,
         directory,
-        snapshot,
+        applied,
+        newest_file_index,
         raft,
     })
 }
@@ -222,18 +256,18 @@ async fn found_cluster<D: Disk>(
 async fn load_snapshot<D: Disk>(
     files: &SnapshotStore<D>,
     store_config: &StoreConfig,
-) -> Result<(Store, SnapshotMeta, Directory), StartError> {
+) -> Result<AppliedState, StartError> {
     let newest = files.newest_valid().await?;
     for error in &newest.refused {
         error!(%error, "passed over a damaged snapshot");
     }
     let Some(file) = newest.valid else {
         // A member that joins: the leader's snapshot is going to say who the members are.
-        return Ok((
-            Store::new(store_config.clone()),
-            SnapshotMeta::default(),
-            Directory::default(),
-        ));
+        return Ok(AppliedState {
+            store: Store::new(store_config.clone()),
+            meta: SnapshotMeta::default(),
+            directory: Directory::default(),
+        });
     };
     let mut reader = files.read(&file).await?;
     let header = reader.header().clone();
@@ -252,49 +286,67 @@ async fn load_snapshot<D: Disk>(
     while let Some(chunk) = reader.next_chunk().await? {
         restorer.push(&chunk).map_err(refused)?;
     }
-    Ok((restorer.finish().map_err(refused)?, meta, directory))
+    Ok(AppliedState {
+        store: restorer.finish().map_err(refused)?,
+        meta,
+        directory,
+    })
 }
 
-/// The entries of the log that follow the snapshot.
-fn entries_after(
-    snapshot: &SnapshotMeta,
+/// The log as Raft begins with it: what it begins after, and its entries. Up to
+/// `keep_entries` of them are applied already and kept for followers that lack them.
+fn log_around(
+    applied: &SnapshotMeta,
+    keep_entries: u64,
     recovered: &Recovered,
-) -> Result<Vec<veridical_raft::Entry>, StartError> {
+) -> Result<(SnapshotMeta, Vec<Entry>), StartError> {
     let marked = recovered.snapshot.map_or(0, |mark| mark.index);
     let first_index = recovered
         .entries
         .first()
         .map_or(marked + 1, |entry| entry.index);
-    if first_index > snapshot.index + 1 {
+    if first_index > applied.index + 1 {
         return Err(StartError::Gap {
             first_index,
-            snapshot_index: snapshot.index,
+            snapshot_index: applied.index,
         });
     }
-    let Some(first) = recovered.entries.first() else {
-        return Ok(Vec::new());
+    let decode = |entry: &LogEntry| {
+        entry_from_log(entry.clone()).map_err(|source| StartError::Entry {
+            index: entry.index,
+            source,
+        })
     };
-    // A snapshot of the leader replaces a log that does not contain its last entry
-    // (Raft paper, section 7).
-    let agrees = first.index == snapshot.index + 1
-        || recovered
-            .entries
-            .iter()
-            .any(|entry| (entry.index, entry.term) == (snapshot.index, snapshot.term));
-    if !agrees {
-        return Ok(Vec::new());
-    }
-    recovered
+    let last_applied = recovered
         .entries
         .iter()
-        .filter(|entry| entry.index > snapshot.index)
-        .map(|entry| {
-            entry_from_log(entry.clone()).map_err(|source| StartError::Entry {
-                index: entry.index,
-                source,
-            })
-        })
-        .collect()
+        .position(|entry| (entry.index, entry.term) == (applied.index, applied.term));
+    let Some(last_applied) = last_applied else {
+        // A state that is newer than a log, or contradicts it, replaces it (Raft paper,
+        // section 7): what it holds is committed.
+        let follows = first_index == applied.index + 1;
+        let following: &[LogEntry] = if follows { &recovered.entries } else { &[] };
+        let entries = following.iter().map(decode).collect::<Result<_, _>>()?;
+        return Ok((applied.clone(), entries));
+    };
+    let mut base = applied.clone();
+    let mut before = Vec::new();
+    for pair in recovered.entries[..=last_applied].windows(2).rev() {
+        let entry = decode(&pair[1])?;
+        // The membership is known as of the applied entry, and as of earlier ones only
+        // up to its last change.
+        if before.len() as u64 >= keep_entries || matches!(entry.payload, Payload::Membership(_)) {
+            break;
+        }
+        (base.index, base.term) = (pair[0].index, pair[0].term);
+        before.push(entry);
+    }
+    before.reverse();
+    let mut entries = before;
+    for entry in &recovered.entries[last_applied + 1..] {
+        entries.push(decode(entry)?);
+    }
+    Ok((base, entries))
 }
 
 /// A snapshot may be newer than the last hard state. (The other way round, a commit

@@ -57,6 +57,8 @@ pub(crate) enum SnapshotJob {
 pub(crate) enum SnapshotEvent {
     /// The state as of `meta.index` is in a durable file: the log before it may go.
     Saved { meta: SnapshotMeta },
+    /// The same of the engine.
+    Flushed { meta: SnapshotMeta },
     /// A leader's snapshot has arrived whole and is durable.
     Received {
         from: u64,

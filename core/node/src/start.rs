@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{mpsc, watch};
 use veridical_env::{Environment, Listener, Network};
 use veridical_raft::Role;
+use veridical_storage::engine::Engine;
 use veridical_store::{StoreConfig, WatchLimits};
 
 use crate::apply::Applier;
@@ -13,6 +14,7 @@ use crate::driver::{Driver, Inputs, Outputs, connect};
 use crate::lease_desk::LeaseDesk;
 use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::LogWriter;
+use crate::materialise::materialiser;
 use crate::node::{Node, Shared};
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;
@@ -74,9 +76,34 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// The data folder cannot be used or is somebody else's, or the address is taken.
     pub async fn start(environment: E, config: NodeConfig) -> Result<Self, StartError> {
+        Self::start_with_engine(environment, config, None).await
+    }
+
+    /// The same with an engine that keeps a durable copy of the applied state: instead of
+    /// writing a snapshot every `snapshot_entries`, the member flushes the engine, and it
+    /// starts from what the engine has. An engine belongs to one data folder; one that is
+    /// empty, or behind the folder's newest snapshot, is filled from that.
+    ///
+    /// # Errors
+    /// As above, and the engine cannot be used.
+    pub async fn start_with_engine(
+        environment: E,
+        config: NodeConfig,
+        mut engine: Option<Box<dyn Engine>>,
+    ) -> Result<Self, StartError> {
         config.validate()?;
-        let store_config = store_config(&environment, &config);
-        let recovered = recover(&environment, &config, &store_config, raft_config(&config)).await?;
+        let store_config = StoreConfig {
+            feed: engine.is_some(),
+            ..store_config(&environment, &config)
+        };
+        let recovered = recover(
+            &environment,
+            &config,
+            &store_config,
+            raft_config(&config),
+            engine.as_mut(),
+        )
+        .await?;
         let listener = environment
             .network()
             .listen(&config.listen_peer_address)
@@ -86,6 +113,7 @@ impl<E: Environment> Node<E> {
             config,
             store_config,
             recovered,
+            engine,
             listener,
         ))
     }
@@ -96,6 +124,7 @@ fn assemble<E: Environment>(
     config: NodeConfig,
     store_config: StoreConfig,
     recovered: RecoveredMember<E>,
+    engine: Option<Box<dyn Engine>>,
     listener: <E::Network as Network>::Listener,
 ) -> Node<E> {
     let limits = config.limits.clone();
@@ -107,7 +136,8 @@ fn assemble<E: Environment>(
         files,
         store,
         directory,
-        snapshot,
+        applied: last_applied,
+        newest_file_index,
         raft,
     } = recovered;
     let reader = store.reader();
@@ -120,7 +150,7 @@ fn assemble<E: Environment>(
     connect(&transport, &directory, config.member_id);
     let proposals = Proposals::new(config.member_id, incarnation, limits.max_pending_requests);
     let waiters = AppliedWaiters::default();
-    waiters.advance(snapshot.index);
+    waiters.advance(last_applied.index);
     let keeper = LeaseKeeper::default();
 
     let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
@@ -131,7 +161,7 @@ fn assemble<E: Environment>(
     let (events_sender, snapshot_events) = mpsc::channel(SNAPSHOT_EVENTS_MAX);
     let (lease_sender, lease_frames) = mpsc::channel(LEASE_FRAMES_MAX);
     let (persisted_sender, persisted) = watch::channel(0);
-    let (applied_sender, applied) = watch::channel(snapshot.index);
+    let (applied_sender, applied) = watch::channel(last_applied.index);
     let (members_sender, members) = watch::channel(directory.clone());
     let (status_sender, status) = watch::channel(Status {
         term: raft.term(),
@@ -163,6 +193,16 @@ fn assemble<E: Environment>(
         log_writer.run().await;
         stopped_sender.send_replace(true);
     });
+    let (materialised_sender, materialised) = watch::channel(engine.is_none());
+    let engine_queue = engine.map(|engine| {
+        let events = events_sender.clone();
+        let (queue, materialiser) = materialiser(engine, &config, events, stop.clone());
+        environment.spawn_disk_work("engine", async move {
+            materialiser.run().await;
+            materialised_sender.send_replace(true);
+        });
+        queue
+    });
     let snapshots = Snapshots::new(
         files,
         limits.clone(),
@@ -178,13 +218,14 @@ fn assemble<E: Environment>(
         store,
         store_config,
         directory,
-        last_term: snapshot.term,
-        last_snapshot_index: snapshot.index,
+        last_term: last_applied.term,
+        last_snapshot_index: last_applied.index,
         member_id: config.member_id,
         limits: limits.clone(),
         clock: clock.clone(),
         jobs: apply_jobs,
         snapshots: snapshot_sender.clone(),
+        engine: engine_queue,
         proposals: proposals.clone(),
         waiters: waiters.clone(),
         keeper: keeper.clone(),
@@ -229,6 +270,7 @@ fn assemble<E: Environment>(
         waiters,
         keeper,
         reader.clone(),
+        newest_file_index,
         stop.clone(),
     );
     tokio::spawn(async move {
@@ -253,6 +295,7 @@ fn assemble<E: Environment>(
             members,
             stop,
             stopped,
+            materialised,
             next_lease,
             peer_address,
         }),

@@ -22,6 +22,9 @@ pub struct StoreConfig {
     pub max_request_bytes: usize,
     /// Bounds on watches.
     pub watch: WatchLimits,
+    /// Whether the store collects what a durable copy has to be told; see
+    /// [`Store::take_feed`](crate::Store::take_feed), which must then be called.
+    pub feed: bool,
     /// Defects planted on purpose; none in production.
     pub planted: Planted,
 }
@@ -35,6 +38,7 @@ impl Default for StoreConfig {
             max_txn_ops: 128,
             max_request_bytes: 1536 * 1024,
             watch: WatchLimits::default(),
+            feed: false,
             planted: Planted::none(),
         }
     }

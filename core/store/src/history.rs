@@ -116,6 +116,11 @@ impl KeyHistory {
         self.versions.drain(..first)
     }
 
+    /// The versions that a compaction at `floor` does not leave.
+    pub(crate) fn forgotten(&self, floor: i64) -> &[Version] {
+        &self.versions[..self.first_retained(floor)]
+    }
+
     /// Whether nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.versions.is_empty()

@@ -3,7 +3,8 @@
 //!
 //! Comes in: committed commands in log order, through the one [`Store`]; reads and watch
 //! requests, through any number of [`StoreReader`]s and [`WatchStream`]s; snapshots.
-//! Goes out: the outcome of each command; consistent reads; events; snapshots. All of it
+//! Goes out: the outcome of each command; consistent reads; events; snapshots; the feed
+//! that keeps a durable copy up to date. All of it
 //! a pure function of what came in: no clock, no randomness, no input or output.
 //! May depend on: `proto`, `probe`.
 //!
@@ -16,6 +17,8 @@ mod check;
 mod config;
 mod digest;
 mod error;
+mod feed;
+mod feed_restore;
 mod history;
 mod key_range;
 mod lease;
@@ -41,6 +44,8 @@ pub use check::{
 pub use config::{MemtableKind, StoreConfig, WatchLimits};
 pub use digest::StateHash;
 pub use error::{ApiError, Code};
+pub use feed::{FEED_PREFIX_END, Feed, FeedOperation};
+pub use feed_restore::FeedRestorer;
 pub use history::{KeyHistory, Put, Version};
 pub use key_range::{KeyBounds, KeyRange, RangeEnd};
 pub use lease::{LEASE_TTL_S_MAX, LEASE_TTL_S_MIN, LeaseChange, LeaseView};

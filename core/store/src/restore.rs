@@ -119,12 +119,8 @@ impl Restorer {
         self.buffer.extend_from_slice(chunk);
         while let Some(payload) = self.next_payload()? {
             let record =
-                SnapshotRecord::decode(payload).map_err(|source| RestoreError::Record {
-                    record: self.records,
-                    source,
-                })?;
+                SnapshotRecord::decode(payload).map_err(|source| self.undecodable(source))?;
             self.take(record)?;
-            self.records += 1;
         }
         Ok(())
     }
@@ -180,12 +176,7 @@ impl Restorer {
         let length = match prost::decode_length_delimiter(&mut peek) {
             Ok(length) => length,
             Err(_) if self.buffer.len() < LENGTH_BYTES_MAX => return Ok(None),
-            Err(source) => {
-                return Err(RestoreError::Record {
-                    record: self.records,
-                    source,
-                });
-            }
+            Err(source) => return Err(self.undecodable(source)),
         };
         if length > SNAPSHOT_RECORD_BYTES_MAX {
             return Err(RestoreError::RecordTooLarge {
@@ -201,7 +192,19 @@ impl Restorer {
         Ok(Some(self.buffer.split_to(length)))
     }
 
-    fn take(&mut self, record: SnapshotRecord) -> Result<(), RestoreError> {
+    /// Takes the next record.
+    pub(crate) fn take(&mut self, record: SnapshotRecord) -> Result<(), RestoreError> {
+        self.take_record(record)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// How many records have been taken.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn take_record(&mut self, record: SnapshotRecord) -> Result<(), RestoreError> {
         if self.finished {
             return Err(self.inconsistent("a record after the footer"));
         }
@@ -343,7 +346,14 @@ impl Restorer {
         Ok(log)
     }
 
-    fn inconsistent(&self, reason: &'static str) -> RestoreError {
+    pub(crate) fn undecodable(&self, source: prost::DecodeError) -> RestoreError {
+        RestoreError::Record {
+            record: self.records,
+            source,
+        }
+    }
+
+    pub(crate) fn inconsistent(&self, reason: &'static str) -> RestoreError {
         RestoreError::Inconsistent {
             record: self.records,
             reason,

@@ -94,12 +94,13 @@ impl SessionTable {
     pub(crate) fn records(&self) -> impl Iterator<Item = snapshot::Session> {
         self.sessions
             .iter()
-            .map(|(member_id, session)| snapshot::Session {
-                member_id: *member_id,
-                incarnation: session.incarnation,
-                settled_below: session.settled_below,
-                applied: session.applied.iter().copied().collect(),
-            })
+            .map(|(member_id, session)| session.record(*member_id))
+    }
+
+    /// The record of one member's session, if there is one.
+    pub(crate) fn record(&self, member_id: u64) -> Option<snapshot::Session> {
+        let session = self.sessions.get(&member_id)?;
+        Some(session.record(member_id))
     }
 
     /// Takes a record of a snapshot; false if it is not the first of its member.
@@ -117,6 +118,15 @@ impl SessionTable {
 }
 
 impl Session {
+    fn record(&self, member_id: u64) -> snapshot::Session {
+        snapshot::Session {
+            member_id,
+            incarnation: self.incarnation,
+            settled_below: self.settled_below,
+            applied: self.applied.iter().copied().collect(),
+        }
+    }
+
     fn insert(&mut self, sequence: u64) {
         if self.applied.insert(sequence) {
             self.applied_sum = self.applied_sum.wrapping_add(mix(sequence));

@@ -14,6 +14,7 @@ use veridical_proto::snapshot::{
     Footer, Header, Lease, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,
 };
 
+use crate::feed::copy_entry;
 use crate::history::Version;
 use crate::lease::LeaseTable;
 use crate::memtable::KeyScan;
@@ -113,6 +114,15 @@ impl SnapshotSource {
         Some(self.buffer.split_to(length).freeze())
     }
 
+    /// The next entry of a copy that [`Feed`](crate::Feed)s keep up to date from here on;
+    /// `None` after the last. Instead of [`next_chunk`](Self::next_chunk), not beside it.
+    pub fn next_put(&mut self) -> Option<(Bytes, Bytes)> {
+        match self.next_record()? {
+            Record::Footer(_) => None,
+            record => Some(copy_entry(&record)),
+        }
+    }
+
     fn next_record(&mut self) -> Option<Record> {
         if self.finished {
             return None;
@@ -142,15 +152,20 @@ impl SnapshotSource {
             .versions
             .pop_front()
             .expect("a scanned key has versions");
-        let kv = version.key_value(&key);
-        Some(Record::Version(VersionRecord {
-            tombstone: kv.is_none(),
-            sub_revision: version.sub_revision,
-            kv: Some(kv.unwrap_or_else(|| KeyValue {
-                key,
-                mod_revision: version.mod_revision,
-                ..KeyValue::default()
-            })),
-        }))
+        Some(Record::Version(version_record(&key, &version)))
+    }
+}
+
+/// A version as snapshots and feeds have it.
+pub(crate) fn version_record(key: &Bytes, version: &Version) -> VersionRecord {
+    let kv = version.key_value(key);
+    VersionRecord {
+        tombstone: kv.is_none(),
+        sub_revision: version.sub_revision,
+        kv: Some(kv.unwrap_or_else(|| KeyValue {
+            key: key.clone(),
+            mod_revision: version.mod_revision,
+            ..KeyValue::default()
+        })),
     }
 }

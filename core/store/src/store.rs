@@ -5,15 +5,17 @@ use std::sync::atomic::Ordering;
 
 use veridical_probe::PlantedBug;
 use veridical_proto::command::Command;
+use veridical_proto::snapshot::{Header, snapshot_record::Record};
 
 use crate::apply::{Applied, Writer};
 use crate::change_log::ChangeLog;
 use crate::config::StoreConfig;
 use crate::error::ApiError;
+use crate::feed::Feed;
 use crate::lease::LeaseTable;
 use crate::reader::StoreReader;
 use crate::session::{Admission, SessionTable};
-use crate::snapshot::SnapshotSource;
+use crate::snapshot::{FORMAT_VERSION, SnapshotSource};
 use crate::state::{
     COMPACTED_INITIAL, PublishedView, REVISION_INITIAL, Shared, State, new_memtable,
 };
@@ -32,6 +34,8 @@ pub struct Store {
     writer: Writer,
     /// Everything that a compaction at this revision leaves unreachable is forgotten.
     trimmed_floor: i64,
+    /// What a durable copy has not been told yet, if there is one.
+    feed: Option<Feed>,
 }
 
 impl Store {
@@ -62,6 +66,7 @@ impl Store {
     pub(crate) fn from_parts(config: StoreConfig, state: State, writer: Writer) -> Self {
         let state = Arc::new(state);
         let store = Self {
+            feed: config.feed.then(Feed::default),
             shared: Arc::new(Shared::new(config, Arc::clone(&state))),
             trimmed_floor: state.compacted_revision(),
             state,
@@ -112,6 +117,9 @@ impl Store {
         let from = self.state.revision();
         {
             let mut view = self.state.view_mut();
+            if let Some(feed) = &mut self.feed {
+                feed_changes(feed, &self.state, &view, &self.writer);
+            }
             view.revision = self.writer.revision;
             view.compacted_revision = self.writer.compacted_revision;
             view.applied_index = self.writer.applied_index;
@@ -145,7 +153,8 @@ impl Store {
 
     /// Replaces the contents by those of a restored store. Readers and watches of this
     /// store stay valid: a watch goes on from its next revision, or is canceled if that
-    /// has been compacted in the snapshot.
+    /// has been compacted in the snapshot. A copy that is kept by feeds has to be replaced
+    /// as a whole, from a [`snapshot`](Self::snapshot).
     ///
     /// # Panics
     /// If the snapshot is older than what has been applied here.
@@ -160,11 +169,30 @@ impl Store {
         self.state = restored.state;
         self.writer = restored.writer;
         self.trimmed_floor = restored.trimmed_floor;
+        if let Some(feed) = &mut self.feed {
+            // Of changes of a content that is gone.
+            *feed = Feed::default();
+        }
         self.shared.replace_state(Arc::clone(&self.state));
         let wakers = hub.take_wakers();
         drop(hub);
         for wake in wakers {
             wake();
+        }
+    }
+
+    /// What has changed since the last call, as far as it has been published: what brings
+    /// a copy of the published state of then to that of now. Always empty without
+    /// [`StoreConfig::feed`]; with it, what is not taken piles up.
+    pub fn take_feed(&mut self) -> Feed {
+        self.feed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts changes before all others of the feed.
+    pub(crate) fn feed_leftovers(&mut self, leftovers: Feed) {
+        if let Some(feed) = &mut self.feed {
+            assert!(feed.is_empty(), "a restored store has changed nothing yet");
+            *feed = leftovers;
         }
     }
 
@@ -203,6 +231,12 @@ impl Store {
                 return;
             }
             for key in log.keys(log.first_revision()) {
+                if let Some(feed) = &mut self.feed {
+                    let table = &self.state.memtable;
+                    table.with_history(key, &mut |key, history| {
+                        feed.delete_versions(key, history.forgotten(floor));
+                    });
+                }
                 let trimmed = self.state.memtable.trim(key, floor);
                 self.writer.bytes -= trimmed.bytes as u64;
                 trimmed_keys += 1;
@@ -220,5 +254,35 @@ impl Store {
         let size = &self.state.size;
         size.bytes.store(self.writer.bytes, Ordering::Relaxed);
         size.keys.store(self.writer.keys, Ordering::Relaxed);
+    }
+}
+
+/// Feeds what lies between the published view and the writer's state.
+fn feed_changes(feed: &mut Feed, state: &State, view: &PublishedView, writer: &Writer) {
+    feed.put_header(Header {
+        format_version: FORMAT_VERSION,
+        applied_index: writer.applied_index,
+        revision: writer.revision,
+        compacted_revision: writer.compacted_revision,
+    });
+    let log = state.log.read();
+    for revision in view.revision + 1..=writer.revision {
+        for (sub_revision, key) in log.keys(revision).enumerate() {
+            state.memtable.with_history(key, &mut |key, history| {
+                let version = history
+                    .exactly(revision, sub_revision as i64)
+                    .expect("what was just written is not forgotten");
+                feed.put_version(key, version);
+            });
+        }
+    }
+    for step in &writer.lease_steps {
+        feed.step_lease(step);
+    }
+    for digest in writer.sessions.digests() {
+        if !view.sessions.contains(&digest) {
+            let session = writer.sessions.record(digest.member_id);
+            feed.put(&Record::Session(session.expect("it has a digest")));
+        }
     }
 }

@@ -28,10 +28,10 @@ pub(crate) enum ClusterState {
 
 /// Where keys and values live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Engine {
-    /// In memory; the log and the snapshots are on disk
+pub(crate) enum EngineKind {
+    /// In memory; the log and snapshots are on disk
     Memory,
-    /// In RocksDB; the log and the snapshots are beside it
+    /// In memory, with a copy in RocksDB instead of periodic snapshots
     Rocksdb,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct ServeFlags {
 
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
-    engine: Engine,
+    engine: EngineKind,
 
     /// The least severe log line that is written (RUST_LOG refines it)
     #[arg(long, env = "VERIDICAL_LOG_LEVEL", default_value = "info")]
@@ -185,7 +185,7 @@ pub(crate) enum FlagError {
     ElectionTooLong(u64),
     #[error("--{0}: must be above 0")]
     Zero(&'static str),
-    #[error("--engine rocksdb: this build serves from memory only")]
+    #[error("--engine rocksdb: this build is without it (build with the cargo feature 'rocksdb')")]
     Engine,
 }
 
@@ -216,6 +216,7 @@ pub(crate) struct ServeConfig {
     pub(crate) listen_peer_url: Url,
     pub(crate) advertise_peer_urls: Vec<Url>,
     pub(crate) beginning: Beginning,
+    pub(crate) engine: EngineKind,
     pub(crate) limits: Limits,
 }
 
@@ -264,7 +265,7 @@ impl ServeFlags {
             return Err(FlagError::Name);
         }
         let limits = self.limits()?;
-        if self.engine == Engine::Rocksdb {
+        if self.engine == EngineKind::Rocksdb && !cfg!(feature = "rocksdb") {
             return Err(FlagError::Engine);
         }
         let listen_client_urls = parse_urls("listen-client-urls", &self.listen_client_urls)?;
@@ -315,6 +316,7 @@ impl ServeFlags {
             listen_peer_url,
             advertise_peer_urls,
             beginning,
+            engine: self.engine,
             limits,
         })
     }

@@ -2,6 +2,7 @@
 
 mod authority;
 mod clients;
+mod engine;
 mod flags;
 mod founding;
 mod identity;
@@ -19,6 +20,7 @@ use tracing::{error, info};
 use veridical_env::RealEnvironment;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
 use veridical_proto::etcdserverpb::Member;
+use veridical_storage::engine::EngineError;
 
 use crate::exit::ExitStatus;
 use crate::grpc::Advertised;
@@ -41,6 +43,8 @@ enum ServeError {
     Join(#[from] JoinError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     #[error("signals: {0}")]
     Signals(io::Error),
     #[error("{0}")]
@@ -58,6 +62,7 @@ impl ServeError {
             Self::DataDir(DataDirError::Io { .. }) => ExitStatus::Usage,
             Self::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
             | Self::Start(_)
+            | Self::Engine(_)
             | Self::Signals(_)
             | Self::Stopped(_) => ExitStatus::Crash,
         }
@@ -191,7 +196,8 @@ async fn start(
             (invitation.identity, invitation.members, true)
         }
     };
-    let node = Node::start(
+    let engine = engine::open_engine(config.engine, &config.data_dir)?;
+    let node = Node::start_with_engine(
         RealEnvironment::default(),
         NodeConfig {
             member_id: identity.member_id,
@@ -203,6 +209,7 @@ async fn start(
             limits: config.limits.clone(),
             planted: Default::default(),
         },
+        engine,
     )
     .await?;
     if known.is_none() {

@@ -5,6 +5,7 @@ mod agreement;
 mod concurrent_cut;
 mod concurrent_watch;
 mod errors;
+mod feeds;
 mod generate;
 mod model;
 mod model_equality;

@@ -147,11 +147,17 @@ fn every_refusal_names_its_flag_and_the_reason() {
             "--election-timeout: 50001 ms must be at most 50000 ms",
         ),
         (&["--max-txn-ops=0"], "--max-txn-ops: must be above 0"),
-        (
-            &["--engine=rocksdb"],
-            "--engine rocksdb: this build serves from memory only",
-        ),
     ] {
         assert_eq!(refusal(flags), message, "{flags:?}");
+    }
+}
+
+#[test]
+fn rocksdb_is_refused_by_a_build_without_it() {
+    let settled = settle(&["--engine=rocksdb"]);
+    if cfg!(feature = "rocksdb") {
+        assert_eq!(settled.expect("it is there").engine, EngineKind::Rocksdb);
+    } else {
+        assert_eq!(settled.expect_err("it is not there"), FlagError::Engine);
     }
 }
