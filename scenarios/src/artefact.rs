@@ -1,57 +1,259 @@
-//! What is kept of a failure: a folder with the plan, the history, the trace, the
-//! witness and the versions, enough to look into it and to run it again.
+//! What is kept of a failure: a folder with the plan, the decisions, the history, the
+//! trace, the members' logs, the witness and the versions, enough to look into it, to
+//! run it again, and to run it again when the code has changed.
 
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::jsonl;
-use veridical_sim::Event;
+use veridical_sim::{Decision, Digest, Event};
 
-use crate::plan::Plan;
+use crate::plan::{Knobs, PLAN_FORMAT, Plan};
 use crate::report::RunReport;
+
+/// The plan.
+pub const PLAN_FILE: &str = "plan.json";
+/// What came of it.
+pub const REPORT_FILE: &str = "report.json";
+/// The random decisions, one a line.
+pub const DECISIONS_FILE: &str = "decisions.jsonl";
+/// By what it was made.
+pub const VERSION_FILE: &str = "version.json";
+
+/// By what a folder was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the program.
+    pub veridical: String,
+    /// [`PLAN_FORMAT`].
+    pub plan_format: u32,
+    /// A digest over the program's file: the same program makes the same run, event for
+    /// event.
+    pub program: String,
+}
+
+impl Version {
+    /// Of this program.
+    ///
+    /// # Errors
+    /// Its own file cannot be read.
+    pub fn of_this_program() -> io::Result<Self> {
+        let mut digest = Digest::default();
+        digest.fold_bytes(&fs::read(std::env::current_exe()?)?);
+        Ok(Self {
+            veridical: env!("CARGO_PKG_VERSION").to_owned(),
+            plan_format: PLAN_FORMAT,
+            program: digest.to_string(),
+        })
+    }
+}
+
+/// What one process logged: its last lines, and how many were before them.
+pub type Logs = BTreeMap<String, (Vec<String>, u64)>;
+
+/// Everything that there is of a run.
+pub struct Contents<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// What came of it.
+    pub report: &'a RunReport,
+    /// Its history.
+    pub history: &'a [EtcdEvent],
+    /// Its events.
+    pub trace: &'a [Event],
+    /// Its random decisions.
+    pub decisions: &'a [Decision],
+    /// What its processes logged.
+    pub logs: &'a Logs,
+}
 
 /// Writes the folder.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write(
-    dir: &Path,
-    plan: &Plan,
-    report: &RunReport,
-    history: &[EtcdEvent],
-    trace: &[Event],
-) -> io::Result<()> {
+pub fn write(dir: &Path, contents: &Contents<'_>) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    write_json(&dir.join("plan.json"), plan)?;
-    write_json(&dir.join("report.json"), report)?;
+    write_json(&dir.join(PLAN_FILE), contents.plan)?;
+    write_json(&dir.join("knobs.json"), &knobs(&contents.plan.knobs)?)?;
+    write_json(&dir.join(REPORT_FILE), contents.report)?;
+    write_json(&dir.join(VERSION_FILE), &Version::of_this_program()?)?;
+    write_lines(&dir.join(DECISIONS_FILE), contents.decisions)?;
+    write_lines(&dir.join("trace.jsonl"), contents.trace)?;
     let file = BufWriter::new(fs::File::create(dir.join("history.jsonl"))?);
     let mut writer = jsonl::Writer::new(file);
-    for event in history {
+    for event in contents.history {
         writer.write(event)?;
     }
     writer.finish()?;
-    let mut file = BufWriter::new(fs::File::create(dir.join("trace.jsonl"))?);
-    for event in trace {
-        serde_json::to_writer(&mut file, event)?;
-        file.write_all(b"\n")?;
+    let logs = dir.join("logs");
+    fs::create_dir_all(&logs)?;
+    for (process, (lines, dropped)) in contents.logs {
+        let mut file = BufWriter::new(fs::File::create(logs.join(format!("{process}.log")))?);
+        if *dropped > 0 {
+            writeln!(file, "({dropped} earlier lines were not kept)")?;
+        }
+        for line in lines {
+            writeln!(file, "{line}")?;
+        }
+        file.flush()?;
     }
-    file.flush()?;
-    fs::write(dir.join("witness.txt"), witness(report))?;
-    fs::write(
-        dir.join("version.txt"),
-        format!(
-            "veridical {}\nplan format {}\n",
-            env!("CARGO_PKG_VERSION"),
-            plan.format
-        ),
-    )
+    fs::write(dir.join("witness.txt"), witness(contents.report))
 }
 
-fn write_json(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+/// Each knob with its value and its default.
+fn knobs(knobs: &Knobs) -> io::Result<serde_json::Value> {
+    let default = serde_json::to_value(Knobs::default())?;
+    let mut values = serde_json::to_value(knobs)?;
+    if let serde_json::Value::Object(fields) = &mut values {
+        for (name, value) in fields {
+            *value = serde_json::json!({ "value": value.take(), "default": default[name] });
+        }
+    }
+    Ok(values)
+}
+
+/// Writes a value as JSON for people.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     fs::write(path, text)
+}
+
+/// Writes values as JSON, one a line.
+///
+/// # Errors
+/// They cannot be written.
+pub fn write_lines(path: &Path, values: &[impl Serialize]) -> io::Result<()> {
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    for value in values {
+        serde_json::to_writer(&mut file, value)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
+/// What keeps a folder from being read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file is missing or cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {source}")]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The plan was written by another version of this program.
+    #[error("{path}: plan format {found}, this program reads {PLAN_FORMAT}")]
+    Format {
+        /// Which.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// A folder as far as it is needed to run it again.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The plan.
+    pub plan: Plan,
+    /// What came of it.
+    pub report: RunReport,
+    /// By what it was made, if that is known.
+    pub version: Option<Version>,
+    /// Where its decisions are, if they were kept.
+    pub decisions: Option<PathBuf>,
+}
+
+impl Kept {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read(dir: &Path) -> Result<Self, ReadError> {
+        let plan = read_plan(&dir.join(PLAN_FILE))?;
+        let version = dir.join(VERSION_FILE);
+        let decisions = dir.join(DECISIONS_FILE);
+        Ok(Self {
+            plan,
+            report: read_json(&dir.join(REPORT_FILE))?,
+            version: version.exists().then(|| read_json(&version)).transpose()?,
+            decisions: decisions.exists().then_some(decisions),
+        })
+    }
+
+    /// Class and signature of what went wrong: what has to be the same for a failure to
+    /// be the same.
+    pub fn failure(&self) -> Option<(crate::report::Class, &str)> {
+        failure(&self.report)
+    }
+}
+
+/// Class and signature of what went wrong, if something did.
+pub fn failure(report: &RunReport) -> Option<(crate::report::Class, &str)> {
+    let finding = report.finding.as_ref()?;
+    Some((finding.class, finding.signature.as_str()))
+}
+
+/// Reads a plan.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_plan(path: &Path) -> Result<Plan, ReadError> {
+    let plan: Plan = read_json(path)?;
+    if plan.format != PLAN_FORMAT {
+        return Err(ReadError::Format {
+            path: path.to_owned(),
+            found: plan.format,
+        });
+    }
+    Ok(plan)
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, ReadError> {
+    let text = fs::read(path).map_err(|source| ReadError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| ReadError::Content {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads random decisions.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_decisions(path: &Path) -> Result<Vec<Decision>, ReadError> {
+    let failed = |source| ReadError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let lines = BufReader::new(fs::File::open(path).map_err(failed)?).lines();
+    lines
+        .map(|line| {
+            serde_json::from_str(&line.map_err(failed)?).map_err(|source| ReadError::Content {
+                path: path.to_owned(),
+                source,
+            })
+        })
+        .collect()
 }
 
 /// A failure as text, its first line being the command that reproduces it.
@@ -69,4 +271,46 @@ pub fn witness(report: &RunReport) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Class, Finding};
+    use crate::swarm;
+
+    #[test]
+    fn a_folder_can_be_read_again_and_a_plan_of_another_form_is_refused() {
+        let dir = std::env::temp_dir().join(format!("veridical-artefact-{}", std::process::id()));
+        let plan = swarm::plan(4);
+        let finding = Finding::new(Class::Liveness, "no-progress", "x");
+        let report = RunReport::without_result(4, "swarm", None, finding);
+        let logs = Logs::from([("member-1".to_owned(), (vec!["line".to_owned()], 2))]);
+        let contents = Contents {
+            plan: &plan,
+            report: &report,
+            history: &[],
+            trace: &[],
+            decisions: &[],
+            logs: &logs,
+        };
+        write(&dir, &contents).expect("written");
+        let kept = Kept::read(&dir).expect("read");
+        assert_eq!((&kept.plan, &kept.report), (&plan, &report));
+        assert_eq!(kept.failure(), Some((Class::Liveness, "no-progress")));
+        let log = fs::read_to_string(dir.join("logs/member-1.log")).expect("read");
+        assert_eq!(log, "(2 earlier lines were not kept)\nline\n");
+        let knobs = fs::read_to_string(dir.join("knobs.json")).expect("read");
+        assert!(knobs.contains("\"default\": 1000"), "{knobs}");
+        let other = Plan {
+            format: 77,
+            ..plan.clone()
+        };
+        write_json(&dir.join(PLAN_FILE), &other).expect("written");
+        assert!(matches!(
+            Kept::read(&dir),
+            Err(ReadError::Format { found: 77, .. })
+        ));
+        fs::remove_dir_all(&dir).expect("removed");
+    }
 }

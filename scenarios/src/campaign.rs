@@ -1,20 +1,11 @@
-//! Many seeds, each in a process of its own: a seed that aborts, leaks or hangs harms no
-//! other one, and global counters of the executor start at zero for each.
+//! Many seeds, several at once, each in a process of its own.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use crate::report::{Class, Finding, RunReport};
-
-/// A seed that takes longer than this by the wall clock is ended.
-const SEED_LIMIT: Duration = Duration::from_secs(300);
-
-/// What is kept of what a seed's process wrote to its standard error, in bytes.
-const STDERR_BYTES_MAX: u64 = 16 * 1024;
+use crate::trial::{Subject, Trial, WALL_LIMIT};
 
 /// What all seeds of a campaign have in common.
 #[derive(Clone, Debug)]
@@ -34,21 +25,6 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// The arguments that run one seed.
-    fn arguments(&self, seed: u64) -> Vec<String> {
-        let mut arguments = vec![
-            "one".to_owned(),
-            "--scenario".to_owned(),
-            self.scenario.clone(),
-            "--seed".to_owned(),
-            seed.to_string(),
-        ];
-        if let Some(bug) = &self.planted {
-            arguments.extend(["--planted".to_owned(), bug.clone()]);
-        }
-        arguments
-    }
-
     /// Runs the seeds that `next` hands out until it has no more, or until `stop` is set;
     /// hands each report on as it comes.
     pub fn run(
@@ -93,72 +69,17 @@ impl Campaign {
 
     /// Runs one seed with further arguments.
     fn once(&self, seed: u64, further: &[String]) -> RunReport {
-        let mut command = Command::new(&self.program);
-        command
-            .args(self.arguments(seed))
-            .args(further)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(log) = &self.log {
-            command.env("RUST_LOG", log);
-        }
-        match command.spawn() {
-            Ok(child) => self.outcome(seed, child),
-            Err(error) => self.failure(seed, "cannot-start", format!("cannot start: {error}")),
-        }
-    }
-
-    fn outcome(&self, seed: u64, mut child: Child) -> RunReport {
-        let mut stdout = child.stdout.take().expect("it was piped");
-        let mut stderr = child.stderr.take().expect("it was piped");
-        let child = Arc::new(Mutex::new(child));
-        let watched = Arc::clone(&child);
-        let (done, over) = mpsc::channel::<()>();
-        let watchdog = std::thread::spawn(move || {
-            let late = over.recv_timeout(SEED_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
-            if late {
-                // It may have ended just now.
-                let _ = watched.lock().expect("nobody panics with the child").kill();
-            }
-            late
-        });
-        let complaints = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            // What cannot be read is not there; the exit status tells the rest.
-            let _ = (&mut stderr).take(STDERR_BYTES_MAX).read_to_end(&mut text);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-            String::from_utf8_lossy(&text).into_owned()
-        });
-        let mut text = String::new();
-        let read = stdout.read_to_string(&mut text);
-        let status = child.lock().expect("nobody panics with the child").wait();
-        drop(done);
-        let late = watchdog.join().expect("the watchdog does not panic");
-        let complaints = complaints.join().expect("the reader does not panic");
-        if late {
-            let text = format!("not done after {} s of wall time", SEED_LIMIT.as_secs());
-            return self.failure(seed, "hang", text);
-        }
-        let parsed = read
-            .ok()
-            .and_then(|_| serde_json::from_str(text.trim()).ok());
-        match parsed {
-            Some(report) => report,
-            None => {
-                let status = status.map_or_else(|error| error.to_string(), |s| s.to_string());
-                self.failure(seed, "process", format!("{status}\n{complaints}"))
-            }
-        }
-    }
-
-    fn failure(&self, seed: u64, signature: &str, text: String) -> RunReport {
-        RunReport::without_result(
-            seed,
-            &self.scenario,
-            self.planted.as_deref(),
-            Finding::new(Class::Crash, signature, text),
-        )
+        let trial = Trial {
+            program: &self.program,
+            subject: Subject::Seed {
+                scenario: &self.scenario,
+                seed,
+                planted: self.planted.as_deref(),
+            },
+            log: self.log.as_deref(),
+            wall_limit: WALL_LIMIT,
+        };
+        trial.run(further)
     }
 
     /// Runs a seed whose digests differ twice more, with traces, and says where they part.

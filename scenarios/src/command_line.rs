@@ -110,14 +110,23 @@ pub struct RecallArguments {
 }
 
 /// Arguments of `one`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct OneArguments {
     /// The scenario.
-    #[arg(long)]
+    #[arg(long, default_value = crate::swarm::NAME)]
     pub scenario: String,
     /// The seed.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "plan", default_value_t = 0)]
     pub seed: u64,
+    /// A file with the plan, instead of a scenario and a seed; `-` for standard input.
+    #[arg(long)]
+    pub plan: Option<PathBuf>,
+    /// Where random decisions are taken from.
+    #[arg(long)]
+    pub decisions: Option<PathBuf>,
+    /// Tell when planned operations were called.
+    #[arg(long)]
+    pub timetable: bool,
     /// The planted bug.
     #[arg(long)]
     pub planted: Option<String>,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use veridical_probe::PlantedBug;
 
-use crate::artefact;
+use crate::artefact::{self, ReadError};
 use crate::campaign::{Campaign, Seeds};
 use crate::command_line::{DEFAULT_SEEDS, OneArguments, RecallArguments, RunArguments};
 use crate::junit;
@@ -41,6 +41,12 @@ pub enum CommandError {
         /// Why.
         source: std::io::Error,
     },
+    /// A folder or a plan cannot be used.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A folder holds no failure.
+    #[error("{0}: this run did not fail; there is nothing to keep of it")]
+    NoFailure(PathBuf),
     /// This program's own path cannot be told.
     #[error("cannot find this program: {0}")]
     Program(std::io::Error),
@@ -275,8 +281,7 @@ fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, Comma
         scenario: arguments.scenario.clone(),
         seed,
         planted: arguments.planted.clone(),
-        trace: None,
-        artefact: None,
+        ..OneArguments::default()
     })
 }
 
@@ -362,7 +367,21 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
     Ok(u8::from(found < bugs.len()))
 }
 
-/// `one`: a single seed in this process; prints its report as a line of JSON.
+/// The plan in a file, or on standard input.
+#[cfg(madsim)]
+fn given_plan(path: &std::path::Path) -> Result<Plan, CommandError> {
+    if path.as_os_str() != "-" {
+        return Ok(artefact::read_plan(path)?);
+    }
+    serde_json::from_reader(std::io::stdin().lock())
+        .map_err(|source| ReadError::Content {
+            path: path.to_owned(),
+            source,
+        })
+        .map_err(CommandError::from)
+}
+
+/// `one`: a single run in this process; prints its report as a line of JSON.
 ///
 /// # Errors
 /// See [`CommandError`].
@@ -377,17 +396,28 @@ pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
             .with_writer(std::io::stderr)
             .try_init();
     }
-    let plan = plan(
-        &arguments.scenario,
-        arguments.seed,
-        arguments.planted.as_deref(),
-    )?;
+    let plan = match &arguments.plan {
+        Some(path) => given_plan(path)?,
+        None => plan(
+            &arguments.scenario,
+            arguments.seed,
+            arguments.planted.as_deref(),
+        )?,
+    };
+    let record = arguments
+        .decisions
+        .as_ref()
+        .map(|path| artefact::read_decisions(path))
+        .transpose()?;
     let kept = arguments.artefact.is_some();
+    let logs = kept.then(crate::member_log::MemberLogs::collect);
     let keep = Keep {
         history: kept,
         trace: kept || arguments.trace.is_some(),
+        decisions: kept,
+        timetable: arguments.timetable,
     };
-    let result = run(&plan, keep);
+    let result = run(&plan, keep, record);
     if let Some(path) = &arguments.trace {
         let failed = |source| CommandError::File {
             path: path.clone(),
@@ -401,12 +431,24 @@ pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
         file.flush().map_err(failed)?;
     }
     if let Some(dir) = &arguments.artefact {
-        artefact::write(dir, &plan, &result.report, &result.history, &result.trace).map_err(
-            |source| CommandError::File {
-                path: dir.clone(),
-                source,
-            },
-        )?;
+        let logs = logs
+            .map(|logs| logs.take())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(process, log)| (process, (log.lines.into(), log.dropped)))
+            .collect();
+        let contents = artefact::Contents {
+            plan: &plan,
+            report: &result.report,
+            history: &result.history,
+            trace: &result.trace,
+            decisions: &result.decisions,
+            logs: &logs,
+        };
+        artefact::write(dir, &contents).map_err(|source| CommandError::File {
+            path: dir.clone(),
+            source,
+        })?;
     }
     println!(
         "{}",

@@ -16,14 +16,23 @@ const LEADER_DOWN_MS_MIN: u64 = 50;
 /// Hunts until it is dropped.
 pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) {
     world.sleep(Duration::from_millis(plan.from_ms)).await;
-    let mut rng = world.rng(Stream::Nemesis);
+    let mut draws = world.rng(Stream::Nemesis);
     let mut elections = cluster.elections();
     let mut cuts: Vec<FaultId> = Vec::new();
-    loop {
+    for number in 0.. {
         if elections.changed().await.is_err() {
             return;
         }
         let election = *elections.borrow_and_update();
+        // What is done at one election moves no draw of another.
+        let mut rng = draws.fork();
+        if plan
+            .elections
+            .as_ref()
+            .is_some_and(|followed| !followed.contains(&number))
+        {
+            continue;
+        }
         if rng.chance(plan.spare_probability) {
             continue;
         }
@@ -36,6 +45,7 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) 
                 world.heal(cut);
             }
         }
+        world.record("hunt", number);
         strike(
             &world,
             &cluster,

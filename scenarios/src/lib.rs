@@ -21,11 +21,15 @@ pub mod recall;
 pub mod report;
 pub mod swarm;
 pub mod table;
+pub mod timetable;
+pub mod trial;
 
 #[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
 mod hunt;
+#[cfg(madsim)]
+mod member_log;
 #[cfg(madsim)]
 mod observer;
 #[cfg(madsim)]

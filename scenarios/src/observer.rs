@@ -1,6 +1,7 @@
 //! The history of a run, checked while it is made.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::Notify;
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
 use veridical_checkers::{Rejection, Verdict, Violation};
@@ -10,6 +11,7 @@ use veridical_histories::{Event, EventKind, OperationId};
 use veridical_sim::World;
 
 use crate::report::{Class, Finding};
+use crate::timetable::Began;
 
 /// Takes the events of all clients and feeds them to the checker. The first finding
 /// stays.
@@ -28,6 +30,7 @@ struct State {
     unknown_outcomes: u64,
     finding: Option<Finding>,
     history: Option<Vec<EtcdEvent>>,
+    timetable: Option<Vec<Began>>,
 }
 
 /// What the observer has seen, at the end.
@@ -44,6 +47,8 @@ pub struct Observed {
     pub watch_responses: u64,
     /// All events, if they were kept.
     pub history: Option<Vec<EtcdEvent>>,
+    /// When planned operations were called, if it was kept.
+    pub timetable: Option<Vec<Began>>,
 }
 
 impl Observed {
@@ -56,13 +61,19 @@ impl Observed {
             undecided: None,
             watch_responses: 0,
             history: None,
+            timetable: None,
         }
     }
 }
 
 impl Observer {
     /// An observer at the start of a run.
-    pub fn new(world: World, options: EtcdOptions, keep_history: bool) -> Self {
+    pub fn new(
+        world: World,
+        options: EtcdOptions,
+        keep_history: bool,
+        keep_timetable: bool,
+    ) -> Self {
         let state = State {
             checker: EtcdChecker::new(options),
             next_operation: 0,
@@ -71,6 +82,7 @@ impl Observer {
             unknown_outcomes: 0,
             finding: None,
             history: keep_history.then(Vec::new),
+            timetable: keep_timetable.then(Vec::new),
         };
         Self {
             world,
@@ -146,6 +158,26 @@ impl Observer {
         self.found.notified().await;
     }
 
+    /// Waits until this time of the run.
+    pub async fn wait_until(&self, at: Duration) {
+        let left = at.saturating_sub(self.world.now());
+        if !left.is_zero() {
+            self.world.sleep(left).await;
+        }
+    }
+
+    /// A client begins an operation of its plan.
+    pub fn begins(&self, client: u64, number: usize) {
+        let at_ms = self.world.now().as_millis() as u64;
+        if let Some(timetable) = &mut self.state().timetable {
+            timetable.push(Began {
+                client,
+                number,
+                at_ms,
+            });
+        }
+    }
+
     /// An operation is about to be sent.
     pub fn called(&self, client: u64, input: Request) -> OperationId {
         let mut state = self.state();
@@ -204,6 +236,7 @@ impl Observer {
             undecided,
             watch_responses: state.checker.statistics().watch_responses,
             history: state.history.take(),
+            timetable: state.timetable.take(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the same seed.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_sim::{DiskFaults, Fault, NetworkFaults};
@@ -53,69 +54,80 @@ pub struct Plan {
     /// By how much members' clocks may run wrong before leases are not promised any
     /// more, in millionths.
     pub claimed_drift_ppm: u64,
+    /// The seed of the scheduler, if it is not the one that follows from the run's seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_seed: Option<u64>,
 }
 
-/// Settings that a plan varies; the others have their defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(
-    missing_docs,
-    reason = "each is explained at the field of the same name in `Limits`"
-)]
-pub struct Knobs {
-    pub heartbeat_ms: u64,
-    pub election_timeout_ms: u64,
-    pub max_append_bytes: usize,
-    pub max_inflight_appends: usize,
-    pub max_uncommitted_bytes: usize,
-    pub apply_yield_commands: usize,
-    pub request_timeout_ms: u64,
-    pub retry_ms: u64,
-    pub snapshot_entries: u64,
-    pub snapshot_keep_entries: u64,
-    pub snapshot_chunk_bytes: usize,
-    pub snapshot_window_chunks: u64,
-    pub wal_segment_bytes: u64,
-    pub shards: usize,
-    pub lease_check_ms: u64,
-    pub watch_progress_ms: u64,
-    pub watch_pace_ms: u64,
-    pub connect_timeout_ms: u64,
-    pub reconnect_delay_ms: u64,
-    pub watch_catch_up_revisions: usize,
-    pub watch_buffered_events: usize,
-    pub max_session_requests: usize,
-}
-
-impl Knobs {
-    /// The settings of a member.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            heartbeat_ms: self.heartbeat_ms,
-            election_timeout_ms: self.election_timeout_ms,
-            max_append_bytes: self.max_append_bytes,
-            max_inflight_appends: self.max_inflight_appends,
-            max_uncommitted_bytes: self.max_uncommitted_bytes,
-            apply_yield_commands: self.apply_yield_commands,
-            request_timeout_ms: self.request_timeout_ms,
-            retry_ms: self.retry_ms,
-            snapshot_entries: self.snapshot_entries,
-            snapshot_keep_entries: self.snapshot_keep_entries,
-            snapshot_chunk_bytes: self.snapshot_chunk_bytes,
-            snapshot_window_chunks: self.snapshot_window_chunks,
-            wal_segment_bytes: self.wal_segment_bytes,
-            shards: self.shards,
-            lease_check_ms: self.lease_check_ms,
-            watch_progress_ms: self.watch_progress_ms,
-            watch_pace_ms: self.watch_pace_ms,
-            connect_timeout_ms: self.connect_timeout_ms,
-            reconnect_delay_ms: self.reconnect_delay_ms,
-            watch_catch_up_revisions: self.watch_catch_up_revisions,
-            watch_buffered_events: self.watch_buffered_events,
-            max_session_requests: self.max_session_requests,
-            ..Limits::default()
+macro_rules! knobs {
+    ($($field:ident: $type:ty,)+) => {
+        /// Settings that a plan varies; the others have their defaults.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(
+            missing_docs,
+            reason = "each is explained at the field of the same name in `Limits`"
+        )]
+        pub struct Knobs {
+            $(pub $field: $type,)+
         }
-    }
+
+        impl Knobs {
+            /// The settings of a member.
+            pub fn limits(&self) -> Limits {
+                Limits {
+                    $($field: self.$field,)+
+                    ..Limits::default()
+                }
+            }
+
+            /// Sets one after the other of the settings that differ to its default, and
+            /// hands each result on with the setting's name.
+            pub fn steps_to_default(&self) -> Vec<(&'static str, Knobs)> {
+                let default = Knobs::default();
+                let mut steps = Vec::new();
+                $(if self.$field != default.$field {
+                    steps.push((
+                        stringify!($field),
+                        Knobs { $field: default.$field, ..self.clone() },
+                    ));
+                })+
+                steps
+            }
+        }
+
+        impl Default for Knobs {
+            fn default() -> Self {
+                let limits = Limits::default();
+                Self { $($field: limits.$field,)+ }
+            }
+        }
+    };
+}
+
+knobs! {
+    heartbeat_ms: u64,
+    election_timeout_ms: u64,
+    max_append_bytes: usize,
+    max_inflight_appends: usize,
+    max_uncommitted_bytes: usize,
+    apply_yield_commands: usize,
+    request_timeout_ms: u64,
+    retry_ms: u64,
+    snapshot_entries: u64,
+    snapshot_keep_entries: u64,
+    snapshot_chunk_bytes: usize,
+    snapshot_window_chunks: u64,
+    wal_segment_bytes: u64,
+    shards: usize,
+    lease_check_ms: u64,
+    watch_progress_ms: u64,
+    watch_pace_ms: u64,
+    connect_timeout_ms: u64,
+    reconnect_delay_ms: u64,
+    watch_catch_up_revisions: usize,
+    watch_buffered_events: usize,
+    max_session_requests: usize,
 }
 
 /// A fault and when it begins.
@@ -149,6 +161,9 @@ pub struct HuntPlan {
     pub heal_probability: f64,
     /// The probability that a leader is left alone.
     pub spare_probability: f64,
+    /// Only these elections are followed, by their numbers from 0; all if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elections: Option<BTreeSet<u64>>,
 }
 
 /// A machine with clients that share a connection.
@@ -191,6 +206,10 @@ pub struct WatcherPlan {
 pub struct PlannedOp {
     /// In ms.
     pub after_ms: u64,
+    /// Not before this time of the run, in ms; so it stays in its place when what came
+    /// before it is taken out of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
     /// What.
     pub op: Op,
 }

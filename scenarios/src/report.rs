@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use veridical_checkers::Violation;
+use veridical_sim::ReplayCounts;
+
+use crate::timetable::Began;
 
 /// How a run ended. The order is that of the exit codes' gravity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,6 +122,12 @@ pub struct RunReport {
     /// What is wrong, if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
+    /// How well the record of decisions fitted, if the run was made from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayCounts>,
+    /// When planned operations were called, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timetable: Option<Vec<Began>>,
 }
 
 impl RunReport {
@@ -146,6 +155,8 @@ impl RunReport {
             peak_memory_bytes: 0,
             reproduce: reproduce(scenario, seed, planted),
             finding: Some(finding),
+            replay: None,
+            timetable: None,
         }
     }
 }

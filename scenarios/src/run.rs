@@ -11,7 +11,7 @@ use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{Event, SimEnvironment, TraceMode, World, WorldConfig};
+use veridical_sim::{Decision, DecisionMode, Event, SimEnvironment, TraceMode, World, WorldConfig};
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
@@ -54,6 +54,10 @@ pub struct Keep {
     pub history: bool,
     /// The trace of the world.
     pub trace: bool,
+    /// The random decisions.
+    pub decisions: bool,
+    /// When planned operations were called.
+    pub timetable: bool,
 }
 
 /// A run with what was kept of it.
@@ -64,10 +68,13 @@ pub struct Run {
     pub history: Vec<EtcdEvent>,
     /// The trace, if it was kept.
     pub trace: Vec<Event>,
+    /// The random decisions, if they were kept.
+    pub decisions: Vec<Decision>,
 }
 
-/// Carries a plan out.
-pub fn run(plan: &Plan, keep: Keep) -> Run {
+/// Carries a plan out. Random decisions follow from its seed, or are taken from `record`
+/// where that has a counterpart.
+pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
     let started = Instant::now();
     let config = WorldConfig {
         network: plan.network,
@@ -77,6 +84,11 @@ pub fn run(plan: &Plan, keep: Keep) -> Run {
         } else {
             TraceMode::Off
         },
+        decisions: DecisionMode {
+            keep: keep.decisions,
+            record,
+        },
+        schedule_seed: plan.schedule_seed,
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
@@ -116,11 +128,14 @@ pub fn run(plan: &Plan, keep: Keep) -> Run {
         peak_memory_bytes: peak_memory_bytes(),
         reproduce: reproduce(&plan.scenario, plan.seed, plan.planted.as_deref()),
         finding,
+        replay: outcome.replay,
+        timetable: observed.timetable,
     };
     Run {
         report,
         history: observed.history.unwrap_or_default(),
         trace: outcome.trace,
+        decisions: outcome.decisions,
     }
 }
 
@@ -131,7 +146,7 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         worlds_max: HYPOTHESES_MAX,
         ..EtcdOptions::default()
     };
-    let observer = Observer::new(world.clone(), options, keep.history);
+    let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
     let mut run = Driver {
         cluster: Cluster::start(&world, &observer, &plan),
         lanes_left: Arc::new(AtomicU64::new(0)),

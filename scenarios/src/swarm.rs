@@ -119,6 +119,7 @@ pub fn plan(seed: u64) -> Plan {
         end_at_ms,
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
+        schedule_seed: None,
     }
 }
 
@@ -180,6 +181,7 @@ fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> Vec<HostPlan
                 (0..per_lane)
                     .map(|_| PlannedOp {
                         after_ms: think_ms(rng, think_mean_ms),
+                        at_ms: None,
                         op: operation(rng, keys, read_share, retries),
                     })
                     .collect()
@@ -714,6 +716,7 @@ impl Nemesis {
                 voter_crash_probability: 0.0,
                 heal_probability: 1.0,
                 spare_probability,
+                elections: None,
             };
         }
         HuntPlan {
@@ -724,6 +727,7 @@ impl Nemesis {
             voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
             heal_probability: pick(rng, &[0.3, 0.7, 1.0]),
             spare_probability,
+            elections: None,
         }
     }
 }

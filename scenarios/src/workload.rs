@@ -217,7 +217,10 @@ struct Lane {
 
 impl Lane {
     async fn run(mut self, plan: &[PlannedOp]) {
-        for planned in plan {
+        for (number, planned) in plan.iter().enumerate() {
+            if let Some(at_ms) = planned.at_ms {
+                self.observer.wait_until(Duration::from_millis(at_ms)).await;
+            }
             if planned.after_ms > 0 {
                 self.clock
                     .sleep(Duration::from_millis(planned.after_ms))
@@ -226,6 +229,7 @@ impl Lane {
             let Some(ask) = self.request(&planned.op) else {
                 continue;
             };
+            self.observer.begins(self.client, number);
             let result = self.call(ask).await;
             match &result {
                 Ok(answer) => self.memory.learn(answer),

@@ -34,10 +34,10 @@ pub use latency::Latency;
 pub use network::{
     LISTEN_BACKLOG, LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS, STREAM_WINDOW_BYTES,
 };
-pub use rng::{Rng, RngStreams, Stream, stream_seed};
+pub use rng::{Rng, Stream, stream_seed};
 pub use trace::{
-    Difference, DiskOperation, DropCause, Event, EventKind, TraceMode, first_difference,
-    first_difference_of_streams,
+    Decision, DecisionMode, Difference, DiskOperation, DropCause, Event, EventKind, ReplayCounts,
+    Site, TraceMode, first_difference, first_difference_of_streams,
 };
 
 #[cfg(madsim)]

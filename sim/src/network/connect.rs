@@ -6,7 +6,7 @@ use crate::counter::Counter;
 use crate::fault::ProcessId;
 use crate::network::NetworkModel;
 use crate::network::link::Link;
-use crate::trace::EventKind;
+use crate::trace::{EventKind, Site};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::task::{Poll, Waker};
@@ -80,18 +80,21 @@ impl NetworkModel {
     /// Adds a host, which is down until [`NetworkModel::arrive_host`].
     pub fn add_host(&mut self, context: &mut NetworkContext<'_>) {
         let spread_us = self.faults.pair_offset_max_us;
-        let mut link = || Link {
+        let mut link = |from: usize, to: usize| Link {
             offset_ns: if spread_us == 0 {
                 0
             } else {
-                context.rng.between(0, spread_us * 1_000)
+                let (from, to) = (ProcessId(from as u32), ProcessId(to as u32));
+                let mut rng = context.draw(Site::Distance { from, to }, 0);
+                rng.between(0, spread_us * 1_000)
             },
             ..Link::default()
         };
-        for row in &mut self.links {
-            row.push(link());
+        let new = self.hosts.len();
+        for (from, row) in self.links.iter_mut().enumerate() {
+            row.push(link(from, new));
         }
-        let row = (0..=self.hosts.len()).map(|_| link()).collect();
+        let row = (0..=new).map(|to| link(new, to)).collect();
         self.links.push(row);
         self.hosts.push(Host {
             up: false,
@@ -223,7 +226,8 @@ impl NetworkModel {
         };
         let (from, to) = (connecting.from, connecting.to);
         let link = &mut self.links[from.index()][to.index()];
-        let fate = link.decide(&self.faults, context.rng, from == to);
+        let mut rng = context.draw_control(from, to);
+        let fate = link.decide(&self.faults, &mut rng, from == to);
         if link.clogs > 0 {
             let ordinal = link.take_ordinal();
             hold(
@@ -305,7 +309,8 @@ impl NetworkModel {
             }
         };
         let link = &mut self.links[to.index()][from.index()];
-        let fate = link.decide(&self.faults, context.rng, from == to);
+        let mut rng = context.draw_control(to, from);
+        let fate = link.decide(&self.faults, &mut rng, from == to);
         let at_ns = context.recorder.now_ns + fate.delay_ns.max(1);
         if let Some(back) = flow.and_then(|flow| self.flows.get(flow.back())) {
             // The listener's first words must not overtake the answer.

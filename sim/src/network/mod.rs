@@ -23,8 +23,9 @@ pub use connect::ConnectId;
 pub use flow::FlowId;
 pub use model::{Departure, NetworkModel};
 
+use crate::fault::ProcessId;
 use crate::rng::Rng;
-use crate::trace::Recorder;
+use crate::trace::{Decisions, Recorder, Site};
 use bytes::Bytes;
 
 /// How a unit goes with the others of its stream.
@@ -86,10 +87,22 @@ pub enum Delivery {
 
 /// What the network model needs from the world to do something.
 pub struct NetworkContext<'a> {
-    /// The network's random numbers.
-    pub rng: &'a mut Rng,
+    /// Where its random numbers come from.
+    pub decisions: &'a mut Decisions,
     /// The time, and where to record.
     pub recorder: Recorder<'a>,
     /// Deliveries that are planned: when (ns) and what.
     pub plan: &'a mut Vec<(u64, Delivery)>,
+}
+
+impl NetworkContext<'_> {
+    /// The generator for a decision at `site` about something with this fingerprint.
+    fn draw(&mut self, site: Site, content: u64) -> Rng {
+        self.decisions.draw(site, self.recorder.now_ns, content)
+    }
+
+    /// The generator for the fate of a control segment.
+    fn draw_control(&mut self, from: ProcessId, to: ProcessId) -> Rng {
+        self.draw(Site::Control { from, to }, 0)
+    }
 }

@@ -8,7 +8,8 @@ use crate::counter::Counter;
 use crate::digest::fingerprint;
 use crate::fault::ProcessId;
 use crate::network::LossMode;
-use crate::trace::{DropCause, EventKind};
+use crate::rng::Rng;
+use crate::trace::{DropCause, EventKind, Site};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -106,7 +107,8 @@ impl NetworkModel {
             },
         );
 
-        let fate = link.decide(&self.faults, context.rng, from == to);
+        let mut rng = context.draw(Site::Unit { from, to }, hash);
+        let fate = link.decide(&self.faults, &mut rng, from == to);
         let loss = link.behaviour(&self.faults).loss;
         if link.cuts > 0 && loss == LossMode::Datagram {
             context.recorder.count(Counter::DropPartition);
@@ -146,7 +148,7 @@ impl NetworkModel {
             context.recorder.count(Counter::Retransmit);
         }
         if fate.corrupted {
-            data = corrupt(data, context);
+            data = corrupt(data, &mut context.draw(Site::Corruption { from, to }, hash));
             context.recorder.count(Counter::Corrupt);
             context
                 .recorder
@@ -214,10 +216,14 @@ impl NetworkModel {
             return Poll::Pending;
         }
         let mut limit = flow.unread_bytes.min(READ_BYTES_MAX);
-        let behaviour = self.links[flow.from.index()][flow.to.index()].behaviour(&self.faults);
-        if limit > 1 && context.rng.chance(behaviour.fragment_probability) {
-            limit = context.rng.between(1, limit as u64 - 1) as usize;
-            context.recorder.count(Counter::Fragment);
+        let (from, to) = (flow.from, flow.to);
+        let behaviour = self.links[from.index()][to.index()].behaviour(&self.faults);
+        if limit > 1 && behaviour.fragment_probability > 0.0 {
+            let mut rng = context.draw(Site::Read { from, to }, 0);
+            if rng.chance(behaviour.fragment_probability) {
+                limit = rng.between(1, limit as u64 - 1) as usize;
+                context.recorder.count(Counter::Fragment);
+            }
         }
         let mut taken = 0;
         while taken < limit {
@@ -252,7 +258,8 @@ impl NetworkModel {
             let (from, to) = (flow.from, flow.to);
             let link = &mut self.links[from.index()][to.index()];
             let ordinal = link.take_ordinal();
-            let fate = link.decide(&self.faults, context.rng, from == to);
+            let mut rng = context.draw_control(from, to);
+            let fate = link.decide(&self.faults, &mut rng, from == to);
             flow.last_at_ns =
                 (context.recorder.now_ns + fate.delay_ns.max(1)).max(flow.last_at_ns + 1);
             flow.under_way.push_back(ordinal);
@@ -296,7 +303,8 @@ impl NetworkModel {
         flow.wake_writer();
         let (from, to) = (flow.from, flow.to);
         let link = &mut self.links[from.index()][to.index()];
-        let fate = link.decide(&self.faults, context.rng, from == to);
+        let mut rng = context.draw_control(from, to);
+        let fate = link.decide(&self.faults, &mut rng, from == to);
         context.plan.push((
             context.recorder.now_ns + fate.delay_ns.max(1),
             Delivery::Reset { flow: id },
@@ -621,7 +629,7 @@ impl NetworkModel {
         let jitter_ns = if jitter_ns == 0 {
             0
         } else {
-            context.rng.below(jitter_ns)
+            context.draw(Site::Release { from, to }, 0).below(jitter_ns)
         };
         let mut at_ns = context.recorder.now_ns + RELEASE_NS + jitter_ns;
         for (_, delivery) in held {
@@ -648,13 +656,13 @@ pub(super) fn hold(
 }
 
 /// `data` with one to three bytes flipped.
-fn corrupt(data: Bytes, context: &mut NetworkContext<'_>) -> Bytes {
+fn corrupt(data: Bytes, rng: &mut Rng) -> Bytes {
     let mut bytes = BytesMut::from(&data[..]);
-    for _ in 0..context.rng.between(1, 3) {
-        let at = context.rng.index(bytes.len());
+    for _ in 0..rng.between(1, 3) {
+        let at = rng.index(bytes.len());
         // Never 0, so that the byte really changes; two flips may hit the same byte,
         // and with different bits they cannot cancel each other out.
-        let flip = 1 << context.rng.below(8);
+        let flip = 1 << rng.below(8);
         if bytes[at] == data[at] {
             bytes[at] ^= flip;
         }

@@ -5,8 +5,7 @@ use super::{
 };
 use crate::fault::ProcessId;
 use crate::latency::Latency;
-use crate::rng::Rng;
-use crate::trace::{Journal, Recorder, TraceMode};
+use crate::trace::{DecisionMode, Decisions, Journal, Recorder, TraceMode};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use std::task::{Poll, Waker};
@@ -17,7 +16,7 @@ const B: ProcessId = ProcessId(1);
 /// Two hosts and the time.
 struct Bench {
     network: NetworkModel,
-    rng: Rng,
+    decisions: Decisions,
     journal: Journal,
     plan: Vec<(u64, Delivery)>,
     now_ns: u64,
@@ -27,7 +26,7 @@ impl Bench {
     fn new(faults: NetworkFaults) -> Self {
         let mut bench = Self {
             network: NetworkModel::new(faults),
-            rng: Rng::from_seed(1),
+            decisions: Decisions::new(1, DecisionMode::default()),
             journal: Journal::new(TraceMode::Off, None),
             plan: Vec::new(),
             now_ns: 0,
@@ -47,7 +46,7 @@ impl Bench {
         act(
             &mut self.network,
             &mut NetworkContext {
-                rng: &mut self.rng,
+                decisions: &mut self.decisions,
                 recorder,
                 plan: &mut self.plan,
             },

@@ -9,7 +9,9 @@ use crate::disk::{DiskFaults, DiskSnapshot};
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::rng::{Rng, Stream, stream_seed};
-use crate::trace::{Event, EventKind, Journal, TraceMode};
+use crate::trace::{
+    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, TraceMode,
+};
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
 use std::io::Write;
@@ -29,6 +31,10 @@ pub struct WorldConfig {
     pub trace: TraceMode,
     /// Where each event is written as a line of JSON.
     pub trace_sink: Option<Box<dyn Write + Send>>,
+    /// Where random decisions come from, and whether they are kept.
+    pub decisions: DecisionMode,
+    /// The seed of the scheduler; derived from the run's seed if there is none.
+    pub schedule_seed: Option<u64>,
     /// A panic in a process ends the run, rather than the process.
     pub stop_on_panic: bool,
     /// Panics are not printed.
@@ -48,6 +54,8 @@ impl Default for WorldConfig {
             disk_capacity_bytes: None,
             trace: TraceMode::Off,
             trace_sink: None,
+            decisions: DecisionMode::default(),
+            schedule_seed: None,
             stop_on_panic: false,
             quiet_panics: false,
             time_limit: None,
@@ -72,6 +80,10 @@ pub struct RunOutcome<T> {
     pub events: u64,
     /// The events that were kept.
     pub trace: Vec<Event>,
+    /// The decisions that were kept.
+    pub decisions: Vec<Decision>,
+    /// How well a record of decisions fitted, if the run was made from one.
+    pub replay: Option<ReplayCounts>,
     /// Why the stream of events is not complete, if it is not.
     pub trace_error: Option<std::io::Error>,
     /// How processes ended by themselves that were not started again.
@@ -87,6 +99,8 @@ impl<T> RunOutcome<T> {
             counters: self.counters,
             events: self.events,
             trace: self.trace,
+            decisions: self.decisions,
+            replay: self.replay,
             trace_error: self.trace_error,
             exits: self.exits,
         }
@@ -150,6 +164,11 @@ impl World {
         self.kernel.seed
     }
 
+    /// The simulated time of the run that this thread carries out, if it does.
+    pub fn time_here() -> Option<Duration> {
+        madsim::time::TimeHandle::try_current().map(|time| time.elapsed())
+    }
+
     /// The simulated time since the start of the run.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.kernel.now_ns())
@@ -162,7 +181,8 @@ impl World {
 
     /// A new generator of random numbers out of a stream. Each call gives another one.
     pub fn rng(&self, stream: Stream) -> Rng {
-        self.kernel.with(|state, _| state.rng.get(stream).fork())
+        self.kernel
+            .with(|state, now_ns| state.decisions.draw(Site::Driver { stream }, now_ns, 0))
     }
 
     /// Adds a process on a host of its own and starts it: `boot` makes its main future,
@@ -381,7 +401,9 @@ where
     Fut: Future<Output = T>,
 {
     let mut runtime = madsim::runtime::Runtime::with_seed_and_config(
-        stream_seed(seed, Stream::Schedule),
+        config
+            .schedule_seed
+            .unwrap_or_else(|| stream_seed(seed, Stream::Schedule)),
         madsim::Config::default(),
     );
     runtime.set_allow_system_thread(config.allow_system_threads);
@@ -392,8 +414,15 @@ where
     let _watch = PanicWatch::begin(config.quiet_panics);
 
     let journal = Journal::new(config.trace, config.trace_sink);
+    let decisions = Decisions::new(seed, config.decisions);
     let kernel = runtime.block_on(async {
-        let kernel = Kernel::new(seed, journal, config.network, config.stop_on_panic);
+        let kernel = Kernel::new(
+            seed,
+            journal,
+            decisions,
+            config.network,
+            config.stop_on_panic,
+        );
         kernel.with(|state, _| state.default_disk = (config.disk, config.disk_capacity_bytes));
         madsim::plugin::simulator::<NodeWatch>().attach(&kernel);
         madsim::task::spawn(janitor::work(kernel.clone()));
@@ -419,6 +448,8 @@ where
             counters: state.journal.counters.by_name(),
             events: state.journal.count(),
             trace,
+            decisions: state.decisions.take_kept(),
+            replay: state.decisions.counts(),
             trace_error: flushed.err(),
             exits,
         }

@@ -5,6 +5,7 @@ use super::sim_clock::SimClock;
 use super::sim_disk::SimDisk;
 use super::sim_network::SimNetwork;
 use crate::fault::ProcessId;
+use crate::trace::Site;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -107,9 +108,10 @@ impl Environment for SimEnvironment {
 
     fn random_seed(&self) -> u64 {
         let actor = self.clock.actor();
+        let site = Site::Seed { process: actor.id };
         actor
             .kernel
-            .with(|state, _| state.processes[actor.id.index()].seeds.next_u64())
+            .with(|state, now_ns| state.decisions.draw(site, now_ns, 0).next_u64())
     }
 
     fn spawn_disk_work(&self, _name: &str, work: impl Future<Output = ()> + Send + 'static) {

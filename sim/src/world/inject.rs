@@ -6,8 +6,7 @@ use super::process::{CrashAt, RESTART_NS};
 use crate::counter::Counter;
 use crate::digest::fingerprint;
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
-use crate::rng::Stream;
-use crate::trace::EventKind;
+use crate::trace::{EventKind, Site};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -215,7 +214,8 @@ impl State {
                 bits,
                 file_suffix,
             } => {
-                self.on_disk(now_ns, *process, |disk, context| {
+                let site = Site::BitRot { process: *process };
+                self.on_disk(now_ns, *process, site, |disk, context| {
                     disk.rot(context, *bits, file_suffix)
                 });
             }
@@ -249,7 +249,9 @@ impl State {
         let mut step = 0;
         for clog in [true, false] {
             let mut order = processes.to_vec();
-            self.rng.get(Stream::Nemesis).shuffle(&mut order);
+            self.decisions
+                .draw(Site::Swizzle, now_ns, 0)
+                .shuffle(&mut order);
             for process in order {
                 step += 1;
                 let at_ns = now_ns + step * interval_ms * NS_PER_MS;

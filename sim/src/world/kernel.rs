@@ -16,8 +16,7 @@ use super::timer::{TimerId, Timers};
 use crate::disk::{DiskContext, DiskFaults, DiskModel};
 use crate::fault::{FaultId, ProcessId};
 use crate::network::{Delivery, NetworkContext, NetworkFaults, NetworkModel};
-use crate::rng::{RngStreams, Stream};
-use crate::trace::{EventKind, Journal, Recorder};
+use crate::trace::{Decisions, EventKind, Journal, Recorder, Site};
 use madsim::time::{Instant, Sleep, TimeHandle};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -44,8 +43,8 @@ pub(super) struct State {
     sleep: Sleep,
     /// Digest, counters, events.
     pub(super) journal: Journal,
-    /// Random numbers.
-    pub(super) rng: RngStreams,
+    /// Where random numbers come from.
+    pub(super) decisions: Decisions,
     /// The network.
     pub(super) network: NetworkModel,
     /// How the network behaves, with what faults put on top.
@@ -99,6 +98,7 @@ impl Kernel {
     pub(super) fn new(
         seed: u64,
         journal: Journal,
+        decisions: Decisions,
         faults: NetworkFaults,
         stop_on_panic: bool,
     ) -> Arc<Self> {
@@ -111,7 +111,7 @@ impl Kernel {
                 plan: Vec::new(),
                 sleep: time.sleep(Duration::ZERO),
                 journal,
-                rng: RngStreams::new(seed),
+                decisions,
                 network: NetworkModel::new(faults),
                 network_faults: Layered::new(faults),
                 default_disk: (DiskFaults::none(), None),
@@ -227,7 +227,7 @@ impl State {
         let result = act(
             &mut self.network,
             &mut NetworkContext {
-                rng: self.rng.get(Stream::Network),
+                decisions: &mut self.decisions,
                 recorder: Recorder {
                     now_ns,
                     journal: &mut self.journal,
@@ -242,17 +242,18 @@ impl State {
         result
     }
 
-    /// Does something with the disk of a process.
+    /// Does something with the disk of a process; what it draws is decided at `site`.
     #[inline]
     pub(super) fn on_disk<R>(
         &mut self,
         now_ns: u64,
         process: ProcessId,
+        site: Site,
         act: impl FnOnce(&mut DiskModel, &mut DiskContext<'_>) -> R,
     ) -> R {
         let mut context = DiskContext {
             process,
-            rng: self.rng.get(Stream::Disk),
+            rng: &mut self.decisions.draw(site, now_ns, 0),
             recorder: Recorder {
                 now_ns,
                 journal: &mut self.journal,

@@ -16,8 +16,7 @@ use crate::digest::fingerprint;
 use crate::disk::{DiskFaults, DiskModel};
 use crate::fault::{CrashKind, CrashPoint, ProcessId};
 use crate::network::Departure;
-use crate::rng::{Rng, Stream};
-use crate::trace::EventKind;
+use crate::trace::{EventKind, Site};
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use std::fmt;
@@ -112,8 +111,6 @@ pub(super) struct Process {
     pub(super) clock: ClockModel,
     /// How fast they run, with what faults put on top.
     pub(super) drift: Layered<i64>,
-    /// Where `Environment::random_seed` draws from.
-    pub(super) seeds: Rng,
 }
 
 impl Process {
@@ -145,7 +142,7 @@ impl State {
             "the process name {name:?} is taken"
         );
         let id = ProcessId(u32::try_from(self.processes.len()).expect("fewer processes than 2^32"));
-        let rng = self.rng.get(Stream::Clock);
+        let mut rng = self.decisions.draw(Site::Clock { process: id }, now_ns, 0);
         let monotonic_origin_ns = rng.below(MONOTONIC_ORIGIN_MAX_NS);
         let clock = ClockModel::new(
             monotonic_origin_ns,
@@ -169,7 +166,6 @@ impl State {
             capacity: Layered::new(capacity_bytes),
             clock,
             drift: Layered::new(0),
-            seeds: self.rng.get(Stream::Process).fork(),
         });
         self.names.push(name.to_owned());
         self.on_network(now_ns, |network, context| network.add_host(context));
@@ -186,7 +182,8 @@ impl State {
         self.on_network(now_ns, |network, context| {
             network.depart(context, id, departure)
         });
-        self.on_disk(now_ns, id, |disk, context| {
+        let site = Site::PowerLoss { process: id };
+        self.on_disk(now_ns, id, site, |disk, context| {
             if power {
                 disk.lose_power(context)
             } else {

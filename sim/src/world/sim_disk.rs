@@ -9,7 +9,7 @@ use super::kernel::State;
 use super::timer::TimerId;
 use crate::disk::{DiskContext, DiskModel, FileId};
 use crate::fault::CrashPoint;
-use crate::trace::DiskOperation;
+use crate::trace::{DiskOperation, Site};
 use std::future::{Future, pending};
 use std::io;
 use std::path::Path;
@@ -86,7 +86,11 @@ impl Actor {
     ) -> io::Result<R> {
         let begun = self.act(|state, now_ns| {
             self.pass(state, now_ns, operation.before, |state| {
-                state.on_disk(now_ns, self.id, |disk, context| {
+                let site = Site::DiskBegin {
+                    process: self.id,
+                    operation: operation.kind,
+                };
+                state.on_disk(now_ns, self.id, site, |disk, context| {
                     let plan = disk.plan(context, operation.kind);
                     begin(disk, context).map(|begun| (plan.at_ns, begun))
                 })
@@ -98,7 +102,13 @@ impl Actor {
         };
         self.wait_until(at_ns).await;
         let ended = self.act(|state, now_ns| {
-            let result = state.on_disk(now_ns, self.id, |disk, context| end(disk, context, begun));
+            let site = Site::DiskEnd {
+                process: self.id,
+                operation: operation.kind,
+            };
+            let result = state.on_disk(now_ns, self.id, site, |disk, context| {
+                end(disk, context, begun)
+            });
             self.pass(state, now_ns, operation.after, |_| result)
         })?;
         match ended {
@@ -295,17 +305,18 @@ impl DiskFile for SimFile {
     }
 
     async fn len(&self) -> io::Result<u64> {
-        self.actor.act(|state, now_ns| {
-            state.on_disk(now_ns, self.actor.id, |disk, _| disk.len(self.file))
-        })
+        let id = self.actor.id;
+        self.actor
+            .act(|state, _| state.processes[id.index()].disk.len(self.file))
     }
 }
 
 impl Drop for SimFile {
     fn drop(&mut self) {
         // After a crash the fence refuses, and that is right: the handles are gone.
-        let _ = self.actor.act(|state, now_ns| {
-            state.on_disk(now_ns, self.actor.id, |disk, _| disk.close(self.file));
-        });
+        let id = self.actor.id;
+        let _ = self
+            .actor
+            .act(|state, _| state.processes[id.index()].disk.close(self.file));
     }
 }

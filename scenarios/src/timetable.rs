@@ -1,0 +1,78 @@
+//! When the operations of a plan were really called.
+//!
+//! A plan says how long a client thinks between operations. How long an operation takes
+//! depends on everything else, so taking one out of the plan would move all behind it.
+//! With the timetable of a run each operation gets a time of its own and stays there.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::plan::{Plan, PlannedOp};
+
+/// The call of a planned operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// The client: its lane's number, counted over all hosts.
+    pub client: u64,
+    /// The number of the operation in its lane's plan.
+    pub number: usize,
+    /// In ms of simulated time.
+    pub at_ms: u64,
+}
+
+/// The plan with each operation at the time at which it was called. Operations that were
+/// not called are left out.
+pub fn pin(plan: &Plan, timetable: &[Began]) -> Plan {
+    let times: BTreeMap<(u64, usize), u64> = timetable
+        .iter()
+        .map(|began| ((began.client, began.number), began.at_ms))
+        .collect();
+    let mut pinned = plan.clone();
+    let mut client = 0;
+    for lane in pinned.hosts.iter_mut().flat_map(|host| &mut host.lanes) {
+        let planned = std::mem::take(lane);
+        *lane = planned
+            .into_iter()
+            .enumerate()
+            .filter_map(|(number, planned)| {
+                let at_ms = *times.get(&(client, number))?;
+                Some(PlannedOp {
+                    after_ms: 0,
+                    at_ms: Some(at_ms),
+                    ..planned
+                })
+            })
+            .collect();
+        client += 1;
+    }
+    pinned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm;
+
+    #[test]
+    fn operations_get_their_times_and_those_never_called_are_left_out() {
+        let plan = swarm::plan(3);
+        let first_lane = plan.hosts[0].lanes.len() as u64;
+        let called = [
+            Began {
+                client: 0,
+                number: 0,
+                at_ms: 5,
+            },
+            Began {
+                client: first_lane,
+                number: 2,
+                at_ms: 70,
+            },
+        ];
+        let pinned = pin(&plan, &called);
+        assert_eq!(pinned.operations(), 2);
+        let second = &pinned.hosts[1].lanes[0][0];
+        assert_eq!((second.at_ms, second.after_ms), (Some(70), 0));
+        assert_eq!(second.op, plan.hosts[1].lanes[0][2].op);
+    }
+}
