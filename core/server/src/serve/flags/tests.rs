@@ -83,6 +83,7 @@ fn every_flag_reaches_its_setting() {
             max_request_bytes: 9,
             ..Limits::default()
         },
+        engine: EngineKind::Memory,
     };
     assert_eq!(config, expected);
 }
