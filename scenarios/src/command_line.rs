@@ -21,6 +21,10 @@ pub enum Command {
     List,
     /// Look for each planted bug until a seed finds it.
     Recall(RecallArguments),
+    /// Run a kept failure again, also after the code has changed.
+    Replay(ReplayArguments),
+    /// Run all kept failures again: repaired ones stay away, planted bugs are found.
+    Bugbase(BugbaseArguments),
     /// Run one seed in this process and print its report as JSON.
     #[command(hide = true)]
     One(OneArguments),
@@ -107,6 +111,45 @@ pub struct RecallArguments {
     /// Write each bug's result as a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Schedules under which a kept failure is looked for.
+pub const DEFAULT_SCHEDULES: u32 = 16;
+
+/// Arguments of `replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArguments {
+    /// The folder of the failure.
+    pub dir: PathBuf,
+    /// How many schedules are tried at most until it fails in the same way.
+    #[arg(long, default_value_t = DEFAULT_SCHEDULES)]
+    pub schedules: u32,
+    /// Plant this bug instead of the one that was planted; `none` for no bug.
+    #[arg(long, value_name = "BUG")]
+    pub planted: Option<String>,
+    /// Take random decisions from the seed alone, not from the record.
+    #[arg(long)]
+    pub ignore_record: bool,
+    /// Keep the run in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `bugbase`.
+#[derive(Args, Debug)]
+pub struct BugbaseArguments {
+    /// The folder with the kept failures.
+    #[arg(default_value = "bugbase")]
+    pub dir: PathBuf,
+    /// Add the failure in this folder first, as this program runs it.
+    #[arg(long, value_name = "DIR")]
+    pub add: Option<PathBuf>,
+    /// The name that the added failure gets; that of its folder by default.
+    #[arg(long, requires = "add")]
+    pub name: Option<String>,
+    /// How many schedules are tried at most until a failure shows in the same way.
+    #[arg(long, default_value_t = DEFAULT_SCHEDULES)]
+    pub schedules: u32,
 }
 
 /// Arguments of `one`.

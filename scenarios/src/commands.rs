@@ -71,16 +71,16 @@ fn plan(scenario: &str, seed: u64, planted: Option<&str>) -> Result<Plan, Comman
     })
 }
 
-fn jobs(asked: Option<usize>) -> usize {
+pub(crate) fn jobs(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-fn program() -> Result<PathBuf, CommandError> {
+pub(crate) fn program() -> Result<PathBuf, CommandError> {
     std::env::current_exe().map_err(CommandError::Program)
 }
 
 /// Set by SIGINT: no further seed is begun, and what there is gets printed.
-fn interruption() -> Arc<AtomicBool> {
+pub(crate) fn interruption() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     // Without the handler SIGINT simply ends the program.
@@ -236,7 +236,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     Ok(summary.gravest().exit_code())
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

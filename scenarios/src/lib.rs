@@ -12,12 +12,15 @@
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
 pub mod artefact;
+pub mod bugbase;
 pub mod campaign;
 pub mod command_line;
 pub mod commands;
+pub mod failures;
 pub mod junit;
 pub mod plan;
 pub mod recall;
+pub mod replay;
 pub mod report;
 pub mod swarm;
 pub mod table;

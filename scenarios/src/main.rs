@@ -4,7 +4,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 use veridical_scenarios::command_line::{Command, CommandLine, RunArguments};
-use veridical_scenarios::commands;
+use veridical_scenarios::{commands, failures};
 
 /// The exit code for wrong usage and bad input.
 const EXIT_USAGE: u8 = 2;
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run(&arguments),
         Command::List => commands::list(),
         Command::Recall(arguments) => commands::recall(&arguments),
+        Command::Replay(arguments) => failures::replay(&arguments),
+        Command::Bugbase(arguments) => failures::bugbase(&arguments),
         Command::One(arguments) => commands::one(&arguments),
     };
     match result {

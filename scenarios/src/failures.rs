@@ -1,0 +1,143 @@
+//! The commands of `cargo sim` that work on kept failures: replay, shrink, bugbase.
+
+use std::path::{Path, PathBuf};
+use veridical_probe::PlantedBug;
+
+use crate::artefact::{Kept, Version};
+use crate::bugbase;
+use crate::command_line::{BugbaseArguments, ReplayArguments};
+use crate::commands::{CommandError, program};
+use crate::plan::Plan;
+use crate::replay::{Outcome, Replay, under_schedule};
+use crate::report::{Class, RunReport};
+use crate::trial::{Subject, Trial, WALL_LIMIT};
+
+/// What `--planted` says when no bug is to be planted.
+const NO_BUG: &str = "none";
+
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> CommandError {
+    let path = path.to_owned();
+    move |source| CommandError::File { path, source }
+}
+
+/// `cargo sim replay`: returns the exit code, that of the run.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn replay(arguments: &ReplayArguments) -> Result<u8, CommandError> {
+    let kept = Kept::read(&arguments.dir)?;
+    let mut plan = kept.plan.clone();
+    if let Some(bug) = &arguments.planted {
+        plan.planted = match bug.as_str() {
+            NO_BUG => None,
+            name if PlantedBug::from_name(name).is_some() => Some(name.to_owned()),
+            _ => return Err(CommandError::NoBug(bug.clone())),
+        };
+    }
+    let program = program()?;
+    let replay = Replay {
+        program: &program,
+        schedules: arguments.schedules,
+        ignore_record: arguments.ignore_record,
+        log: None,
+    };
+    let replayed = replay.run(&kept, &plan);
+    let version = Version::of_this_program().map_err(file_error(&program))?;
+    println!("cargo sim replay {}", arguments.dir.display());
+    if plan.planted != kept.plan.planted {
+        println!(
+            "planted: {} instead of {}",
+            plan.planted.as_deref().unwrap_or(NO_BUG),
+            kept.plan.planted.as_deref().unwrap_or(NO_BUG)
+        );
+    }
+    let same_program = kept.version.as_ref() == Some(&version);
+    print!("{}", replayed.describe(&kept, same_program));
+    if replayed.outcome != Outcome::Passed
+        && let Some(finding) = &replayed.report.finding
+    {
+        println!("{}", finding.text);
+    }
+    if let Some(out) = &arguments.out {
+        let number = match replayed.outcome {
+            Outcome::Identical | Outcome::SameFailure => replayed.schedules - 1,
+            Outcome::OtherFailure | Outcome::Passed => 0,
+        };
+        let decisions = kept.decisions.as_ref().filter(|_| !arguments.ignore_record);
+        keep_run(
+            &program,
+            &under_schedule(&plan, number),
+            decisions.map(PathBuf::as_path),
+            out,
+        );
+        println!("kept in {}", out.display());
+    }
+    Ok(replayed.report.verdict.exit_code())
+}
+
+/// Runs a plan and keeps all of it in `dir`.
+pub fn keep_run(program: &Path, plan: &Plan, decisions: Option<&Path>, dir: &Path) -> RunReport {
+    let mut arguments = vec!["--artefact".to_owned(), dir.display().to_string()];
+    if let Some(path) = decisions {
+        arguments.extend(["--decisions".to_owned(), path.display().to_string()]);
+    }
+    let trial = Trial {
+        program,
+        subject: Subject::Plan(plan),
+        log: None,
+        wall_limit: WALL_LIMIT,
+    };
+    trial.run(&arguments)
+}
+
+/// `cargo sim bugbase`: returns the exit code, 1 if a failure is not what it should be.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn bugbase(arguments: &BugbaseArguments) -> Result<u8, CommandError> {
+    let program = program()?;
+    if let Some(from) = &arguments.add {
+        let name = match (&arguments.name, from.file_name()) {
+            (Some(name), _) => name.into(),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => "failure".into(),
+        };
+        add(&program, from, &arguments.dir.join(name))?;
+    }
+    let entries = bugbase::entries(&arguments.dir).map_err(file_error(&arguments.dir))?;
+    let replay = Replay {
+        program: &program,
+        schedules: arguments.schedules,
+        ignore_record: false,
+        log: None,
+    };
+    let mut expected = 0;
+    for entry in &entries {
+        let revisited = bugbase::revisit(entry, &replay)?;
+        println!(
+            "  {:<4} {:<24} {:<34} {}",
+            if revisited.as_expected { "ok" } else { "BAD" },
+            revisited.name,
+            revisited.was,
+            revisited.now
+        );
+        expected += usize::from(revisited.as_expected);
+    }
+    println!(
+        "{expected} of {} kept failures are as they should be",
+        entries.len()
+    );
+    Ok(u8::from(expected < entries.len()))
+}
+
+/// Adds a failure, as this program runs it.
+fn add(program: &Path, from: &Path, to: &Path) -> Result<(), CommandError> {
+    let kept = Kept::read(from)?;
+    let whole = std::env::temp_dir().join(format!("veridical-add-{}", std::process::id()));
+    let report = keep_run(program, &kept.plan, kept.decisions.as_deref(), &whole);
+    if report.verdict == Class::Ok {
+        return Err(CommandError::NoFailure(from.to_owned()));
+    }
+    bugbase::write(&whole, to, &kept.plan, &report).map_err(file_error(to))?;
+    std::fs::remove_dir_all(&whole).map_err(file_error(&whole))
+}

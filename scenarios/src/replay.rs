@@ -1,0 +1,196 @@
+//! A kept failure, run again: event for event by the program that kept it, and from its
+//! plan and its record of decisions by any other.
+//!
+//! What the record cannot fix is the order in which madsim picks among tasks that are
+//! ready at the same time, once the code does something else: its scheduler draws from
+//! one sequence that no caller can reach. So when the first run does not fail as it
+//! should, the plan is run again under other schedules.
+
+use std::path::Path;
+use veridical_sim::{Stream, stream_seed};
+
+use crate::artefact::{Kept, failure};
+use crate::plan::Plan;
+use crate::report::{Class, RunReport};
+use crate::trial::{Subject, Trial, WALL_LIMIT};
+
+/// How a kept failure is run again.
+#[derive(Clone, Debug)]
+pub struct Replay<'a> {
+    /// The program that runs it: this one.
+    pub program: &'a Path,
+    /// How many schedules are tried at most until it fails in the same way.
+    pub schedules: u32,
+    /// Random decisions are taken from the seed alone, not from the record.
+    pub ignore_record: bool,
+    /// The filter for the members' logs (as `RUST_LOG`).
+    pub log: Option<&'a str>,
+}
+
+/// What came of a kept failure.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The same run, event for event.
+    Identical,
+    /// Another run that failed in the same way.
+    SameFailure,
+    /// It failed, but never in the same way.
+    OtherFailure,
+    /// It did not fail.
+    Passed,
+}
+
+/// A kept failure that was run again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How many schedules were run.
+    pub schedules: u32,
+    /// The run that decided: the one that failed in the same way, else the gravest.
+    pub report: RunReport,
+}
+
+/// The plan under another schedule; the first (0) is its own.
+pub fn under_schedule(plan: &Plan, number: u32) -> Plan {
+    if number == 0 {
+        return plan.clone();
+    }
+    let own = plan
+        .schedule_seed
+        .unwrap_or_else(|| stream_seed(plan.seed, Stream::Schedule));
+    Plan {
+        schedule_seed: Some(stream_seed(
+            own.wrapping_add(u64::from(number)),
+            Stream::Schedule,
+        )),
+        ..plan.clone()
+    }
+}
+
+impl Replay<'_> {
+    /// Runs it, as `plan` says, which is that of `kept` or one that was changed on purpose.
+    pub fn run(&self, kept: &Kept, plan: &Plan) -> Replayed {
+        let mut arguments = Vec::new();
+        if let (Some(path), false) = (&kept.decisions, self.ignore_record) {
+            arguments.extend(["--decisions".to_owned(), path.display().to_string()]);
+        }
+        let mut gravest: Option<RunReport> = None;
+        for number in 0..self.schedules.max(1) {
+            let plan = under_schedule(plan, number);
+            let trial = Trial {
+                program: self.program,
+                subject: Subject::Plan(&plan),
+                log: self.log,
+                wall_limit: WALL_LIMIT,
+            };
+            let report = trial.run(&arguments);
+            let outcome = if report.digest == kept.report.digest && number == 0 {
+                Some(Outcome::Identical)
+            } else if failure(&report).is_some() && failure(&report) == kept.failure() {
+                Some(Outcome::SameFailure)
+            } else {
+                None
+            };
+            if let Some(outcome) = outcome {
+                return Replayed {
+                    outcome,
+                    schedules: number + 1,
+                    report,
+                };
+            }
+            if gravest
+                .as_ref()
+                .is_none_or(|known| report.verdict < known.verdict)
+            {
+                gravest = Some(report);
+            }
+        }
+        let report = gravest.expect("at least one schedule was run");
+        Replayed {
+            outcome: if report.verdict == Class::Ok {
+                Outcome::Passed
+            } else {
+                Outcome::OtherFailure
+            },
+            schedules: self.schedules.max(1),
+            report,
+        }
+    }
+}
+
+impl Replayed {
+    /// What came of it, in words.
+    pub fn describe(&self, kept: &Kept, same_program: bool) -> String {
+        let was = match kept.failure() {
+            Some((class, signature)) => format!("{class} ({signature})"),
+            None => Class::Ok.to_string(),
+        };
+        let program = if same_program {
+            "the program that kept it"
+        } else {
+            "another program than the one that kept it"
+        };
+        let mut text = match self.outcome {
+            Outcome::Identical => format!(
+                "the same run, event for event, by {program}: {was}, digest {}\n",
+                self.report.digest
+            ),
+            Outcome::SameFailure => format!(
+                "the same failure, by {program}: {was} at {} ms (was {} ms){}\n  digest {} (was {})\n",
+                self.report.simulated_ms,
+                kept.report.simulated_ms,
+                match self.schedules {
+                    1 => String::new(),
+                    schedules => format!(", under the {schedules}. schedule"),
+                },
+                self.report.digest,
+                kept.report.digest
+            ),
+            Outcome::OtherFailure => format!(
+                "another failure, by {program}, under {} schedules: {} instead of {was}\n",
+                self.schedules,
+                match failure(&self.report) {
+                    Some((class, signature)) => format!("{class} ({signature})"),
+                    None => self.report.verdict.to_string(),
+                }
+            ),
+            Outcome::Passed => format!(
+                "it passes, by {program}, under {} schedules; it was {was}\n",
+                self.schedules
+            ),
+        };
+        if let Some(counts) = self.report.replay {
+            let taken = counts.matched + counts.by_time + counts.diverged;
+            text.push_str(&format!(
+                "  decisions: {} of {} found in the record of {} ({} about the very same thing, \
+                 {} by time), {} drawn anew\n",
+                counts.matched + counts.by_time,
+                taken,
+                counts.recorded,
+                counts.matched,
+                counts.by_time,
+                counts.diverged
+            ));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm;
+
+    #[test]
+    fn every_schedule_of_a_plan_is_another_one_and_the_first_its_own() {
+        let plan = swarm::plan(1);
+        assert_eq!(under_schedule(&plan, 0), plan);
+        let seeds: std::collections::BTreeSet<_> = (0..50)
+            .map(|number| under_schedule(&plan, number).schedule_seed)
+            .collect();
+        assert_eq!(seeds.len(), 50);
+        let again = under_schedule(&under_schedule(&plan, 3), 0);
+        assert_eq!(again.schedule_seed, under_schedule(&plan, 3).schedule_seed);
+    }
+}
