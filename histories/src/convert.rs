@@ -48,17 +48,48 @@ pub enum ConvertError {
 pub struct Converted {
     /// What the history looks like.
     pub summary: Summary,
-    /// Lines that were no events, skipped.
+    /// Lines that were no events and were skipped.
+    pub bad_line_count: u64,
+    /// The first of them, at most [`BAD_LINES_MAX`].
     pub bad_lines: Vec<ReadError>,
+    /// Where a binary file was cut off, if it was: what stands before is converted.
+    pub truncated: Option<ReadError>,
 }
 
 enum Sink<W: Write, E> {
     Native(NativeWriter<W, E>),
     Jsonl(jsonl::Writer<W>),
+    /// Only the statistics are wanted.
+    Nowhere,
 }
 
-/// Lines that are kept as errors; the others are only skipped.
-const BAD_LINES_MAX: usize = 1_000;
+impl<W: Write, E: Written> Sink<W, E> {
+    fn new(target: Target, sink: W) -> io::Result<Self> {
+        Ok(match target {
+            Target::Native(compression) => Self::Native(NativeWriter::new(sink, compression)?),
+            Target::Jsonl => Self::Jsonl(jsonl::Writer::new(sink)),
+        })
+    }
+
+    fn write(&mut self, event: &E) -> io::Result<()> {
+        match self {
+            Self::Native(writer) => writer.write(event),
+            Self::Jsonl(writer) => event.write_json(writer),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Native(writer) => writer.finish().map(drop),
+            Self::Jsonl(writer) => writer.finish().map(drop),
+            Self::Nowhere => Ok(()),
+        }
+    }
+}
+
+/// Lines that are kept as errors; the others are only counted.
+pub const BAD_LINES_MAX: usize = 20;
 
 /// Reads `history` to its end and writes it to `sink`, which should be buffered.
 ///
@@ -69,11 +100,7 @@ pub fn convert(
     target: Target,
     sink: impl Write,
 ) -> Result<Converted, ConvertError> {
-    match history {
-        History::Object(events) => copy(events, target, sink),
-        History::ObjectBlocks(blocks) => copy::<ObjectEvent, _, _, _>(blocks, target, sink),
-        History::Etcd(events) => copy(events, target, sink),
-    }
+    copy_any(history, Some(target), sink)
 }
 
 /// Reads `history` to its end, for its statistics alone.
@@ -81,12 +108,49 @@ pub fn convert(
 /// # Errors
 /// [`ConvertError::Read`].
 pub fn summarize(history: History) -> Result<Converted, ConvertError> {
-    convert(history, Target::Native(Compression::None), io::sink())
+    copy_any(history, None, io::sink())
+}
+
+fn copy_any(
+    history: History,
+    target: Option<Target>,
+    sink: impl Write,
+) -> Result<Converted, ConvertError> {
+    match history {
+        History::Object(events) => copy(events, target, sink),
+        History::ObjectBlocks(blocks) => copy::<ObjectEvent, _, _, _>(blocks, target, sink),
+        History::Etcd(events) => copy(events, target, sink),
+    }
+}
+
+/// Writes events that are not read from a file, such as generated ones, and tells how many
+/// they were.
+///
+/// # Errors
+/// What the sink reports.
+pub fn write<E: Written>(
+    events: impl Iterator<Item = E>,
+    target: Target,
+    sink: impl Write,
+) -> io::Result<u64> {
+    let mut sink = Sink::new(target, sink)?;
+    let mut count = 0;
+    for event in events {
+        sink.write(&event)?;
+        count += 1;
+    }
+    sink.finish()?;
+    Ok(count)
 }
 
 /// Events that have both forms.
-trait Written: NativeEvent {
+pub trait Written: NativeEvent {
+    /// Writes the event as a line.
+    ///
+    /// # Errors
+    /// What the sink reports.
     fn write_json(&self, writer: &mut jsonl::Writer<impl Write>) -> io::Result<()>;
+    /// Counts the event.
     fn record(&self, statistics: &mut Statistics);
 }
 
@@ -106,7 +170,7 @@ where
     }
 }
 
-fn copy<E, S, W, R>(events: S, target: Target, sink: W) -> Result<Converted, ConvertError>
+fn copy<E, S, W, R>(events: S, target: Option<Target>, sink: W) -> Result<Converted, ConvertError>
 where
     E: Written,
     W: Write,
@@ -114,25 +178,29 @@ where
     ReadError: From<R>,
 {
     let mut sink = match target {
-        Target::Native(compression) => Sink::Native(NativeWriter::new(sink, compression)?),
-        Target::Jsonl => Sink::Jsonl(jsonl::Writer::new(sink)),
+        Some(target) => Sink::new(target, sink)?,
+        None => Sink::Nowhere,
     };
     let mut statistics = Statistics::default();
+    let mut bad_line_count = 0;
     let mut bad_lines = Vec::new();
+    let mut truncated = None;
     let mut failure = None;
     for event in events {
         match event.map_err(ReadError::from) {
             Ok(event) => {
                 event.record(&mut statistics);
-                match &mut sink {
-                    Sink::Native(writer) => writer.write(&event)?,
-                    Sink::Jsonl(writer) => event.write_json(writer)?,
-                }
+                sink.write(&event)?;
             }
             Err(error) if error.is_local() => {
+                bad_line_count += 1;
                 if bad_lines.len() < BAD_LINES_MAX {
                     bad_lines.push(error);
                 }
+            }
+            Err(error @ ReadError::Truncated { .. }) => {
+                truncated = Some(error);
+                break;
             }
             Err(error) => {
                 failure = Some(error);
@@ -140,15 +208,14 @@ where
             }
         }
     }
-    match sink {
-        Sink::Native(writer) => writer.finish()?,
-        Sink::Jsonl(writer) => writer.finish()?,
-    };
+    sink.finish()?;
     match failure {
         Some(error) => Err(error.into()),
         None => Ok(Converted {
             summary: statistics.summary(),
+            bad_line_count,
             bad_lines,
+            truncated,
         }),
     }
 }
@@ -180,5 +247,21 @@ mod tests {
             file = written;
         }
         assert_eq!(file, first);
+    }
+
+    #[test]
+    fn what_stands_before_a_cut_is_converted_and_the_cut_is_told() {
+        let events = ObjectHistory::new(ObjectWorkload {
+            operations: 30_000,
+            ..ObjectWorkload::default()
+        });
+        let mut writer = NativeWriter::new(Vec::new(), Compression::None).unwrap();
+        events.for_each(|event| writer.write(&event).unwrap());
+        let mut file = writer.finish().unwrap();
+        file.truncate(file.len() - 10);
+        let opened = open(io::Cursor::new(file), None).unwrap();
+        let summary = summarize(opened.history).unwrap();
+        assert!(summary.truncated.is_some());
+        assert!(summary.summary.operations > 10_000);
     }
 }

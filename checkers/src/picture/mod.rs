@@ -5,10 +5,13 @@
 //! and what was there. [`Picture::to_porcupine_json`] gives the same to Porcupine's
 //! visualiser.
 
+mod collect;
+
 use std::fmt::Write as _;
 use std::io;
 
 use crate::verdict::{Verdict, Violation};
+pub use collect::PictureOptions;
 use veridical_histories::OperationId;
 
 /// One operation of a picture.
@@ -48,7 +51,7 @@ impl Picture {
     pub fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
-            verdict: "ok".to_owned(),
+            verdict: "not checked".to_owned(),
             ..Self::default()
         }
     }

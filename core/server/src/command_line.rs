@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchFlags;
+use crate::check::CheckFlags;
 use crate::exit::ExitStatus;
+use crate::history::HistoryCommand;
 use crate::serve::ServeFlags;
 
 /// A replicated, etcd-v3-compatible key-value store that has to prove it tells the truth.
@@ -20,6 +22,11 @@ enum Command {
     Serve(Box<ServeFlags>),
     /// Measure a store that speaks etcd's API, and check its answers with --verify
     Bench(Box<BenchFlags>),
+    /// Judge recorded histories: status 0 ok, 1 a violation, 2 bad input, 3 unknown
+    Check(Box<CheckFlags>),
+    /// Make, convert, merge and measure histories
+    #[command(subcommand)]
+    History(HistoryCommand),
 }
 
 /// See [`crate::run`]. Flags that cannot be parsed end the process with status 2 here.
@@ -27,6 +34,8 @@ pub(crate) fn run() -> ExitStatus {
     match CommandLine::parse().command {
         Command::Serve(flags) => crate::serve::run(*flags),
         Command::Bench(flags) => crate::bench::run(*flags),
+        Command::Check(flags) => crate::check::run(&flags),
+        Command::History(command) => crate::history::run(command),
     }
 }
 

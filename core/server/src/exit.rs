@@ -16,6 +16,25 @@ pub enum ExitStatus {
     Crash = 5,
 }
 
+impl ExitStatus {
+    /// The graver of two, for a process that did several things: a violation, an early
+    /// end, input that cannot be used, no answer, in this order.
+    #[must_use]
+    pub fn graver(self, other: Self) -> Self {
+        let rank = |status| match status {
+            Self::Ok => 0,
+            Self::Unknown => 1,
+            Self::Usage => 2,
+            Self::Crash => 3,
+            Self::Violation => 4,
+        };
+        match rank(self) >= rank(other) {
+            true => self,
+            false => other,
+        }
+    }
+}
+
 impl From<ExitStatus> for std::process::ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(status as u8)

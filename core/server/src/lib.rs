@@ -1,5 +1,5 @@
 //! The production program `veridical`: a member of a cluster that any etcd v3 client can
-//! talk to, and a benchmark for it and for etcd.
+//! talk to, a benchmark for it and for etcd, and the checker of recorded histories.
 //!
 //! Comes in: a command line, environment variables, signals; connections of clients,
 //! which speak gRPC or the pipelined protocol on one port.
@@ -8,15 +8,20 @@
 //!
 //! A request's way: `serve` accepts a connection and looks at its first bytes →
 //! `grpc` (one file per service of etcd) or `veridical_node::session` → the node.
-//! `bench` is the other side: a client of any etcd-compatible store.
+//! `bench` is the other side: a client of any etcd-compatible store. `check` and `history`
+//! need no store: files in, verdicts or files out.
 //!
 //! Production only: it is no part of the simulated world, which calls the node itself.
 
 mod bench;
+mod check;
 mod closing;
 mod command_line;
 mod exit;
 mod grpc;
+mod history;
+mod input;
+mod interrupt;
 mod serve;
 mod url;
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::distribution::{Distribution, KeyChooser};
 use crate::etcd::reference::{Past, Store, read};
 use crate::etcd::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, EtcdEvent, Header, KeyRange,
@@ -27,6 +28,8 @@ pub struct EtcdWorkload {
     pub clients: usize,
     /// How many keys there are.
     pub keys: u64,
+    /// How they are chosen.
+    pub distribution: Distribution,
     /// Weight of reads of one key.
     pub gets: f64,
     /// Weight of reads of a range.
@@ -58,6 +61,7 @@ impl Default for EtcdWorkload {
             operations: 1_000,
             clients: 8,
             keys: 16,
+            distribution: Distribution::Uniform,
             gets: 40.0,
             ranges: 10.0,
             puts: 30.0,
@@ -85,6 +89,7 @@ enum Client {
 pub struct EtcdHistory {
     workload: EtcdWorkload,
     random: Random,
+    chooser: KeyChooser,
     store: Store,
     clients: Vec<Client>,
     called: u64,
@@ -112,6 +117,7 @@ impl EtcdHistory {
         };
         Self {
             random: Random::new(workload.seed),
+            chooser: KeyChooser::new(workload.distribution, workload.keys),
             store: Store::new(1, past),
             clients: (0..workload.clients.max(1)).map(|_| Client::Idle).collect(),
             called: 0,
@@ -128,7 +134,8 @@ impl EtcdHistory {
     }
 
     fn key(&mut self) -> Bytes {
-        Bytes::from(format!("k{:04}", self.random.below(self.workload.keys)))
+        let key = self.chooser.choose(&mut self.random);
+        Bytes::from(format!("k{key:04}"))
     }
 
     fn range(&mut self) -> KeyRange {

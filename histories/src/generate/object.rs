@@ -32,21 +32,39 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Register,
+        Self::CasRegister,
+        Self::Kv,
+        Self::KvAppend,
+        Self::Set,
+        Self::Queue,
+        Self::Stack,
+        Self::Lock,
+        Self::Counter,
+        Self::ListAppend,
+    ];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::CasRegister => "cas-register",
+            Self::Kv => "kv",
+            Self::KvAppend => "kv-append",
+            Self::Set => "set",
+            Self::Queue => "queue",
+            Self::Stack => "stack",
+            Self::Lock => "lock",
+            Self::Counter => "counter",
+            Self::ListAppend => "list-append",
+        }
+    }
+
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "register" => Self::Register,
-            "cas-register" => Self::CasRegister,
-            "kv" => Self::Kv,
-            "kv-append" => Self::KvAppend,
-            "set" => Self::Set,
-            "queue" => Self::Queue,
-            "stack" => Self::Stack,
-            "lock" => Self::Lock,
-            "counter" => Self::Counter,
-            "list-append" => Self::ListAppend,
-            _ => return None,
-        })
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
 
@@ -55,7 +73,7 @@ impl ObjectKind {
 pub enum Injection {
     /// A read shows what had been overwritten before it was called.
     StaleRead,
-    /// An acknowledged write never takes effect.
+    /// An acknowledged write never takes effect, and a later read tells.
     LostWrite,
     /// A write takes effect a second time, after it was overwritten.
     DuplicatedWrite,
@@ -89,6 +107,17 @@ impl Injection {
             .copied()
             .find(|injection| injection.name() == name)
     }
+
+    /// Whether histories of `kind` can show it.
+    pub fn fits(self, kind: ObjectKind) -> bool {
+        use ObjectKind as K;
+        match self {
+            Self::StaleRead | Self::LostWrite | Self::DuplicatedWrite => {
+                matches!(kind, K::Register | K::CasRegister | K::Kv)
+            }
+            Self::PhantomRead => !matches!(kind, K::Lock | K::ListAppend),
+        }
+    }
 }
 
 /// What the generated clients do.
@@ -110,7 +139,8 @@ pub struct ObjectWorkload {
     pub reads: f64,
     /// Share of operations whose outcome stays unknown.
     pub unknown: f64,
-    /// The one error, in the last third of the history.
+    /// The one error, in the last third of the history. What [`Injection::fits`] refuses
+    /// is never put in.
     pub injection: Option<Injection>,
 }
 
@@ -168,6 +198,19 @@ pub struct ObjectHistory {
     overwritten: BTreeMap<u64, (i64, i64)>,
     injection: Option<Injection>,
     injected: bool,
+    /// Keys whose value was written by an operation of unknown outcome: it may explain a
+    /// later read of it. Only kept where there is an injection.
+    unsure: BTreeSet<u64>,
+    lost: Option<LostWrite>,
+}
+
+/// A write that was acknowledged without effect. Nobody else uses its key until a read
+/// has shown the loss.
+#[derive(Clone, Copy, Debug)]
+struct LostWrite {
+    op: OperationId,
+    key: u64,
+    is_acknowledged: bool,
 }
 
 impl ObjectHistory {
@@ -194,6 +237,8 @@ impl ObjectHistory {
             overwritten: BTreeMap::new(),
             injection: workload.injection,
             injected: false,
+            unsure: BTreeSet::new(),
+            lost: None,
             workload,
         }
     }
@@ -313,7 +358,27 @@ impl ObjectHistory {
         if self.workload.injection.is_some() && self.inject_into_effect(pending) {
             return;
         }
+        let before = self.number(pending.key);
         pending.answer = Some(self.apply(pending.key, &pending.action));
+        if before != self.number(pending.key) {
+            self.unsure.remove(&pending.key);
+        }
+    }
+
+    /// An operation of unknown outcome takes effect.
+    fn apply_unknown(&mut self, key: u64, action: &Action) {
+        let before = self.number(key);
+        self.apply(key, action);
+        if self.workload.injection.is_some() && before != self.number(key) {
+            self.unsure.insert(key);
+        }
+    }
+
+    fn number(&self, key: u64) -> Option<i64> {
+        match &self.objects[key as usize] {
+            Object::Number(number) => Some(*number),
+            _ => None,
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -325,15 +390,17 @@ impl ObjectHistory {
         if !self.is_due() || pending.is_unknown {
             return false;
         }
-        match (self.injection, &pending.action) {
-            (Some(Injection::PhantomRead), Action::Read) => {
-                pending.answer = Some(Answer::Value(Value::Int(-2)));
-            }
-            (Some(Injection::LostWrite), Action::Write(_)) => {
-                pending.answer = Some(Answer::Done);
+        let phantom = match (self.injection, &pending.action) {
+            (Some(Injection::PhantomRead), Action::Read | Action::Dequeue | Action::Pop) => {
+                match &self.objects[pending.key as usize] {
+                    Object::Text(_) => Value::text("written by nobody"),
+                    Object::Members(_) => Value::list([Value::Int(-2)]),
+                    Object::Number(_) | Object::Sequence(_) => Value::Int(-2),
+                }
             }
             _ => return false,
-        }
+        };
+        pending.answer = Some(Answer::Value(phantom));
         self.injection = None;
         self.injected = true;
         true
@@ -342,6 +409,21 @@ impl ObjectHistory {
     /// Errors that need something acknowledged before the operation was called.
     fn inject_at_call(&mut self, pending: &mut Pending) {
         if !self.is_due() || pending.is_unknown {
+            return;
+        }
+        if self.injection == Some(Injection::LostWrite) {
+            let key = pending.key;
+            let is_awaited = self.limbo.iter().any(|(waiting, _)| *waiting == key);
+            let is_write = matches!(pending.action, Action::Write(_));
+            if is_write && pending.quiet_before.is_some() && !is_awaited {
+                pending.answer = Some(Answer::Done);
+                self.injection = None;
+                self.lost = Some(LostWrite {
+                    op: pending.op,
+                    key,
+                    is_acknowledged: false,
+                });
+            }
             return;
         }
         let Some((written, before)) = self.overwritten.get(&pending.key).copied() else {
@@ -377,25 +459,39 @@ impl ObjectHistory {
         }
     }
 
+    /// What the object holds, if nobody is using it and an operation of known outcome
+    /// has written it: then nothing but that one write explains a read of it.
     fn quiet_value(&self, key: u64) -> Option<i64> {
         let is_used = self
             .clients
             .iter()
             .flatten()
             .any(|pending| pending.key == key);
-        match &self.objects[key as usize] {
-            Object::Number(number) if !is_used => Some(*number),
-            _ => None,
-        }
+        self.number(key)
+            .filter(|number| *number > 0 && !is_used && !self.unsure.contains(&key))
     }
 
     fn call(&mut self, client: usize) -> ObjectEvent {
         self.called += 1;
         self.busy += 1;
-        let key = self.chooser.choose(&mut self.random);
-        let action = self.action(key, client);
+        let mut key = self.chooser.choose(&mut self.random);
+        let mut shows_loss = false;
+        match self.lost {
+            Some(lost) if lost.is_acknowledged => {
+                key = lost.key;
+                shows_loss = true;
+                self.lost = None;
+                self.injected = true;
+            }
+            Some(lost) if lost.key == key => key = (key + 1) % self.objects.len() as u64,
+            _ => {}
+        }
+        let action = match shows_loss {
+            true => Action::Read,
+            false => self.action(key, client),
+        };
         let op = OperationId(self.called);
-        let is_unknown = self.random.chance(self.workload.unknown);
+        let is_unknown = self.random.chance(self.workload.unknown) && !shows_loss;
         let quiet_before = self.injection.and_then(|_| self.quiet_value(key));
         let mut pending = Pending {
             op,
@@ -409,7 +505,8 @@ impl ObjectHistory {
             self.inject_at_call(&mut pending);
         }
         // Half of the operations take effect at once, the others when they return.
-        if pending.answer.is_none() && !is_unknown && self.random.next_u64() & 1 == 0 {
+        let at_once = self.random.next_u64() & 1 == 0;
+        if pending.answer.is_none() && !is_unknown && (at_once || shows_loss) {
             self.take_effect(&mut pending);
         }
         self.clients[client] = Some(pending);
@@ -424,9 +521,7 @@ impl ObjectHistory {
         self.busy -= 1;
         if pending.is_unknown {
             match self.random.below(3) {
-                0 => {
-                    self.apply(pending.key, &pending.action);
-                }
+                0 => self.apply_unknown(pending.key, &pending.action),
                 1 => self.limbo.push((pending.key, pending.action)),
                 _ => {}
             }
@@ -437,6 +532,11 @@ impl ObjectHistory {
         }
         if self.injection.is_some() {
             self.note_acknowledged(&pending);
+        }
+        if let Some(lost) = &mut self.lost
+            && lost.op == pending.op
+        {
+            lost.is_acknowledged = true;
         }
         let answer = pending.answer.take().expect("it has taken effect");
         ObjectEvent::returned(self.now_ns, client as u64, pending.op, answer)
@@ -499,12 +599,16 @@ impl Iterator for ObjectHistory {
     type Item = ObjectEvent;
 
     fn next(&mut self) -> Option<ObjectEvent> {
-        if !self.limbo.is_empty() && self.random.chance(0.02) {
+        if !self.limbo.is_empty() && self.lost.is_none() && self.random.chance(0.02) {
             let index = self.random.index(self.limbo.len());
             let (key, action) = self.limbo.swap_remove(index);
-            self.apply(key, &action);
+            self.apply_unknown(key, &action);
         }
-        let is_over = self.called >= self.workload.operations;
+        let shows_loss = self.lost.is_some_and(|lost| lost.is_acknowledged);
+        // One more read where the loss would not be shown.
+        let is_over = self.called >= self.workload.operations && !shows_loss;
+        // Nobody else touches the only key.
+        let waits = self.objects.len() == 1 && self.lost.is_some() && !shows_loss;
         if is_over && self.busy == 0 {
             return None;
         }
@@ -512,7 +616,7 @@ impl Iterator for ObjectHistory {
         loop {
             let client = self.random.index(self.clients.len());
             match self.clients[client].take() {
-                None if is_over => {}
+                None if is_over || waits => {}
                 None => return Some(self.call(client)),
                 Some(pending) => return Some(self.end(client, pending)),
             }

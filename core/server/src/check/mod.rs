@@ -1,0 +1,276 @@
+//! `veridical check`: judges recorded histories.
+//!
+//! Files are read as streams: what is kept depends on concurrency and keys, not on their
+//! length. A file in which a violation was found is read a second time, where it can be,
+//! to tell how far it depends on the clocks ([`robustness`]) and to draw it.
+
+mod flags;
+mod junit;
+mod outcome;
+mod progress;
+mod robustness;
+mod text;
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use veridical_checkers::check::{CheckModel, CheckOptions, Report, check_stream};
+use veridical_checkers::etcd::EtcdOptions;
+use veridical_checkers::picture::{Picture, PictureOptions};
+use veridical_checkers::{CheckerOptions, ObjectModel};
+use veridical_histories::formats::{self, History};
+
+use crate::exit::ExitStatus;
+use crate::input::{Counted, Input};
+pub(crate) use flags::{CheckFlags, format_names};
+use outcome::{CheckFailure, Outcome};
+use robustness::Robustness;
+pub(crate) use text::grouped;
+
+/// Operations in a picture.
+pub(crate) const PICTURE_OPERATIONS_MAX: usize = 200_000;
+
+/// Checks the files that the flags name and prints a verdict for each.
+pub(crate) fn run(flags: &CheckFlags) -> ExitStatus {
+    let inputs: Vec<Input> = flags
+        .files
+        .iter()
+        .map(|file| Input::from_argument(file))
+        .collect();
+    let refused = if inputs
+        .iter()
+        .filter(|input| **input == Input::Standard)
+        .count()
+        > 1
+    {
+        Some("standard input can be read only once")
+    } else if flags.html.is_some() && inputs.len() > 1 {
+        Some("--html draws one history: give one file")
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        eprintln!("veridical check: {reason}");
+        return ExitStatus::Usage;
+    }
+    let stop = match crate::interrupt::stop_flag() {
+        Ok(stop) => stop,
+        Err(reason) => {
+            eprintln!("veridical check: signals: {reason}");
+            return ExitStatus::Crash;
+        }
+    };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for input in &inputs {
+        if stop.load(Ordering::Relaxed) {
+            eprintln!("veridical check: interrupted before {}", input.name());
+            outcomes.push(Outcome::new(input, Err(CheckFailure::NotBegun)));
+            continue;
+        }
+        let outcome = check_one(flags, input, &stop);
+        if let Err(error) = print(flags, &outcome) {
+            // Nobody reads the verdict any more.
+            eprintln!("veridical check: standard output: {error}");
+            return ExitStatus::Usage;
+        }
+        outcomes.push(outcome);
+    }
+    let mut status = outcomes.iter().fold(ExitStatus::Ok, |worst, outcome| {
+        worst.graver(outcome.status())
+    });
+    if let Some(path) = &flags.junit
+        && let Err(error) = std::fs::write(path, junit::document(&outcomes))
+    {
+        eprintln!("veridical check: {}: {error}", path.display());
+        status = status.graver(ExitStatus::Usage);
+    }
+    status
+}
+
+fn print(flags: &CheckFlags, outcome: &Outcome) -> io::Result<()> {
+    outcome.print_complaints();
+    let mut out = io::stdout().lock();
+    if flags.json {
+        writeln!(out, "{}", outcome.to_json())?;
+    } else {
+        out.write_all(text::shown(outcome, &flags.reproduce(&outcome.name)).as_bytes())?;
+    }
+    out.flush()
+}
+
+fn check_one(flags: &CheckFlags, input: &Input, stop: &Arc<AtomicBool>) -> Outcome {
+    let result = check_first(flags, input, stop);
+    let (report, again) = match result {
+        Ok(checked) => checked,
+        Err(failure) => return Outcome::new(input, Err(failure)),
+    };
+    let mut outcome = Outcome::new(input, Ok(report));
+    outcome.was_interrupted = stop.load(Ordering::Relaxed);
+    let Ok(report) = &outcome.result else {
+        return outcome;
+    };
+    let model = object_model(flags, report);
+    if let Some(violation) = report.verdict.violation() {
+        let open = || again.history(flags, stop);
+        let robustness = robustness::measure(&open, flags, model.as_ref(), violation, stop);
+        outcome.robustness = Some(robustness.unwrap_or_else(Robustness::NotKnown));
+    }
+    if let Some(path) = &flags.html {
+        outcome.picture_error = draw(flags, path, &again, report, model, input, stop).err();
+    }
+    outcome
+}
+
+/// Checks `input`, and gives back how it is read again.
+fn check_first(
+    flags: &CheckFlags,
+    input: &Input,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Report, Again), CheckFailure> {
+    let mut again = if input.is_rereadable() {
+        Again::Input(input.clone())
+    } else if flags.html.is_some() {
+        Again::Copy(tempfile::tempfile().map_err(CheckFailure::Open)?)
+    } else {
+        Again::Never
+    };
+    let source = input.open(stop).map_err(CheckFailure::Open)?;
+    let source: Box<dyn Read + Send> = match &mut again {
+        Again::Copy(copy) => Box::new(Tee {
+            source,
+            copy: copy.try_clone().map_err(CheckFailure::Open)?,
+        }),
+        _ => source,
+    };
+    let bytes_read = Arc::new(AtomicU64::new(0));
+    let source = Counted::new(source, bytes_read.clone());
+    let progress = progress::Progress::new(input, bytes_read, io::stderr().is_terminal());
+    let options = CheckOptions {
+        on_progress: Some(Box::new({
+            let mut progress = progress.clone();
+            move |now| progress.show(now)
+        })),
+        stop: Some(stop.clone()),
+        ..options(flags)
+    };
+    let report = check_stream(source, options);
+    progress.end();
+    Ok((report.map_err(CheckFailure::Check)?, again))
+}
+
+/// What the flags say about how to check.
+fn options(flags: &CheckFlags) -> CheckOptions {
+    CheckOptions {
+        model: flags.model(),
+        format: flags.format(),
+        threads: usize::from(flags.threads),
+        checker: checker_options(flags),
+        etcd: etcd_options(flags),
+        nil_is_wildcard: flags.nil_is_wildcard,
+        memory_limit_bytes: flags.memory_limit,
+        on_progress: None,
+        stop: None,
+    }
+}
+
+fn checker_options(flags: &CheckFlags) -> CheckerOptions {
+    CheckerOptions {
+        configurations_max: usize::try_from(flags.configurations).unwrap_or(usize::MAX),
+        ..CheckerOptions::default()
+    }
+}
+
+fn etcd_options(flags: &CheckFlags) -> EtcdOptions {
+    EtcdOptions {
+        initial_revision: flags.initial_revision,
+        ..EtcdOptions::default()
+    }
+}
+
+/// The specification that a history was judged by; `None` for an etcd-like store.
+fn object_model(flags: &CheckFlags, report: &Report) -> Option<ObjectModel> {
+    match CheckModel::from_name(&report.model)? {
+        CheckModel::Object(kind) => {
+            let model = ObjectModel::new(kind);
+            Some(match flags.nil_is_wildcard {
+                true => model.with_nil_as_wildcard(),
+                false => model,
+            })
+        }
+        CheckModel::Etcd => None,
+    }
+}
+
+fn draw(
+    flags: &CheckFlags,
+    path: &Path,
+    again: &Again,
+    report: &Report,
+    model: Option<ObjectModel>,
+    input: &Input,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), String> {
+    let history = again.history(flags, stop)?;
+    let options = PictureOptions {
+        title: input.name(),
+        operations_max: PICTURE_OPERATIONS_MAX,
+        event: report.verdict.violation().map(|violation| violation.event),
+        model,
+    };
+    let mut picture = Picture::of_history(history, &options).map_err(|error| error.to_string())?;
+    picture.show(&report.verdict);
+    let write = || -> io::Result<()> {
+        let mut sink = BufWriter::new(File::create(path)?);
+        picture.write_html(&mut sink)?;
+        sink.flush()
+    };
+    write().map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// How an input is read a second time.
+enum Again {
+    /// By opening it again.
+    Input(Input),
+    /// From a copy that was made of it.
+    Copy(File),
+    /// Not at all.
+    Never,
+}
+
+impl Again {
+    fn open(&self, stop: &Arc<AtomicBool>) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            Self::Input(input) => input.open(stop),
+            Self::Copy(copy) => {
+                let mut copy = copy.try_clone()?;
+                copy.seek(SeekFrom::Start(0))?;
+                Ok(Box::new(copy))
+            }
+            Self::Never => Err(io::Error::other("the input can be read only once")),
+        }
+    }
+
+    /// The history from its beginning, or why there is none, for a person.
+    fn history(&self, flags: &CheckFlags, stop: &Arc<AtomicBool>) -> Result<History, String> {
+        let source = self.open(stop).map_err(|error| error.to_string())?;
+        let opened = formats::open(source, flags.format()).map_err(|error| error.to_string())?;
+        Ok(opened.history)
+    }
+}
+
+/// A source of which a copy is kept.
+struct Tee<R> {
+    source: R,
+    copy: File,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        self.copy.write_all(&buffer[..length])?;
+        Ok(length)
+    }
+}

@@ -1,0 +1,1 @@
+//! `veridical check` and `veridical history` as their users meet them.
