@@ -23,6 +23,8 @@ pub enum Command {
     Recall(RecallArguments),
     /// Run a kept failure again, also after the code has changed.
     Replay(ReplayArguments),
+    /// Make a kept failure small.
+    Shrink(ShrinkArguments),
     /// Run all kept failures again: repaired ones stay away, planted bugs are found.
     Bugbase(BugbaseArguments),
     /// Run one seed in this process and print its report as JSON.
@@ -133,6 +135,22 @@ pub struct ReplayArguments {
     /// Keep the run in this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Arguments of `shrink`.
+#[derive(Args, Debug)]
+pub struct ShrinkArguments {
+    /// The folder of the failure.
+    pub dir: PathBuf,
+    /// Where the small one goes; DIR-shrunk by default.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Processes at once; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// After this many seconds, what there is has to do.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub time_limit: u64,
 }
 
 /// Arguments of `bugbase`.

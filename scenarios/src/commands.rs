@@ -44,8 +44,8 @@ pub enum CommandError {
     /// A folder or a plan cannot be used.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A folder holds no failure.
-    #[error("{0}: this run did not fail; there is nothing to keep of it")]
+    /// A folder holds no failure, or not any more.
+    #[error("{0}: it does not fail (any more) in the way it did")]
     NoFailure(PathBuf),
     /// This program's own path cannot be told.
     #[error("cannot find this program: {0}")]
@@ -417,7 +417,13 @@ pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
         decisions: kept,
         timetable: arguments.timetable,
     };
-    let result = run(&plan, keep, record);
+    let mut result = run(&plan, keep, record);
+    if arguments.plan.is_some() {
+        // No seed leads to it.
+        let dir = arguments.artefact.as_deref();
+        let dir = dir.map_or_else(|| "DIR".to_owned(), |dir| dir.display().to_string());
+        result.report.reproduce = format!("cargo sim replay {dir}");
+    }
     if let Some(path) = &arguments.trace {
         let failed = |source| CommandError::File {
             path: path.clone(),

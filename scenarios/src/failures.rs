@@ -1,16 +1,21 @@
 //! The commands of `cargo sim` that work on kept failures: replay, shrink, bugbase.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use veridical_probe::PlantedBug;
 
-use crate::artefact::{Kept, Version};
+use crate::artefact::{self, Kept, Version};
 use crate::bugbase;
-use crate::command_line::{BugbaseArguments, ReplayArguments};
-use crate::commands::{CommandError, program};
+use crate::command_line::{BugbaseArguments, ReplayArguments, ShrinkArguments};
+use crate::commands::{CommandError, interruption, jobs, program};
 use crate::plan::Plan;
 use crate::replay::{Outcome, Replay, under_schedule};
 use crate::report::{Class, RunReport};
+use crate::shrink::{Shrink, Size};
 use crate::trial::{Subject, Trial, WALL_LIMIT};
+
+/// How often a long work says how far it is.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
 /// What `--planted` says when no bug is to be planted.
 const NO_BUG: &str = "none";
@@ -88,6 +93,51 @@ pub fn keep_run(program: &Path, plan: &Plan, decisions: Option<&Path>, dir: &Pat
         wall_limit: WALL_LIMIT,
     };
     trial.run(&arguments)
+}
+
+/// `cargo sim shrink`: returns the exit code, 0 if there is a small failure now.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn shrink(arguments: &ShrinkArguments) -> Result<u8, CommandError> {
+    let kept = Kept::read(&arguments.dir)?;
+    let nothing = || CommandError::NoFailure(arguments.dir.clone());
+    let (class, signature) = kept.failure().ok_or_else(nothing)?;
+    let program = program()?;
+    let interrupted = interruption();
+    let started = Instant::now();
+    let shrink = Shrink {
+        program: &program,
+        jobs: jobs(arguments.jobs),
+        deadline: started + Duration::from_secs(arguments.time_limit),
+        interrupted: &interrupted,
+        goal: (class, signature.to_owned()),
+    };
+    println!("{class} ({signature})");
+    println!("before  {}", Size::of(&kept.plan, kept.report.simulated_ms));
+    let mut said_at = Instant::now();
+    let smallest = shrink.run(&kept.plan, |smallest| {
+        if said_at.elapsed() >= PROGRESS_PERIOD {
+            said_at = Instant::now();
+            eprintln!("{:>6} s  {}", started.elapsed().as_secs(), smallest.size());
+        }
+    });
+    let smallest = smallest.ok_or_else(nothing)?;
+    println!(
+        "after   {}  ({} runs, {:.1} s)",
+        smallest.size(),
+        smallest.trials,
+        started.elapsed().as_secs_f64()
+    );
+    let out = arguments.out.clone().unwrap_or_else(|| {
+        let mut name = arguments.dir.clone().into_os_string();
+        name.push("-shrunk");
+        name.into()
+    });
+    let report = keep_run(&program, &smallest.plan, None, &out);
+    print!("{}", artefact::witness(&report));
+    println!("kept in {}", out.display());
+    Ok(0)
 }
 
 /// `cargo sim bugbase`: returns the exit code, 1 if a failure is not what it should be.

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod recall;
 pub mod replay;
 pub mod report;
+pub mod shrink;
 pub mod swarm;
 pub mod table;
 pub mod timetable;

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::List => commands::list(),
         Command::Recall(arguments) => commands::recall(&arguments),
         Command::Replay(arguments) => failures::replay(&arguments),
+        Command::Shrink(arguments) => failures::shrink(&arguments),
         Command::Bugbase(arguments) => failures::bugbase(&arguments),
         Command::One(arguments) => commands::one(&arguments),
     };

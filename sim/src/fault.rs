@@ -351,6 +351,81 @@ impl Fault {
     }
 }
 
+/// Gives the processes of a list other numbers; leaves those out that have none.
+fn renumber_all(processes: &mut Vec<ProcessId>, number: &impl Fn(ProcessId) -> Option<ProcessId>) {
+    *processes = processes.iter().filter_map(|id| number(*id)).collect();
+}
+
+impl Fault {
+    /// The same fault in a world whose processes have other numbers, or are missing
+    /// (`None`); nothing if it concerned those alone.
+    #[must_use]
+    pub fn renumbered(mut self, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Option<Self> {
+        match &mut self {
+            Self::Partition { groups, .. } => {
+                for group in groups.iter_mut() {
+                    renumber_all(group, &number);
+                }
+                groups.retain(|group| !group.is_empty());
+                if groups.is_empty() {
+                    return None;
+                }
+            }
+            Self::OneWay { from, to, .. }
+            | Self::Clog { from, to, .. }
+            | Self::Link { from, to, .. } => {
+                renumber_all(from, &number);
+                renumber_all(to, &number);
+                if from.is_empty() || to.is_empty() {
+                    return None;
+                }
+            }
+            Self::Bridge {
+                left,
+                bridge,
+                right,
+                ..
+            } => {
+                *bridge = number(*bridge)?;
+                renumber_all(left, &number);
+                renumber_all(right, &number);
+                if left.is_empty() || right.is_empty() {
+                    return None;
+                }
+            }
+            Self::MajorityRing { ring: list, .. }
+            | Self::Swizzle {
+                processes: list, ..
+            } => {
+                renumber_all(list, &number);
+                if list.is_empty() {
+                    return None;
+                }
+            }
+            Self::ResetConnections { a, b } => {
+                *a = number(*a)?;
+                *b = number(*b)?;
+            }
+            Self::Network { .. } => {}
+            Self::Isolate { process, .. }
+            | Self::Crash { process, .. }
+            | Self::CrashAt { process, .. }
+            | Self::Restart { process }
+            | Self::WipeDisk { process }
+            | Self::Pause { process, .. }
+            | Self::Suspend { process, .. }
+            | Self::ClockDrift { process, .. }
+            | Self::ClockJump { process, .. }
+            | Self::ClockStrobe { process, .. }
+            | Self::Disk { process, .. }
+            | Self::DiskStall { process, .. }
+            | Self::DiskFull { process, .. }
+            | Self::BitRot { process, .. } => *process = number(*process)?,
+        }
+        Some(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,6 +461,31 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_fault_follows_its_processes_and_ends_with_the_last_of_them() {
+        let without_3 = |id: ProcessId| match id.0 {
+            3 => None,
+            above if above > 3 => Some(ProcessId(above - 1)),
+            _ => Some(id),
+        };
+        let cut = Fault::Partition {
+            groups: vec![vec![ProcessId(3)], vec![ProcessId(1), ProcessId(4)]],
+            duration_ms: None,
+        };
+        assert_eq!(
+            cut.renumbered(without_3),
+            Some(Fault::Partition {
+                groups: vec![vec![ProcessId(1), ProcessId(3)]],
+                duration_ms: None,
+            })
+        );
+        let crash = |process| Fault::Restart {
+            process: ProcessId(process),
+        };
+        assert_eq!(crash(3).renumbered(without_3), None);
+        assert_eq!(crash(5).renumbered(without_3), Some(crash(4)));
     }
 
     #[test]

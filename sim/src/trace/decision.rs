@@ -95,6 +95,8 @@ pub enum Site {
     Seed {
         /// For which.
         process: ProcessId,
+        /// In which start of it.
+        incarnation: u32,
     },
     /// The orders of a swizzle.
     Swizzle,
@@ -140,7 +142,10 @@ impl Site {
             Self::PowerLoss { process } => (9, process.0 as u64, 0),
             Self::BitRot { process } => (10, process.0 as u64, 0),
             Self::Clock { process } => (11, process.0 as u64, 0),
-            Self::Seed { process } => (12, process.0 as u64, 0),
+            Self::Seed {
+                process,
+                incarnation,
+            } => (12, process.0 as u64, incarnation as u64),
             Self::Swizzle => (13, 0, 0),
             Self::Driver { stream } => (14, stream as u64, 0),
         };

@@ -108,7 +108,10 @@ impl Environment for SimEnvironment {
 
     fn random_seed(&self) -> u64 {
         let actor = self.clock.actor();
-        let site = Site::Seed { process: actor.id };
+        let site = Site::Seed {
+            process: actor.id,
+            incarnation: actor.incarnation,
+        };
         actor
             .kernel
             .with(|state, now_ns| state.decisions.draw(site, now_ns, 0).next_u64())

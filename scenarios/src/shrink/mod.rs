@@ -1,0 +1,271 @@
+//! Makes a failing plan small: leaves out operations, clients, watchers and faults, puts
+//! knobs, network and disks back to what they usually are, takes members away and lets
+//! the run end sooner, as long as the run still fails in the same way (delta debugging;
+//! Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE
+//! Transactions on Software Engineering 28(2), 2002).
+//!
+//! Each trial is a run in a process of its own. A smaller plan does something else, so
+//! the scheduler's picks fall differently; a candidate is therefore tried under several
+//! schedules, and the one under which it fails becomes part of the plan.
+
+mod parts;
+
+pub use parts::{Kind, Size};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::artefact::failure;
+use crate::plan::Plan;
+use crate::replay::under_schedule;
+use crate::report::{Class, RunReport};
+use crate::timetable;
+use crate::trial::{Subject, Trial};
+
+/// Schedules for the plan as it is.
+const FIRST_SCHEDULES: u32 = 32;
+
+/// Schedules for each candidate while plans are big, and when nothing more was gained.
+const COARSE_SCHEDULES: u32 = 2;
+const FINE_SCHEDULES: u32 = 8;
+
+/// Every other schedule comes with other random decisions of the world.
+const SEED_STEP: u64 = 0x1_0000_0001;
+
+/// A candidate that takes longer than this is not pursued.
+const TRIAL_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a plan is made small.
+#[derive(Debug)]
+pub struct Shrink<'a> {
+    /// The program that runs it: this one.
+    pub program: &'a Path,
+    /// Processes at once.
+    pub jobs: usize,
+    /// When to be content with what there is.
+    pub deadline: Instant,
+    /// Set from outside: be content with what there is.
+    pub interrupted: &'a AtomicBool,
+    /// Class and signature that have to stay.
+    pub goal: (Class, String),
+}
+
+/// The smallest plan so far.
+#[derive(Clone, Debug)]
+pub struct Smallest {
+    /// It.
+    pub plan: Plan,
+    /// When it failed, in ms of simulated time.
+    pub failed_at_ms: u64,
+    /// Runs that were made.
+    pub trials: u64,
+}
+
+impl Smallest {
+    /// How big it is.
+    pub fn size(&self) -> Size {
+        Size::of(&self.plan, self.failed_at_ms)
+    }
+}
+
+impl Shrink<'_> {
+    /// Makes `plan` small; `None` if it does not fail in the way that is asked for.
+    /// `progress` is told of each smaller plan.
+    pub fn run(&self, plan: &Plan, mut progress: impl FnMut(&Smallest)) -> Option<Smallest> {
+        let trials = AtomicUsize::new(0);
+        let (mut best, report) =
+            self.first_failing(&trials, std::slice::from_ref(plan), FIRST_SCHEDULES)?;
+        let mut failed_at_ms = report.simulated_ms;
+        if let Some(times) = &report.timetable {
+            let pinned = timetable::pin(&best, times);
+            if let Some((pinned, report)) = self.first_failing(&trials, &[pinned], FIRST_SCHEDULES)
+            {
+                (best, failed_at_ms) = (pinned, report.simulated_ms);
+            }
+        }
+        let mut smallest = Smallest {
+            plan: best,
+            failed_at_ms,
+            trials: 0,
+        };
+        let mut schedules = COARSE_SCHEDULES;
+        loop {
+            let before = smallest.plan.clone();
+            self.simplify(&trials, &mut smallest, schedules, &mut progress);
+            for kind in Kind::ALL {
+                self.leave_out(&trials, &mut smallest, kind, schedules, &mut progress);
+            }
+            smallest.trials = trials.load(Ordering::Relaxed) as u64;
+            if self.is_over() {
+                return Some(smallest);
+            }
+            if same_but_for_draws(&before, &smallest.plan) {
+                if schedules == FINE_SCHEDULES {
+                    return Some(smallest);
+                }
+                schedules = FINE_SCHEDULES;
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline || self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn simplify(
+        &self,
+        trials: &AtomicUsize,
+        smallest: &mut Smallest,
+        schedules: u32,
+        progress: &mut impl FnMut(&Smallest),
+    ) {
+        let mut from = 0;
+        loop {
+            let candidates = parts::simpler(&smallest.plan, smallest.failed_at_ms);
+            let left = candidates.get(from..).unwrap_or_default();
+            let Some((number, plan, report)) = self.first_of(trials, left, schedules) else {
+                return;
+            };
+            // Those before it did not fail before and hardly do now; the next round of
+            // the caller asks again.
+            from += number;
+            smallest.plan = plan;
+            smallest.failed_at_ms = report.simulated_ms;
+            progress(smallest);
+        }
+    }
+
+    /// Leaves parts out in chunks of half of them, of a quarter, down to single ones.
+    fn leave_out(
+        &self,
+        trials: &AtomicUsize,
+        smallest: &mut Smallest,
+        kind: Kind,
+        schedules: u32,
+        progress: &mut impl FnMut(&Smallest),
+    ) {
+        let mut chunk = kind.count(&smallest.plan);
+        while chunk > 0 {
+            let mut start = 0;
+            while start < kind.count(&smallest.plan) && !self.is_over() {
+                let count = kind.count(&smallest.plan);
+                let starts: Vec<usize> = (start..count).step_by(chunk).take(self.jobs).collect();
+                let candidates: Vec<Plan> = starts
+                    .iter()
+                    .map(|start| {
+                        let out: BTreeSet<usize> = (*start..(*start + chunk).min(count)).collect();
+                        kind.without(&smallest.plan, &out)
+                    })
+                    .collect();
+                match self.first_of(trials, &candidates, schedules) {
+                    Some((number, plan, report)) => {
+                        start = starts[number];
+                        smallest.plan = plan;
+                        smallest.failed_at_ms = report.simulated_ms;
+                        smallest.trials = trials.load(Ordering::Relaxed) as u64;
+                        progress(smallest);
+                    }
+                    None => start += chunk * starts.len(),
+                }
+            }
+            chunk /= 2;
+        }
+    }
+
+    fn first_failing(
+        &self,
+        trials: &AtomicUsize,
+        candidates: &[Plan],
+        schedules: u32,
+    ) -> Option<(Plan, RunReport)> {
+        let (_, plan, report) = self.first_of(trials, candidates, schedules)?;
+        Some((plan, report))
+    }
+
+    /// The first of the candidates that fails in the same way under one of the schedules;
+    /// with several jobs, one of the first.
+    fn first_of(
+        &self,
+        trials: &AtomicUsize,
+        candidates: &[Plan],
+        schedules: u32,
+    ) -> Option<(usize, Plan, RunReport)> {
+        let runs = candidates.len() * schedules as usize;
+        let next = AtomicUsize::new(0);
+        let found: Mutex<Option<(usize, Plan, RunReport)>> = Mutex::new(None);
+        let work = || {
+            while found.lock().expect("no panic holds it").is_none() && !self.is_over() {
+                let run = next.fetch_add(1, Ordering::Relaxed);
+                if run >= runs {
+                    return;
+                }
+                let number = run / schedules as usize;
+                let plan = variant(&candidates[number], (run % schedules as usize) as u32);
+                trials.fetch_add(1, Ordering::Relaxed);
+                let trial = Trial {
+                    program: self.program,
+                    subject: Subject::Plan(&plan),
+                    log: None,
+                    wall_limit: TRIAL_LIMIT,
+                };
+                let report = trial.run(&["--timetable".to_owned()]);
+                let (class, signature) = &self.goal;
+                if failure(&report) == Some((*class, signature)) {
+                    let mut found = found.lock().expect("no panic holds it");
+                    if found.as_ref().is_none_or(|(first, ..)| number < *first) {
+                        *found = Some((number, plan, report));
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.jobs {
+                scope.spawn(work);
+            }
+            work();
+        });
+        found.into_inner().expect("no panic holds it")
+    }
+}
+
+/// The plan under another schedule, and every other time with other random decisions.
+fn variant(plan: &Plan, number: u32) -> Plan {
+    let mut other = under_schedule(plan, number);
+    if number % 2 == 1 && number > 1 {
+        other.seed = plan
+            .seed
+            .wrapping_add(u64::from(number).wrapping_mul(SEED_STEP));
+    }
+    other
+}
+
+fn same_but_for_draws(a: &Plan, b: &Plan) -> bool {
+    let b = Plan {
+        seed: a.seed,
+        schedule_seed: a.schedule_seed,
+        ..b.clone()
+    };
+    *a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm;
+
+    #[test]
+    fn variants_differ_in_their_draws_alone() {
+        let plan = swarm::plan(2);
+        assert_eq!(variant(&plan, 0), plan);
+        for number in 1..9 {
+            let other = variant(&plan, number);
+            assert_ne!(other, plan);
+            assert!(same_but_for_draws(&plan, &other));
+        }
+        let less = Kind::Operations.without(&plan, &BTreeSet::from([3]));
+        assert!(!same_but_for_draws(&plan, &less));
+    }
+}
