@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::frontier::{Advance, Frontier};
+use crate::frontier::{Advance, Explain, Frontier};
 use crate::model::Model;
 use crate::verdict::Cause;
 
@@ -48,33 +48,33 @@ pub(crate) enum LaneVerdict {
 
 /// The events of one object, and its frontier.
 #[derive(Debug)]
-pub(crate) struct Lane<M: Model> {
+pub(crate) struct Lane<M: Model, F = Frontier<M>> {
     items: VecDeque<Item<M>>,
     /// How many items were taken out of `items`.
     taken: u64,
     /// Token and position (counted with `taken`) of calls without a fate.
     open: Vec<(u64, u64)>,
-    frontier: Frontier<M>,
+    frontier: F,
     /// Whether configurations were dropped at the limit: what is left can prove `ok`.
     is_beam: bool,
     /// Whether all of them were contradicted after that.
     is_lost: bool,
     /// An over-approximation since the limit was reached first: can prove a violation.
-    above: Option<Box<Frontier<M>>>,
+    above: Option<Box<F>>,
     /// How often `above` reached the limit itself.
     relaxations: u32,
     capped_at: Option<u64>,
     violation: Option<u64>,
 }
 
-impl<M: Model> Lane<M> {
+impl<M: Model, F: Explain<M>> Lane<M, F> {
     /// A lane of an object that is in one of `states`.
-    pub fn new(states: impl IntoIterator<Item = M::State>) -> Self {
+    pub fn new(model: &M, states: Vec<M::State>) -> Self {
         Self {
             items: VecDeque::new(),
             taken: 0,
             open: Vec::new(),
-            frontier: Frontier::new(states),
+            frontier: F::begin(model, states),
             is_beam: false,
             is_lost: false,
             above: None,
@@ -206,16 +206,25 @@ impl<M: Model> Lane<M> {
     }
 
     /// The state the object certainly is in, if that is all there is to remember.
-    pub fn idle_state(&self) -> Option<&M::State> {
+    pub fn idle_state(&self) -> Option<M::State> {
+        self.idle_frontier()?.certain_state()
+    }
+
+    /// The frontier, if nothing waits, nothing is open and nothing was left out.
+    pub fn idle_frontier(&self) -> Option<&F> {
         let is_plain = self.items.is_empty()
             && self.open.is_empty()
             && !self.is_beam
             && self.violation.is_none();
-        if is_plain {
-            self.frontier.certain_state()
-        } else {
-            None
-        }
+        is_plain.then_some(&self.frontier)
+    }
+
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        self.items.capacity() * size_of::<Item<M>>()
+            + self.open.capacity() * size_of::<(u64, u64)>()
+            + self.frontier.bytes()
+            + self.above.as_ref().map_or(0, |above| above.bytes())
     }
 
     /// The most configurations after any return, and model steps taken.

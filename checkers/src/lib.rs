@@ -21,6 +21,7 @@ mod models;
 mod objects;
 mod online;
 pub mod picture;
+mod registers;
 mod verdict;
 mod witness;
 mod zones;

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use veridical_histories::{Event, EventKind, OperationId};
 
+use crate::frontier::Frontier;
 use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::{
@@ -175,7 +176,7 @@ impl<M: Model> Checker<M> {
             .or_insert_with(|| Object::Idle(model.initial()));
         if let Object::Idle(state) = object {
             *object = Object::Active(Box::new(ActiveObject {
-                lane: Lane::new([state.clone()]),
+                lane: Lane::new(model, vec![state.clone()]),
                 recording: Recording::new(vec![state.clone()], operations_max),
             }));
         }
@@ -212,7 +213,7 @@ impl<M: Model> Checker<M> {
         let Some(Object::Active(object)) = self.objects.get_mut(key) else {
             return Ok(());
         };
-        let idle = object.lane.idle_state().cloned();
+        let idle = object.lane.idle_state();
         if let Some(state) = idle {
             self.retire(key, state);
         }
@@ -238,7 +239,9 @@ impl<M: Model> Checker<M> {
             unreachable!("an object with a violation is active");
         };
         let limit = self.options.configurations_max;
-        let witness = object.recording.minimize(&self.model, event, limit);
+        let witness = object
+            .recording
+            .minimize::<Frontier<M>>(&self.model, event, limit);
         let operations: Vec<WitnessOperation> = witness
             .operations
             .iter()

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use veridical_histories::OperationId;
 
+use crate::frontier::Explain;
 use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::WitnessOperation;
@@ -93,13 +94,26 @@ impl<M: Model> Recording<M> {
         }
     }
 
+    /// The operation of unknown outcome with this input that was called last.
+    pub fn unknown(&self, input: &M::Input) -> Option<&RecordedFor<M>> {
+        self.operations
+            .iter()
+            .rev()
+            .find(|recorded| recorded.end.is_none() && recorded.input == *input)
+    }
+
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        self.operations.capacity() * size_of::<RecordedFor<M>>()
+    }
+
     pub fn failed(&mut self, op: OperationId) {
         self.operations.retain(|recorded| recorded.op != op);
     }
 
     /// A smallest part of the recorded operations up to `event` that no order explains:
     /// with any one of its operations left out it is explained.
-    pub fn minimize(&self, model: &M, event: u64, limit: usize) -> Minimal<M> {
+    pub fn minimize<F: Explain<M>>(&self, model: &M, event: u64, limit: usize) -> Minimal<M> {
         let mut operations: Vec<RecordedFor<M>> = self
             .operations
             .iter()
@@ -107,7 +121,7 @@ impl<M: Model> Recording<M> {
             .cloned()
             .collect();
         // Without the beginning any state is possible, and nothing can be proved.
-        if self.is_truncated || !self.is_wrong(model, &operations, limit) {
+        if self.is_truncated || !self.is_wrong::<F>(model, &operations, limit) {
             return Minimal {
                 states: self.states.clone(),
                 operations,
@@ -121,8 +135,8 @@ impl<M: Model> Recording<M> {
             .filter_map(|recorded| recorded.end.as_ref().map(|(end, _, _)| *end))
             .collect();
         ends.sort_unstable();
-        let shortest =
-            ends.partition_point(|end| !self.is_wrong(model, &prefix(&operations, *end), limit));
+        let shortest = ends
+            .partition_point(|end| !self.is_wrong::<F>(model, &prefix(&operations, *end), limit));
         if let Some(end) = ends.get(shortest) {
             operations = prefix(&operations, *end);
             first_wrong = *end;
@@ -137,7 +151,7 @@ impl<M: Model> Recording<M> {
                 let mut fewer = operations.clone();
                 fewer.drain(at..end);
                 checks += 1;
-                if self.is_wrong(model, &fewer, limit) {
+                if self.is_wrong::<F>(model, &fewer, limit) {
                     operations = fewer;
                     has_shrunk = true;
                 } else {
@@ -158,7 +172,12 @@ impl<M: Model> Recording<M> {
         }
     }
 
-    fn is_wrong(&self, model: &M, operations: &[RecordedFor<M>], limit: usize) -> bool {
+    fn is_wrong<F: Explain<M>>(
+        &self,
+        model: &M,
+        operations: &[RecordedFor<M>],
+        limit: usize,
+    ) -> bool {
         enum Step<'a, M: Model> {
             Call(&'a RecordedFor<M>),
             Return(&'a RecordedFor<M>),
@@ -171,7 +190,7 @@ impl<M: Model> Recording<M> {
             }
         }
         steps.sort_by_key(|(event, _)| *event);
-        let mut lane = Lane::new(self.states.iter().cloned());
+        let mut lane: Lane<M, F> = Lane::new(model, self.states.clone());
         for (event, step) in steps {
             match step {
                 Step::Call(recorded) => lane.call(recorded.op.0, recorded.input.clone()),

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 /// A set of slots. The first 128 need no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct SlotSet {
+pub(crate) struct SlotSet {
     low: u128,
     /// Slots from 128 on; no trailing zero words, so that equal sets are equal.
     high: Vec<u128>,
@@ -53,7 +53,7 @@ impl SlotSet {
 /// How many operations of each class of unknown ones were used; ascending by class, no
 /// zero counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Usage(Vec<(u32, u32)>);
+pub(crate) struct Usage(Vec<(u32, u32)>);
 
 impl Usage {
     pub fn count(&self, class: u32) -> u32 {
@@ -70,6 +70,24 @@ impl Usage {
             Err(at) => used.0.insert(at, (class, 1)),
         }
         used
+    }
+
+    /// Ascending by class.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.0.iter().copied()
+    }
+
+    /// Classes of which any was used.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Other counts under other names; what has none left is dropped.
+    pub fn map(&self, mut map: impl FnMut(u32, u32) -> (u32, u32)) -> Self {
+        let counts = self.0.iter().map(|(class, count)| map(*class, *count));
+        let mut counts: Vec<(u32, u32)> = counts.filter(|(_, count)| *count > 0).collect();
+        counts.sort_unstable();
+        Self(counts)
     }
 
     fn is_within(&self, other: &Self) -> bool {
@@ -91,7 +109,7 @@ pub(super) struct Configuration {
 
 /// Gives equal things the same number.
 #[derive(Clone, Debug)]
-pub(super) struct Interner<T> {
+pub(crate) struct Interner<T> {
     numbers: FxHashMap<T, u32>,
     things: Vec<T>,
 }

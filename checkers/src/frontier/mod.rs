@@ -11,7 +11,7 @@
 //! configurations that differ in the unknown operations they used, one that used a
 //! subset of the other's counts for both.
 
-mod configuration;
+pub(crate) mod configuration;
 
 use std::collections::VecDeque;
 
@@ -39,9 +39,9 @@ struct UnknownClass<I> {
     available: u32,
 }
 
-/// What became of the frontier at a return.
+/// What became of a frontier at a return.
 #[derive(Debug)]
-pub(crate) enum Advance<M: Model> {
+pub(crate) enum Advance<F> {
     /// Some order explains the history so far.
     Explained,
     /// None does.
@@ -49,7 +49,35 @@ pub(crate) enum Advance<M: Model> {
     /// The limit was reached. The frontier holds what was found by then, which may be
     /// nothing: while it is not contradicted some order explains the history. Beside it
     /// an over-approximation: once that is contradicted, no order does.
-    Capped(Box<Frontier<M>>),
+    Capped(Box<F>),
+}
+
+/// The set of ways in which the history of one object can have gone so far, however it
+/// is represented.
+pub(crate) trait Explain<M: Model>: Sized {
+    /// The object is in one of `states`, and nothing is open.
+    fn begin(model: &M, states: Vec<M::State>) -> Self;
+
+    /// The operation `token` was called and will return `output`.
+    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output);
+
+    /// An operation was called whose outcome is never known.
+    fn unknown(&mut self, input: M::Input);
+
+    /// The operation `token` returned. At most `limit` configurations are looked at.
+    fn returned(&mut self, model: &M, token: u64, limit: usize) -> Advance<Self>;
+
+    /// Whether no configuration is left.
+    fn is_empty(&self) -> bool;
+
+    /// The one state the object certainly is in, if nothing else has to be remembered.
+    fn certain_state(&self) -> Option<M::State>;
+
+    /// The most configurations after any return, and model steps taken.
+    fn counts(&self) -> (usize, u64);
+
+    /// Bytes held, estimated.
+    fn bytes(&self) -> usize;
 }
 
 /// The frontier of one object.
@@ -70,7 +98,7 @@ pub(crate) struct Frontier<M: Model> {
 
 impl<M: Model> Frontier<M> {
     /// A frontier in which the object is in one of `states`, and nothing is open.
-    pub fn new(states: impl IntoIterator<Item = M::State>) -> Self {
+    fn new(states: impl IntoIterator<Item = M::State>) -> Self {
         let mut interner = Interner::default();
         let mut usages = Interner::default();
         let usage = usages.intern(Usage::default());
@@ -94,54 +122,6 @@ impl<M: Model> Frontier<M> {
         }
     }
 
-    /// The operation `token` was called and will return `output`.
-    pub fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output) {
-        let is_observer = model.is_observer(&input, &output);
-        let open = Some(OpenOperation {
-            token,
-            input,
-            output,
-            is_observer,
-        });
-        match self.slots.iter().position(Option::is_none) {
-            Some(slot) => self.slots[slot] = open,
-            None => self.slots.push(open),
-        }
-    }
-
-    /// An operation was called whose outcome is never known.
-    pub fn unknown(&mut self, input: M::Input) {
-        let classes = &mut self.classes;
-        let class = *self.class_of.entry(input).or_insert_with_key(|input| {
-            classes.push(UnknownClass {
-                input: input.clone(),
-                available: 0,
-            });
-            classes.len() as u32 - 1
-        });
-        self.classes[class as usize].available += 1;
-    }
-
-    /// Whether no operation is open.
-    pub fn is_quiescent(&self) -> bool {
-        self.slots.iter().all(Option::is_none)
-    }
-
-    /// The one state the object certainly is in, if nothing else has to be remembered.
-    pub fn certain_state(&self) -> Option<&M::State> {
-        match self.configurations.as_slice() {
-            [only] if self.is_quiescent() && self.classes.is_empty() => {
-                Some(self.states.get(only.state))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether no configuration is left.
-    pub fn is_empty(&self) -> bool {
-        self.configurations.is_empty()
-    }
-
     fn states_of(&self, configurations: &[Configuration]) -> Vec<M::State> {
         let mut seen: Vec<u32> = configurations.iter().map(|c| c.state).collect();
         seen.sort_unstable();
@@ -149,11 +129,6 @@ impl<M: Model> Frontier<M> {
         seen.into_iter()
             .map(|state| self.states.get(state).clone())
             .collect()
-    }
-
-    /// The most configurations after any return, and model steps taken.
-    pub fn counts(&self) -> (usize, u64) {
-        (self.configurations_max, self.expansions)
     }
 
     /// An over-approximation of a frontier with these configurations: the states it can
@@ -172,28 +147,8 @@ impl<M: Model> Frontier<M> {
         relaxed
     }
 
-    /// The operation `token` returned. At most `limit` configurations are looked at.
-    pub fn returned(&mut self, model: &M, token: u64, limit: usize) -> Advance<M> {
-        let slot = self
-            .slots
-            .iter()
-            .position(|slot| slot.as_ref().is_some_and(|open| open.token == token));
-        // A relaxed frontier does not know the operations that were open then.
-        let Some(slot) = slot else {
-            return Advance::Explained;
-        };
-        let advance = self.linearize(model, slot, limit);
-        self.slots[slot] = None;
-        while self.slots.last().is_some_and(Option::is_none) {
-            self.slots.pop();
-        }
-        self.configurations_max = self.configurations_max.max(self.configurations.len());
-        self.forget_states();
-        advance
-    }
-
     /// Replaces the frontier by every configuration in which `slot` has taken effect.
-    fn linearize(&mut self, model: &M, slot: usize, limit: usize) -> Advance<M> {
+    fn linearize(&mut self, model: &M, slot: usize, limit: usize) -> Advance<Self> {
         let mut found = Antichain::default();
         let mut seen = Antichain::default();
         let mut work: VecDeque<Configuration> = VecDeque::new();
@@ -334,6 +289,84 @@ impl<M: Model> Frontier<M> {
         }
         self.states = states;
         self.usages = usages;
+    }
+}
+
+impl<M: Model> Explain<M> for Frontier<M> {
+    fn begin(_: &M, states: Vec<M::State>) -> Self {
+        Self::new(states)
+    }
+
+    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output) {
+        let is_observer = model.is_observer(&input, &output);
+        let open = Some(OpenOperation {
+            token,
+            input,
+            output,
+            is_observer,
+        });
+        match self.slots.iter().position(Option::is_none) {
+            Some(slot) => self.slots[slot] = open,
+            None => self.slots.push(open),
+        }
+    }
+
+    fn unknown(&mut self, input: M::Input) {
+        let classes = &mut self.classes;
+        let class = *self.class_of.entry(input).or_insert_with_key(|input| {
+            classes.push(UnknownClass {
+                input: input.clone(),
+                available: 0,
+            });
+            classes.len() as u32 - 1
+        });
+        self.classes[class as usize].available += 1;
+    }
+
+    fn certain_state(&self) -> Option<M::State> {
+        match self.configurations.as_slice() {
+            [only] if self.slots.iter().all(Option::is_none) && self.classes.is_empty() => {
+                Some(self.states.get(only.state).clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.configurations.is_empty()
+    }
+
+    fn counts(&self) -> (usize, u64) {
+        (self.configurations_max, self.expansions)
+    }
+
+    fn returned(&mut self, model: &M, token: u64, limit: usize) -> Advance<Self> {
+        let slot = self
+            .slots
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|open| open.token == token));
+        // A relaxed frontier does not know the operations that were open then.
+        let Some(slot) = slot else {
+            return Advance::Explained;
+        };
+        let advance = self.linearize(model, slot, limit);
+        self.slots[slot] = None;
+        while self.slots.last().is_some_and(Option::is_none) {
+            self.slots.pop();
+        }
+        self.configurations_max = self.configurations_max.max(self.configurations.len());
+        self.forget_states();
+        advance
+    }
+
+    fn bytes(&self) -> usize {
+        let configuration = size_of::<Configuration>();
+        let state = 2 * size_of::<M::State>() + 64;
+        let class = 2 * size_of::<UnknownClass<M::Input>>() + 32;
+        self.configurations.capacity() * configuration
+            + (self.states.len() + self.usages.len()) * state
+            + self.classes.len() * class
+            + self.slots.capacity() * size_of::<Option<OpenOperation<M::Input, M::Output>>>()
     }
 }
 

@@ -2,18 +2,22 @@
 
 use veridical_histories::object::Value;
 
+use super::FIRST_TOKEN;
 use crate::models::ObjectState;
 use crate::verdict::{Violation, ViolationKind, WitnessOperation};
 use crate::zones::{ClusterTrace, Conflict, Trace};
 
 fn witness(value: &Value, trace: &Trace) -> WitnessOperation {
     WitnessOperation {
-        op: Some(trace.op),
+        // Operations of our own making stand for forgotten ones.
+        op: Some(trace.op).filter(|op| op.0 < FIRST_TOKEN),
         client: trace.client,
         call_ns: trace.call_ns,
         return_ns: trace.return_ns,
         text: if trace.is_write {
             format!("write {value}")
+        } else if trace.is_refused {
+            format!("refused to replace {value}")
         } else {
             format!("read → {value}")
         },
@@ -68,6 +72,30 @@ pub(super) fn violation(conflict: &Conflict, key: &Value, event: u64) -> Violati
             "a read of it".to_owned(),
             witnesses(value, trace),
         ),
+        Conflict::Chain {
+            first: (a, a_trace),
+            second: (b, b_trace),
+        } => {
+            let mut operations = witnesses(a, a_trace);
+            operations.extend(witnesses(b, b_trace));
+            (
+                format!("{a} to be replaced once, and not to be there after {b}"),
+                format!("{b} comes after {a} by one replacement, and not by another"),
+                operations,
+            )
+        }
+        Conflict::Refused {
+            value: (value, trace),
+            refused,
+        } => {
+            let mut operations = witnesses(value, trace);
+            operations.push(witness(value, refused));
+            (
+                format!("{value} to be replaced, for it was there all the time"),
+                "a refusal".to_owned(),
+                operations,
+            )
+        }
     };
     Violation {
         kind: ViolationKind::NotLinearizable,

@@ -5,6 +5,7 @@
 //! and comes back when nothing is open. All other models are engine A's.
 
 mod conflict;
+mod frontier;
 mod idle;
 mod open;
 mod spill;
@@ -23,7 +24,8 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{ClusterTrace, Conflict, OpenOperation, Span, Trace, Zones};
+use crate::zones::{ClusterTrace, Conflict, OpenOperation, Refused, Span, Trace, Zones};
+pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
 use open::OpenTable;
 use spill::Spill;
@@ -100,6 +102,18 @@ impl Wanted {
         }
     }
 
+    /// The value it writes, if it takes effect.
+    fn written(&self) -> Option<&Value> {
+        match self {
+            Self::Write(value) => Some(value),
+            Self::Other(action) => match &**action {
+                Action::Cas { to, .. } => Some(to),
+                _ => None,
+            },
+            Self::Read => None,
+        }
+    }
+
     fn action(&self) -> Action {
         match self {
             Self::Read => Action::Read,
@@ -121,10 +135,12 @@ struct OpenCall {
 /// A key that is judged by engine A.
 #[derive(Debug)]
 struct InLane {
-    lane: Lane<ObjectModel>,
+    lane: Lane<ObjectModel, ObjectFrontier>,
     recording: Recording<ObjectModel>,
     /// Open writes that took effect already.
     settled: Vec<u64>,
+    /// How often nothing was open, but something was to be remembered.
+    quiet_points: u32,
 }
 
 #[derive(Debug)]
@@ -316,27 +332,35 @@ impl ObjectChecker {
         let slot = self.activate(self.model.key(request));
         let needs_lane = match &mut self.active_at(slot).engine {
             Engine::Lane(_) => false,
-            Engine::Zones(zones) => match &wanted {
-                Wanted::Read => {
-                    zones.read_called(now);
-                    false
-                }
-                Wanted::Write(value) => {
-                    let is_ambiguous = zones.is_ambiguous(value, now);
-                    if !is_ambiguous {
-                        let trace = Trace {
-                            op,
-                            client: event.client,
-                            call_ns: event.time_ns,
-                            return_ns: None,
-                            is_write: true,
-                        };
-                        zones.write_called(value.clone(), now, trace);
+            Engine::Zones(zones) => {
+                let trace = Trace {
+                    op,
+                    client: event.client,
+                    call_ns: event.time_ns,
+                    return_ns: None,
+                    is_write: true,
+                    is_refused: false,
+                };
+                match (&wanted, wanted.written()) {
+                    (Wanted::Read, _) => {
+                        zones.read_called(now);
+                        false
                     }
-                    is_ambiguous
+                    (_, None) => true,
+                    (_, Some(to)) if zones.is_ambiguous(to, now) => true,
+                    (Wanted::Other(action), Some(to)) => match &**action {
+                        Action::Cas { from, .. } if from != to => {
+                            zones.cas_called(from.clone(), to.clone(), now, trace);
+                            false
+                        }
+                        _ => true,
+                    },
+                    (Wanted::Write(value), _) => {
+                        zones.write_called(value.clone(), now, trace);
+                        false
+                    }
                 }
-                Wanted::Other(_) => true,
-            },
+            }
         };
         if needs_lane {
             self.hand_over(slot, now);
@@ -390,9 +414,10 @@ impl ObjectChecker {
         } else {
             let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
             Engine::Lane(Box::new(InLane {
-                lane: Lane::new([state.clone()]),
+                lane: Lane::new(&self.model, vec![state.clone()]),
                 recording: Recording::new(vec![state], self.options.witness_operations_max),
                 settled: Vec::new(),
+                quiet_points: 0,
             }))
         };
         let active = Some(ActiveKey {
@@ -442,10 +467,13 @@ impl ObjectChecker {
             .collect();
         let first_token = self.next_token;
         let operations_max = self.options.witness_operations_max;
-        let Engine::Zones(zones) = &mut self.active_at(slot).engine else {
+        let active = self.active[slot as usize]
+            .as_ref()
+            .expect("slots of open operations are active");
+        let Engine::Zones(zones) = &active.engine else {
             unreachable!("only engine B hands over")
         };
-        let handover = zones.to_lane(&key, &operations, first_token, now);
+        let handover = zones.to_lane(&self.model, &key, &operations, first_token, now);
         let mut recording = Recording::new(vec![handover.initial], operations_max);
         handover
             .recorded
@@ -456,6 +484,7 @@ impl ObjectChecker {
             lane: handover.lane,
             recording,
             settled: handover.settled,
+            quiet_points: 0,
         }));
     }
 
@@ -470,16 +499,6 @@ impl ObjectChecker {
     ) -> Result<(), Rejection> {
         let nil_is_wildcard = self.model.nil_is_wildcard();
         let slot = open.slot;
-        if matches!(
-            (&open.wanted, answer),
-            (Wanted::Write(Value::Nil), Answer::Applied(_))
-        ) && matches!(self.active_at(slot).engine, Engine::Zones(_))
-        {
-            // Whether a deletion found something is engine A's to judge.
-            self.open.insert(op.0, open.clone());
-            self.hand_over(slot, now);
-            self.open.remove(op.0);
-        }
         if let Engine::Zones(zones) = &mut self.active_at(slot).engine {
             let trace = |is_write| Trace {
                 op,
@@ -487,6 +506,7 @@ impl ObjectChecker {
                 call_ns: open.call_ns,
                 return_ns: Some(return_ns),
                 is_write,
+                is_refused: false,
             };
             let span = Span {
                 call: open.call_event,
@@ -496,36 +516,61 @@ impl ObjectChecker {
                 (Wanted::Read, Answer::Value(value)) => {
                     if nil_is_wildcard && value.is_nil() {
                         zones.read_dropped(open.call_event);
-                        Ok(())
+                        Ok(Refused::Explained)
                     } else {
-                        zones.returned(value, span, trace(false))
+                        let seen = zones.returned(value, span, trace(false));
+                        seen.map(|()| Refused::Explained)
                     }
                 }
-                (Wanted::Write(value), Answer::Done | Answer::Applied(true)) => {
-                    zones.returned(value, span, trace(true))
+                // Whether a deletion found something is engine A's to judge.
+                (Wanted::Write(Value::Nil), Answer::Applied(_)) => Ok(Refused::Ambiguous),
+                (wanted, Answer::Done | Answer::Applied(true)) if wanted.written().is_some() => {
+                    let value = wanted.written().expect("matched above");
+                    let seen = zones.returned(value, span, trace(true));
+                    seen.map(|()| Refused::Explained)
                 }
+                (Wanted::Other(action), Answer::Applied(false)) => match &**action {
+                    Action::Cas { from, to } => {
+                        let refused = Trace {
+                            is_refused: true,
+                            ..trace(false)
+                        };
+                        zones.refused(from, to, span, refused)
+                    }
+                    _ => return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op))),
+                },
                 _ => return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op))),
             };
             let kept = zones.len();
-            self.statistics.zones_operations += 1;
             self.statistics.clusters_max = self.statistics.clusters_max.max(kept);
-            if let Err(conflict) = result {
-                return self.conflict(now, slot, &conflict);
-            }
-        } else {
-            self.statistics.frontier_operations += 1;
-            let Engine::Lane(in_lane) = &mut self.active_at(slot).engine else {
-                unreachable!()
-            };
-            in_lane
-                .recording
-                .returned(op, now, return_ns, answer.clone());
-            match in_lane.settled.iter().position(|settled| *settled == op.0) {
-                Some(at) => {
-                    in_lane.settled.swap_remove(at);
+            match result {
+                Err(conflict) => return self.conflict(now, slot, &conflict),
+                Ok(Refused::Explained) => {
+                    self.statistics.zones_operations += 1;
+                    return self.settle(now, slot);
                 }
-                None => in_lane.lane.returned(op.0, answer.clone(), now),
+                Ok(Refused::Ambiguous) => {
+                    self.open.insert(op.0, open.clone());
+                    self.hand_over(slot, now);
+                    self.open.remove(op.0);
+                }
             }
+        }
+        self.statistics.frontier_operations += 1;
+        let Engine::Lane(in_lane) = &mut self.active_at(slot).engine else {
+            unreachable!("engine B has returned or handed over")
+        };
+        in_lane
+            .recording
+            .returned(op, now, return_ns, answer.clone());
+        match in_lane.settled.iter().position(|settled| *settled == op.0) {
+            Some(at) => {
+                in_lane.settled.swap_remove(at);
+                if *answer == Answer::Applied(false) {
+                    return self.read_of_failed(now, slot, &open.wanted);
+                }
+            }
+            None => in_lane.lane.returned(op.0, answer.clone(), now),
         }
         self.settle(now, slot)
     }
@@ -539,19 +584,24 @@ impl ObjectChecker {
         is_unknown: bool,
     ) -> Result<(), Rejection> {
         let slot = open.slot;
-        let result = match (&mut self.active_at(slot).engine, &open.wanted) {
-            (Engine::Zones(zones), Wanted::Write(value)) if is_unknown => {
-                zones.write_unknown(value, open.call_event);
-                Ok(())
+        match &mut self.active_at(slot).engine {
+            Engine::Zones(zones) => {
+                let result = match open.wanted.written() {
+                    Some(value) if is_unknown => {
+                        zones.write_unknown(value, open.call_event);
+                        Ok(())
+                    }
+                    Some(value) => zones.write_failed(value, open.call_event),
+                    None => {
+                        zones.read_dropped(open.call_event);
+                        Ok(())
+                    }
+                };
+                if let Err(conflict) = result {
+                    return self.conflict(now, slot, &conflict);
+                }
             }
-            (Engine::Zones(zones), Wanted::Write(value)) => {
-                zones.write_failed(value, open.call_event)
-            }
-            (Engine::Zones(zones), _) => {
-                zones.read_dropped(open.call_event);
-                Ok(())
-            }
-            (Engine::Lane(in_lane), _) => {
+            Engine::Lane(in_lane) => {
                 if !is_unknown {
                     in_lane.recording.failed(op);
                 }
@@ -559,31 +609,25 @@ impl ObjectChecker {
                     // It took effect already: somebody saw it.
                     Some(at) => {
                         in_lane.settled.swap_remove(at);
-                        match &open.wanted {
-                            Wanted::Write(value) if !is_unknown => {
-                                Err(Box::new(Conflict::ReadOfFailed {
-                                    value: value.clone(),
-                                    trace: ClusterTrace::default(),
-                                }))
-                            }
-                            _ => Ok(()),
+                        if !is_unknown {
+                            return self.read_of_failed(now, slot, &open.wanted);
                         }
                     }
-                    None if is_unknown => {
-                        in_lane.lane.unknown(op.0);
-                        Ok(())
-                    }
-                    None => {
-                        in_lane.lane.failed(op.0);
-                        Ok(())
-                    }
+                    None if is_unknown => in_lane.lane.unknown(op.0),
+                    None => in_lane.lane.failed(op.0),
                 }
             }
-        };
-        if let Err(conflict) = result {
-            return self.conflict(now, slot, &conflict);
         }
         self.settle(now, slot)
+    }
+
+    /// An operation had no effect, but somebody has seen what it wrote.
+    fn read_of_failed(&mut self, now: u64, slot: u32, wanted: &Wanted) -> Result<(), Rejection> {
+        let conflict = Conflict::ReadOfFailed {
+            value: wanted.written().cloned().unwrap_or_default(),
+            trace: ClusterTrace::default(),
+        };
+        self.conflict(now, slot, &conflict)
     }
 
     fn conflict(&mut self, now: u64, slot: u32, conflict: &Conflict) -> Result<(), Rejection> {
@@ -627,24 +671,27 @@ impl ObjectChecker {
                         });
                     }
                 }
-                self.retire_from_lane(slot);
+                self.retire_from_lane(slot, now);
                 Ok(())
             }
         }
     }
 
     /// A key of engine A with one certain state and nothing open.
-    fn retire_from_lane(&mut self, slot: u32) {
+    fn retire_from_lane(&mut self, slot: u32, now: u64) {
         let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &active.engine else {
-            return;
-        };
-        let Some(state) = in_lane.lane.idle_state().cloned() else {
+        let Engine::Lane(in_lane) = &mut active.engine else {
             return;
         };
         if !in_lane.settled.is_empty() {
             return;
         }
+        let Some(state) = in_lane.lane.idle_state() else {
+            if self.begins_in_zones {
+                self.resume_zones(slot, now);
+            }
+            return;
+        };
         if let ObjectState::Value(value) = state {
             if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
                 self.active_at(slot).engine = Engine::Zones(Zones::new(value));
@@ -659,6 +706,53 @@ impl ObjectChecker {
             if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
                 in_lane.recording = recording;
             }
+        }
+    }
+
+    /// Back to engine B, if nothing is open, the value is certain, and the operations of
+    /// unknown outcome that are left can be told apart.
+    fn resume_zones(&mut self, slot: u32, now: u64) {
+        let active = self.active_at(slot);
+        let Engine::Lane(in_lane) = &mut active.engine else {
+            return;
+        };
+        // What cannot be told apart now can be later only if something is used up, so it
+        // is looked at ever more rarely.
+        in_lane.quiet_points += 1;
+        if !in_lane.quiet_points.is_power_of_two() {
+            return;
+        }
+        let Some(settled) = in_lane
+            .lane
+            .idle_frontier()
+            .and_then(ObjectFrontier::settled)
+        else {
+            return;
+        };
+        let mut unknown = Vec::with_capacity(settled.unknown.len());
+        for action in settled.unknown {
+            let request = Request {
+                key: active.key.clone(),
+                action,
+            };
+            let recorded = in_lane.recording.unknown(&request);
+            let trace = Trace {
+                // One that is recorded no longer has no number.
+                op: recorded.map_or(OperationId(FIRST_TOKEN), |recorded| recorded.op),
+                client: recorded.map_or(0, |recorded| recorded.client),
+                call_ns: recorded.map_or(0, |recorded| recorded.call_ns),
+                return_ns: None,
+                is_write: true,
+                is_refused: false,
+            };
+            match request.action {
+                Action::Write(value) => unknown.push((value, None, trace)),
+                Action::Cas { from, to } => unknown.push((to, Some(from), trace)),
+                _ => return,
+            }
+        }
+        if let Some(zones) = Zones::resume(settled.value, unknown, now) {
+            active.engine = Engine::Zones(zones);
         }
     }
 
@@ -702,7 +796,9 @@ impl ObjectChecker {
         let Engine::Lane(in_lane) = &active.engine else {
             unreachable!("engine A contradicts")
         };
-        let minimal = in_lane.recording.minimize(&self.model, event, limit);
+        let minimal = in_lane
+            .recording
+            .minimize::<ObjectFrontier>(&self.model, event, limit);
         let operations: Vec<WitnessOperation> = minimal
             .operations
             .iter()

@@ -3,19 +3,35 @@
 //! A cluster is told by two operations: a write that returned at f(v) and a read that was
 //! called at s(v); the theorem behind this engine says that no more matters. Of the
 //! forgotten ones the latest stands for all: the others are over before anything that is
-//! still to come.
+//! still to come. A chain is told by the replacements between its values; if its beginning
+//! is forgotten, one value stands for that.
 
 use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, Request, Value};
 
-use super::{Cluster, Origin, Zones};
+use super::{Cluster, Origin, Unseen, Zones};
 use crate::lane::Lane;
 use crate::models::{ObjectModel, ObjectState};
+use crate::objects::ObjectFrontier;
 use crate::witness::{Recorded, RecordedFor};
 
-/// A value that nothing reads: what was there before the oldest cluster that is known.
-fn forgotten_value() -> Value {
-    Value::list([Value::text("forgotten")])
+/// A value that nothing reads: what was there before the oldest cluster that is known
+/// (0), or at the beginning of a chain.
+fn forgotten_value(chain: u64) -> Value {
+    Value::list([Value::text("forgotten"), Value::Int(chain as i64)])
+}
+
+/// A value that was certainly there.
+struct Told {
+    value: Value,
+    written_call: u64,
+    /// By when it was there.
+    there: u64,
+    /// The latest call of an operation that saw it.
+    s: u64,
+    /// What it replaced, where that is known.
+    from: Option<Value>,
+    write: Option<u64>,
 }
 
 /// An operation that is still open.
@@ -29,7 +45,7 @@ pub(crate) struct OpenOperation<'a> {
 
 /// What engine A goes on with.
 pub(crate) struct Handover {
-    pub lane: Lane<ObjectModel>,
+    pub lane: Lane<ObjectModel, ObjectFrontier>,
     /// Tokens of open writes that have taken effect already: their ends tell nothing.
     pub settled: Vec<u64>,
     /// The same operations for a witness, and the state before them.
@@ -47,16 +63,83 @@ enum Step<'a> {
 }
 
 impl Zones {
+    /// The values that were certainly there, as far as they are not forgotten.
+    fn told(&self) -> Vec<Told> {
+        let live = self.clusters.iter().zip(&self.origins);
+        let mut links: Vec<(&Cluster, &Origin)> =
+            live.filter(|(cluster, _)| cluster.is_settled()).collect();
+        links.sort_by_key(|(cluster, _)| (cluster.chain, cluster.rank));
+        let mut told: Vec<Told> = Vec::new();
+        for (at, (cluster, origin)) in links.iter().enumerate() {
+            let is_chained = cluster.chain != 0;
+            let chain = links
+                .iter()
+                .filter(|(other, _)| other.chain == cluster.chain);
+            let mut from = None;
+            if is_chained {
+                let before = at.checked_sub(1).map(|before| links[before].0);
+                from = before
+                    .filter(|before| before.chain == cluster.chain)
+                    .map(|before| before.value.clone());
+                if from.is_none() && cluster.rank > 0 {
+                    // Its beginning is forgotten.
+                    let beginning = forgotten_value(cluster.chain);
+                    let latest = chain.clone().map(|(_, origin)| origin.s).max();
+                    told.push(Told {
+                        value: beginning.clone(),
+                        written_call: cluster.chain_f,
+                        there: cluster.chain_f,
+                        s: if latest < Some(cluster.chain_s) {
+                            cluster.chain_s
+                        } else {
+                            0
+                        },
+                        from: None,
+                        write: None,
+                    });
+                    from = Some(beginning);
+                }
+            }
+            // What came later in its chain was there only after it.
+            let there = if is_chained {
+                let later = chain.filter(|(other, _)| other.rank >= cluster.rank);
+                later.map(|(other, _)| other.f).min().unwrap_or(cluster.f)
+            } else {
+                cluster.f
+            };
+            told.push(Told {
+                value: cluster.value.clone(),
+                written_call: origin.written_call,
+                there,
+                s: origin.s,
+                from,
+                write: origin.trace.write.map(|write| write.op.0),
+            });
+        }
+        if let Some((cluster, origin)) = self.evicted.as_deref() {
+            told.push(Told {
+                value: cluster.value.clone(),
+                written_call: origin.written_call,
+                there: cluster.chain_f,
+                s: cluster.chain_s,
+                from: None,
+                write: origin.trace.write.map(|write| write.op.0),
+            });
+        }
+        told
+    }
+
     /// Tells engine A everything that matters about this key up to the event `now`.
     /// Tokens from `first_token` on are not used by the history's operations.
     pub fn to_lane(
         &self,
+        model: &ObjectModel,
         key: &Value,
         open: &[OpenOperation<'_>],
         first_token: u64,
         now: u64,
     ) -> Handover {
-        let mut initial = forgotten_value();
+        let mut initial = forgotten_value(0);
         let mut steps: Vec<(u64, Step<'_>)> = Vec::new();
         let mut settled = Vec::new();
         let mut next_token = first_token;
@@ -68,56 +151,47 @@ impl Zones {
             key: key.clone(),
             action,
         };
-        let known = self.clusters.iter().zip(&self.origins);
-        let evicted = self.evicted.iter().map(|evicted| (&evicted.0, &evicted.1));
-        for (
-            Cluster { value, f, s },
-            Origin {
-                written_call,
-                trace,
-            },
-        ) in known.chain(evicted)
-        {
-            if *f == u64::MAX {
-                // Its write is among the open operations.
-                continue;
-            }
-            if *f == 0 {
-                initial = value.clone();
+        for told in self.told() {
+            if told.there == 0 {
+                initial = told.value.clone();
             } else {
                 let write = token();
-                let written = request(Action::Write(value.clone()));
+                let action = match told.from {
+                    Some(from) => Action::Cas {
+                        from,
+                        to: told.value.clone(),
+                    },
+                    None => Action::Write(told.value.clone()),
+                };
                 steps.push((
-                    *written_call,
+                    told.written_call.min(told.there),
                     Step::Call {
                         token: write,
-                        request: written,
+                        request: request(action),
                     },
                 ));
                 steps.push((
-                    *f,
+                    told.there,
                     Step::Return {
                         token: write,
                         answer: Answer::Done,
                     },
                 ));
-                let is_open = |token: u64| open.iter().any(|open| open.token == token);
-                if let Some(write) = &trace.write
-                    && is_open(write.op.0)
-                {
-                    settled.push(write.op.0);
-                }
+                settled.extend(
+                    told.write
+                        .filter(|write| open.iter().any(|open| open.token == *write)),
+                );
             }
-            if *s > 0 && *s > *written_call {
+            if told.s > 0 && told.s > told.written_call {
                 let read = token();
                 steps.push((
-                    *s,
+                    told.s,
                     Step::Call {
                         token: read,
                         request: request(Action::Read),
                     },
                 ));
-                let answer = Answer::Value(value.clone());
+                let answer = Answer::Value(told.value);
                 steps.push((
                     now,
                     Step::Return {
@@ -127,17 +201,17 @@ impl Zones {
                 ));
             }
         }
-        let mut unseen: Vec<(&Value, u64)> = self
-            .unseen
-            .iter()
-            .map(|(value, (call, _))| (value, *call))
-            .collect();
-        unseen.sort_unstable_by_key(|(_, call)| *call);
-        for (value, call) in unseen {
+        let mut unseen: Vec<(&Value, &Unseen)> = self.unseen.iter().collect();
+        unseen.sort_unstable_by_key(|(_, unseen)| (unseen.call, unseen.trace.op));
+        for (value, unseen) in unseen {
             let lost = token();
-            let written = request(Action::Write(value.clone()));
+            let to = value.clone();
+            let written = request(match unseen.from.clone() {
+                Some(from) => Action::Cas { from, to },
+                None => Action::Write(to),
+            });
             steps.push((
-                call,
+                unseen.call,
                 Step::Call {
                     token: lost,
                     request: written,
@@ -152,7 +226,7 @@ impl Zones {
         }
         steps.sort_by_key(|(at, _)| *at);
         let initial = ObjectState::Value(initial);
-        let mut lane = Lane::new([initial.clone()]);
+        let mut lane = Lane::new(model, vec![initial.clone()]);
         let mut recorded: Vec<RecordedFor<ObjectModel>> = Vec::new();
         for (at, step) in steps {
             match step {

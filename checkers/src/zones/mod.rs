@@ -8,9 +8,13 @@
 //! cluster is forgotten once any further read of it would be wrong by itself, so at most
 //! as many are kept as operations overlap.
 //!
+//! A compare-and-swap that succeeded reads one value and writes the next with nothing in
+//! between, so the clusters of both stand together: see `chain`.
+//!
 //! Two clusters of the same value at once are beyond this engine: see
 //! [`Zones::is_ambiguous`] and [`Zones::to_lane`].
 
+mod chain;
 mod handover;
 #[cfg(test)]
 mod tests;
@@ -19,10 +23,13 @@ use rustc_hash::FxHashMap;
 use veridical_histories::OperationId;
 use veridical_histories::object::Value;
 
+pub(crate) use chain::Refused;
 pub(crate) use handover::OpenOperation;
 
 /// Clusters above which eviction is tried again even if the last try kept as many.
 const EVICTION_SLACK: usize = 8;
+/// The rank of a cluster at the beginning of a chain that is about to be forgotten.
+const FORGOTTEN: u64 = u64::MAX;
 
 /// An operation, as far as a witness shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub(crate) struct Trace {
     /// `None` while it has not returned.
     pub return_ns: Option<u64>,
     pub is_write: bool,
+    /// A compare-and-swap that was refused: it saw something else.
+    pub is_refused: bool,
 }
 
 /// The operations that a cluster's numbers come from.
@@ -47,18 +56,68 @@ pub(crate) struct ClusterTrace {
 #[derive(Clone, Debug)]
 struct Cluster {
     value: Value,
-    /// Earliest return; `u64::MAX` while nothing has returned.
+    /// Earliest return of an operation on this value; `u64::MAX` while there is none.
     f: u64,
-    /// Latest call.
-    s: u64,
+    /// The same of the whole chain. `u64::MAX` while its writes need not have happened.
+    chain_f: u64,
+    /// Latest call of the whole chain.
+    chain_s: u64,
+    /// Which chain; 0 where this is the only cluster of its chain.
+    chain: u64,
+    /// Its place in the chain. Those before the first that is kept are forgotten.
+    rank: u64,
+}
+
+impl Cluster {
+    fn new(value: Value, f: u64, s: u64) -> Self {
+        Self {
+            value,
+            f,
+            chain_f: f,
+            chain_s: s,
+            chain: 0,
+            rank: 0,
+        }
+    }
+
+    /// Whether it certainly was there at some time.
+    fn is_settled(&self) -> bool {
+        self.chain_f != u64::MAX
+    }
 }
 
 /// What else is known of a cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Origin {
     /// The call of its write.
     written_call: u64,
+    /// The latest call of an operation on this value.
+    s: u64,
+    /// What a compare-and-swap that wrote it replaced, until the two are linked.
+    from: Option<Value>,
     trace: ClusterTrace,
+}
+
+impl Origin {
+    fn written(call: u64, from: Option<Value>, trace: Trace) -> Self {
+        Self {
+            written_call: call,
+            s: call,
+            from,
+            trace: ClusterTrace {
+                write: Some(trace),
+                ..ClusterTrace::default()
+            },
+        }
+    }
+}
+
+/// A write or replacement of unknown outcome that nobody has seen.
+#[derive(Clone, Debug)]
+struct Unseen {
+    call: u64,
+    from: Option<Value>,
+    trace: Trace,
 }
 
 /// Why the clusters contradict each other.
@@ -78,6 +137,16 @@ pub(crate) enum Conflict {
     },
     /// The write of a value that was read failed.
     ReadOfFailed { value: Value, trace: ClusterTrace },
+    /// The values of a chain of replacements are not in its order.
+    Chain {
+        first: (Value, ClusterTrace),
+        second: (Value, ClusterTrace),
+    },
+    /// A replacement was refused although the value it replaces was there all the time.
+    Refused {
+        value: (Value, ClusterTrace),
+        refused: Trace,
+    },
 }
 
 /// The clusters of one key.
@@ -88,12 +157,14 @@ pub(crate) struct Zones {
     origins: Vec<Origin>,
     /// Calls of open operations, ascending.
     open_calls: Vec<u64>,
-    /// Writes of unknown outcome that nobody has read, with their calls.
-    unseen: FxHashMap<Value, (u64, Trace)>,
+    /// Writes of unknown outcome that nobody has read.
+    unseen: FxHashMap<Value, Unseen>,
     /// The forgotten cluster with the latest call.
     evicted: Option<Box<(Cluster, Origin)>>,
     /// Clusters above which eviction is tried.
     eviction_at: usize,
+    /// The number of the last chain.
+    chains: u64,
 }
 
 /// When an operation was called and when it returned, as event numbers.
@@ -113,6 +184,7 @@ impl Zones {
             unseen: FxHashMap::default(),
             evicted: None,
             eviction_at: EVICTION_SLACK,
+            chains: 0,
         };
         zones.reset(value);
         zones
@@ -126,11 +198,33 @@ impl Zones {
         self.unseen.clear();
         self.evicted = None;
         self.eviction_at = EVICTION_SLACK;
-        self.clusters.push(Cluster { value, f: 0, s: 0 });
+        self.chains = 0;
+        self.clusters.push(Cluster::new(value, 0, 0));
         self.origins.push(Origin {
             written_call: 0,
+            s: 0,
+            from: None,
             trace: ClusterTrace::default(),
         });
+    }
+
+    /// Begins again with `value` and writes of unknown outcome that may still take
+    /// effect after `now`: their values, what they replace, and what is known of them.
+    /// `None` where two of these values are the same.
+    pub fn resume(
+        value: Value,
+        unknown: Vec<(Value, Option<Value>, Trace)>,
+        now: u64,
+    ) -> Option<Self> {
+        let mut zones = Self::new(value);
+        for (value, from, trace) in unknown {
+            if zones.knows(&value) {
+                return None;
+            }
+            let call = now;
+            zones.unseen.insert(value, Unseen { call, from, trace });
+        }
+        Some(zones)
     }
 
     /// Whether a write of `value` now would make two clusters of it.
@@ -156,18 +250,16 @@ impl Zones {
     /// A write of `value` is called at `call`; [`Zones::is_ambiguous`] was asked.
     pub fn write_called(&mut self, value: Value, call: u64, trace: Trace) {
         self.open_calls.push(call);
-        self.clusters.push(Cluster {
-            value,
-            f: u64::MAX,
-            s: call,
-        });
-        self.origins.push(Origin {
-            written_call: call,
-            trace: ClusterTrace {
-                write: Some(trace),
-                ..ClusterTrace::default()
-            },
-        });
+        self.clusters.push(Cluster::new(value, u64::MAX, call));
+        self.origins.push(Origin::written(call, None, trace));
+    }
+
+    /// A compare-and-swap is called at `call`, of `from` by another value, `to`, of which
+    /// [`Zones::is_ambiguous`] was asked.
+    pub fn cas_called(&mut self, from: Value, to: Value, call: u64, trace: Trace) {
+        self.open_calls.push(call);
+        self.clusters.push(Cluster::new(to, u64::MAX, call));
+        self.origins.push(Origin::written(call, Some(from), trace));
     }
 
     fn close(&mut self, call: u64) {
@@ -198,28 +290,41 @@ impl Zones {
                 overwritten_by: self.overwriter_of(value, span.call),
             }));
         };
-        let cluster = &mut self.clusters[at];
         if trace.is_write
             && let Some(write) = &mut self.origins[at].trace.write
         {
             write.return_ns = trace.return_ns;
         }
-        if cluster.f == u64::MAX {
-            // Nothing was called after this return yet, so nothing can contradict it.
-            cluster.f = span.returned;
-            self.origins[at].trace.earliest_return = Some(trace);
-            if span.call >= cluster.s {
-                cluster.s = span.call;
-                self.origins[at].trace.latest_call = Some(trace);
-            }
-        } else if span.call > cluster.s {
-            cluster.s = span.call;
-            self.origins[at].trace.latest_call = Some(trace);
-            self.check(at)?;
-        }
+        self.seen(at, span, trace)?;
         if self.clusters.len() > self.eviction_at {
             self.evict(span.returned);
             self.eviction_at = 2 * self.clusters.len() + EVICTION_SLACK;
+        }
+        Ok(())
+    }
+
+    /// An operation that lies in `span` was at the value of the cluster `at`.
+    #[inline]
+    fn seen(&mut self, at: usize, span: Span, trace: Trace) -> Result<(), Box<Conflict>> {
+        let cluster = &mut self.clusters[at];
+        if cluster.f == u64::MAX {
+            cluster.f = span.returned;
+            self.origins[at].trace.earliest_return = Some(trace);
+        }
+        if span.call >= self.origins[at].s {
+            self.origins[at].s = span.call;
+            self.origins[at].trace.latest_call = Some(trace);
+        }
+        if cluster.chain != 0 || self.origins[at].from.is_some() {
+            return self.seen_in_chain(at, span);
+        }
+        if cluster.chain_f == u64::MAX {
+            // Nothing was called after this return yet, so nothing can contradict it.
+            cluster.chain_f = span.returned;
+            cluster.chain_s = cluster.chain_s.max(span.call);
+        } else if span.call > cluster.chain_s {
+            cluster.chain_s = span.call;
+            self.check(at)?;
         }
         Ok(())
     }
@@ -230,8 +335,8 @@ impl Zones {
         let live = self.clusters.iter().zip(&self.origins);
         let forgotten = self.evicted.iter().map(|evicted| (&evicted.0, &evicted.1));
         live.chain(forgotten)
-            .filter(|(cluster, _)| cluster.f < call && cluster.value != *value)
-            .max_by_key(|(cluster, _)| cluster.s)
+            .filter(|(cluster, _)| cluster.chain_f < call && cluster.value != *value)
+            .max_by_key(|(cluster, _)| cluster.chain_s)
             .map(|(cluster, origin)| (cluster.value.clone(), origin.trace))
     }
 
@@ -240,32 +345,27 @@ impl Zones {
         if self.unseen.is_empty() {
             return None;
         }
-        let (call, trace) = self.unseen.remove(value)?;
-        self.clusters.push(Cluster {
-            value: value.clone(),
-            f: u64::MAX,
-            s: call,
-        });
-        self.origins.push(Origin {
-            written_call: call,
-            trace: ClusterTrace {
-                write: Some(trace),
-                ..ClusterTrace::default()
-            },
-        });
+        let Unseen { call, from, trace } = self.unseen.remove(value)?;
+        self.clusters
+            .push(Cluster::new(value.clone(), u64::MAX, call));
+        self.origins.push(Origin::written(call, from, trace));
         Some(self.clusters.len() - 1)
     }
 
     fn check(&self, at: usize) -> Result<(), Box<Conflict>> {
-        let Cluster { f, s, .. } = self.clusters[at];
-        let described = |cluster: &Cluster, origin: &Origin| (cluster.value.clone(), origin.trace);
-        let this = || described(&self.clusters[at], &self.origins[at]);
+        let Cluster {
+            chain_f: f,
+            chain_s: s,
+            chain,
+            ..
+        } = self.clusters[at];
+        let this = || self.described(at);
         // Every forgotten cluster had returned before this operation was called.
         if let Some((cluster, origin)) = self.evicted.as_deref()
-            && cluster.s > f
+            && cluster.chain_s > f
         {
             return Err(Box::new(Conflict::Interleaved {
-                first: described(cluster, origin),
+                first: (cluster.value.clone(), origin.trace),
                 second: this(),
             }));
         }
@@ -273,44 +373,65 @@ impl Zones {
             .clusters
             .iter()
             .enumerate()
-            .find(|(other, cluster)| cluster.f < s && cluster.s > f && *other != at);
+            .position(|(other, cluster)| {
+                cluster.chain_f < s
+                    && cluster.chain_s > f
+                    && other != at
+                    && (chain == 0 || cluster.chain != chain)
+            });
         match other {
             None => Ok(()),
-            Some((other, cluster)) => Err(Box::new(Conflict::Interleaved {
-                first: described(cluster, &self.origins[other]),
+            Some(other) => Err(Box::new(Conflict::Interleaved {
+                first: self.described(other),
                 second: this(),
             })),
         }
+    }
+
+    fn described(&self, at: usize) -> (Value, ClusterTrace) {
+        (self.clusters[at].value.clone(), self.origins[at].trace)
     }
 
     /// Forgets every cluster of which a further read would be wrong by itself: it was
     /// read or written, and something else after it, before the oldest open call.
     fn evict(&mut self, now: u64) {
         let oldest = self.open_calls.first().copied().unwrap_or(now + 1);
-        // The two latest calls among what has returned before `oldest`.
+        // The latest call among what has returned before `oldest`, and that of the others
+        // outside its chain.
         let (mut latest, mut latest_at, mut second) = (0, usize::MAX, 0);
         for (at, cluster) in self.clusters.iter().enumerate() {
-            if cluster.f < oldest {
-                if cluster.s > latest || latest_at == usize::MAX {
-                    second = latest;
-                    (latest, latest_at) = (cluster.s, at);
-                } else {
-                    second = second.max(cluster.s);
+            if cluster.chain_f < oldest {
+                if latest_at == usize::MAX || cluster.chain_s > latest {
+                    if latest_at != usize::MAX && !self.is_one_chain(at, latest_at) {
+                        second = latest;
+                    }
+                    (latest, latest_at) = (cluster.chain_s, at);
+                } else if !self.is_one_chain(at, latest_at) {
+                    second = second.max(cluster.chain_s);
                 }
             }
         }
-        let forgotten = self.evicted.as_ref().map_or(0, |evicted| evicted.0.s);
+        let latest_chain = self
+            .clusters
+            .get(latest_at)
+            .map_or(0, |latest| latest.chain);
+        let forgotten = self.evicted.as_ref().map_or(0, |evicted| evicted.0.chain_s);
+        if self.chains > 0 {
+            self.forget_beginnings(oldest);
+        }
         let mut kept = 0;
         for at in 0..self.clusters.len() {
-            let others = if at == latest_at { second } else { latest }.max(forgotten);
             let cluster = &self.clusters[at];
-            if cluster.f < oldest && others > cluster.f {
-                if self
+            let is_latest = at == latest_at || (latest_chain != 0 && cluster.chain == latest_chain);
+            let others = if is_latest { second } else { latest }.max(forgotten);
+            let is_begun = cluster.rank == FORGOTTEN;
+            if is_begun || (cluster.chain_f < oldest && others > cluster.chain_f) {
+                let is_later = self
                     .evicted
                     .as_ref()
-                    .is_none_or(|evicted| cluster.s > evicted.0.s)
-                {
-                    self.evicted = Some(Box::new((cluster.clone(), self.origins[at])));
+                    .is_none_or(|evicted| cluster.chain_s > evicted.0.chain_s);
+                if is_later && !is_begun {
+                    self.evicted = Some(Box::new((cluster.clone(), self.origins[at].clone())));
                 }
             } else {
                 self.clusters.swap(kept, at);
@@ -330,15 +451,13 @@ impl Zones {
             .iter()
             .position(|cluster| cluster.value == *value);
         if let Some(at) = at
-            && self.clusters[at].f == u64::MAX
+            && !self.clusters[at].is_settled()
         {
             let cluster = self.clusters.swap_remove(at);
-            let origin = self.origins.swap_remove(at);
-            let trace = origin
-                .trace
-                .write
-                .expect("a write that was called has a trace");
-            self.unseen.insert(cluster.value, (call, trace));
+            let Origin { from, trace, .. } = self.origins.swap_remove(at);
+            let trace = trace.write.expect("a write that was called has a trace");
+            self.unseen
+                .insert(cluster.value, Unseen { call, from, trace });
         }
     }
 
@@ -348,12 +467,16 @@ impl Zones {
     /// Where somebody has read it.
     pub fn write_failed(&mut self, value: &Value, call: u64) -> Result<(), Box<Conflict>> {
         self.close(call);
+        self.write_refused(value)
+    }
+
+    fn write_refused(&mut self, value: &Value) -> Result<(), Box<Conflict>> {
         let at = self
             .clusters
             .iter()
             .position(|cluster| cluster.value == *value);
         match at {
-            Some(at) if self.clusters[at].f == u64::MAX => {
+            Some(at) if !self.clusters[at].is_settled() => {
                 self.clusters.swap_remove(at);
                 self.origins.swap_remove(at);
                 Ok(())

@@ -7,6 +7,7 @@ fn trace(op: u64, is_write: bool) -> Trace {
         call_ns: 0,
         return_ns: None,
         is_write,
+        is_refused: false,
     }
 }
 

@@ -1,0 +1,311 @@
+//! The search at a return: every configuration in which the operation has taken effect.
+
+use std::collections::VecDeque;
+
+use super::configuration::{Antichain, At, Configuration, Duty};
+use super::effect::Guard;
+use super::pool::{self, Class};
+use super::{Advance, RegisterFrontier};
+
+/// Steps of looking for a way to a value, for each configuration that may be looked at.
+const STEPS_PER_CONFIGURATION: usize = 16;
+
+impl RegisterFrontier {
+    /// Replaces the frontier by every configuration in which `slot` has taken effect.
+    pub(super) fn linearize(&mut self, slot: usize, limit: usize) -> Advance<Self> {
+        let before = std::mem::take(&mut self.configurations);
+        let mut found = Antichain::default();
+        let mut seen = Antichain::default();
+        let mut work: VecDeque<Configuration> = VecDeque::new();
+        for mut configuration in before.iter().cloned() {
+            if configuration.linearized.contains(slot) {
+                configuration.linearized.remove(slot);
+                self.keep(&mut found, configuration);
+            } else {
+                work.push_back(configuration);
+            }
+        }
+        let mut looked_at = found.len();
+        let mut steps = limit.saturating_mul(STEPS_PER_CONFIGURATION);
+        while let Some(mut configuration) = work.pop_front() {
+            self.absorb_observers(&mut configuration);
+            if configuration.linearized.contains(slot) {
+                configuration.linearized.remove(slot);
+                self.keep(&mut found, configuration);
+                continue;
+            }
+            if !self.keep(&mut seen, configuration.clone()) {
+                continue;
+            }
+            looked_at += 1;
+            if looked_at > limit || steps == 0 {
+                self.configurations = found.into_configurations();
+                self.configurations.truncate(limit.div_ceil(4));
+                return Advance::Capped(Box::new(self.relaxed(&before)));
+            }
+            for other in 0..self.slots.len() {
+                let is_open = self.slots[other].is_some();
+                if !is_open || configuration.linearized.contains(other) {
+                    continue;
+                }
+                for mut next in self.successors(&configuration, other, &mut steps) {
+                    if other == slot {
+                        self.keep(&mut found, next);
+                        continue;
+                    }
+                    next.linearized.insert(other);
+                    // Those first that use up nothing.
+                    if next.used == configuration.used && next.duties == configuration.duties {
+                        work.push_front(next);
+                    } else {
+                        work.push_back(next);
+                    }
+                }
+            }
+        }
+        self.configurations = found.into_configurations();
+        if self.configurations.is_empty() && steps == 0 {
+            // The way may have been among those that were not looked at.
+            Advance::Capped(Box::new(self.relaxed(&before)))
+        } else if self.configurations.is_empty() {
+            Advance::Contradicted
+        } else if steps == 0 {
+            Advance::Capped(Box::new(self.relaxed(&before)))
+        } else {
+            Advance::Explained
+        }
+    }
+
+    fn keep(&self, chain: &mut Antichain, configuration: Configuration) -> bool {
+        chain.insert(configuration, &self.duties, |class| self.written_by(class))
+    }
+
+    /// Carries out every open operation that is legal and changes nothing.
+    fn absorb_observers(&self, configuration: &mut Configuration) {
+        for (slot, open) in self.slots.iter().enumerate() {
+            let Some(open) = open else { continue };
+            if open.effect.set.is_none()
+                && !configuration.linearized.contains(slot)
+                && self.certainly_holds(configuration.at, open.effect.guard)
+            {
+                configuration.linearized.insert(slot);
+            }
+        }
+    }
+
+    fn certainly_holds(&self, at: At, guard: Guard<u32>) -> bool {
+        match (guard, at) {
+            (Guard::Any, _) => true,
+            (Guard::Never, _) | (Guard::Is(_), At::Open(_)) => false,
+            (Guard::Is(value), At::Value(at)) => at == value,
+            (Guard::IsNot(value), At::Value(at)) => at != value,
+            (Guard::IsNot(value), At::Open(duty)) => {
+                !self.pool.can_write(self.duties.get(duty), value)
+            }
+        }
+    }
+
+    /// The configurations after an open operation, with what unknown ones it needs.
+    fn successors(
+        &mut self,
+        configuration: &Configuration,
+        slot: usize,
+        steps: &mut usize,
+    ) -> Vec<Configuration> {
+        let effect = self.slots[slot]
+            .expect("only open slots are stepped")
+            .effect;
+        self.expansions += 1;
+        let mut enabled = Vec::new();
+        match effect.guard {
+            Guard::Any => enabled.push(configuration.clone()),
+            Guard::Never => {}
+            Guard::Is(value) => {
+                self.reach(configuration, value, &mut Vec::new(), steps, &mut enabled);
+            }
+            Guard::IsNot(value) => self.leave(configuration, value, &mut enabled),
+        }
+        if let Some(set) = effect.set {
+            for next in &mut enabled {
+                *next = next.released();
+                next.at = At::Value(set);
+            }
+        }
+        enabled
+    }
+
+    /// The shortest ways to `value` over unknown operations; `path` holds the values
+    /// that come after it, which need not be passed twice.
+    fn reach(
+        &mut self,
+        from: &Configuration,
+        value: u32,
+        path: &mut Vec<u32>,
+        steps: &mut usize,
+        ways: &mut Vec<Configuration>,
+    ) {
+        *steps = steps.saturating_sub(1);
+        if *steps == 0 {
+            return;
+        }
+        self.expansions += 1;
+        match from.at {
+            At::Value(at) if at == value => {
+                ways.push(from.clone());
+                return;
+            }
+            At::Open(duty) => self.resolve(from, duty, value, ways),
+            At::Value(_) => {}
+        }
+        let released = from.released();
+        let blind = self.newest_blind(&released, value, 0..u32::MAX);
+        if let Some(class) = blind {
+            ways.extend(self.using(&released, class, At::Value(value)));
+        }
+        path.push(value);
+        for at in 0..self.pool.swaps_to(value).len() {
+            let index = self.pool.swaps_to(value)[at];
+            let class = pool::swap_class(index);
+            let source = self.pool.swaps[index as usize].from;
+            if path.contains(&source) || self.left(from, class) == 0 {
+                continue;
+            }
+            let mut sources = Vec::new();
+            self.reach(from, source, path, steps, &mut sources);
+            let next = sources
+                .iter()
+                .filter_map(|source| self.using(source, class, At::Value(value)));
+            ways.extend(next);
+        }
+        path.pop();
+    }
+
+    fn left(&self, configuration: &Configuration, class: Class) -> u32 {
+        self.pool.available(class) - configuration.used.count(class)
+    }
+
+    /// The write of `value` that was called last, among those left. Whatever an earlier
+    /// one can do for a duty it can do only for later ones, so the earlier one is saved.
+    fn newest_blind(
+        &self,
+        configuration: &Configuration,
+        value: u32,
+        range: std::ops::Range<u32>,
+    ) -> Option<Class> {
+        let classes = self.pool.blind_of(value).iter().rev();
+        classes
+            .filter(|index| range.contains(index))
+            .map(|index| pool::blind_class(*index))
+            .find(|class| self.left(configuration, *class) > 0)
+    }
+
+    /// `configuration` with one more operation of `class` used, if there is one.
+    fn using(&self, configuration: &Configuration, class: Class, at: At) -> Option<Configuration> {
+        if self.left(configuration, class) == 0 {
+            return None;
+        }
+        let mut next = configuration.clone();
+        next.used = next.used.with(class);
+        next.at = at;
+        self.is_feasible(&next).then_some(next)
+    }
+
+    fn is_feasible(&self, configuration: &Configuration) -> bool {
+        if configuration.duties.is_empty() && matches!(configuration.at, At::Value(_)) {
+            return true;
+        }
+        let mut duties: Vec<&Duty> = configuration
+            .duties
+            .iter()
+            .map(|duty| self.duties.get(*duty))
+            .collect();
+        if let At::Open(duty) = configuration.at {
+            duties.push(self.duties.get(duty));
+        }
+        self.pool.is_feasible(&duties, &configuration.used)
+    }
+
+    /// What an open choice becomes if it was `value` that was written.
+    fn resolve(&self, from: &Configuration, duty: u32, value: u32, ways: &mut Vec<Configuration>) {
+        let duty = self.duties.get(duty);
+        if !duty.except.contains(&value)
+            && let Some(class) = self.newest_blind(from, value, duty.from..duty.to)
+        {
+            ways.extend(self.using(from, class, At::Value(value)));
+        }
+        for index in &duty.swaps {
+            if self.pool.swaps[*index as usize].to == value {
+                let class = pool::swap_class(*index);
+                ways.extend(self.using(from, class, At::Value(value)));
+            }
+        }
+    }
+
+    /// The ways not to be at `value`.
+    fn leave(&mut self, from: &Configuration, value: u32, ways: &mut Vec<Configuration>) {
+        if self.certainly_holds(from.at, Guard::IsNot(value)) {
+            ways.push(from.clone());
+            return;
+        }
+        let blind = self.pool.blind.len() as u32;
+        match from.at {
+            At::Value(_) => self.replaced(from, value, 0..blind, ways),
+            At::Open(duty) => {
+                let duty = self.duties.get(duty).clone();
+                // Something else was written ...
+                let mut narrower = duty.clone();
+                if let Err(at) = narrower.except.binary_search(&value) {
+                    narrower.except.insert(at, value);
+                }
+                narrower
+                    .swaps
+                    .retain(|index| self.pool.swaps[*index as usize].to != value);
+                let mut next = from.clone();
+                next.at = At::Open(self.duties.intern(narrower));
+                if self.is_feasible(&next) {
+                    ways.push(next);
+                }
+                // ... or it was, and was replaced in turn, by something that cannot have
+                // been there instead of it: called later, or of a value left before.
+                let At::Open(number) = from.at else {
+                    unreachable!("matched above")
+                };
+                let mut resolved = Vec::new();
+                self.resolve(from, number, value, &mut resolved);
+                for resolved in resolved {
+                    for before in duty.except.iter().filter(|before| **before != value) {
+                        if let Some(class) = self.newest_blind(&resolved, *before, 0..duty.to) {
+                            ways.extend(self.using(&resolved, class, At::Value(*before)));
+                        }
+                    }
+                    self.replaced(&resolved, value, duty.to..blind, ways);
+                }
+            }
+        }
+    }
+
+    /// `value` is there and is replaced, by one of the writes in `range` or by an
+    /// operation that replaces only it.
+    fn replaced(
+        &mut self,
+        from: &Configuration,
+        value: u32,
+        range: std::ops::Range<u32>,
+        ways: &mut Vec<Configuration>,
+    ) {
+        let except = self.pool.blind_of(value).iter().any(|i| range.contains(i));
+        let swaps = self.pool.swaps_from(value).iter().copied();
+        let swaps = swaps.filter(|index| self.left(from, pool::swap_class(*index)) > 0);
+        let duty = Duty {
+            from: range.start,
+            to: range.end,
+            except: if except { vec![value] } else { Vec::new() },
+            swaps: swaps.collect(),
+        };
+        let mut next = from.clone();
+        next.at = At::Open(self.duties.intern(duty));
+        if self.is_feasible(&next) {
+            ways.push(next);
+        }
+    }
+}
