@@ -1,7 +1,10 @@
 //! What `cargo sim` understands.
 
 use clap::{Args, Parser, Subcommand};
+use std::ops::Range;
 use std::path::PathBuf;
+
+use crate::campaign::shard::Shard;
 
 /// Seeded simulation of the whole store, with every history checked while it is made.
 #[derive(Debug, Parser)]
@@ -21,6 +24,8 @@ pub enum Command {
     List,
     /// Look for each planted bug until a seed finds it.
     Recall(RecallArguments),
+    /// Run many seeds, on one machine or as a part of many, and group what fails.
+    Campaign(CampaignArguments),
     /// Run a kept failure again, also after the code has changed.
     Replay(ReplayArguments),
     /// Make a kept failure small.
@@ -115,6 +120,76 @@ pub struct RecallArguments {
     pub json: Option<PathBuf>,
 }
 
+/// Arguments of `campaign`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CampaignArguments {
+    /// Something else than running.
+    #[command(subcommand)]
+    pub command: Option<CampaignCommand>,
+    /// The scenario.
+    #[arg(long, default_value = crate::swarm::NAME)]
+    pub scenario: String,
+    /// The seeds of the whole campaign, A to B without B.
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "1..2001")]
+    pub seeds: Range<u64>,
+    /// Processes at once; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Begin no further seed after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub time_limit: Option<u64>,
+    /// Where results go; a campaign that is there already goes on.
+    #[arg(long, value_name = "DIR", default_value = "campaign")]
+    pub out: PathBuf,
+    /// Only the seeds of this shard, I from 0; by default what Slurm (job arrays) or
+    /// Kubernetes (indexed jobs, with VERIDICAL_SHARDS) says, else all.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Run each seed in two processes and compare.
+    #[arg(long)]
+    pub check_determinism: bool,
+    /// Plant a bug (see `list`).
+    #[arg(long, value_name = "BUG")]
+    pub planted: Option<String>,
+    /// How long to make each kept failure small, in seconds; 0 for not at all.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub shrink_time: u64,
+}
+
+/// What else `campaign` does.
+#[derive(Debug, Subcommand)]
+pub enum CampaignCommand {
+    /// Put the results of shards together.
+    Merge(MergeArguments),
+}
+
+/// Arguments of `campaign merge`.
+#[derive(Args, Debug)]
+pub struct MergeArguments {
+    /// Folders of shards, or folders that hold them.
+    #[arg(required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Where the result goes.
+    #[arg(long, value_name = "DIR", default_value = "campaign-merged")]
+    pub out: PathBuf,
+}
+
+/// `A..B`, or `A..=B`.
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("a range has the form A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let from = number(from)?;
+    let to = match to.strip_prefix('=') {
+        Some(last) => number(last)?.checked_add(1).ok_or("too many seeds")?,
+        None => number(to)?,
+    };
+    if from >= to {
+        return Err("the range is empty".to_owned());
+    }
+    Ok(from..to)
+}
+
 /// Schedules under which a kept failure is looked for.
 pub const DEFAULT_SCHEDULES: u32 = 16;
 
@@ -197,4 +272,24 @@ pub struct OneArguments {
     /// Where all of it goes.
     #[arg(long)]
     pub artefact: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds_are_a_range_that_is_not_empty() {
+        assert_eq!(parse_seeds("1..4"), Ok(1..4));
+        assert_eq!(parse_seeds("1..=4"), Ok(1..5));
+        for text in ["", "4", "4..4", "5..4", "a..b", "1..=18446744073709551615"] {
+            assert!(parse_seeds(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,28 +1,27 @@
 //! The commands of `cargo sim`.
 
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use veridical_probe::PlantedBug;
 
 use crate::artefact::{self, ReadError};
+use crate::campaign::ledger::LedgerError;
+use crate::campaign::shard::ShardError;
 use crate::campaign::{Campaign, Seeds};
 use crate::command_line::{DEFAULT_SEEDS, OneArguments, RecallArguments, RunArguments};
 use crate::junit;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::report::{Class, RunReport};
 use crate::swarm;
 use crate::table::Summary;
 
 /// Failures whose folders are kept; the others are only reported.
 const KEPT_FAILURES_MAX: usize = 5;
-
-/// How often a campaign without a terminal says how far it is.
-const PLAIN_PROGRESS_PERIOD: Duration = Duration::from_secs(10);
 
 /// What keeps a command from being carried out.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +43,15 @@ pub enum CommandError {
     /// A folder or a plan cannot be used.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The ledger of a campaign cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The environment does not say which shard this is.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// There is nothing to merge.
+    #[error("none of the folders holds a campaign, nor does a subfolder")]
+    NoCampaign,
     /// A folder holds no failure, or not any more.
     #[error("{0}: it does not fail (any more) in the way it did")]
     NoFailure(PathBuf),
@@ -56,7 +64,11 @@ pub enum CommandError {
     NoWorld,
 }
 
-fn plan(scenario: &str, seed: u64, planted: Option<&str>) -> Result<Plan, CommandError> {
+pub(crate) fn plan_of(
+    scenario: &str,
+    seed: u64,
+    planted: Option<&str>,
+) -> Result<Plan, CommandError> {
     if scenario != swarm::NAME {
         return Err(CommandError::NoScenario(scenario.to_owned()));
     }
@@ -88,62 +100,13 @@ pub(crate) fn interruption() -> Arc<AtomicBool> {
     interrupted
 }
 
-/// A progress bar on a terminal, a plain line from time to time elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-    total: u64,
-    done: u64,
-    said_at: Instant,
-}
-
-impl Progress {
-    fn new(total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:30} {pos}/{len} seeds  {per_sec}  {msg}  eta {eta}",
-            )
-            .expect("the template is well-formed");
-            let bar = ProgressBar::new(total).with_style(style);
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        Self {
-            bar,
-            total,
-            done: 0,
-            said_at: Instant::now(),
-        }
-    }
-
-    fn advance(&mut self, message: String) {
-        self.done += 1;
-        match &self.bar {
-            Some(bar) => {
-                bar.inc(1);
-                bar.set_message(message);
-            }
-            None if self.said_at.elapsed() >= PLAIN_PROGRESS_PERIOD => {
-                self.said_at = Instant::now();
-                eprintln!("{}/{} seeds, {message}", self.done, self.total);
-            }
-            None => {}
-        }
-    }
-
-    fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 /// `cargo sim run`: returns the exit code.
 ///
 /// # Errors
 /// See [`CommandError`].
 pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
     let first_seed = arguments.seed.unwrap_or(1);
-    let first = plan(
+    let first = plan_of(
         &arguments.scenario,
         first_seed,
         arguments.planted.as_deref(),
@@ -192,7 +155,7 @@ pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
         &interrupted,
         |report| {
             summary.add(&report);
-            progress.advance(format!("{} failures", failures.len()));
+            progress.advance(|| format!("{} failures", failures.len()));
             if let (Some(file), true) = (&mut json, written.is_ok()) {
                 let line = serde_json::to_string(&report).expect("a report can be written");
                 written = writeln!(file, "{line}");
@@ -303,7 +266,7 @@ pub fn list() -> Result<u8, CommandError> {
 /// # Errors
 /// See [`CommandError`].
 pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
-    plan(
+    plan_of(
         &arguments.scenario,
         arguments.seed,
         arguments.bug.as_deref(),
@@ -398,7 +361,7 @@ pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
     }
     let plan = match &arguments.plan {
         Some(path) => given_plan(path)?,
-        None => plan(
+        None => plan_of(
             &arguments.scenario,
             arguments.seed,
             arguments.planted.as_deref(),

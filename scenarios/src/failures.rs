@@ -20,7 +20,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 /// What `--planted` says when no bug is to be planted.
 const NO_BUG: &str = "none";
 
-fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> CommandError {
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> CommandError {
     let path = path.to_owned();
     move |source| CommandError::File { path, source }
 }

@@ -19,6 +19,7 @@ pub mod commands;
 pub mod failures;
 pub mod junit;
 pub mod plan;
+pub mod progress;
 pub mod recall;
 pub mod replay;
 pub mod report;

@@ -25,6 +25,8 @@ pub struct Summary {
     pub peak_memory_bytes: u64,
     /// What happened how often.
     pub faults: BTreeMap<String, u64>,
+    /// Events that have to be reached now and then, and how often they were.
+    pub sometimes: BTreeMap<String, u64>,
     /// Seeds by how they ended.
     pub verdicts: BTreeMap<Class, u64>,
     digests: BTreeMap<u64, String>,
@@ -42,6 +44,9 @@ impl Summary {
         self.peak_memory_bytes = self.peak_memory_bytes.max(report.peak_memory_bytes);
         for (name, count) in &report.faults {
             *self.faults.entry(name.clone()).or_default() += count;
+        }
+        for (name, count) in &report.sometimes {
+            *self.sometimes.entry(name.clone()).or_default() += count;
         }
         *self.verdicts.entry(report.verdict).or_default() += 1;
         self.digests.insert(report.seed, report.digest.clone());

@@ -77,6 +77,9 @@ impl Trial<'_> {
             })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // What a terminal sends to this program must not end a run and look like a crash.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         if let Some(log) = self.log {
             command.env("RUST_LOG", log);
         }

@@ -1,5 +1,11 @@
 //! Many seeds, several at once, each in a process of its own.
 
+pub mod command;
+pub mod groups;
+pub mod ledger;
+pub mod outcome;
+pub mod shard;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
