@@ -105,7 +105,9 @@ impl Cluster {
         let processes = (0..plan.members)
             .map(|index| {
                 let config = node_config(plan, index);
-                let engine = plan.engine.then(|| Arc::new(Mutex::new(MemoryEngine::new())));
+                let engine = plan
+                    .engine
+                    .then(|| Arc::new(Mutex::new(MemoryEngine::new())));
                 let outside = Outside {
                     index,
                     nodes: Arc::clone(&nodes),
