@@ -11,6 +11,7 @@ use veridical_probe::{Planted, PlantedBug};
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::Role;
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
+use veridical_storage::engine::{Engine, MemoryEngine};
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
 use veridical_store::StateHash;
@@ -104,6 +105,9 @@ impl Cluster {
         let processes = (0..plan.members)
             .map(|index| {
                 let config = node_config(plan, index);
+                let engine = plan
+                    .engine
+                    .then(|| Arc::new(Mutex::new(MemoryEngine::new())));
                 let outside = Outside {
                     index,
                     nodes: Arc::clone(&nodes),
@@ -113,9 +117,10 @@ impl Cluster {
                 };
                 world.add_process(&member_name(index), move |environment| {
                     let (config, outside) = (config.clone(), outside.clone());
+                    let engine = engine.as_deref().map(reopened);
                     async move {
                         let observer = outside.observer.clone();
-                        let exit = run_member(environment, config, outside).await;
+                        let exit = run_member(environment, config, engine, outside).await;
                         if !exit.is_disk_trouble() {
                             observer.report(Finding::new(
                                 Class::Crash,
@@ -344,12 +349,20 @@ impl Outside {
     }
 }
 
+/// The engine as the next incarnation of its member finds it.
+fn reopened(engine: &Mutex<MemoryEngine>) -> Box<dyn Engine> {
+    let mut engine = engine.lock().expect("no panic while an engine is reopened");
+    *engine = engine.crash();
+    Box::new(engine.clone())
+}
+
 async fn run_member(
     environment: SimEnvironment,
     config: NodeConfig,
+    engine: Option<Box<dyn Engine>>,
     outside: Outside,
 ) -> MemberExit {
-    let node = match Node::start(environment.clone(), config).await {
+    let node = match Node::start_with_engine(environment.clone(), config, engine).await {
         Ok(node) => node,
         Err(error) => return error.into(),
     };

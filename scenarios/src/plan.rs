@@ -30,6 +30,10 @@ pub struct Plan {
     pub members: u32,
     /// Settings of all members.
     pub knobs: Knobs,
+    /// Whether members keep a copy of their state in an engine, which a crash takes back
+    /// to its last flush, instead of writing snapshots.
+    #[serde(default)]
+    pub engine: bool,
     /// The network when no fault is on top of it.
     pub network: NetworkFaults,
     /// Each member's disk when no fault is on top of it.

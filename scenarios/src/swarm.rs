@@ -65,6 +65,7 @@ pub fn plan(seed: u64) -> Plan {
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
     let mut knobs = knobs(&mut knobs_rng);
+    let engine = knobs_rng.chance(0.3);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
@@ -108,6 +109,7 @@ pub fn plan(seed: u64) -> Plan {
         planted: None,
         members,
         knobs,
+        engine,
         network,
         disk,
         hosts,

@@ -242,7 +242,7 @@ async fn a_follower_beyond_the_log_gets_a_snapshot_that_is_written_for_it() {
 
 #[cfg(feature = "rocksdb")]
 #[tokio::test(flavor = "multi_thread")]
-async fn rocksdb_that_crashed_loses_nothing_and_repeats_nothing() {
+async fn rocksdb_reopened_after_a_stop_loses_nothing_and_repeats_nothing() {
     use veridical_storage::engine::{RocksConfig, RocksEngine};
     let dir = tempfile::tempdir().expect("a folder");
     let peers = [format!("127.0.0.1:{}", free_port())];

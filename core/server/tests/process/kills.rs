@@ -173,9 +173,17 @@ fn kill_at_random(cluster: &mut Cluster, duration: Duration, random: &mut Random
     kills
 }
 
-#[test]
-fn no_acknowledged_write_is_lost_when_members_are_killed_at_random() {
-    let mut cluster = Cluster::start(3, QUICK);
+/// The same with a copy of the state in RocksDB.
+#[cfg(feature = "rocksdb")]
+const QUICK_ROCKSDB: &[&str] = &[
+    "--heartbeat-interval=50",
+    "--election-timeout=500",
+    "--snapshot-count=500",
+    "--engine=rocksdb",
+];
+
+fn random_kills_lose_nothing(flags: &[&str]) {
+    let mut cluster = Cluster::start(3, flags);
     let mut random = Random::new(11);
     let mut kills = 0;
     let written = under_writes(&mut cluster, |cluster| {
@@ -192,9 +200,19 @@ fn no_acknowledged_write_is_lost_when_members_are_killed_at_random() {
 }
 
 #[test]
-fn no_acknowledged_write_is_lost_when_all_members_are_killed_at_once() {
+fn no_acknowledged_write_is_lost_when_members_are_killed_at_random() {
+    random_kills_lose_nothing(QUICK);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn no_acknowledged_write_is_lost_when_members_on_rocksdb_are_killed_at_random() {
+    random_kills_lose_nothing(QUICK_ROCKSDB);
+}
+
+fn killing_all_loses_nothing(flags: &[&str]) {
     for size in [1, 3] {
-        let mut cluster = Cluster::start(size, QUICK);
+        let mut cluster = Cluster::start(size, flags);
         let written = under_writes(&mut cluster, |cluster| {
             for _ in 0..3 {
                 std::thread::sleep(Duration::from_millis(1_000));
@@ -209,6 +227,17 @@ fn no_acknowledged_write_is_lost_when_all_members_are_killed_at_once() {
         });
         check(&cluster, &written);
     }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_when_all_members_are_killed_at_once() {
+    killing_all_loses_nothing(QUICK);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn no_acknowledged_write_is_lost_when_all_members_on_rocksdb_are_killed_at_once() {
+    killing_all_loses_nothing(QUICK_ROCKSDB);
 }
 
 #[test]
