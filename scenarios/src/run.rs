@@ -124,7 +124,11 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
-        sometimes: Default::default(),
+        // A process runs one seed, so what its places have counted is this run's.
+        sometimes: veridical_probe::coverage()
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
         peak_memory_bytes: peak_memory_bytes(),
         reproduce: reproduce(&plan.scenario, plan.seed, plan.planted.as_deref()),
         finding,

@@ -1,14 +1,23 @@
 //! Instrumentation that product code carries and that costs nothing in production.
 //!
-//! Comes in: a name of a planted bug, chosen by a simulation run or a test.
+//! Comes in: a name of a planted bug, chosen by a simulation run or a test; visits to
+//! the places that the code declares with [`reachable!`], [`sometimes!`] and [`always!`].
 //! Goes out: [`Planted`], a set that the core crates ask at the very line where the
-//! bug would sit.
-//! May depend on: nothing.
+//! bug would sit; with the feature `coverage`, how often each place was reached.
+//! May depend on: nothing; with `coverage` on linkme, which gathers the places.
 //!
 //! Without the cargo feature `planted-bugs` the set is always empty and
 //! [`Planted::has`] is a constant, so the compiler removes every planted branch from
-//! the production binary.
+//! the production binary. Without `coverage` nothing is counted; [`always!`] is an
+//! assertion in every build.
 
+mod place;
 mod planted;
 
+#[cfg(feature = "coverage")]
+#[doc(hidden)]
+pub use linkme;
+pub use place::{Claim, Place};
+#[cfg(feature = "coverage")]
+pub use place::{PLACES, coverage};
 pub use planted::{Planted, PlantedBug};
