@@ -100,7 +100,7 @@ const SHAPES: [Shape; 6] = [
 fn verdicts_equal_brute_force() {
     for (index, shape) in SHAPES.into_iter().enumerate() {
         let (mut oks, mut violations, mut engines) = (0, 0, [0, 0]);
-        for seed in 0..8_000 * scale() {
+        for seed in 0..20_000 * scale() {
             let events = draw(seed, shape);
             let model = ObjectModel::new(ObjectKind::Kv);
             let expected = is_linearizable(&model, &events);
