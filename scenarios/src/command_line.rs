@@ -110,7 +110,7 @@ pub struct RecallArguments {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Seeds for each bug at most.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 2_000)]
     pub seeds: u64,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
