@@ -60,6 +60,15 @@ fn a_kept_failure_is_the_same_run_again_and_is_gone_without_the_bug() {
     ] {
         assert!(kept.join(file).exists(), "{file}");
     }
+    // Each log is of its own process: members start under their own names.
+    for member in ["member-1", "member-2"] {
+        let log = std::fs::read_to_string(kept.join(format!("logs/{member}.log"))).expect("read");
+        let own = format!("address={member}");
+        assert!(log.contains("recovered") && !log.contains(&own), "{log}");
+        let seconds = |line: &str| line.split_whitespace().next()?.parse::<f64>().ok();
+        let times: Vec<f64> = log.lines().filter_map(seconds).collect();
+        assert!(times.len() > 1 && times.is_sorted(), "{log}");
+    }
     let again = simulator(&["replay", path(&kept)]);
     assert!(text(&again).contains("event for event"), "{}", text(&again));
     assert_eq!(again.status.code(), Some(1));
