@@ -191,7 +191,7 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 /// Schedules under which a kept failure is looked for.
-pub const DEFAULT_SCHEDULES: u32 = 16;
+pub const DEFAULT_SCHEDULES: u32 = 32;
 
 /// Arguments of `replay`.
 #[derive(Args, Debug)]

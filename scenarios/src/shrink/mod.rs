@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::artefact::failure;
 use crate::plan::Plan;
-use crate::replay::under_schedule;
+use crate::replay::variant;
 use crate::report::{Class, RunReport};
 use crate::timetable;
 use crate::trial::{Subject, Trial};
@@ -64,9 +64,6 @@ const EFFORTS: [Effort; 4] = [
         simpler: usize::MAX,
     },
 ];
-
-/// Every other schedule comes with other random decisions of the world.
-const SEED_STEP: u64 = 0x1_0000_0001;
 
 /// A candidate that takes longer than this is not pursued.
 const TRIAL_LIMIT: Duration = Duration::from_secs(60);
@@ -261,17 +258,6 @@ impl Shrink<'_> {
         });
         found.into_inner().expect("no panic holds it")
     }
-}
-
-/// The plan under another schedule, and every other time with other random decisions.
-fn variant(plan: &Plan, number: u32) -> Plan {
-    let mut other = under_schedule(plan, number);
-    if number % 2 == 1 && number > 1 {
-        other.seed = plan
-            .seed
-            .wrapping_add(u64::from(number).wrapping_mul(SEED_STEP));
-    }
-    other
 }
 
 fn same_but_for_draws(a: &Plan, b: &Plan) -> bool {
