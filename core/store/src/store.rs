@@ -184,7 +184,12 @@ impl Store {
             "store.snapshot-compacted-beyond-what-was-here"
         );
         let mut hub = self.shared.hub.lock();
-        let seen = if self.shared.config.planted.has(PlantedBug::WatchSkipsInstalled) {
+        let seen = if self
+            .shared
+            .config
+            .planted
+            .has(PlantedBug::WatchSkipsInstalled)
+        {
             restored.state.revision()
         } else {
             self.state.revision()

@@ -122,7 +122,10 @@ pub(super) async fn read<D: Disk>(
     } else {
         if planted.has(PlantedBug::WalTailTrusted) {
             tail.claimed_frames = tail.frames.len();
-            tail.claimed = tail.frames.last().map_or(tail.claimed, |last| last.end as u64);
+            tail.claimed = tail
+                .frames
+                .last()
+                .map_or(tail.claimed, |last| last.end as u64);
         }
         let mut unclaimed = tail.frames.split_off(tail.claimed_frames);
         if planted.has(PlantedBug::WalTailOvercut) && tail.truncated.is_some() {

@@ -215,7 +215,7 @@ fn planted_defects_of_the_state_are_found() {
         PlantedBug::RestoreWithoutAttachments,
     ] {
         let config = ProptestConfig {
-            cases: 300,
+            cases: 3000,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
