@@ -61,6 +61,8 @@ fn planted_defects_of_the_log_are_found() {
         PlantedBug::WalReleaseUnsynced,
         PlantedBug::WalTailOvercut,
         PlantedBug::WalTailTrusted,
+        PlantedBug::WalSuffixResurrected,
+        PlantedBug::WalVoteNotCarried,
         PlantedBug::WalPayloadUnchecked,
     ] {
         let mut runner = TestRunner::deterministic();
