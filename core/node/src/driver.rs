@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
@@ -101,6 +102,7 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) waiters: AppliedWaiters,
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
+    pub(crate) planted: Planted,
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
@@ -146,6 +148,7 @@ impl<E: Environment> Driver<E> {
         keeper: LeaseKeeper,
         reader: StoreReader,
         newest_file_index: u64,
+        planted: Planted,
         stop: Stop,
     ) -> Self {
         Self {
@@ -158,6 +161,7 @@ impl<E: Environment> Driver<E> {
             waiters,
             keeper,
             reader,
+            planted,
             stop,
             newest_file_index,
             turn: Turn::default(),
@@ -172,7 +176,7 @@ impl<E: Environment> Driver<E> {
             _ = stop.stopped() => {}
             () = self.drive() => {}
         }
-        self.keeper.demote();
+        self.keeper.demote(self.clock.monotonic());
         let stopped = ApiError::stopped();
         self.proposals.close(&stopped);
         self.waiters.close(&stopped);
@@ -305,6 +309,8 @@ impl<E: Environment> Driver<E> {
             let Some(mut batch) = self.turn.reads.remove(&context) else {
                 continue;
             };
+            sometimes!(batch.term == term, "node.read-asked-again-after-a-silence");
+            sometimes!(batch.term != term, "node.read-asked-again-in-another-term");
             batch.replies.retain(|reply| !reply.is_closed());
             match batch.own_term {
                 None => readers.extend(batch.replies),
@@ -332,7 +338,10 @@ impl<E: Environment> Driver<E> {
                 };
                 self.turn.reads.insert(context, batch);
             }
-            Err(_) => answer(replies, &Err(ApiError::too_many_requests())),
+            Err(_) => {
+                reachable!("node.read-refused-at-the-bound");
+                answer(replies, &Err(ApiError::too_many_requests()));
+            }
         }
     }
 
@@ -349,6 +358,8 @@ impl<E: Environment> Driver<E> {
                         // Whether it is taken shows when it is applied; the lease clock
                         // asks again otherwise.
                         let _ = self.raft.propose(command);
+                    } else {
+                        reachable!("node.lease-expired-when-its-leader-was-deposed");
                     }
                 }
                 Request::Read { reply } => readers.push(reply),
@@ -418,6 +429,7 @@ impl<E: Environment> Driver<E> {
     fn on_forward(&mut self, from: u64, forward: Forward) {
         let name = (from, forward.incarnation, forward.sequence);
         if self.turn.forwarded.contains_key(&name) {
+            reachable!("node.forwarded-again-while-in-the-log");
             return;
         }
         let overloaded = match self.raft.propose(forward.command) {
@@ -427,6 +439,7 @@ impl<E: Environment> Driver<E> {
             }
             Err(error) => matches!(error, ProposeError::Overloaded { .. }),
         };
+        sometimes!(!overloaded, "node.forwarded-to-a-member-that-leads-no-more");
         let answer = ForwardRefused {
             sequence: forward.sequence,
             overloaded,
@@ -543,7 +556,7 @@ impl<E: Environment> Driver<E> {
                 term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
                 "role changed"
             );
-            self.keeper.demote();
+            self.keeper.demote(self.clock.monotonic());
             self.turn.forwarded.clear();
             self.turn.promote_at = (soft_state.role == Role::Leader)
                 // The entry with which its term began; everything of earlier terms
@@ -568,6 +581,9 @@ impl<E: Environment> Driver<E> {
                 match batch.own_term {
                     Some(own) if own != self.raft.term() || self.raft.role() != Role::Leader => {
                         answer(batch.replies, &Err(ApiError::not_leader()));
+                    }
+                    _ if self.planted.has(PlantedBug::ReadBeforeApplied) => {
+                        answer(batch.replies, &Ok(()));
                     }
                     _ => self.waiters.wait(read.index, batch.replies),
                 }
@@ -595,6 +611,7 @@ impl<E: Environment> Driver<E> {
         if self.newest_file_index + 1 < self.raft.first_index() {
             // With an engine the log goes before there is a file. The follower would
             // not get from this one to the log.
+            reachable!("node.follower-waits-for-a-snapshot-file");
             if !self.turn.save_asked {
                 let job = ApplyJob::SaveSnapshot;
                 self.turn.save_asked = self.outputs.apply.try_send(job).is_ok();
@@ -690,6 +707,7 @@ impl<E: Environment> Driver<E> {
                 let result = if (change.index, change.term) == (entry.index, entry.term) {
                     Ok(())
                 } else {
+                    reachable!("node.membership-change-lost-with-its-leader");
                     Err(ApiError::leader_changed())
                 };
                 let _ = change.reply.send(result);
