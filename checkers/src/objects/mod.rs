@@ -7,7 +7,9 @@
 mod conflict;
 mod frontier;
 mod idle;
+mod memory;
 mod open;
+mod packed;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -24,7 +26,9 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{ClusterTrace, Conflict, OpenOperation, Refused, Span, Trace, Zones};
+use crate::zones::{
+    ClusterTrace, Conflict, OpenOperation, PendingWrite, Refused, Span, Trace, Zones,
+};
 pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
 use open::OpenTable;
@@ -36,6 +40,8 @@ const FIRST_TOKEN: u64 = 1 << 63;
 const SPARE_ZONES_MAX: usize = 1024;
 /// Keys that stay ready although nobody uses them; more are packed.
 const READY_KEYS_MAX: usize = 4096;
+/// What the tables take that are always there.
+const BYTES_MIN: usize = 4 << 20;
 /// Keys retired between two looks at the memory they take.
 const RETIRED_PER_LOOK: u32 = 4096;
 
@@ -89,15 +95,19 @@ impl ObjectStatistics {
 enum Wanted {
     Read,
     Write(Value),
+    Delete,
     Other(Box<Action>),
 }
+
+/// What a deletion writes.
+static NIL: Value = Value::Nil;
 
 impl Wanted {
     fn of(action: &Action) -> Self {
         match action {
             Action::Read => Self::Read,
             Action::Write(value) => Self::Write(value.clone()),
-            Action::Delete => Self::Write(Value::Nil),
+            Action::Delete => Self::Delete,
             other => Self::Other(Box::new(other.clone())),
         }
     }
@@ -106,6 +116,7 @@ impl Wanted {
     fn written(&self) -> Option<&Value> {
         match self {
             Self::Write(value) => Some(value),
+            Self::Delete => Some(&NIL),
             Self::Other(action) => match &**action {
                 Action::Cas { to, .. } => Some(to),
                 _ => None,
@@ -118,6 +129,7 @@ impl Wanted {
         match self {
             Self::Read => Action::Read,
             Self::Write(value) => Action::Write(value.clone()),
+            Self::Delete => Action::Delete,
             Self::Other(action) => (**action).clone(),
         }
     }
@@ -147,6 +159,8 @@ struct InLane {
 enum Engine {
     Zones(Zones),
     Lane(Box<InLane>),
+    /// Too large for the memory allowed; not judged any more.
+    GivenUp,
 }
 
 #[derive(Debug)]
@@ -165,6 +179,9 @@ pub struct ObjectChecker {
     /// Idle keys beyond `idle_bytes_max`.
     spill: Spill,
     idle_bytes_max: usize,
+    bytes_max: usize,
+    /// At how many events the memory in use is looked at next.
+    next_look: u64,
     /// Retired keys until the size of `idle` is looked at again.
     retired_until_look: u32,
     spill_error: Option<std::io::Error>,
@@ -194,6 +211,8 @@ impl ObjectChecker {
             idle: IdleKeys::new(),
             spill: Spill::default(),
             idle_bytes_max: usize::MAX,
+            bytes_max: usize::MAX,
+            next_look: u64::MAX,
             retired_until_look: RETIRED_PER_LOOK,
             spill_error: None,
             active: Vec::new(),
@@ -222,12 +241,16 @@ impl ObjectChecker {
         self.idle.bytes() + self.spill.bytes()
     }
 
-    /// Keeps the memory of keys within `limit_bytes`: idle ones are moved to temporary
-    /// files once they take half of it. The other half is for the holes that growing
-    /// tables leave behind (two thirds of their size were measured) and for what is active.
+    /// Keeps the memory in use within `limit_bytes`. Idle keys are moved to temporary files
+    /// once they take half of it; the other half is for the holes that growing tables leave
+    /// behind (two thirds of their size were measured) and for what is active. An active key
+    /// that does not fit, or takes a quarter of it by itself, is undecided. No key is given up for a limit below 4 MiB, which
+    /// tables take that are always there.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
         self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+        self.bytes_max = limit.map_or(usize::MAX, |limit| limit.max(BYTES_MIN));
+        self.next_look = if limit.is_some() { 0 } else { u64::MAX };
     }
 
     /// Why idle keys could not be moved to disk or read from there, once. The verdict is
@@ -283,6 +306,7 @@ impl ObjectChecker {
         self.statistics.events += 1;
         // Event 0 is before everything in engine B.
         let now = at + 1;
+        self.mind_memory(now);
         match &event.kind {
             EventKind::Call { op, input } => self.call(now, event, *op, input),
             EventKind::Return { op, output } => {
@@ -329,9 +353,9 @@ impl ObjectChecker {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         let wanted = Wanted::of(&request.action);
-        let slot = self.activate(self.model.key(request));
+        let slot = self.activate(self.model.key(request), now);
         let needs_lane = match &mut self.active_at(slot).engine {
-            Engine::Lane(_) => false,
+            Engine::Lane(_) | Engine::GivenUp => false,
             Engine::Zones(zones) => {
                 let trace = Trace {
                     op,
@@ -355,7 +379,7 @@ impl ObjectChecker {
                         }
                         _ => true,
                     },
-                    (Wanted::Write(value), _) => {
+                    (_, Some(value)) => {
                         zones.write_called(value.clone(), now, trace);
                         false
                     }
@@ -397,22 +421,23 @@ impl ObjectChecker {
     }
 
     #[inline]
-    fn activate(&mut self, key: Value) -> u32 {
+    fn activate(&mut self, key: Value, now: u64) -> u32 {
         if let Some(slot) = self.slots.get(&key) {
             return *slot;
         }
-        let held = self.held(&key);
+        let held = self.held(&key).map(packed::unpack);
         let engine = if self.begins_in_zones {
-            let value = held.unwrap_or_else(|| self.model.initial_value());
+            let (value, pending) = held.unwrap_or_else(|| (self.model.initial_value(), Vec::new()));
             Engine::Zones(match self.spare.pop() {
-                Some(mut zones) => {
+                Some(mut zones) if pending.is_empty() => {
                     zones.reset(value);
                     zones
                 }
-                None => Zones::new(value),
+                _ => Zones::resume(value, pending, now).expect("they were told apart before"),
             })
         } else {
-            let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
+            let held = held.map(|(value, _)| ObjectState::Value(value));
+            let state = held.unwrap_or_else(|| self.model.initial());
             Engine::Lane(Box::new(InLane {
                 lane: Lane::new(&self.model, vec![state.clone()]),
                 recording: Recording::new(vec![state], self.options.witness_operations_max),
@@ -523,7 +548,7 @@ impl ObjectChecker {
                     }
                 }
                 // Whether a deletion found something is engine A's to judge.
-                (Wanted::Write(Value::Nil), Answer::Applied(_)) => Ok(Refused::Ambiguous),
+                (Wanted::Delete, Answer::Applied(_)) => Ok(Refused::Ambiguous),
                 (wanted, Answer::Done | Answer::Applied(true)) if wanted.written().is_some() => {
                     let value = wanted.written().expect("matched above");
                     let seen = zones.returned(value, span, trace(true));
@@ -556,10 +581,13 @@ impl ObjectChecker {
                 }
             }
         }
-        self.statistics.frontier_operations += 1;
-        let Engine::Lane(in_lane) = &mut self.active_at(slot).engine else {
-            unreachable!("engine B has returned or handed over")
+        let active = self.active[slot as usize]
+            .as_mut()
+            .expect("slots of open operations are active");
+        let Engine::Lane(in_lane) = &mut active.engine else {
+            return Ok(());
         };
+        self.statistics.frontier_operations += 1;
         in_lane
             .recording
             .returned(op, now, return_ns, answer.clone());
@@ -617,6 +645,7 @@ impl ObjectChecker {
                     None => in_lane.lane.failed(op.0),
                 }
             }
+            Engine::GivenUp => {}
         }
         self.settle(now, slot)
     }
@@ -647,11 +676,11 @@ impl ObjectChecker {
         match &mut active.engine {
             Engine::Zones(zones) => {
                 if zones.is_idle(now) && self.slots.len() > READY_KEYS_MAX {
-                    let value = zones.take_value();
-                    self.retire(slot, value);
+                    self.retire_zones(slot);
                 }
                 Ok(())
             }
+            Engine::GivenUp => Ok(()),
             Engine::Lane(in_lane) => {
                 let verdict = in_lane.lane.advance(&self.model, limit);
                 let (configurations, _) = in_lane.lane.counts();
@@ -696,7 +725,7 @@ impl ObjectChecker {
             if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
                 self.active_at(slot).engine = Engine::Zones(Zones::new(value));
             } else {
-                self.retire(slot, value);
+                self.retire(slot, packed::pack(value, &[]));
             }
         } else if state == self.model.initial() {
             self.release(slot);
@@ -745,15 +774,26 @@ impl ObjectChecker {
                 is_write: true,
                 is_refused: false,
             };
-            match request.action {
-                Action::Write(value) => unknown.push((value, None, trace)),
-                Action::Cas { from, to } => unknown.push((to, Some(from), trace)),
-                _ => return,
-            }
+            let (value, from) = match request.action {
+                Action::Write(value) => (value, None),
+                Action::Cas { from, to } => (to, Some(from)),
+                other => unreachable!("registers have no {other} of unknown outcome"),
+            };
+            unknown.push(PendingWrite { value, from, trace });
         }
         if let Some(zones) = Zones::resume(settled.value, unknown, now) {
             active.engine = Engine::Zones(zones);
         }
+    }
+
+    /// Packs an idle key of engine B.
+    #[inline]
+    fn retire_zones(&mut self, slot: u32) {
+        let Engine::Zones(zones) = &mut self.active_at(slot).engine else {
+            unreachable!("only engine B is asked to")
+        };
+        let (value, pending) = zones.take();
+        self.retire(slot, packed::pack(value, &pending));
     }
 
     #[inline]
