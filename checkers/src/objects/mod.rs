@@ -1,8 +1,9 @@
 //! Histories of single objects: the right engine for each key.
 //!
 //! Registers and maps begin in engine B. A key goes over to engine A when something
-//! happens that B cannot tell apart (a value written twice at once, a compare-and-swap)
-//! and comes back when nothing is open. All other models are engine A's.
+//! happens that B cannot tell apart (a value written twice at once, a refusal that several
+//! things explain) and comes back when nothing is open and the value is certain. All other
+//! models are engine A's.
 
 mod conflict;
 mod frontier;
@@ -10,6 +11,7 @@ mod idle;
 mod memory;
 mod open;
 mod packed;
+mod retire;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -26,9 +28,7 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{
-    ClusterTrace, Conflict, OpenOperation, PendingWrite, Refused, Span, Trace, Zones,
-};
+use crate::zones::{ClusterTrace, Conflict, OpenOperation, Refused, Span, Trace, Zones};
 pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
 use open::OpenTable;
@@ -703,128 +703,6 @@ impl ObjectChecker {
                 self.retire_from_lane(slot, now);
                 Ok(())
             }
-        }
-    }
-
-    /// A key of engine A with one certain state and nothing open.
-    fn retire_from_lane(&mut self, slot: u32, now: u64) {
-        let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
-            return;
-        };
-        if !in_lane.settled.is_empty() {
-            return;
-        }
-        let Some(state) = in_lane.lane.idle_state() else {
-            if self.begins_in_zones {
-                self.resume_zones(slot, now);
-            }
-            return;
-        };
-        if let ObjectState::Value(value) = state {
-            if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
-                self.active_at(slot).engine = Engine::Zones(Zones::new(value));
-            } else {
-                self.retire(slot, packed::pack(value, &[]));
-            }
-        } else if state == self.model.initial() {
-            self.release(slot);
-        } else {
-            // Kept as it is; what was recorded before counts no longer.
-            let recording = Recording::new(vec![state], self.options.witness_operations_max);
-            if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
-                in_lane.recording = recording;
-            }
-        }
-    }
-
-    /// Back to engine B, if nothing is open, the value is certain, and the operations of
-    /// unknown outcome that are left can be told apart.
-    fn resume_zones(&mut self, slot: u32, now: u64) {
-        let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
-            return;
-        };
-        // What cannot be told apart now can be later only if something is used up, so it
-        // is looked at ever more rarely.
-        in_lane.quiet_points += 1;
-        if !in_lane.quiet_points.is_power_of_two() {
-            return;
-        }
-        let Some(settled) = in_lane
-            .lane
-            .idle_frontier()
-            .and_then(ObjectFrontier::settled)
-        else {
-            return;
-        };
-        let mut unknown = Vec::with_capacity(settled.unknown.len());
-        for action in settled.unknown {
-            let request = Request {
-                key: active.key.clone(),
-                action,
-            };
-            let recorded = in_lane.recording.unknown(&request);
-            let trace = Trace {
-                // One that is recorded no longer has no number.
-                op: recorded.map_or(OperationId(FIRST_TOKEN), |recorded| recorded.op),
-                client: recorded.map_or(0, |recorded| recorded.client),
-                call_ns: recorded.map_or(0, |recorded| recorded.call_ns),
-                return_ns: None,
-                is_write: true,
-                is_refused: false,
-            };
-            let (value, from) = match request.action {
-                Action::Write(value) => (value, None),
-                Action::Cas { from, to } => (to, Some(from)),
-                other => unreachable!("registers have no {other} of unknown outcome"),
-            };
-            unknown.push(PendingWrite { value, from, trace });
-        }
-        if let Some(zones) = Zones::resume(settled.value, unknown, now) {
-            active.engine = Engine::Zones(zones);
-        }
-    }
-
-    /// Packs an idle key of engine B.
-    #[inline]
-    fn retire_zones(&mut self, slot: u32) {
-        let Engine::Zones(zones) = &mut self.active_at(slot).engine else {
-            unreachable!("only engine B is asked to")
-        };
-        let (value, pending) = zones.take();
-        self.retire(slot, packed::pack(value, &pending));
-    }
-
-    #[inline]
-    fn retire(&mut self, slot: u32, value: Value) {
-        let active = self.active[slot as usize]
-            .as_ref()
-            .expect("the key is active");
-        // What is on disk may say otherwise, so it has to be overridden there.
-        if self.spill.is_empty() && value == self.model.initial_value() {
-            self.idle.remove(&active.key);
-        } else {
-            self.idle.set(&active.key, value);
-        }
-        self.release(slot);
-        self.retired_until_look -= 1;
-        if self.retired_until_look == 0 {
-            self.spill_idle();
-        }
-    }
-
-    #[inline]
-    fn release(&mut self, slot: u32) {
-        let active = self.active[slot as usize]
-            .take()
-            .expect("the key is active");
-        self.slots.remove(&active.key);
-        self.free.push(slot);
-        if let Engine::Zones(zones) = active.engine
-            && self.spare.len() < SPARE_ZONES_MAX
-        {
-            self.spare.push(zones);
         }
     }
 
