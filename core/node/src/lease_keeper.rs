@@ -117,3 +117,38 @@ impl LeaseKeeper {
         (!expired.is_empty()).then_some((term, expired))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veridical_store::{Store, StoreConfig};
+
+    /// Whether a lease that was granted in this member's former term, and renewed at
+    /// another leader since, is over when this member leads again.
+    fn is_over_when_leadership_returns(planted: Planted) -> bool {
+        let store = Store::new(StoreConfig::default());
+        let reader = store.reader();
+        let keeper = LeaseKeeper::new(planted);
+        let granted = LeaseChange::Granted {
+            id: 7,
+            granted_ttl_s: 5,
+        };
+        keeper.promote(1, Duration::ZERO, &reader);
+        keeper.follow(&[granted], Duration::ZERO);
+        keeper.demote(Duration::from_secs(1));
+        keeper.promote(3, Duration::from_secs(6), &reader);
+        keeper.expired(Duration::from_secs(6), 1).is_some()
+    }
+
+    #[test]
+    fn a_lease_has_its_full_time_anew_when_leadership_returns() {
+        assert!(!is_over_when_leadership_returns(Planted::none()));
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn planted_a_lease_is_over_when_leadership_returns() {
+        let planted = Planted::only(PlantedBug::LeaseClockKept);
+        assert!(is_over_when_leadership_returns(planted));
+    }
+}

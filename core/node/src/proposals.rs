@@ -367,4 +367,28 @@ mod tests {
         drop(first);
         assert!(proposals.register(put(), usize::MAX).is_ok());
     }
+
+    /// What becomes of a caller when the command of that sequence comes out of the log
+    /// with the name of another incarnation.
+    fn answered_by_a_former_incarnation(planted: Planted) -> bool {
+        let proposals = Proposals::new(1, 2, 16, planted);
+        let mut ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        let error = ApiError::no_leader();
+        proposals.resolve(1, ticket.sequence, Err(error));
+        ticket.reply.try_recv().is_ok()
+    }
+
+    #[test]
+    fn a_command_of_an_earlier_incarnation_answers_nobody() {
+        assert!(!answered_by_a_former_incarnation(Planted::none()));
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn planted_a_command_of_an_earlier_incarnation_answers_the_wrong_caller() {
+        let planted = Planted::only(PlantedBug::AnswersFormerIncarnation);
+        assert!(answered_by_a_former_incarnation(planted));
+    }
 }

@@ -39,8 +39,8 @@ planted_bugs! {
     /// raft: a follower replaces everything behind an append's first entry although it
     /// agrees: a late append removes newer, acknowledged entries (paper section 5.3).
     TruncateAgreeingLog => "truncate-agreeing-log",
-    /// raft: a follower commits up to the end of its own log instead of the last entry
-    /// that the leader vouched for (paper figure 2, AppendEntries step 5).
+    /// raft: a leader's heartbeat names its whole commit index, also to a follower whose
+    /// log is not known to agree that far.
     CommitBeyondMatch => "commit-beyond-match",
     /// raft: a new leader answers reads before an entry of its own term is committed
     /// (paper section 8).

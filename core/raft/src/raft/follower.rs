@@ -62,16 +62,11 @@ impl Raft {
         if let Some(new) = new {
             self.overwrite(entries.split_off(new))?;
         }
-        let vouched_for = if self.config.planted.has(PlantedBug::CommitBeyondMatch) {
-            self.log.last_index()
-        } else {
-            last_new
-        };
         sometimes!(
             leader_commit > last_new && self.log.last_index() > last_new,
             "raft.commit-known-beyond-what-agrees"
         );
-        self.commit = self.commit.max(leader_commit.min(vouched_for));
+        self.commit = self.commit.max(leader_commit.min(last_new));
         self.answer_append(leader, AppendOutcome::Accepted { index: last_new });
         Ok(())
     }

@@ -390,16 +390,23 @@ impl Raft {
         self.heartbeat_due = false;
         let read_sequence = self.reads.sequence();
         let (id, term, commit) = (self.config.id, self.term, self.commit);
+        let claims_all = self.config.planted.has(PlantedBug::CommitBeyondMatch);
         for (to, progress) in &self.progress {
             if self.messages.len() >= MAX_QUEUED_MESSAGES {
                 return;
             }
+            // Beyond what is known to agree, the member may hold other entries.
+            let agreed = if claims_all {
+                commit
+            } else {
+                commit.min(progress.matched())
+            };
             self.messages.push(Message {
                 from: id,
                 to: *to,
                 term,
                 body: MessageBody::Heartbeat {
-                    commit: commit.min(progress.matched()),
+                    commit: agreed,
                     read_sequence,
                 },
             });
