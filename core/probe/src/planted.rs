@@ -77,6 +77,50 @@ planted_bugs! {
     DoubleApply => "double-apply",
     /// storage: the parent folder is not synchronised after a file is created or renamed.
     DirentLoss => "dirent-loss",
+    /// store: a put that takes a key from its lease leaves it attached, and the lease's end
+    /// deletes it.
+    LeaseKeepsKeys => "lease-keeps-keys",
+    /// store: the end of a lease deletes its keys in a revision each.
+    RevokeNotAtomic => "revoke-not-atomic",
+    /// store: a compaction forgets as if it had been at the next revision.
+    CompactionOffByOne => "compaction-off-by-one",
+    /// store: a watch whose queue is full loses the revision that did not fit.
+    WatchOverflow => "watch-overflow",
+    /// store: a watch that is behind goes on after a snapshot that is installed, not before.
+    WatchSkipsInstalled => "watch-skips-installed",
+    /// store: a watch that reads history gets no previous pair with the first revision of
+    /// each step.
+    WatchPrevLost => "watch-prev-lost",
+    /// store: a range is cut at its limit before it is sorted.
+    LimitBeforeSort => "limit-before-sort",
+    /// store: a progress notification does not wait for the events before it.
+    ProgressAhead => "progress-ahead",
+    /// store: a transaction that wrote nothing answers with the revision of its writes.
+    TxnPhantomRevision => "txn-phantom-revision",
+    /// store: the oldest unsettled proposal is forgotten like the settled ones before it.
+    SessionOversettled => "session-oversettled",
+    /// store: the table of applied proposals is not in snapshots.
+    SnapshotWithoutSessions => "snapshot-without-sessions",
+    /// store: which keys a lease has is not restored from snapshots.
+    RestoreWithoutAttachments => "restore-without-attachments",
+    /// store: a snapshot that is being written does not hold compactions back.
+    SnapshotUnpinned => "snapshot-unpinned",
+    /// store: a durable copy of the state is not told of revoked leases.
+    FeedKeepsLeases => "feed-keeps-leases",
+    /// storage: a snapshot gets its name before its data is synchronised.
+    SnapshotUnsynced => "snapshot-unsynced",
+    /// storage: one segment too many is released behind a snapshot.
+    WalReleasedTooMuch => "wal-released-too-much",
+    /// storage: segments are deleted before the log says durably that it needs them no more.
+    WalReleaseUnsynced => "wal-release-unsynced",
+    /// storage: a segment is left for the next one without a last synchronisation.
+    WalRotateUnsynced => "wal-rotate-unsynced",
+    /// storage: recovery cuts off a torn tail together with the batch before it.
+    WalTailOvercut => "wal-tail-overcut",
+    /// storage: recovery takes for durable what it can read.
+    WalTailTrusted => "wal-tail-trusted",
+    /// storage: recovery does not look at the checksum of a record's payload.
+    WalPayloadUnchecked => "wal-payload-unchecked",
 }
 
 impl PlantedBug {
