@@ -6,6 +6,7 @@
 //! that the checking thread spent on a core (where the system tells), so that a busy
 //! machine does not change the figures.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use veridical_checkers::check::{CheckOptions, check_stream, peak_memory_bytes};
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
 use veridical_checkers::{CheckerOptions, ObjectChecker, ObjectKind, ObjectModel, Verdict};
-use veridical_histories::OperationId;
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::formats::{self, History};
 use veridical_histories::generate::Distribution;
@@ -25,6 +25,7 @@ use veridical_histories::generate::object::{
 };
 use veridical_histories::native::{Compression, NativeWriter};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
+use veridical_histories::{EventKind, OperationId};
 
 /// A stopwatch of the time this thread spends on a core.
 #[derive(Clone, Copy)]
@@ -100,6 +101,16 @@ const ROWS: &[Row] = &[
         name: "cas-unknown",
         goal: "finishes",
         run: cas_unknown,
+    },
+    Row {
+        name: "cas-unknown-a",
+        goal: "the same, values repeat: engine A",
+        run: cas_unknown_repeated,
+    },
+    Row {
+        name: "cas-hot",
+        goal: "one key, 256 clients",
+        run: cas_hot,
     },
 ];
 
@@ -386,21 +397,69 @@ fn etcd(is_full: bool) -> (u64, f64, Verdict) {
 }
 
 fn cas_unknown(is_full: bool) -> (u64, f64, Verdict) {
-    let workload = ObjectWorkload {
+    let operations = size(is_full, 100_000, 1_000_000);
+    on_the_fly(ObjectKind::CasRegister, cas_with_unknown(operations))
+}
+
+fn cas_with_unknown(operations: u64) -> ObjectWorkload {
+    ObjectWorkload {
         kind: Generated::CasRegister,
-        operations: size(is_full, 100_000, 1_000_000),
+        operations,
         clients: 10,
         keys: 100,
         unknown: 0.05,
         reads: 0.3,
         ..ObjectWorkload::default()
-    };
-    let (_, seconds, verdict) = timed(
-        ObjectKind::CasRegister,
-        ObjectHistory::new(workload.clone()).collect(),
-    );
-    if let Verdict::Unknown(undecided) = &verdict {
-        println!("cas-unknown: {undecided}");
     }
-    (workload.operations, seconds, verdict)
+}
+
+/// Each value under one of few names, so that nothing tells who wrote it.
+fn cas_unknown_repeated(is_full: bool) -> (u64, f64, Verdict) {
+    let operations = size(is_full, 100_000, 1_000_000);
+    let fold = |value: &mut Value| {
+        if let Value::Int(number) = value
+            && *number > 0
+        {
+            *number = 1 + *number % 5;
+        }
+    };
+    let mut events: Vec<ObjectEvent> = ObjectHistory::new(cas_with_unknown(operations)).collect();
+    let is_refusal = |event: &ObjectEvent| match &event.kind {
+        EventKind::Return { op, output } => (*output == Answer::Applied(false)).then_some(*op),
+        _ => None,
+    };
+    let refused: BTreeSet<OperationId> = events.iter().filter_map(is_refusal).collect();
+    for event in &mut events {
+        match &mut event.kind {
+            EventKind::Call { op, input } => match &mut input.action {
+                Action::Write(value) => fold(value),
+                Action::Cas { from, to } => {
+                    fold(to);
+                    // What was refused might not be under the new names.
+                    if refused.contains(op) {
+                        *from = Value::Int(-1);
+                    }
+                    fold(from);
+                }
+                _ => {}
+            },
+            EventKind::Return {
+                output: Answer::Value(value),
+                ..
+            } => fold(value),
+            _ => {}
+        }
+    }
+    timed(ObjectKind::CasRegister, events)
+}
+
+fn cas_hot(is_full: bool) -> (u64, f64, Verdict) {
+    let workload = ObjectWorkload {
+        operations: size(is_full, 200_000, 2_000_000),
+        clients: 256,
+        keys: 1,
+        unknown: 0.0,
+        ..cas_with_unknown(0)
+    };
+    on_the_fly(ObjectKind::CasRegister, workload)
 }

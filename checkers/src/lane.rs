@@ -12,6 +12,9 @@ use crate::verdict::Cause;
 
 /// How often the over-approximation may reach the limit before it is given up.
 const RELAXATIONS_MAX: u32 = 8;
+/// By how much the limit falls once it was reached: what is left over is a sample, and a
+/// large one explains hardly more than a small one.
+const BEAM_DIVISOR: usize = 256;
 
 /// What became of an operation.
 #[derive(Clone, Debug)]
@@ -162,6 +165,11 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
     }
 
     fn end_in_frontier(&mut self, model: &M, token: u64, event: u64, limit: usize) {
+        let limit = if self.is_beam {
+            limit.div_ceil(BEAM_DIVISOR)
+        } else {
+            limit
+        };
         if let Some(above) = &mut self.above {
             match above.returned(model, token, limit) {
                 Advance::Explained => {}

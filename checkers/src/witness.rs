@@ -102,6 +102,16 @@ impl<M: Model> Recording<M> {
             .find(|recorded| recorded.end.is_none() && recorded.input == *input)
     }
 
+    /// Forgets all but the newest operations.
+    pub fn shorten(&mut self, operations_max: usize) {
+        if self.operations.len() > operations_max {
+            let first = self.operations.len() - operations_max;
+            self.operations.drain(..first);
+            self.operations.shrink_to_fit();
+            self.is_truncated = true;
+        }
+    }
+
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
         self.operations.capacity() * size_of::<RecordedFor<M>>()

@@ -61,7 +61,7 @@ fn history(workload: EtcdWorkload, random: &mut Random) -> Vec<EtcdEvent> {
 #[test]
 fn verdicts_equal_brute_force_without_leases() {
     let (mut violations, mut oks) = (0, 0);
-    for seed in 0..4_000 * scale() {
+    for seed in 0..100_000 * scale() {
         let mut random = Random::new(!seed);
         let events = history(small(seed), &mut random);
         let expected = is_linearizable(&events, 0);

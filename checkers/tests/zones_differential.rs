@@ -97,7 +97,7 @@ fn verdicts_equal_brute_force_with_unique_and_with_repeated_values() {
     ] {
         for domain in [2, 3, 1_000] {
             let (mut oks, mut violations, mut handovers, mut zones) = (0, 0, 0, 0);
-            for seed in 0..4_000 * scale() {
+            for seed in 0..12_000 * scale() {
                 let events = small(kind, seed, domain);
                 let expected = is_linearizable(&ObjectModel::new(kind), &events);
                 let (verdict, checker, _) = check(kind, &events);
@@ -115,7 +115,7 @@ fn verdicts_equal_brute_force_with_unique_and_with_repeated_values() {
                 "{kind}, {domain} values: {oks} ok, {violations} violations, \
                  {handovers} handovers, {zones} operations in engine B"
             );
-            assert!(oks > 300 && violations > 300 && zones > 1_000);
+            assert!(oks > 1_000 && violations > 1_000 && zones > 10_000);
             assert!(domain > 3 || handovers > 300);
         }
     }

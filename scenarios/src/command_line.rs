@@ -110,7 +110,7 @@ pub struct RecallArguments {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Seeds for each bug at most.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 2_000)]
     pub seeds: u64,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
@@ -191,7 +191,7 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 /// Schedules under which a kept failure is looked for.
-pub const DEFAULT_SCHEDULES: u32 = 16;
+pub const DEFAULT_SCHEDULES: u32 = 32;
 
 /// Arguments of `replay`.
 #[derive(Args, Debug)]

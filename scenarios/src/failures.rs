@@ -9,7 +9,7 @@ use crate::bugbase;
 use crate::command_line::{BugbaseArguments, ReplayArguments, ShrinkArguments};
 use crate::commands::{CommandError, interruption, jobs, program};
 use crate::plan::Plan;
-use crate::replay::{Outcome, Replay, under_schedule};
+use crate::replay::{Outcome, Replay, variant};
 use crate::report::{Class, RunReport};
 use crate::shrink::{Shrink, Size};
 use crate::trial::{Subject, Trial, WALL_LIMIT};
@@ -68,10 +68,11 @@ pub fn replay(arguments: &ReplayArguments) -> Result<u8, CommandError> {
             Outcome::Identical | Outcome::SameFailure => replayed.schedules - 1,
             Outcome::OtherFailure | Outcome::Passed => 0,
         };
-        let decisions = kept.decisions.as_ref().filter(|_| !arguments.ignore_record);
+        let decisions = kept.decisions.as_ref();
+        let decisions = decisions.filter(|_| replay.uses_record(number));
         keep_run(
             &program,
-            &under_schedule(&plan, number),
+            &variant(&plan, number),
             decisions.map(PathBuf::as_path),
             out,
         );

@@ -4,7 +4,7 @@
 //! What the record cannot fix is the order in which madsim picks among tasks that are
 //! ready at the same time, once the code does something else: its scheduler draws from
 //! one sequence that no caller can reach. So when the first run does not fail as it
-//! should, the plan is run again under other schedules.
+//! should, the plan is run again under other schedules, some with other decisions, too.
 
 use std::path::Path;
 use veridical_sim::{Stream, stream_seed};
@@ -51,33 +51,51 @@ pub struct Replayed {
     pub report: RunReport,
 }
 
-/// The plan under another schedule; the first (0) is its own.
-pub fn under_schedule(plan: &Plan, number: u32) -> Plan {
+/// Variants with other draws come with seeds this far apart.
+const SEED_STEP: u64 = 0x1_0000_0001;
+
+/// The plan under another schedule; the first (0) is its own. Every other one, from the
+/// fourth on, has other random decisions, too.
+pub fn variant(plan: &Plan, number: u32) -> Plan {
     if number == 0 {
         return plan.clone();
     }
     let own = plan
         .schedule_seed
         .unwrap_or_else(|| stream_seed(plan.seed, Stream::Schedule));
-    Plan {
-        schedule_seed: Some(stream_seed(
-            own.wrapping_add(u64::from(number)),
-            Stream::Schedule,
-        )),
-        ..plan.clone()
+    let mut other = plan.clone();
+    other.schedule_seed = Some(stream_seed(
+        own.wrapping_add(u64::from(number)),
+        Stream::Schedule,
+    ));
+    if has_other_draws(number) {
+        other.seed = plan
+            .seed
+            .wrapping_add(u64::from(number).wrapping_mul(SEED_STEP));
     }
+    other
+}
+
+/// Whether the random decisions of that variant are others than the plan's own.
+pub const fn has_other_draws(number: u32) -> bool {
+    number % 2 == 1 && number > 1
 }
 
 impl Replay<'_> {
+    /// Whether that variant takes its decisions from the record.
+    pub fn uses_record(&self, number: u32) -> bool {
+        !self.ignore_record && !has_other_draws(number)
+    }
+
     /// Runs it, as `plan` says, which is that of `kept` or one that was changed on purpose.
     pub fn run(&self, kept: &Kept, plan: &Plan) -> Replayed {
-        let mut arguments = Vec::new();
-        if let (Some(path), false) = (&kept.decisions, self.ignore_record) {
-            arguments.extend(["--decisions".to_owned(), path.display().to_string()]);
-        }
         let mut gravest: Option<RunReport> = None;
         for number in 0..self.schedules.max(1) {
-            let plan = under_schedule(plan, number);
+            let plan = variant(plan, number);
+            let mut arguments = Vec::new();
+            if let (Some(path), true) = (&kept.decisions, self.uses_record(number)) {
+                arguments.extend(["--decisions".to_owned(), path.display().to_string()]);
+            }
             let trial = Trial {
                 program: self.program,
                 subject: Subject::Plan(&plan),
@@ -185,12 +203,12 @@ mod tests {
     #[test]
     fn every_schedule_of_a_plan_is_another_one_and_the_first_its_own() {
         let plan = swarm::plan(1);
-        assert_eq!(under_schedule(&plan, 0), plan);
+        assert_eq!(variant(&plan, 0), plan);
         let seeds: std::collections::BTreeSet<_> = (0..50)
-            .map(|number| under_schedule(&plan, number).schedule_seed)
+            .map(|number| variant(&plan, number).schedule_seed)
             .collect();
         assert_eq!(seeds.len(), 50);
-        let again = under_schedule(&under_schedule(&plan, 3), 0);
-        assert_eq!(again.schedule_seed, under_schedule(&plan, 3).schedule_seed);
+        assert_eq!(variant(&plan, 2).seed, plan.seed);
+        assert_ne!(variant(&plan, 3).seed, plan.seed);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -15,6 +15,31 @@ pub const WALL_LIMIT: Duration = Duration::from_secs(300);
 
 /// What is kept of what the process wrote to its standard error, in bytes.
 const STDERR_BYTES_MAX: u64 = 16 * 1024;
+
+/// The signature of a run that somebody stopped: it says nothing of the run.
+const STOPPED: &str = "stopped-from-outside";
+
+/// Whether the report is of a run that somebody stopped before its end (a terminal, a
+/// batch system): it has to be run again.
+pub fn was_stopped(report: &RunReport) -> bool {
+    let finding = report.finding.as_ref();
+    finding.is_some_and(|finding| finding.signature == STOPPED)
+}
+
+/// Nothing in a run sends these signals to itself.
+#[cfg(unix)]
+fn stopped_from_outside(status: &ExitStatus) -> bool {
+    const HUP: i32 = 1;
+    const INT: i32 = 2;
+    const TERM: i32 = 15;
+    let signal = std::os::unix::process::ExitStatusExt::signal(status);
+    matches!(signal, Some(HUP | INT | TERM))
+}
+
+#[cfg(not(unix))]
+fn stopped_from_outside(_: &ExitStatus) -> bool {
+    false
+}
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -133,13 +158,22 @@ impl Trial<'_> {
         match parsed {
             Some(report) => report,
             None => {
+                let stopped = status.as_ref().is_ok_and(stopped_from_outside);
                 let status = status.map_or_else(|error| error.to_string(), |s| s.to_string());
-                self.failure("process", format!("{status}\n{complaints}"))
+                let text = format!("{status}\n{complaints}");
+                if stopped {
+                    return self.report(Finding::new(Class::Unknown, STOPPED, text));
+                }
+                self.failure("process", text)
             }
         }
     }
 
     fn failure(&self, signature: &str, text: String) -> RunReport {
+        self.report(Finding::new(Class::Crash, signature, text))
+    }
+
+    fn report(&self, finding: Finding) -> RunReport {
         let (scenario, seed, planted) = match self.subject {
             Subject::Seed {
                 scenario,
@@ -148,7 +182,6 @@ impl Trial<'_> {
             } => (scenario, seed, planted),
             Subject::Plan(plan) => (plan.scenario.as_str(), plan.seed, plan.planted.as_deref()),
         };
-        let finding = Finding::new(Class::Crash, signature, text);
         RunReport::without_result(seed, scenario, planted, finding)
     }
 }
@@ -176,6 +209,29 @@ mod tests {
             (Class::Crash, 9),
             "{report:?}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_somebody_stopped_says_nothing_and_one_that_aborts_is_a_crash() {
+        use std::os::unix::fs::PermissionsExt;
+        let plan = swarm::plan(9);
+        for (signal, stopped) in [
+            ("TERM", true),
+            ("INT", true),
+            ("ABRT", false),
+            ("KILL", false),
+        ] {
+            let name = format!("veridical-{signal}-{}", std::process::id());
+            let program = std::env::temp_dir().join(name);
+            std::fs::write(&program, format!("#!/bin/sh\nkill -{signal} $$\n")).expect("written");
+            let executable = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(&program, executable).expect("changed");
+            let path = program.to_str().expect("it is text");
+            let report = trial(path, Subject::Plan(&plan)).run(&[]);
+            assert_eq!(was_stopped(&report), stopped, "{signal}: {report:?}");
+            std::fs::remove_file(&program).expect("removed");
+        }
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub struct CheckOptions {
     pub etcd: EtcdOptions,
     /// An acknowledged read of nil tells nothing (as Knossos has it).
     pub nil_is_wildcard: bool,
-    /// Bytes that idle keys may take before they are moved to disk.
+    /// Bytes that may be taken: idle keys are moved to disk, and what does not fit even
+    /// then is undecided.
     pub memory_limit_bytes: Option<u64>,
     /// Told how far the check has come.
     pub on_progress: Option<OnProgress>,
@@ -342,6 +343,7 @@ impl Run {
         }
         self.report.model = "etcd".to_owned();
         let mut checker = EtcdChecker::new(self.options.etcd.clone());
+        checker.limit_memory(self.options.memory_limit_bytes);
         let mut verdict = None;
         for event in events {
             let event = match event {

@@ -148,6 +148,9 @@ pub struct EtcdChecker {
     worlds: Vec<World>,
     /// Leases that certainly ended.
     ended: BTreeMap<i64, LeaseEnd>,
+    /// How many revisions are kept now: fewer than wanted where memory is short.
+    retained_revisions: i64,
+    bytes_max: usize,
     /// The last revision that is replayed.
     applied: i64,
 
@@ -201,6 +204,8 @@ impl EtcdChecker {
             base: Base::new(initial_revision),
             worlds: vec![World::default()],
             ended: BTreeMap::new(),
+            retained_revisions: options.retain_revisions,
+            bytes_max: usize::MAX,
             applied: initial_revision,
             open: BTreeMap::new(),
             open_floors: BTreeMap::new(),
@@ -226,6 +231,19 @@ impl EtcdChecker {
             deliveries: BTreeMap::new(),
             options,
         }
+    }
+
+    /// Keeps fewer than [`EtcdOptions::retain_revisions`] where they would take more than
+    /// half of `limit_bytes`; the other half is for tables, and for what is in flight. A
+    /// read or a watch that needs what was dropped is undecided.
+    pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
+        let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
+        self.bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+    }
+
+    /// Bytes held for the versions of keys, estimated.
+    pub fn version_bytes(&self) -> usize {
+        self.base.bytes()
     }
 
     /// Takes the next event in.

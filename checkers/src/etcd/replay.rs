@@ -443,8 +443,23 @@ impl EtcdChecker {
         });
     }
 
+    /// Keeps fewer old revisions while they take more than is allowed.
+    fn mind_memory(&mut self) {
+        let bytes = self.base.bytes();
+        if bytes > self.bytes_max {
+            let kept = self
+                .retained_revisions
+                .min(self.base.kept_revisions() as i64);
+            self.retained_revisions = (kept - kept / 8 - 1).max(0);
+        } else if bytes < self.bytes_max / 2 {
+            let wanted = self.options.retain_revisions;
+            self.retained_revisions = wanted.min(self.retained_revisions + 1);
+        }
+    }
+
     fn collect_garbage(&mut self) {
-        let retained = self.applied - self.options.retain_revisions;
+        self.mind_memory();
+        let retained = self.applied - self.retained_revisions;
         if retained <= self.base.log_start() {
             let kept = self.base.kept_revisions();
             self.statistics.kept_revisions_max = self.statistics.kept_revisions_max.max(kept);
@@ -477,7 +492,7 @@ impl EtcdChecker {
             .unwrap_or(i64::MAX)
             .max(
                 self.applied
-                    .saturating_sub(self.options.retain_revisions.saturating_mul(16)),
+                    .saturating_sub(self.retained_revisions.saturating_mul(16)),
             );
         let oldest = retained
             .min(open)

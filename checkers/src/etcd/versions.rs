@@ -68,6 +68,23 @@ struct Version {
 /// Ascending by revision.
 type Versions = VecDeque<Version>;
 
+fn bytes_of(version: &Version) -> usize {
+    let value = version
+        .stored
+        .as_ref()
+        .map_or(0, |stored| stored.value.len());
+    size_of::<Version>() + value
+}
+
+fn bytes_of_all(versions: &Versions) -> usize {
+    versions.iter().map(bytes_of).sum()
+}
+
+fn bytes_of_entry(keys: &[Bytes]) -> usize {
+    let lengths: usize = keys.iter().map(Bytes::len).sum();
+    size_of::<LogEntry>() + std::mem::size_of_val(keys) + lengths
+}
+
 fn at(versions: &Versions, revision: i64) -> Option<&Stored> {
     let last = versions.back()?;
     if last.revision <= revision {
@@ -102,6 +119,8 @@ pub(super) struct Base {
     /// The revision of the first entry of `log`.
     log_start: i64,
     attached: Attached,
+    /// Bytes of versions and log, estimated.
+    bytes: usize,
 }
 
 /// What holds in one hypothesis, on top of the [`Base`]: the whole version list of each
@@ -135,7 +154,8 @@ impl Base {
     /// Carries out the next revision.
     pub fn commit(&mut self, changes: Vec<Change>, writer: Writer) {
         let revision = self.revision() + 1;
-        let keys = changes.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        self.bytes += bytes_of_entry(&keys);
         for (key, stored) in changes {
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
             let versions = self.keys.entry(key.clone()).or_default();
@@ -143,7 +163,9 @@ impl Base {
                 .back()
                 .and_then(|v| v.stored.as_ref())
                 .map_or(0, |stored| stored.lease);
-            versions.push_back(Version { revision, stored });
+            let version = Version { revision, stored };
+            self.bytes += bytes_of(&version);
+            versions.push_back(version);
             if old_lease != new_lease {
                 if old_lease != 0
                     && let Some(keys) = self.attached.get_mut(&old_lease)
@@ -164,8 +186,13 @@ impl Base {
     /// Takes over a hypothesis that turned out to be the only one left.
     pub fn absorb(&mut self, overlay: Overlay) {
         for (key, versions) in overlay.keys {
-            self.keys.insert(key, versions);
+            self.bytes += bytes_of_all(&versions);
+            if let Some(before) = self.keys.insert(key, versions) {
+                self.bytes -= bytes_of_all(&before);
+            }
         }
+        let entries = overlay.log.iter().map(|entry| bytes_of_entry(&entry.keys));
+        self.bytes += entries.sum::<usize>();
         for (lease, keys) in overlay.attached {
             if keys.is_empty() {
                 self.attached.remove(&lease);
@@ -184,6 +211,7 @@ impl Base {
             };
             let revision = self.log_start;
             self.log_start += 1;
+            self.bytes -= bytes_of_entry(&entry.keys);
             for key in &entry.keys {
                 let Some(versions) = self.keys.get_mut(key) else {
                     continue;
@@ -192,11 +220,15 @@ impl Base {
                 let dead = versions
                     .partition_point(|v| v.revision <= revision)
                     .saturating_sub(1);
-                versions.drain(..dead);
+                self.bytes -= versions
+                    .drain(..dead)
+                    .map(|dead| bytes_of(&dead))
+                    .sum::<usize>();
                 if versions.len() == 1
                     && versions[0].stored.is_none()
                     && versions[0].revision <= revision
                 {
+                    self.bytes -= bytes_of_all(versions);
                     self.keys.remove(key);
                 }
             }
@@ -206,6 +238,11 @@ impl Base {
     /// Keys with some version.
     pub fn keys(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Bytes held, estimated; without those of the tables.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Revisions held, for reports.

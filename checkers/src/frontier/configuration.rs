@@ -90,7 +90,8 @@ impl Usage {
         Self(counts)
     }
 
-    fn is_within(&self, other: &Self) -> bool {
+    /// Whether `other` used all that this used.
+    pub fn is_within(&self, other: &Self) -> bool {
         self.0.len() <= other.0.len()
             && self
                 .0

@@ -10,7 +10,7 @@ use crate::registers::{RegisterFrontier, Settled};
 #[derive(Debug)]
 pub(crate) enum ObjectFrontier {
     /// Objects that are one value.
-    Register(RegisterFrontier),
+    Register(Box<RegisterFrontier>),
     /// All others.
     Any(Box<Frontier<ObjectModel>>),
 }
@@ -28,7 +28,7 @@ impl ObjectFrontier {
 impl Explain<ObjectModel> for ObjectFrontier {
     fn begin(model: &ObjectModel, states: Vec<ObjectState>) -> Self {
         if RegisterFrontier::judges(model.kind()) {
-            Self::Register(RegisterFrontier::begin(model, states))
+            Self::Register(Box::new(RegisterFrontier::begin(model, states)))
         } else {
             Self::Any(Box::new(Frontier::begin(model, states)))
         }
@@ -53,7 +53,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
             Self::Register(frontier) => match frontier.returned(model, token, limit) {
                 Advance::Explained => Advance::Explained,
                 Advance::Contradicted => Advance::Contradicted,
-                Advance::Capped(above) => Advance::Capped(Box::new(Self::Register(*above))),
+                Advance::Capped(above) => Advance::Capped(Box::new(Self::Register(above))),
             },
             Self::Any(frontier) => match frontier.returned(model, token, limit) {
                 Advance::Explained => Advance::Explained,

@@ -1,13 +1,17 @@
 //! Histories of single objects: the right engine for each key.
 //!
 //! Registers and maps begin in engine B. A key goes over to engine A when something
-//! happens that B cannot tell apart (a value written twice at once, a compare-and-swap)
-//! and comes back when nothing is open. All other models are engine A's.
+//! happens that B cannot tell apart (a value written twice at once, a refusal that several
+//! things explain) and comes back when nothing is open and the value is certain. All other
+//! models are engine A's.
 
 mod conflict;
 mod frontier;
 mod idle;
+mod memory;
 mod open;
+mod packed;
+mod retire;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -36,6 +40,8 @@ const FIRST_TOKEN: u64 = 1 << 63;
 const SPARE_ZONES_MAX: usize = 1024;
 /// Keys that stay ready although nobody uses them; more are packed.
 const READY_KEYS_MAX: usize = 4096;
+/// What the tables take that are always there.
+const BYTES_MIN: usize = 4 << 20;
 /// Keys retired between two looks at the memory they take.
 const RETIRED_PER_LOOK: u32 = 4096;
 
@@ -89,15 +95,19 @@ impl ObjectStatistics {
 enum Wanted {
     Read,
     Write(Value),
+    Delete,
     Other(Box<Action>),
 }
+
+/// What a deletion writes.
+static NIL: Value = Value::Nil;
 
 impl Wanted {
     fn of(action: &Action) -> Self {
         match action {
             Action::Read => Self::Read,
             Action::Write(value) => Self::Write(value.clone()),
-            Action::Delete => Self::Write(Value::Nil),
+            Action::Delete => Self::Delete,
             other => Self::Other(Box::new(other.clone())),
         }
     }
@@ -106,6 +116,7 @@ impl Wanted {
     fn written(&self) -> Option<&Value> {
         match self {
             Self::Write(value) => Some(value),
+            Self::Delete => Some(&NIL),
             Self::Other(action) => match &**action {
                 Action::Cas { to, .. } => Some(to),
                 _ => None,
@@ -118,6 +129,7 @@ impl Wanted {
         match self {
             Self::Read => Action::Read,
             Self::Write(value) => Action::Write(value.clone()),
+            Self::Delete => Action::Delete,
             Self::Other(action) => (**action).clone(),
         }
     }
@@ -147,6 +159,8 @@ struct InLane {
 enum Engine {
     Zones(Zones),
     Lane(Box<InLane>),
+    /// Too large for the memory allowed; not judged any more.
+    GivenUp,
 }
 
 #[derive(Debug)]
@@ -165,6 +179,9 @@ pub struct ObjectChecker {
     /// Idle keys beyond `idle_bytes_max`.
     spill: Spill,
     idle_bytes_max: usize,
+    bytes_max: usize,
+    /// At how many events the memory in use is looked at next.
+    next_look: u64,
     /// Retired keys until the size of `idle` is looked at again.
     retired_until_look: u32,
     spill_error: Option<std::io::Error>,
@@ -194,6 +211,8 @@ impl ObjectChecker {
             idle: IdleKeys::new(),
             spill: Spill::default(),
             idle_bytes_max: usize::MAX,
+            bytes_max: usize::MAX,
+            next_look: u64::MAX,
             retired_until_look: RETIRED_PER_LOOK,
             spill_error: None,
             active: Vec::new(),
@@ -222,12 +241,16 @@ impl ObjectChecker {
         self.idle.bytes() + self.spill.bytes()
     }
 
-    /// Keeps the memory of keys within `limit_bytes`: idle ones are moved to temporary
-    /// files once they take half of it. The other half is for the holes that growing
-    /// tables leave behind (two thirds of their size were measured) and for what is active.
+    /// Keeps the memory in use within `limit_bytes`. Idle keys are moved to temporary files
+    /// once they take half of it; the other half is for the holes that growing tables leave
+    /// behind (two thirds of their size were measured) and for what is active. An active key
+    /// that does not fit, or takes a quarter of it by itself, is undecided. No key is given up for a limit below 4 MiB, which
+    /// tables take that are always there.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
         self.idle_bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
+        self.bytes_max = limit.map_or(usize::MAX, |limit| limit.max(BYTES_MIN));
+        self.next_look = if limit.is_some() { 0 } else { u64::MAX };
     }
 
     /// Why idle keys could not be moved to disk or read from there, once. The verdict is
@@ -283,6 +306,7 @@ impl ObjectChecker {
         self.statistics.events += 1;
         // Event 0 is before everything in engine B.
         let now = at + 1;
+        self.mind_memory(now);
         match &event.kind {
             EventKind::Call { op, input } => self.call(now, event, *op, input),
             EventKind::Return { op, output } => {
@@ -329,9 +353,9 @@ impl ObjectChecker {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         let wanted = Wanted::of(&request.action);
-        let slot = self.activate(self.model.key(request));
+        let slot = self.activate(self.model.key(request), now);
         let needs_lane = match &mut self.active_at(slot).engine {
-            Engine::Lane(_) => false,
+            Engine::Lane(_) | Engine::GivenUp => false,
             Engine::Zones(zones) => {
                 let trace = Trace {
                     op,
@@ -355,7 +379,7 @@ impl ObjectChecker {
                         }
                         _ => true,
                     },
-                    (Wanted::Write(value), _) => {
+                    (_, Some(value)) => {
                         zones.write_called(value.clone(), now, trace);
                         false
                     }
@@ -397,22 +421,23 @@ impl ObjectChecker {
     }
 
     #[inline]
-    fn activate(&mut self, key: Value) -> u32 {
+    fn activate(&mut self, key: Value, now: u64) -> u32 {
         if let Some(slot) = self.slots.get(&key) {
             return *slot;
         }
-        let held = self.held(&key);
+        let held = self.held(&key).map(packed::unpack);
         let engine = if self.begins_in_zones {
-            let value = held.unwrap_or_else(|| self.model.initial_value());
+            let (value, pending) = held.unwrap_or_else(|| (self.model.initial_value(), Vec::new()));
             Engine::Zones(match self.spare.pop() {
-                Some(mut zones) => {
+                Some(mut zones) if pending.is_empty() => {
                     zones.reset(value);
                     zones
                 }
-                None => Zones::new(value),
+                _ => Zones::resume(value, pending, now).expect("they were told apart before"),
             })
         } else {
-            let state = held.map_or_else(|| self.model.initial(), ObjectState::Value);
+            let held = held.map(|(value, _)| ObjectState::Value(value));
+            let state = held.unwrap_or_else(|| self.model.initial());
             Engine::Lane(Box::new(InLane {
                 lane: Lane::new(&self.model, vec![state.clone()]),
                 recording: Recording::new(vec![state], self.options.witness_operations_max),
@@ -523,7 +548,7 @@ impl ObjectChecker {
                     }
                 }
                 // Whether a deletion found something is engine A's to judge.
-                (Wanted::Write(Value::Nil), Answer::Applied(_)) => Ok(Refused::Ambiguous),
+                (Wanted::Delete, Answer::Applied(_)) => Ok(Refused::Ambiguous),
                 (wanted, Answer::Done | Answer::Applied(true)) if wanted.written().is_some() => {
                     let value = wanted.written().expect("matched above");
                     let seen = zones.returned(value, span, trace(true));
@@ -556,10 +581,13 @@ impl ObjectChecker {
                 }
             }
         }
-        self.statistics.frontier_operations += 1;
-        let Engine::Lane(in_lane) = &mut self.active_at(slot).engine else {
-            unreachable!("engine B has returned or handed over")
+        let active = self.active[slot as usize]
+            .as_mut()
+            .expect("slots of open operations are active");
+        let Engine::Lane(in_lane) = &mut active.engine else {
+            return Ok(());
         };
+        self.statistics.frontier_operations += 1;
         in_lane
             .recording
             .returned(op, now, return_ns, answer.clone());
@@ -617,6 +645,7 @@ impl ObjectChecker {
                     None => in_lane.lane.failed(op.0),
                 }
             }
+            Engine::GivenUp => {}
         }
         self.settle(now, slot)
     }
@@ -647,11 +676,11 @@ impl ObjectChecker {
         match &mut active.engine {
             Engine::Zones(zones) => {
                 if zones.is_idle(now) && self.slots.len() > READY_KEYS_MAX {
-                    let value = zones.take_value();
-                    self.retire(slot, value);
+                    self.retire_zones(slot);
                 }
                 Ok(())
             }
+            Engine::GivenUp => Ok(()),
             Engine::Lane(in_lane) => {
                 let verdict = in_lane.lane.advance(&self.model, limit);
                 let (configurations, _) = in_lane.lane.counts();
@@ -674,117 +703,6 @@ impl ObjectChecker {
                 self.retire_from_lane(slot, now);
                 Ok(())
             }
-        }
-    }
-
-    /// A key of engine A with one certain state and nothing open.
-    fn retire_from_lane(&mut self, slot: u32, now: u64) {
-        let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
-            return;
-        };
-        if !in_lane.settled.is_empty() {
-            return;
-        }
-        let Some(state) = in_lane.lane.idle_state() else {
-            if self.begins_in_zones {
-                self.resume_zones(slot, now);
-            }
-            return;
-        };
-        if let ObjectState::Value(value) = state {
-            if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
-                self.active_at(slot).engine = Engine::Zones(Zones::new(value));
-            } else {
-                self.retire(slot, value);
-            }
-        } else if state == self.model.initial() {
-            self.release(slot);
-        } else {
-            // Kept as it is; what was recorded before counts no longer.
-            let recording = Recording::new(vec![state], self.options.witness_operations_max);
-            if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
-                in_lane.recording = recording;
-            }
-        }
-    }
-
-    /// Back to engine B, if nothing is open, the value is certain, and the operations of
-    /// unknown outcome that are left can be told apart.
-    fn resume_zones(&mut self, slot: u32, now: u64) {
-        let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
-            return;
-        };
-        // What cannot be told apart now can be later only if something is used up, so it
-        // is looked at ever more rarely.
-        in_lane.quiet_points += 1;
-        if !in_lane.quiet_points.is_power_of_two() {
-            return;
-        }
-        let Some(settled) = in_lane
-            .lane
-            .idle_frontier()
-            .and_then(ObjectFrontier::settled)
-        else {
-            return;
-        };
-        let mut unknown = Vec::with_capacity(settled.unknown.len());
-        for action in settled.unknown {
-            let request = Request {
-                key: active.key.clone(),
-                action,
-            };
-            let recorded = in_lane.recording.unknown(&request);
-            let trace = Trace {
-                // One that is recorded no longer has no number.
-                op: recorded.map_or(OperationId(FIRST_TOKEN), |recorded| recorded.op),
-                client: recorded.map_or(0, |recorded| recorded.client),
-                call_ns: recorded.map_or(0, |recorded| recorded.call_ns),
-                return_ns: None,
-                is_write: true,
-                is_refused: false,
-            };
-            match request.action {
-                Action::Write(value) => unknown.push((value, None, trace)),
-                Action::Cas { from, to } => unknown.push((to, Some(from), trace)),
-                _ => return,
-            }
-        }
-        if let Some(zones) = Zones::resume(settled.value, unknown, now) {
-            active.engine = Engine::Zones(zones);
-        }
-    }
-
-    #[inline]
-    fn retire(&mut self, slot: u32, value: Value) {
-        let active = self.active[slot as usize]
-            .as_ref()
-            .expect("the key is active");
-        // What is on disk may say otherwise, so it has to be overridden there.
-        if self.spill.is_empty() && value == self.model.initial_value() {
-            self.idle.remove(&active.key);
-        } else {
-            self.idle.set(&active.key, value);
-        }
-        self.release(slot);
-        self.retired_until_look -= 1;
-        if self.retired_until_look == 0 {
-            self.spill_idle();
-        }
-    }
-
-    #[inline]
-    fn release(&mut self, slot: u32) {
-        let active = self.active[slot as usize]
-            .take()
-            .expect("the key is active");
-        self.slots.remove(&active.key);
-        self.free.push(slot);
-        if let Engine::Zones(zones) = active.engine
-            && self.spare.len() < SPARE_ZONES_MAX
-        {
-            self.spare.push(zones);
         }
     }
 

@@ -81,6 +81,11 @@ impl<T> OpenTable<T> {
         Some(removed)
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Option<(u64, T)>>()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &(u64, T)> {
         self.entries.iter().flatten()
     }

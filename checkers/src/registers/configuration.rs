@@ -78,8 +78,16 @@ impl Configuration {
         duties: &Interner<Duty>,
         value_of: impl Fn(u32) -> u32,
     ) -> bool {
-        if self.duties.len() > other.duties.len() + other.used.len() {
+        if self.used == other.used && self.duties == other.duties {
+            return true;
+        }
+        if self.duties.len() > other.duties.len() + other.used.len()
+            || self.used.len() > other.used.len()
+        {
             return false;
+        }
+        if self.duties.is_empty() {
+            return self.used.is_within(&other.used);
         }
         // What `other` used beyond what this used.
         let mut more: Vec<(u32, u32)> = Vec::new();
@@ -129,6 +137,8 @@ pub(super) struct Antichain {
     /// In order of insertion, which keeps results independent of hashing.
     order: Vec<Option<Configuration>>,
     count: usize,
+    /// Pairs that were compared.
+    compared: usize,
 }
 
 impl Antichain {
@@ -141,6 +151,7 @@ impl Antichain {
     ) -> bool {
         let key = (configuration.at, configuration.linearized.clone());
         let known = self.positions.entry(key).or_default();
+        self.compared += 2 * known.len();
         let order = &mut self.order;
         let is_explained = known.iter().any(|at| {
             order[*at]
@@ -169,6 +180,11 @@ impl Antichain {
 
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many pairs were compared.
+    pub fn compared(&self) -> usize {
+        self.compared
     }
 
     pub fn into_configurations(self) -> Vec<Configuration> {

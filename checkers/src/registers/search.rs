@@ -9,6 +9,8 @@ use super::{Advance, RegisterFrontier};
 
 /// Steps of looking for a way to a value, for each configuration that may be looked at.
 const STEPS_PER_CONFIGURATION: usize = 16;
+/// Comparisons of configurations, for each that may be looked at.
+const COMPARISONS_PER_CONFIGURATION: usize = 64;
 
 impl RegisterFrontier {
     /// Replaces the frontier by every configuration in which `slot` has taken effect.
@@ -38,7 +40,11 @@ impl RegisterFrontier {
                 continue;
             }
             looked_at += 1;
-            if looked_at > limit || steps == 0 {
+            let compared = found.compared() + seen.compared();
+            if looked_at > limit
+                || steps == 0
+                || compared > limit.saturating_mul(COMPARISONS_PER_CONFIGURATION)
+            {
                 self.configurations = found.into_configurations();
                 self.configurations.truncate(limit.div_ceil(4));
                 return Advance::Capped(Box::new(self.relaxed(&before)));

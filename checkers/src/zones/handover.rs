@@ -87,7 +87,7 @@ impl Zones {
                     let latest = chain.clone().map(|(_, origin)| origin.s).max();
                     told.push(Told {
                         value: beginning.clone(),
-                        written_call: cluster.chain_f,
+                        written_call: cluster.chain_f.min(cluster.chain_s),
                         there: cluster.chain_f,
                         s: if latest < Some(cluster.chain_s) {
                             cluster.chain_s

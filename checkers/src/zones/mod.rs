@@ -112,6 +112,15 @@ impl Origin {
     }
 }
 
+/// A write of unknown outcome that may still take effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingWrite {
+    pub value: Value,
+    /// What it replaces; `None` where it writes whatever was there.
+    pub from: Option<Value>,
+    pub trace: Trace,
+}
+
 /// A write or replacement of unknown outcome that nobody has seen.
 #[derive(Clone, Debug)]
 struct Unseen {
@@ -208,16 +217,11 @@ impl Zones {
         });
     }
 
-    /// Begins again with `value` and writes of unknown outcome that may still take
-    /// effect after `now`: their values, what they replace, and what is known of them.
-    /// `None` where two of these values are the same.
-    pub fn resume(
-        value: Value,
-        unknown: Vec<(Value, Option<Value>, Trace)>,
-        now: u64,
-    ) -> Option<Self> {
+    /// Begins again with `value` and what may still take effect after `now`. `None` where
+    /// two operations write the same value.
+    pub fn resume(value: Value, pending: Vec<PendingWrite>, now: u64) -> Option<Self> {
         let mut zones = Self::new(value);
-        for (value, from, trace) in unknown {
+        for PendingWrite { value, from, trace } in pending {
             if zones.knows(&value) {
                 return None;
             }
@@ -494,10 +498,10 @@ impl Zones {
         self.close(call);
     }
 
-    /// Whether the key certainly holds one value, and nothing else is to be remembered.
+    /// Whether nothing is open and the key certainly holds one value.
     #[inline]
     pub fn is_idle(&mut self, now: u64) -> bool {
-        if !self.open_calls.is_empty() || !self.unseen.is_empty() {
+        if !self.open_calls.is_empty() {
             return false;
         }
         if self.clusters.len() > 1 {
@@ -506,9 +510,22 @@ impl Zones {
         self.clusters.len() == 1
     }
 
-    /// The one value of an idle key.
-    pub fn take_value(&mut self) -> Value {
-        std::mem::take(&mut self.clusters[0].value)
+    /// The one value of an idle key, and what may still change it.
+    pub fn take(&mut self) -> (Value, Vec<PendingWrite>) {
+        let unseen = self.unseen.drain();
+        let mut pending: Vec<PendingWrite> = unseen
+            .map(|(value, Unseen { from, trace, .. })| PendingWrite { value, from, trace })
+            .collect();
+        pending.sort_unstable_by(|a, b| (a.trace.op, &a.value).cmp(&(b.trace.op, &b.value)));
+        (std::mem::take(&mut self.clusters[0].value), pending)
+    }
+
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        self.clusters.capacity() * size_of::<Cluster>()
+            + self.origins.capacity() * size_of::<Origin>()
+            + self.open_calls.capacity() * 8
+            + self.unseen.capacity() * (size_of::<(Value, Unseen)>() + 1)
     }
 
     /// Clusters and unseen writes kept.

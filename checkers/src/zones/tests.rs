@@ -78,5 +78,5 @@ fn what_is_kept_is_bounded_by_what_overlaps() {
     let mut zones = run(&operations).unwrap();
     assert!(zones.len() <= 2 * EVICTION_SLACK);
     assert!(zones.is_idle(20_001));
-    assert_eq!(zones.take_value(), Value::Int(10_000));
+    assert_eq!(zones.take(), (Value::Int(10_000), Vec::new()));
 }

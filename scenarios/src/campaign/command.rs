@@ -19,6 +19,7 @@ use crate::progress::Progress;
 use crate::report::{Class, RunReport};
 use crate::shrink::Shrink;
 use crate::table::Summary;
+use crate::trial::was_stopped;
 
 /// Failures of a group that are kept and made small.
 const KEPT_PER_GROUP: usize = 3;
@@ -101,6 +102,9 @@ fn run(arguments: &CampaignArguments) -> Result<u8, CommandError> {
         },
         &interrupted,
         |report| {
+            if was_stopped(&report) {
+                return;
+            }
             ran += 1;
             if written.is_ok() {
                 written = ledger.append(&report);

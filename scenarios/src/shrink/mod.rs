@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::artefact::failure;
 use crate::plan::Plan;
-use crate::replay::under_schedule;
+use crate::replay::variant;
 use crate::report::{Class, RunReport};
 use crate::timetable;
 use crate::trial::{Subject, Trial};
@@ -28,12 +28,42 @@ use crate::trial::{Subject, Trial};
 /// Schedules for the plan as it is.
 const FIRST_SCHEDULES: u32 = 32;
 
-/// Schedules for each candidate while plans are big, and when nothing more was gained.
-const COARSE_SCHEDULES: u32 = 2;
-const FINE_SCHEDULES: u32 = 8;
+/// How hard a candidate is tried.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Under how many schedules.
+    schedules: u32,
+    /// Parts are left out in chunks of no less than this fraction of them.
+    finest: usize,
+    /// How many of the simpler plans are tried; they come with the greatest gain first.
+    simpler: usize,
+}
 
-/// Every other schedule comes with other random decisions of the world.
-const SEED_STEP: u64 = 0x1_0000_0001;
+/// One after the other; from the first again as soon as something was gained. A failure
+/// that hangs on a moment of time needs many schedules, and then only great gains are
+/// worth the time; single parts come last.
+const EFFORTS: [Effort; 4] = [
+    Effort {
+        schedules: 2,
+        finest: 32,
+        simpler: usize::MAX,
+    },
+    Effort {
+        schedules: 8,
+        finest: 16,
+        simpler: 12,
+    },
+    Effort {
+        schedules: 32,
+        finest: 8,
+        simpler: 4,
+    },
+    Effort {
+        schedules: 8,
+        finest: usize::MAX,
+        simpler: usize::MAX,
+    },
+];
 
 /// A candidate that takes longer than this is not pursued.
 const TRIAL_LIMIT: Duration = Duration::from_secs(60);
@@ -91,24 +121,21 @@ impl Shrink<'_> {
             failed_at_ms,
             trials: 0,
         };
-        let mut schedules = COARSE_SCHEDULES;
-        loop {
+        let mut effort = 0;
+        while effort < EFFORTS.len() && !self.is_over() {
             let before = smallest.plan.clone();
-            self.simplify(&trials, &mut smallest, schedules, &mut progress);
+            self.simplify(&trials, &mut smallest, EFFORTS[effort], &mut progress);
             for kind in Kind::ALL {
-                self.leave_out(&trials, &mut smallest, kind, schedules, &mut progress);
+                self.leave_out(&trials, &mut smallest, kind, EFFORTS[effort], &mut progress);
             }
-            smallest.trials = trials.load(Ordering::Relaxed) as u64;
-            if self.is_over() {
-                return Some(smallest);
-            }
-            if same_but_for_draws(&before, &smallest.plan) {
-                if schedules == FINE_SCHEDULES {
-                    return Some(smallest);
-                }
-                schedules = FINE_SCHEDULES;
-            }
+            effort = if same_but_for_draws(&before, &smallest.plan) {
+                effort + 1
+            } else {
+                0
+            };
         }
+        smallest.trials = trials.load(Ordering::Relaxed) as u64;
+        Some(smallest)
     }
 
     fn is_over(&self) -> bool {
@@ -119,14 +146,15 @@ impl Shrink<'_> {
         &self,
         trials: &AtomicUsize,
         smallest: &mut Smallest,
-        schedules: u32,
+        effort: Effort,
         progress: &mut impl FnMut(&Smallest),
     ) {
         let mut from = 0;
         loop {
-            let candidates = parts::simpler(&smallest.plan, smallest.failed_at_ms);
+            let mut candidates = parts::simpler(&smallest.plan, smallest.failed_at_ms);
+            candidates.truncate(effort.simpler);
             let left = candidates.get(from..).unwrap_or_default();
-            let Some((number, plan, report)) = self.first_of(trials, left, schedules) else {
+            let Some((number, plan, report)) = self.first_of(trials, left, effort.schedules) else {
                 return;
             };
             // Those before it did not fail before and hardly do now; the next round of
@@ -144,11 +172,12 @@ impl Shrink<'_> {
         trials: &AtomicUsize,
         smallest: &mut Smallest,
         kind: Kind,
-        schedules: u32,
+        effort: Effort,
         progress: &mut impl FnMut(&Smallest),
     ) {
         let mut chunk = kind.count(&smallest.plan);
-        while chunk > 0 {
+        let finest = (chunk / effort.finest).max(1);
+        while chunk >= finest {
             let mut start = 0;
             while start < kind.count(&smallest.plan) && !self.is_over() {
                 let count = kind.count(&smallest.plan);
@@ -160,7 +189,7 @@ impl Shrink<'_> {
                         kind.without(&smallest.plan, &out)
                     })
                     .collect();
-                match self.first_of(trials, &candidates, schedules) {
+                match self.first_of(trials, &candidates, effort.schedules) {
                     Some((number, plan, report)) => {
                         start = starts[number];
                         smallest.plan = plan;
@@ -229,17 +258,6 @@ impl Shrink<'_> {
         });
         found.into_inner().expect("no panic holds it")
     }
-}
-
-/// The plan under another schedule, and every other time with other random decisions.
-fn variant(plan: &Plan, number: u32) -> Plan {
-    let mut other = under_schedule(plan, number);
-    if number % 2 == 1 && number > 1 {
-        other.seed = plan
-            .seed
-            .wrapping_add(u64::from(number).wrapping_mul(SEED_STEP));
-    }
-    other
 }
 
 fn same_but_for_draws(a: &Plan, b: &Plan) -> bool {
