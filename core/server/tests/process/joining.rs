@@ -7,6 +7,19 @@ use crate::member::{Cluster, Member, wait_until_ready};
 
 const CAUGHT_UP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Waits until a member shows the first thirty keys, majority or not.
+fn wait_until_caught_up(etcdctl: &Etcdctl) {
+    let deadline = Instant::now() + CAUGHT_UP_TIMEOUT;
+    loop {
+        let printed = etcdctl.run_with_input(&["get", "--prefix", "k", "--consistency=s"], "");
+        if printed.stdout.lines().count() / 2 >= 30 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the learner does not catch up");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn join(flags: &[&str]) {
     if Etcdctl::new(&[]).is_none() {
         return;
@@ -20,6 +33,11 @@ fn join(flags: &[&str]) {
     let newcomer = Member::new("newcomer");
     let peer_url = newcomer.peer_url();
     let peer_urls = format!("--peer-urls={peer_url}");
+    assert!(
+        etcdctl
+            .error(&["member", "add", "newcomer", &peer_urls])
+            .ends_with("re-configuration failed due to not enough started members"),
+    );
     let added = etcdctl.ok(&["member", "add", "newcomer", "--learner", &peer_urls]);
     let id = added.split_whitespace().nth(1).expect("an id").to_owned();
     let mut newcomer = newcomer.with_flags(&[
@@ -28,16 +46,8 @@ fn join(flags: &[&str]) {
         &format!("--join-endpoints=http://{founder}"),
     ]);
     newcomer.start();
-    let deadline = Instant::now() + CAUGHT_UP_TIMEOUT;
     let of_newcomer = Etcdctl::new(&[newcomer.client_address()]).expect("it is there");
-    let shown = |etcdctl: &Etcdctl| {
-        let printed = etcdctl.run_with_input(&["get", "--prefix", "k", "--consistency=s"], "");
-        printed.stdout.lines().count() / 2
-    };
-    while shown(&of_newcomer) < 30 {
-        assert!(Instant::now() < deadline, "the learner does not catch up");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until_caught_up(&of_newcomer);
     etcdctl.ok(&["member", "promote", &id]);
     wait_until_ready(&newcomer);
     assert_eq!(of_newcomer.ok(&["put", "k30", "v"]), "OK\n");
@@ -53,9 +63,12 @@ fn join(flags: &[&str]) {
     etcdctl.ok(&["member", "remove", &id]);
     assert_eq!(newcomer.wait().code(), Some(0), "{}", newcomer.log());
     std::fs::remove_dir_all(newcomer.data_dir()).expect("it had a folder");
-    let added = etcdctl.ok(&["member", "add", "newcomer", &peer_urls]);
-    assert_ne!(added.split_whitespace().nth(1), Some(id.as_str()));
+    let added = etcdctl.ok(&["member", "add", "newcomer", "--learner", &peer_urls]);
+    let second_id = added.split_whitespace().nth(1).expect("an id").to_owned();
+    assert_ne!(second_id, id);
     newcomer.start();
+    wait_until_caught_up(&of_newcomer);
+    etcdctl.ok(&["member", "promote", &second_id]);
     wait_until_ready(&newcomer);
     assert_eq!(of_newcomer.ok(&["put", "k31", "v"]), "OK\n");
     assert_eq!(of_newcomer.ok(&["get", "k31"]), "k31\nv\n");
