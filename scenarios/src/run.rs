@@ -296,8 +296,7 @@ impl Driver {
         self.world.set_network_faults(self.plan.network.healed());
         for index in 0..self.plan.members {
             let process = self.cluster.process(index);
-            self.world
-                .set_disk_faults(process, self.plan.disk.healed());
+            self.world.set_disk_faults(process, self.plan.disk.healed());
             if !self.world.is_running(process) {
                 self.world.restart(process);
             }

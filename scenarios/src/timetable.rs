@@ -28,14 +28,14 @@ pub fn pin(plan: &Plan, timetable: &[Began]) -> Plan {
         .map(|began| ((began.client, began.number), began.at_ms))
         .collect();
     let mut pinned = plan.clone();
-    let mut client = 0;
-    for lane in pinned.hosts.iter_mut().flat_map(|host| &mut host.lanes) {
+    let lanes = pinned.hosts.iter_mut().flat_map(|host| &mut host.lanes);
+    for (client, lane) in lanes.enumerate() {
         let planned = std::mem::take(lane);
         *lane = planned
             .into_iter()
             .enumerate()
             .filter_map(|(number, planned)| {
-                let at_ms = *times.get(&(client, number))?;
+                let at_ms = *times.get(&(client as u64, number))?;
                 Some(PlannedOp {
                     after_ms: 0,
                     at_ms: Some(at_ms),
@@ -43,7 +43,6 @@ pub fn pin(plan: &Plan, timetable: &[Began]) -> Plan {
                 })
             })
             .collect();
-        client += 1;
     }
     pinned
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
@@ -101,6 +102,7 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) waiters: AppliedWaiters,
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
+    pub(crate) planted: Planted,
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
@@ -148,6 +150,7 @@ impl<E: Environment> Driver<E> {
         keeper: LeaseKeeper,
         reader: StoreReader,
         newest_file_index: u64,
+        planted: Planted,
         stop: Stop,
     ) -> Self {
         Self {
@@ -160,6 +163,7 @@ impl<E: Environment> Driver<E> {
             waiters,
             keeper,
             reader,
+            planted,
             stop,
             newest_file_index,
             turn: Turn::default(),
@@ -174,7 +178,7 @@ impl<E: Environment> Driver<E> {
             _ = stop.stopped() => {}
             () = self.drive() => {}
         }
-        self.keeper.demote();
+        self.keeper.demote(self.clock.monotonic());
         let stopped = ApiError::stopped();
         self.proposals.close(&stopped);
         self.waiters.close(&stopped);
@@ -311,6 +315,8 @@ impl<E: Environment> Driver<E> {
             let Some(mut batch) = self.turn.reads.remove(&context) else {
                 continue;
             };
+            sometimes!(batch.term == term, "node.read-asked-again-after-a-silence");
+            sometimes!(batch.term != term, "node.read-asked-again-in-another-term");
             batch.replies.retain(|reply| !reply.is_closed());
             match batch.own_term {
                 None => readers.extend(batch.replies),
@@ -338,7 +344,10 @@ impl<E: Environment> Driver<E> {
                 };
                 self.turn.reads.insert(context, batch);
             }
-            Err(_) => answer(replies, &Err(ApiError::too_many_requests())),
+            Err(_) => {
+                reachable!("node.read-refused-at-the-bound");
+                answer(replies, &Err(ApiError::too_many_requests()));
+            }
         }
     }
 
@@ -355,6 +364,8 @@ impl<E: Environment> Driver<E> {
                         // Whether it is taken shows when it is applied; the lease clock
                         // asks again otherwise.
                         let _ = self.raft.propose(command);
+                    } else {
+                        reachable!("node.lease-expired-when-its-leader-was-deposed");
                     }
                 }
                 Request::Read { reply } => readers.push(reply),
@@ -424,6 +435,7 @@ impl<E: Environment> Driver<E> {
     fn on_forward(&mut self, from: u64, forward: Forward) {
         let name = (from, forward.incarnation, forward.sequence);
         if self.turn.forwarded.contains_key(&name) {
+            reachable!("node.forwarded-again-while-in-the-log");
             return;
         }
         let overloaded = match self.raft.propose(forward.command) {
@@ -433,6 +445,7 @@ impl<E: Environment> Driver<E> {
             }
             Err(error) => matches!(error, ProposeError::Overloaded { .. }),
         };
+        sometimes!(!overloaded, "node.forwarded-to-a-member-that-leads-no-more");
         let answer = ForwardRefused {
             sequence: forward.sequence,
             overloaded,
@@ -564,7 +577,7 @@ impl<E: Environment> Driver<E> {
                 term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
                 "role changed"
             );
-            self.keeper.demote();
+            self.keeper.demote(self.clock.monotonic());
             self.turn.forwarded.clear();
             self.turn.promote_at = (soft_state.role == Role::Leader)
                 // The entry with which its term began; everything of earlier terms
@@ -589,6 +602,9 @@ impl<E: Environment> Driver<E> {
                 match batch.own_term {
                     Some(own) if own != self.raft.term() || self.raft.role() != Role::Leader => {
                         answer(batch.replies, &Err(ApiError::not_leader()));
+                    }
+                    _ if self.planted.has(PlantedBug::ReadBeforeApplied) => {
+                        answer(batch.replies, &Ok(()));
                     }
                     _ => self.waiters.wait(read.index, batch.replies),
                 }
@@ -617,6 +633,7 @@ impl<E: Environment> Driver<E> {
         // get from the newest file to the log. The snapshot of the founding has no entry
         // that a newcomer could acknowledge.
         if self.newest_file_index == 0 || self.newest_file_index + 1 < self.raft.first_index() {
+            reachable!("node.follower-waits-for-a-snapshot-file");
             if !self.turn.save_asked {
                 let job = ApplyJob::SaveSnapshot;
                 self.turn.save_asked = self.outputs.apply.try_send(job).is_ok();
@@ -713,6 +730,7 @@ impl<E: Environment> Driver<E> {
                 let result = if (change.index, change.term) == (entry.index, entry.term) {
                     Ok(())
                 } else {
+                    reachable!("node.membership-change-lost-with-its-leader");
                     Err(ApiError::leader_changed())
                 };
                 let _ = change.reply.send(result);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use veridical_env::{Clock, Environment};
+use veridical_probe::PlantedBug;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
 use veridical_raft::{ChangeKind, MembershipChange};
@@ -174,6 +175,7 @@ impl<E: Environment> Node<E> {
             .try_send(request)
             .map_err(|_| ApiError::too_many_requests())?;
         let timeout = ms(limits.request_timeout_ms);
+        let planted = self.shared.config.planted;
         let answer = tokio::select! {
             biased;
             answer = &mut ticket.reply => Some(answer),
@@ -182,7 +184,9 @@ impl<E: Environment> Node<E> {
         match answer {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.give_up() => Err(ApiError::timeout()),
+            None if ticket.give_up() && !planted.has(PlantedBug::UnknownToldAsFailed) => {
+                Err(ApiError::timeout())
+            }
             None => Err(ApiError::no_leader()),
         }
     }

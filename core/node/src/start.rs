@@ -156,10 +156,15 @@ fn assemble<E: Environment>(
     } else {
         connect(&transport, &directory, config.member_id);
     }
-    let proposals = Proposals::new(config.member_id, incarnation, limits.max_pending_requests);
+    let proposals = Proposals::new(
+        config.member_id,
+        incarnation,
+        limits.max_pending_requests,
+        config.planted,
+    );
     let waiters = AppliedWaiters::default();
     waiters.advance(last_applied.index);
-    let keeper = LeaseKeeper::default();
+    let keeper = LeaseKeeper::new(config.planted);
 
     let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
     let (requests_sender, requests) = mpsc::channel(limits.max_pending_requests);
@@ -279,6 +284,7 @@ fn assemble<E: Environment>(
         keeper,
         reader.clone(),
         newest_file_index,
+        config.planted,
         stop.clone(),
     );
     tokio::spawn(async move {

@@ -33,6 +33,42 @@ planted_bugs! {
     /// raft: entries of earlier terms are committed by counting replicas
     /// (figure 8 of the Raft paper).
     CommitOldTerm => "commit-old-term",
+    /// raft: a voter compares only the terms of the logs' last entries, not their lengths
+    /// (paper section 5.4.1).
+    VoteToShorterLog => "vote-to-shorter-log",
+    /// raft: a follower replaces everything behind an append's first entry although it
+    /// agrees: a late append removes newer, acknowledged entries (paper section 5.3).
+    TruncateAgreeingLog => "truncate-agreeing-log",
+    /// raft: a leader's heartbeat names its whole commit index, also to a follower whose
+    /// log is not known to agree that far.
+    CommitBeyondMatch => "commit-beyond-match",
+    /// raft: a new leader answers reads before an entry of its own term is committed
+    /// (paper section 8).
+    ReadBeforeOwnCommit => "read-before-own-commit",
+    /// raft: a received snapshot is installed although the log has what it covers, and
+    /// more (paper section 7).
+    SnapshotGoesBack => "snapshot-goes-back",
+    /// raft: a leader counts itself into the majority before its own disk has the entry
+    /// (thesis section 10.2.1).
+    LeaderCountsUnsynced => "leader-counts-unsynced",
+    /// node: a confirmed read is served before the read index is applied.
+    ReadBeforeApplied => "read-before-applied",
+    /// node: a command of an earlier incarnation that is applied after the restart answers
+    /// a caller of this one.
+    AnswersFormerIncarnation => "answers-former-incarnation",
+    /// node: a member starts again under the incarnation it had, so that names of commands
+    /// are used twice.
+    IncarnationReused => "incarnation-reused",
+    /// node: a proposal that nobody answered in time is reported as certainly not done.
+    UnknownToldAsFailed => "unknown-told-as-failed",
+    /// node: the log writer goes on after a failed fsync.
+    FsyncErrorIgnored => "fsync-error-ignored",
+    /// node: a snapshot holds one entry more than its header says.
+    SnapshotMislabelled => "snapshot-mislabelled",
+    /// node: a member that leads again goes on with the lease clock of its former term.
+    LeaseClockKept => "lease-clock-kept",
+    /// client: a write whose outcome is unknown is sent again.
+    UnsafeRetry => "unsafe-retry",
     /// store: a watcher that fell behind skips what happened while it caught up.
     WatchGap => "watch-gap",
     /// store: a range reads each shard at whatever revision that shard has reached.
@@ -41,6 +77,50 @@ planted_bugs! {
     DoubleApply => "double-apply",
     /// storage: the parent folder is not synchronised after a file is created or renamed.
     DirentLoss => "dirent-loss",
+    /// store: a put that takes a key from its lease leaves it attached, and the lease's end
+    /// deletes it.
+    LeaseKeepsKeys => "lease-keeps-keys",
+    /// store: the end of a lease deletes its keys in a revision each.
+    RevokeNotAtomic => "revoke-not-atomic",
+    /// store: a compaction forgets as if it had been at the next revision.
+    CompactionOffByOne => "compaction-off-by-one",
+    /// store: a watch whose queue is full loses the revision that did not fit.
+    WatchOverflow => "watch-overflow",
+    /// store: a watch that is behind goes on after a snapshot that is installed, not before.
+    WatchSkipsInstalled => "watch-skips-installed",
+    /// store: a watch that reads history gets no previous pair with the first revision of
+    /// each step.
+    WatchPrevLost => "watch-prev-lost",
+    /// store: a range is cut at its limit before it is sorted.
+    LimitBeforeSort => "limit-before-sort",
+    /// store: a progress notification does not wait for the events before it.
+    ProgressAhead => "progress-ahead",
+    /// store: a transaction that wrote nothing answers with the revision of its writes.
+    TxnPhantomRevision => "txn-phantom-revision",
+    /// store: the oldest unsettled proposal is forgotten like the settled ones before it.
+    SessionOversettled => "session-oversettled",
+    /// store: the table of applied proposals is not in snapshots.
+    SnapshotWithoutSessions => "snapshot-without-sessions",
+    /// store: which keys a lease has is not restored from snapshots.
+    RestoreWithoutAttachments => "restore-without-attachments",
+    /// store: a snapshot that is being written does not hold compactions back.
+    SnapshotUnpinned => "snapshot-unpinned",
+    /// store: a durable copy of the state is not told of revoked leases.
+    FeedKeepsLeases => "feed-keeps-leases",
+    /// storage: a snapshot gets its name before its data is synchronised.
+    SnapshotUnsynced => "snapshot-unsynced",
+    /// storage: one segment too many is released behind a snapshot.
+    WalReleasedTooMuch => "wal-released-too-much",
+    /// storage: segments are deleted before the log says durably that it needs them no more.
+    WalReleaseUnsynced => "wal-release-unsynced",
+    /// storage: a segment is left for the next one without a last synchronisation.
+    WalRotateUnsynced => "wal-rotate-unsynced",
+    /// storage: recovery cuts off a torn tail together with the batch before it.
+    WalTailOvercut => "wal-tail-overcut",
+    /// storage: recovery takes for durable what it can read.
+    WalTailTrusted => "wal-tail-trusted",
+    /// storage: recovery does not look at the checksum of a record's payload.
+    WalPayloadUnchecked => "wal-payload-unchecked",
 }
 
 impl PlantedBug {

@@ -5,6 +5,7 @@
 //! published.
 
 use bytes::Bytes;
+use veridical_probe::{Planted, PlantedBug, always, reachable, sometimes};
 use veridical_proto::command::{Command, command};
 use veridical_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
@@ -48,6 +49,7 @@ pub enum CommandResponse {
 /// The writer's own state: ahead of what has been published.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    pub(crate) planted: Planted,
     pub(crate) revision: i64,
     pub(crate) compacted_revision: i64,
     pub(crate) applied_index: u64,
@@ -89,6 +91,7 @@ impl Writer {
 
     fn put(&mut self, state: &State, request: &PutRequest) -> Result<PutResponse, ApiError> {
         if request.lease != 0 && !self.leases.contains(request.lease) {
+            reachable!("store.put-came-after-the-end-of-its-lease");
             return Err(ApiError::lease_not_found());
         }
         let mut txn = WriteTxn::begin(self, state);
@@ -112,13 +115,18 @@ impl Writer {
         let mut response = plan
             .run(&mut txn)
             .expect("a transaction that passed its check cannot fail half-way");
-        response.header = header(txn.revision());
+        response.header = if txn.writer.planted.has(PlantedBug::TxnPhantomRevision) {
+            header(txn.write_revision())
+        } else {
+            header(txn.revision())
+        };
         txn.commit();
         Ok(response)
     }
 
     fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, ApiError> {
         if request.revision <= self.compacted_revision {
+            reachable!("store.compaction-came-after-a-newer-one");
             return Err(ApiError::compacted());
         }
         if request.revision > self.revision {
@@ -162,13 +170,24 @@ impl Writer {
         request: &LeaseRevokeRequest,
     ) -> Result<LeaseRevokeResponse, ApiError> {
         if !self.leases.contains(request.id) {
+            reachable!("store.lease-revoked-that-was-gone");
             return Err(ApiError::lease_not_found());
         }
         let keys: Vec<Bytes> = self.leases.keys(request.id).cloned().collect();
+        sometimes!(keys.len() > 1, "store.lease-ended-with-several-keys");
         let mut txn = WriteTxn::begin(self, state);
         for key in &keys {
             let existed = txn.delete(key).is_some();
-            assert!(existed, "an attached key exists");
+            always!(
+                existed || txn.writer.planted.has(PlantedBug::LeaseKeepsKeys),
+                "store.attached-keys-exist",
+                "lease {:#x} has key {key:?}",
+                request.id
+            );
+            if txn.writer.planted.has(PlantedBug::RevokeNotAtomic) {
+                txn.commit();
+                txn = WriteTxn::begin(self, state);
+            }
         }
         txn.commit();
         self.step_leases(LeaseStep::Remove { id: request.id });
@@ -216,6 +235,7 @@ impl<'a> WriteTxn<'a> {
             revision: self.revision(),
             read_at: self.revision(),
             compacted: self.writer.compacted_revision,
+            planted: self.writer.planted,
         }
     }
 
@@ -287,12 +307,21 @@ impl TxnTarget for WriteTxn<'_> {
         let old_lease = previous.as_ref().map_or(0, |previous| previous.lease);
         self.writer.bytes += written.added_bytes as u64;
         self.writer.keys += u64::from(previous.is_none());
+        sometimes!(
+            old_lease != 0 && lease != 0 && old_lease != lease,
+            "store.key-moved-between-leases"
+        );
+        sometimes!(
+            old_lease != 0 && lease == 0,
+            "store.key-taken-from-its-lease"
+        );
         if old_lease != lease {
             for (id, attach) in [(old_lease, false), (lease, true)] {
                 let key = written.key.clone();
                 match (id, attach) {
                     (0, _) => {}
                     (id, true) => self.writer.step_leases(LeaseStep::Attach { id, key }),
+                    _ if self.writer.planted.has(PlantedBug::LeaseKeepsKeys) => {}
                     (id, false) => self.writer.step_leases(LeaseStep::Detach { id, key }),
                 }
             }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use veridical_probe::always;
 
 /// The keys written by each revision from some revision on. Revisions have no gaps: one
 /// that writes nothing does not exist.
@@ -45,7 +46,12 @@ impl ChangeLog {
     /// # Panics
     /// If it is not the next one, or has no keys.
     pub(crate) fn append(&mut self, revision: i64, keys: impl IntoIterator<Item = Bytes>) {
-        assert_eq!(revision, self.next_revision(), "revisions have no gaps");
+        always!(
+            revision == self.next_revision(),
+            "store.revisions-have-no-gaps",
+            "{revision} where {} is next",
+            self.next_revision()
+        );
         let before = self.keys.len();
         self.keys.extend(keys);
         assert!(
@@ -104,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no gaps")]
+    #[should_panic(expected = "store.revisions-have-no-gaps")]
     fn a_gap_is_a_bug() {
         ChangeLog::new(2).append(3, [Bytes::from("a")]);
     }

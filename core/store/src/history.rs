@@ -1,6 +1,7 @@
 //! The versions of one key (etcd: `mvcc/key_index.go`).
 
 use bytes::Bytes;
+use veridical_probe::always;
 use veridical_proto::mvccpb::KeyValue;
 
 /// One write of one key: a put or a deletion.
@@ -73,10 +74,11 @@ impl KeyHistory {
     /// If it is not newer than all others.
     pub fn append(&mut self, version: Version) {
         let newest = self.versions.last().expect("a history is never empty");
-        assert!(
+        always!(
             (version.mod_revision, version.sub_revision)
                 > (newest.mod_revision, newest.sub_revision),
-            "versions are appended in order of revision"
+            "store.versions-are-in-order-of-revision",
+            "{version:?} after {newest:?}"
         );
         self.versions.push(version);
     }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use veridical_probe::{reachable, sometimes};
+
 /// How long after it was reported a lease that still exists is reported again; doubles
 /// each time.
 const RETRY_FIRST_MS: u64 = 500;
@@ -50,10 +52,18 @@ impl LeaseClock {
         for (id, granted_ttl_s) in leases {
             self.granted(id, granted_ttl_s, now);
         }
+        sometimes!(
+            !self.leases.is_empty(),
+            "store.leases-were-timed-anew-by-a-new-leader"
+        );
     }
 
     /// Stops keeping time: on ceasing to be leader.
     pub fn demote(&mut self) {
+        sometimes!(
+            self.leases.values().any(|timer| timer.reports > 0),
+            "store.leader-changed-while-a-lease-was-ending"
+        );
         *self = Self::default();
     }
 
@@ -80,7 +90,11 @@ impl LeaseClock {
     /// does not exist, has expired, or this member does not keep the time. An expired one
     /// is not revived: its revocation may be under way.
     pub fn renew(&mut self, id: i64, now: Duration) -> Option<i64> {
-        let timer = self.leases.get(&id).filter(|timer| now < timer.expiry)?;
+        let timer = self.leases.get(&id)?;
+        if now >= timer.expiry {
+            reachable!("store.renewal-came-after-expiry");
+            return None;
+        }
         let granted_ttl_s = timer.granted_ttl_s;
         self.start(id, granted_ttl_s, now);
         Some(granted_ttl_s)
@@ -111,6 +125,7 @@ impl LeaseClock {
             let retry_ms = RETRY_FIRST_MS << timer.reports.min(16);
             timer.deadline = now + Duration::from_millis(retry_ms.min(RETRY_MAX_MS));
             timer.reports += 1;
+            sometimes!(timer.reports > 1, "store.expired-lease-was-reported-again");
             self.deadlines.insert((timer.deadline, id));
             expired.push(id);
         }

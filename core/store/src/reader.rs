@@ -78,12 +78,14 @@ impl StoreReader {
     }
 
     fn view<'a>(&self, state: &'a State, compacted: i64, revision: i64) -> View<'a> {
-        let torn = self.shared.config.planted.has(PlantedBug::TornCut);
+        let planted = self.shared.config.planted;
+        let torn = planted.has(PlantedBug::TornCut);
         View {
             table: state.memtable.as_ref(),
             revision,
             read_at: if torn { NEWEST } else { revision },
             compacted,
+            planted,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
+use veridical_probe::{PlantedBug, sometimes};
 use veridical_proto::snapshot::{
     Header, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,
 };
@@ -140,13 +141,23 @@ impl Restorer {
             record: records,
             reason,
         };
+        sometimes!(
+            !self.attachments.is_empty(),
+            "store.restored-leases-had-keys"
+        );
         for (lease, key) in std::mem::take(&mut self.attachments) {
             if !self.leases.contains(lease) {
                 return Err(inconsistent(
                     "a key is attached to a lease that is not there",
                 ));
             }
-            self.leases.step(LeaseStep::Attach { id: lease, key });
+            if !self
+                .config
+                .planted
+                .has(PlantedBug::RestoreWithoutAttachments)
+            {
+                self.leases.step(LeaseStep::Attach { id: lease, key });
+            }
         }
         let log = self.change_log(&header).map_err(inconsistent)?;
         let view = PublishedView {
@@ -157,6 +168,7 @@ impl Restorer {
             sessions: self.sessions.digests().collect(),
         };
         let writer = Writer {
+            planted: self.config.planted,
             revision: header.revision,
             compacted_revision: header.compacted_revision,
             applied_index: header.applied_index,

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::{command::Command, snapshot};
 
 /// Most applied and unsettled proposals that one member may have. A proposer keeps its
@@ -55,21 +56,41 @@ pub(crate) struct SessionDigest {
 
 impl SessionTable {
     /// Decides on a command and remembers it if it is new.
-    pub(crate) fn admit(&mut self, command: &Command) -> Admission {
+    pub(crate) fn admit(&mut self, command: &Command, planted: Planted) -> Admission {
         let session = self.sessions.entry(command.member_id).or_default();
         if command.incarnation < session.incarnation {
+            reachable!("store.proposal-outlived-its-incarnation");
             return Admission::Duplicate;
         }
         if command.incarnation > session.incarnation {
+            sometimes!(
+                !session.applied.is_empty(),
+                "store.incarnation-ended-with-unsettled-proposals"
+            );
             *session = Session {
                 incarnation: command.incarnation,
                 ..Session::default()
             };
         }
+        sometimes!(
+            command.sequence < session.settled_below,
+            "store.proposal-came-again-after-it-was-settled"
+        );
+        sometimes!(
+            session.applied.contains(&command.sequence),
+            "store.proposal-came-again-before-it-was-settled"
+        );
         if command.sequence < session.settled_below || session.applied.contains(&command.sequence) {
             return Admission::Duplicate;
         }
-        session.settle(command.settled_below);
+        sometimes!(
+            session
+                .applied
+                .last()
+                .is_some_and(|last| command.sequence < *last),
+            "store.proposals-applied-out-of-order"
+        );
+        session.settle(command.settled_below, planted);
         if session.applied.len() >= SESSION_WINDOW_MAX {
             return Admission::WindowFull;
         }
@@ -133,10 +154,15 @@ impl Session {
         }
     }
 
-    fn settle(&mut self, settled_below: u64) {
+    fn settle(&mut self, settled_below: u64, planted: Planted) {
         self.settled_below = self.settled_below.max(settled_below);
+        let kept_from = if planted.has(PlantedBug::SessionOversettled) {
+            self.settled_below + 1
+        } else {
+            self.settled_below
+        };
         while let Some(first) = self.applied.first().copied() {
-            if first >= self.settled_below {
+            if first >= kept_from {
                 break;
             }
             self.applied.pop_first();
@@ -171,41 +197,89 @@ mod tests {
     #[test]
     fn a_repeated_proposal_is_a_duplicate_whatever_came_between() {
         let mut table = SessionTable::default();
-        assert_eq!(table.admit(&command(1, 2, 0)), Admission::New);
-        assert_eq!(table.admit(&command(1, 1, 0)), Admission::New);
-        assert_eq!(table.admit(&command(1, 2, 0)), Admission::Duplicate);
-        assert_eq!(table.admit(&command(1, 1, 0)), Admission::Duplicate);
+        assert_eq!(
+            table.admit(&command(1, 2, 0), Planted::none()),
+            Admission::New
+        );
+        assert_eq!(
+            table.admit(&command(1, 1, 0), Planted::none()),
+            Admission::New
+        );
+        assert_eq!(
+            table.admit(&command(1, 2, 0), Planted::none()),
+            Admission::Duplicate
+        );
+        assert_eq!(
+            table.admit(&command(1, 1, 0), Planted::none()),
+            Admission::Duplicate
+        );
     }
 
     #[test]
     fn a_settled_proposal_is_a_duplicate_though_it_is_forgotten() {
         let mut table = SessionTable::default();
-        assert_eq!(table.admit(&command(1, 1, 0)), Admission::New);
-        assert_eq!(table.admit(&command(1, 5, 4)), Admission::New);
+        assert_eq!(
+            table.admit(&command(1, 1, 0), Planted::none()),
+            Admission::New
+        );
+        assert_eq!(
+            table.admit(&command(1, 5, 4), Planted::none()),
+            Admission::New
+        );
         assert_eq!(table.digests().next().expect("one").applied_count, 1);
-        assert_eq!(table.admit(&command(1, 1, 0)), Admission::Duplicate);
-        assert_eq!(table.admit(&command(1, 3, 0)), Admission::Duplicate);
-        assert_eq!(table.admit(&command(1, 4, 0)), Admission::New);
+        assert_eq!(
+            table.admit(&command(1, 1, 0), Planted::none()),
+            Admission::Duplicate
+        );
+        assert_eq!(
+            table.admit(&command(1, 3, 0), Planted::none()),
+            Admission::Duplicate
+        );
+        assert_eq!(
+            table.admit(&command(1, 4, 0), Planted::none()),
+            Admission::New
+        );
     }
 
     #[test]
     fn a_new_incarnation_begins_anew_and_ends_the_old_one() {
         let mut table = SessionTable::default();
-        assert_eq!(table.admit(&command(1, 7, 7)), Admission::New);
-        assert_eq!(table.admit(&command(2, 1, 0)), Admission::New);
-        assert_eq!(table.admit(&command(1, 8, 0)), Admission::Duplicate);
-        assert_eq!(table.admit(&command(2, 1, 0)), Admission::Duplicate);
+        assert_eq!(
+            table.admit(&command(1, 7, 7), Planted::none()),
+            Admission::New
+        );
+        assert_eq!(
+            table.admit(&command(2, 1, 0), Planted::none()),
+            Admission::New
+        );
+        assert_eq!(
+            table.admit(&command(1, 8, 0), Planted::none()),
+            Admission::Duplicate
+        );
+        assert_eq!(
+            table.admit(&command(2, 1, 0), Planted::none()),
+            Admission::Duplicate
+        );
     }
 
     #[test]
     fn a_window_that_is_full_refuses_until_something_settles() {
         let mut table = SessionTable::default();
         for sequence in 0..SESSION_WINDOW_MAX as u64 {
-            assert_eq!(table.admit(&command(1, sequence, 0)), Admission::New);
+            assert_eq!(
+                table.admit(&command(1, sequence, 0), Planted::none()),
+                Admission::New
+            );
         }
         let next = SESSION_WINDOW_MAX as u64;
-        assert_eq!(table.admit(&command(1, next, 0)), Admission::WindowFull);
-        assert_eq!(table.admit(&command(1, next, 1)), Admission::New);
+        assert_eq!(
+            table.admit(&command(1, next, 0), Planted::none()),
+            Admission::WindowFull
+        );
+        assert_eq!(
+            table.admit(&command(1, next, 1), Planted::none()),
+            Admission::New
+        );
     }
 
     proptest! {
@@ -217,7 +291,7 @@ mod tests {
             let mut admitted = BTreeSet::new();
             for (incarnation, sequence, settled_below) in commands {
                 let settled_below = settled_below.min(sequence);
-                if table.admit(&command(incarnation, sequence, settled_below)) == Admission::New {
+                if table.admit(&command(incarnation, sequence, settled_below), Planted::none()) == Admission::New {
                     prop_assert!(admitted.insert((incarnation, sequence)));
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
+use veridical_probe::{Planted, PlantedBug, sometimes};
 use veridical_proto::mvccpb::KeyValue;
 use veridical_proto::snapshot::{
     Footer, Header, Lease, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,
@@ -43,24 +44,40 @@ pub struct SnapshotSource {
     buffer: BytesMut,
     applied_index: u64,
     revision: i64,
+    compacted_revision: i64,
 }
 
 impl SnapshotSource {
     /// A snapshot of what is published. `leases` and `sessions` are those of that instant.
-    pub(crate) fn new(state: Arc<State>, leases: &LeaseTable, sessions: &SessionTable) -> Self {
+    pub(crate) fn new(
+        state: Arc<State>,
+        leases: &LeaseTable,
+        sessions: &SessionTable,
+        planted: Planted,
+    ) -> Self {
         let (applied_index, revision, compacted_revision) = {
             let view = state.view();
             (view.applied_index, view.revision, view.compacted_revision)
         };
         let pin = state
             .pins
-            .pin(compacted_revision)
+            .pin(if planted.has(PlantedBug::SnapshotUnpinned) {
+                revision
+            } else {
+                compacted_revision
+            })
             .expect("the writer itself takes snapshots, so nothing is forgotten meanwhile");
-        let tail = leases
+        sometimes!(
+            leases.granted().next().is_some(),
+            "store.snapshot-taken-while-there-were-leases"
+        );
+        let mut tail: VecDeque<Record> = leases
             .granted()
             .map(|(id, granted_ttl_s)| Record::Lease(Lease { id, granted_ttl_s }))
-            .chain(sessions.records().map(Record::Session))
             .collect();
+        if !planted.has(PlantedBug::SnapshotWithoutSessions) {
+            tail.extend(sessions.records().map(Record::Session));
+        }
         Self {
             scan: KeyScan::new(state.memtable.as_ref(), compacted_revision, revision),
             _pin: pin,
@@ -78,6 +95,7 @@ impl SnapshotSource {
             state,
             applied_index,
             revision,
+            compacted_revision,
         }
     }
 
@@ -134,6 +152,14 @@ impl SnapshotSource {
             .or_else(|| self.tail.pop_front())
             .unwrap_or_else(|| {
                 self.finished = true;
+                sometimes!(
+                    self.state.revision() > self.revision,
+                    "store.snapshot-was-written-while-the-store-went-on"
+                );
+                sometimes!(
+                    self.state.compacted_revision() > self.compacted_revision,
+                    "store.snapshot-was-written-across-a-compaction"
+                );
                 Record::Footer(Footer {
                     records: self.records,
                 })

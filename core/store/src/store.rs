@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, always, sometimes};
 use veridical_proto::command::Command;
 use veridical_proto::snapshot::{Header, snapshot_record::Record};
 
@@ -12,7 +12,7 @@ use crate::change_log::ChangeLog;
 use crate::config::StoreConfig;
 use crate::error::ApiError;
 use crate::feed::Feed;
-use crate::lease::LeaseTable;
+use crate::lease::{LeaseStep, LeaseTable};
 use crate::reader::StoreReader;
 use crate::session::{Admission, SessionTable};
 use crate::snapshot::{FORMAT_VERSION, SnapshotSource};
@@ -51,6 +51,7 @@ impl Store {
         };
         let log = ChangeLog::new(REVISION_INITIAL + 1);
         let writer = Writer {
+            planted: config.planted,
             revision: view.revision,
             compacted_revision: view.compacted_revision,
             applied_index: view.applied_index,
@@ -88,8 +89,9 @@ impl Store {
     /// If `index` is not above the last applied one.
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
         self.advance(index);
-        let admission = self.writer.sessions.admit(command);
-        let double_apply = self.shared.config.planted.has(PlantedBug::DoubleApply);
+        let planted = self.shared.config.planted;
+        let admission = self.writer.sessions.admit(command, planted);
+        let double_apply = planted.has(PlantedBug::DoubleApply);
         match admission {
             Admission::Duplicate if !double_apply => Applied::Duplicate,
             Admission::WindowFull => Applied::Refused(ApiError::too_many_requests()),
@@ -103,9 +105,10 @@ impl Store {
     /// # Panics
     /// If `index` is not above the last applied one.
     pub fn advance(&mut self, index: u64) {
-        assert!(
+        always!(
             index > self.writer.applied_index,
-            "entries are applied once and in order: {index} after {}",
+            "store.entries-are-applied-once-and-in-order",
+            "{index} after {}",
             self.writer.applied_index
         );
         self.writer.applied_index = index;
@@ -130,6 +133,10 @@ impl Store {
             view.sessions.extend(self.writer.sessions.digests());
             self.state.show(&view);
         }
+        sometimes!(
+            self.writer.revision > from + 1,
+            "store.several-revisions-published-at-once"
+        );
         hub.distribute(&self.state, from);
         let wakers = hub.take_wakers();
         drop(hub);
@@ -148,6 +155,7 @@ impl Store {
             Arc::clone(&self.state),
             &self.writer.leases,
             &self.writer.sessions,
+            self.shared.config.planted,
         )
     }
 
@@ -159,13 +167,34 @@ impl Store {
     /// # Panics
     /// If the snapshot is older than what has been applied here.
     pub fn install(&mut self, restored: Store) {
-        assert!(
+        always!(
             restored.writer.applied_index >= self.writer.applied_index
                 && restored.writer.revision >= self.state.revision(),
-            "a snapshot is not installed over newer contents"
+            "store.snapshots-are-not-installed-over-newer-contents",
+            "revision {} over {}",
+            restored.writer.revision,
+            self.state.revision()
+        );
+        sometimes!(
+            self.state.revision() > REVISION_INITIAL,
+            "store.snapshot-replaced-contents"
+        );
+        sometimes!(
+            restored.writer.compacted_revision > self.state.revision(),
+            "store.snapshot-compacted-beyond-what-was-here"
         );
         let mut hub = self.shared.hub.lock();
-        hub.unsync_all(self.state.revision());
+        let seen = if self
+            .shared
+            .config
+            .planted
+            .has(PlantedBug::WatchSkipsInstalled)
+        {
+            restored.state.revision()
+        } else {
+            self.state.revision()
+        };
+        hub.unsync_all(seen);
         self.state = restored.state;
         self.writer = restored.writer;
         self.trimmed_floor = restored.trimmed_floor;
@@ -220,6 +249,10 @@ impl Store {
     /// Forgets some of what compaction left unreachable.
     fn trim(&mut self) {
         let floor = self.state.pins.raise_floor(self.state.compacted_revision());
+        sometimes!(
+            floor < self.state.compacted_revision(),
+            "store.forgetting-waited-for-a-reader"
+        );
         if floor <= self.trimmed_floor {
             return;
         }
@@ -237,7 +270,12 @@ impl Store {
                         feed.delete_versions(key, history.forgotten(floor));
                     });
                 }
-                let trimmed = self.state.memtable.trim(key, floor);
+                let bug = self
+                    .shared
+                    .config
+                    .planted
+                    .has(PlantedBug::CompactionOffByOne);
+                let trimmed = self.state.memtable.trim(key, floor + i64::from(bug));
                 self.writer.bytes -= trimmed.bytes as u64;
                 trimmed_keys += 1;
             }
@@ -277,6 +315,11 @@ fn feed_changes(feed: &mut Feed, state: &State, view: &PublishedView, writer: &W
         }
     }
     for step in &writer.lease_steps {
+        if writer.planted.has(PlantedBug::FeedKeepsLeases)
+            && matches!(step, LeaseStep::Remove { .. })
+        {
+            continue;
+        }
         feed.step_lease(step);
     }
     for digest in writer.sessions.digests() {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     Compare, RangeRequest, RangeResponse, ResponseHeader, compare, range_request,
 };
@@ -23,6 +24,7 @@ pub(crate) struct View<'a> {
     pub(crate) read_at: i64,
     /// The lowest revision that can be read.
     pub(crate) compacted: i64,
+    pub(crate) planted: Planted,
 }
 
 /// A header that says only at which revision; the member adds the rest.
@@ -37,6 +39,7 @@ impl View<'_> {
     /// Serves a range.
     pub(crate) fn range(&self, request: &RangeRequest) -> Result<RangeResponse, ApiError> {
         if request.revision > self.revision {
+            reachable!("store.read-of-a-revision-that-is-not-here-yet");
             return Err(ApiError::future_revision());
         }
         let (named, read_at) = match request.revision {
@@ -44,8 +47,13 @@ impl View<'_> {
             revision => (revision, revision),
         };
         if named < self.compacted {
+            reachable!("store.read-of-a-compacted-revision");
             return Err(ApiError::compacted());
         }
+        sometimes!(
+            named == self.compacted && named < self.revision,
+            "store.read-at-the-compacted-revision"
+        );
         let range = KeyRange::new(&request.key, &request.range_end);
         let wanted = usize::try_from(request.limit)
             .ok()
@@ -54,7 +62,11 @@ impl View<'_> {
         // than wanted tells whether there is more.
         let fetch = match wanted {
             _ if request.count_only => 0,
-            Some(limit) if !filters_or_sorts(request) => limit.saturating_add(1),
+            Some(limit)
+                if !filters_or_sorts(request) || self.planted.has(PlantedBug::LimitBeforeSort) =>
+            {
+                limit.saturating_add(1)
+            }
             _ => usize::MAX,
         };
         let Selection { live, count } = select(self.table, &range, read_at, fetch);

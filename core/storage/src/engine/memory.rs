@@ -5,6 +5,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use veridical_probe::{always, sometimes};
 
 /// A handle to content in memory. It outlives the process that uses it in a simulation:
 /// [`MemoryEngine::crash`] takes the content back to the last flush and fences off the
@@ -45,6 +46,11 @@ impl MemoryEngine {
             staged,
             ..
         } = &mut *shared;
+        sometimes!(
+            !undo.is_empty(),
+            "engine.crash-took-back-what-was-not-flushed"
+        );
+        sometimes!(staged.is_some(), "engine.crash-came-amid-a-replacement");
         for (key, replaced) in undo.drain(..).rev() {
             match replaced {
                 Some(value) => content.insert(key, value),
@@ -103,9 +109,11 @@ impl Engine for MemoryEngine {
 
     fn write(&mut self, batch: WriteBatch, applied_index: u64) -> Result<(), EngineError> {
         let mut shared = self.live()?;
-        assert!(
+        always!(
             applied_index >= shared.applied_index,
-            "the applied index never goes back"
+            "engine.applied-index-never-goes-back",
+            "{applied_index} after {}",
+            shared.applied_index
         );
         for operation in batch {
             let undo = apply(&mut shared.content, operation);

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use veridical_env::Disk;
-use veridical_probe::Planted;
+use veridical_probe::{Planted, sometimes};
 
 /// What a snapshot stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +149,10 @@ impl<D: Disk> SnapshotStore<D> {
             .into_iter()
             .filter(|name| format::is_temporary(name))
             .collect();
+        sometimes!(
+            !leftovers.is_empty(),
+            "snapshot.crash-left-an-unfinished-one"
+        );
         for name in &leftovers {
             remove_file(&disk, &dir.join(name)).await?;
         }
@@ -252,6 +256,7 @@ impl<D: Disk> SnapshotStore<D> {
     pub async fn delete_older_than(&self, index: u64) -> Result<Vec<SnapshotFile>, SnapshotError> {
         let mut old = self.list().await?;
         old.retain(|snapshot| snapshot.index < index);
+        sometimes!(!old.is_empty(), "snapshot.older-ones-were-deleted");
         for snapshot in &old {
             remove_file(&self.disk, &snapshot.path).await?;
         }

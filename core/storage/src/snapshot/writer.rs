@@ -4,7 +4,7 @@ use super::format::{self, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, P
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore, io_error, remove_file};
 use std::path::PathBuf;
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, reachable};
 
 /// A snapshot that is being written. If it is dropped, nothing of it is ever read and
 /// its temporary file goes when the store is opened next.
@@ -72,10 +72,12 @@ impl<D: Disk> SnapshotWriter<D> {
     pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
         self.write(&format::encode_footer(self.place(), self.footer))
             .await?;
-        self.file
-            .sync()
-            .await
-            .map_err(io_error("synchronise", &self.temporary))?;
+        if !self.store.config.planted.has(PlantedBug::SnapshotUnsynced) {
+            self.file
+                .sync()
+                .await
+                .map_err(io_error("synchronise", &self.temporary))?;
+        }
         let path = self
             .store
             .dir
@@ -97,6 +99,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// # Errors
     /// [`SnapshotError::Io`].
     pub async fn abort(self) -> Result<(), SnapshotError> {
+        reachable!("snapshot.unfinished-one-was-given-up");
         remove_file(&self.store.disk, &self.temporary).await
     }
 

@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{Planted, PlantedBug};
+use veridical_probe::{Planted, PlantedBug, sometimes};
 
 /// The most bytes that the data of one entry may have.
 pub const MAX_ENTRY_DATA_BYTES: usize = 64 * 1024 * 1024;
@@ -261,11 +261,23 @@ impl<D: Disk> Wal<D> {
         disk.create_dir_all(dir)
             .await
             .map_err(io_error("create", dir))?;
-        let (plan, recovered) = recovery::read(&disk, dir).await?;
+        let (plan, recovered) = recovery::read(&disk, dir, config.planted).await?;
         let (released, temporary): (Vec<String>, Vec<String>) = plan
             .leftovers
             .into_iter()
             .partition(|name| segment::parse_file_name(name).is_some());
+        sometimes!(
+            !temporary.is_empty(),
+            "wal.crash-left-a-segment-without-its-name"
+        );
+        sometimes!(
+            !released.is_empty(),
+            "wal.crash-came-between-release-and-deletion"
+        );
+        sometimes!(
+            !plan.carried.is_empty(),
+            "wal.recovery-carried-over-what-was-not-known-durable"
+        );
         remove_files(&disk, dir, &temporary).await?;
         let new = create_segment(&disk, dir, &config, plan.header, &plan.carried).await?;
         // Only now: the new header makes it durable that these are not needed.
@@ -365,10 +377,14 @@ impl<D: Disk> Wal<D> {
         }
         let releasable =
             |segment: &&ClosedSegment| segment.max_index.is_none_or(|max_index| max_index < index);
-        let count = self.closed.iter().take_while(releasable).count();
+        let mut count = self.closed.iter().take_while(releasable).count();
         if count == 0 {
             return Ok(());
         }
+        if self.config.planted.has(PlantedBug::WalReleasedTooMuch) && count < self.closed.len() {
+            count += 1;
+        }
+        sometimes!(count > 1, "wal.several-segments-released-at-once");
         // First the log says durably that it does without them. Otherwise recovery could
         // not tell a deleted segment from a lost one.
         let oldest = self
@@ -376,7 +392,9 @@ impl<D: Disk> Wal<D> {
             .get(count)
             .map_or(self.sequence, |segment| segment.sequence);
         self.write(&[Payload::OldestSegment(oldest)]).await?;
-        self.sync().await?;
+        if !self.config.planted.has(PlantedBug::WalReleaseUnsynced) {
+            self.sync().await?;
+        }
         self.oldest_sequence = oldest;
         self.shape.release_before(index);
         let names: Vec<String> = self
@@ -403,6 +421,10 @@ impl<D: Disk> Wal<D> {
 
     /// Writes frames behind the last one.
     async fn write(&mut self, payloads: &[Payload]) -> Result<(), WalError> {
+        sometimes!(
+            self.end != self.durable_end,
+            "wal.written-behind-what-is-not-durable"
+        );
         let start = if self.end == self.durable_end {
             self.end.next_multiple_of(WRITE_ALIGNMENT_BYTES)
         } else {
@@ -436,7 +458,17 @@ impl<D: Disk> Wal<D> {
 
     /// Goes on with a new segment.
     async fn rotate(&mut self) -> Result<(), WalError> {
-        self.sync().await?;
+        sometimes!(
+            self.end != self.durable_end,
+            "wal.segment-closed-with-records-to-synchronise"
+        );
+        sometimes!(
+            self.max_index.is_none(),
+            "wal.segment-closed-without-an-entry"
+        );
+        if !self.config.planted.has(PlantedBug::WalRotateUnsynced) {
+            self.sync().await?;
+        }
         self.stopped = true;
         let header = SegmentHeader {
             sequence: self.sequence + 1,

@@ -21,6 +21,7 @@ use super::{
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 
 /// How the log goes on after recovery.
 pub(super) struct Plan {
@@ -45,7 +46,11 @@ pub(super) struct ClosedSegment {
 }
 
 /// Reads all segments in `dir`.
-pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recovered), WalError> {
+pub(super) async fn read<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    planted: Planted,
+) -> Result<(Plan, Recovered), WalError> {
     let names = disk.list(dir).await.map_err(io_error("list", dir))?;
     let mut leftovers: Vec<String> = names
         .iter()
@@ -73,7 +78,7 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
         return Ok((plan, Recovered::default()));
     };
 
-    let mut tail = Tail::scan(Segment::read(disk, dir, last).await?)?;
+    let mut tail = Tail::scan(Segment::read(disk, dir, last, planted).await?)?;
     leftovers.extend(
         present
             .range(..tail.oldest_sequence)
@@ -97,7 +102,7 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
             next if !present.contains(&next) => continue,
             next => SegmentHeader::read(disk, dir, next).await?,
         };
-        let segment = Segment::read(disk, dir, sequence).await?;
+        let segment = Segment::read(disk, dir, sequence, planted).await?;
         fold.enter(&segment)?;
         fold.frames(&segment, &segment.frames_until(next_header.previous_end)?)?;
         closed.push(ClosedSegment {
@@ -108,12 +113,24 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<(Plan, Recover
 
     fold.enter(&tail.segment)?;
     let replaces_last = tail.frames.len() == tail.head_frames;
+    sometimes!(closed.len() > 1, "wal.recovered-from-several-segments");
     if replaces_last {
+        reachable!("wal.opened-again-with-nothing-added");
         // Nothing was added since the last opening: the segment is written anew, so that
         // a program that only opens its log does not fill the folder with segments.
         fold.frames(&tail.segment, &tail.frames)?;
     } else {
-        let unclaimed = tail.frames.split_off(tail.claimed_frames);
+        if planted.has(PlantedBug::WalTailTrusted) {
+            tail.claimed_frames = tail.frames.len();
+            tail.claimed = tail
+                .frames
+                .last()
+                .map_or(tail.claimed, |last| last.end as u64);
+        }
+        let mut unclaimed = tail.frames.split_off(tail.claimed_frames);
+        if planted.has(PlantedBug::WalTailOvercut) && tail.truncated.is_some() {
+            unclaimed.clear();
+        }
         fold.frames(&tail.segment, &tail.frames)?;
         tail.segment.header.state = fold.shape.state();
         fold.frames(&tail.segment, &unclaimed)?;
@@ -162,6 +179,7 @@ struct Segment {
     file: PathBuf,
     bytes: Vec<u8>,
     header: SegmentHeader,
+    planted: Planted,
 }
 
 impl SegmentHeader {
@@ -199,7 +217,12 @@ impl SegmentHeader {
 }
 
 impl Segment {
-    async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
+    async fn read<D: Disk>(
+        disk: &D,
+        dir: &Path,
+        sequence: u64,
+        planted: Planted,
+    ) -> Result<Self, WalError> {
         let path = dir.join(segment::file_name(sequence));
         let file = disk
             .open(&path, OpenMode::Read)
@@ -216,6 +239,7 @@ impl Segment {
             file: path,
             bytes,
             header,
+            planted,
         })
     }
 
@@ -244,7 +268,7 @@ impl Segment {
     }
 
     fn decode(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
-        let frame = frame::decode(&self.bytes, self.header.sequence, offset)?;
+        let frame = frame::decode(&self.bytes, self.header.sequence, offset, self.planted)?;
         let head_end = self.header.head_end;
         let in_head = (offset as u64) < head_end;
         if in_head && frame.claim != 0 || !in_head && frame.claim < head_end {
@@ -279,6 +303,13 @@ impl Segment {
             ));
         }
         Ok(frames)
+    }
+
+    /// Whether what lies behind `offset` begins where the writer goes on after a sync.
+    fn resumes_behind(&self, offset: usize) -> bool {
+        let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
+        let gap = self.bytes.get(offset..resumed);
+        gap.is_some_and(|gap| gap.iter().all(|byte| *byte == 0))
     }
 
     /// The greatest claim that a frame header behind `offset` makes, and its place.
@@ -337,6 +368,15 @@ impl Tail {
                 bytes: garbage_bytes as u64,
             })
         });
+
+        sometimes!(
+            truncated.is_some() && !segment.resumes_behind(end),
+            "wal.tail-torn-inside-a-batch"
+        );
+        sometimes!(
+            truncated.is_some() && segment.resumes_behind(end),
+            "wal.tail-torn-at-the-start-of-a-batch"
+        );
 
         let claims = frames[head_frames..]
             .iter()

@@ -5,6 +5,7 @@
 
 use super::frame::Payload;
 use super::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
+use veridical_probe::sometimes;
 
 /// What the head of every segment repeats, so that older segments can be deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +111,14 @@ impl LogShape {
                 if mark.index == u64::MAX {
                     return Err(Misfit::NoIndex(mark.index));
                 }
+                sometimes!(
+                    mark.index <= self.state.last_index,
+                    "wal.snapshot-replaced-a-log-that-contradicts-it"
+                );
+                sometimes!(
+                    mark.index > self.state.last_index && self.state.last_index > 0,
+                    "wal.snapshot-replaced-a-log-that-was-shorter"
+                );
                 self.state.snapshot = Some(*mark);
                 self.runs.clear();
                 self.state.last_index = mark.index;
@@ -147,6 +156,7 @@ impl LogShape {
         if last_index != 0 && index > last_index + 1 {
             return Err(Misfit::Skipped { index, last_index });
         }
+        sometimes!(index <= last_index, "wal.suffix-was-replaced");
         while self.runs.last().is_some_and(|run| run.start >= index) {
             self.runs.pop();
         }

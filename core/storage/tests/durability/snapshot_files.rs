@@ -101,6 +101,16 @@ fn a_forgotten_sync_of_the_folder_is_found() {
 }
 
 #[test]
+fn a_forgotten_sync_of_the_file_is_found() {
+    let disk = FaultyDisk::new(1);
+    let (store, _) = open(&disk, Planted::only(PlantedBug::SnapshotUnsynced));
+    write(&store, 5, &sample());
+    let (store, _) = open(&disk.crash(ALL_LOST), Planted::none());
+    let newest = run(store.newest_valid()).expect("no fault");
+    assert_eq!(newest.refused.len(), 1, "the planted bug did not show");
+}
+
+#[test]
 fn every_flipped_bit_and_every_cut_is_refused() {
     let disk = FaultyDisk::new(1);
     let (store, _) = open(&disk, Planted::none());

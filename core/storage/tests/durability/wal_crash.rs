@@ -52,20 +52,33 @@ proptest! {
 }
 
 #[test]
-fn a_forgotten_sync_of_the_folder_is_found() {
-    const RUNS: usize = 200;
-    let mut runner = TestRunner::deterministic();
-    let mut found = 0;
-    for _ in 0..RUNS {
-        let (seed, segment_bytes, steps) = steps_strategy()
-            .new_tree(&mut runner)
-            .expect("no filter")
-            .current();
-        let planted = Planted::only(PlantedBug::DirentLoss);
-        found += usize::from(run_steps(seed, segment_bytes, planted, &steps).is_err());
+fn planted_defects_of_the_log_are_found() {
+    const RUNS: usize = 400;
+    for bug in [
+        PlantedBug::DirentLoss,
+        PlantedBug::WalRotateUnsynced,
+        PlantedBug::WalReleasedTooMuch,
+        PlantedBug::WalReleaseUnsynced,
+        PlantedBug::WalTailOvercut,
+        PlantedBug::WalTailTrusted,
+        PlantedBug::WalPayloadUnchecked,
+    ] {
+        let mut runner = TestRunner::deterministic();
+        let mut found = 0;
+        for _ in 0..RUNS {
+            let (seed, segment_bytes, steps) = steps_strategy()
+                .new_tree(&mut runner)
+                .expect("no filter")
+                .current();
+            let planted = Planted::only(bug);
+            found += usize::from(run_steps(seed, segment_bytes, planted, &steps).is_err());
+        }
+        println!("{bug}: found in {found} of {RUNS} runs");
+        assert!(
+            found >= RUNS / 100,
+            "{bug}: found in {found} of {RUNS} runs"
+        );
     }
-    println!("dirent-loss: found in {found} of {RUNS} runs");
-    assert!(found >= RUNS / 10, "found in {found} of {RUNS} runs");
 }
 
 proptest! {

@@ -33,7 +33,7 @@ fn a_handle_from_before_a_crash_is_fenced_off() {
 }
 
 #[test]
-#[should_panic(expected = "the applied index never goes back")]
+#[should_panic(expected = "engine.applied-index-never-goes-back")]
 fn an_applied_index_that_goes_back_is_a_bug_of_the_caller() {
     let mut engine = MemoryEngine::new();
     engine

@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
+use veridical_probe::{reachable, sometimes};
 
 use crate::history::{KeyHistory, Version};
 use crate::key_range::{KeyBounds, KeyRange};
@@ -126,6 +127,7 @@ fn only(key: &[u8]) -> KeyBounds<'_> {
 fn map_put(map: &mut Map, key: &[u8], write: &PutWrite<'_>) -> Written {
     if let Some((stored, history)) = map.range_mut::<[u8], _>(only(key)).next() {
         let previous = history.live().cloned();
+        sometimes!(previous.is_none(), "store.key-put-again-after-deletion");
         let version = write.version(previous.as_ref());
         let added_bytes = version.size_bytes();
         history.append(version);
@@ -183,6 +185,7 @@ fn map_trim(map: &mut Map, key: &[u8], floor: i64) -> Trimmed {
         .map(|version| version.size_bytes())
         .sum();
     if history.is_empty() {
+        reachable!("store.deleted-key-was-forgotten");
         trimmed.bytes += key.len();
         map.remove(key);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use veridical_probe::reachable;
 use veridical_proto::mvccpb::Event;
 
 use super::Notify;
@@ -65,6 +66,7 @@ impl HubInner {
             for (watch_key, sub_revisions) in wanted {
                 let watch = self.synced.get(watch_key).expect("it has just been found");
                 if watch.min_revision > revision {
+                    reachable!("store.watch-waits-for-a-revision-to-come");
                     continue;
                 }
                 // What the previous publish left readable has not been forgotten yet.
@@ -98,6 +100,7 @@ impl HubInner {
     pub(crate) fn unsync_all(&mut self, published: i64) {
         for ((stream, watch_id), watch) in self.synced.take_all() {
             let from_revision = watch.min_revision.max(published + 1);
+            reachable!("store.watch-fell-to-unsynced-as-a-snapshot-was-installed");
             watch.queue.fall_behind(watch_id, from_revision);
             self.touched.insert(stream, watch.queue.notify());
         }

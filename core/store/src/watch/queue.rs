@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::mvccpb::Event;
 
 use super::event::event_bytes;
@@ -74,7 +75,12 @@ impl StreamQueue {
         let bytes = batch.bytes();
         let fits = inner.events + batch.events.len() <= self.limits.max_buffered_events
             && inner.bytes + bytes <= self.limits.max_buffered_bytes;
+        sometimes!(
+            !fits && inner.batches.is_empty(),
+            "store.watch-queue-took-a-revision-beyond-its-bound"
+        );
         if !fits && !inner.batches.is_empty() {
+            reachable!("store.watch-fell-to-unsynced");
             inner.fall_behind(batch.spec.id, batch.revision);
             return false;
         }

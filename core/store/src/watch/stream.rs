@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
@@ -130,6 +130,14 @@ impl WatchStream {
     pub fn tick_progress(&mut self) {
         for (id, watch) in &mut self.watches {
             if watch.spec.progress_notify && std::mem::replace(&mut watch.quiet, true) {
+                if self.shared.config.planted.has(PlantedBug::ProgressAhead) {
+                    self.control.push_back(WatchResponse {
+                        header: header(self.shared.state().revision()),
+                        watch_id: *id,
+                        ..WatchResponse::default()
+                    });
+                    continue;
+                }
                 self.progress_due.insert(*id);
             }
         }
@@ -265,6 +273,7 @@ impl WatchStream {
 
     /// Takes note of the watches that the writer has given up on.
     fn note_fallen(&mut self) {
+        let planted = self.shared.config.planted;
         for fallen in self.queue.take_fell_behind() {
             assert!(
                 self.watches.contains_key(&fallen.watch_id),
@@ -273,7 +282,8 @@ impl WatchStream {
             let old = self.behind.insert(
                 fallen.watch_id,
                 Behind {
-                    from_revision: fallen.from_revision,
+                    from_revision: fallen.from_revision
+                        + i64::from(planted.has(PlantedBug::WatchOverflow)),
                     after: fallen.after,
                     caught_up: false,
                 },
@@ -294,6 +304,10 @@ impl WatchStream {
                 return None;
             }
             let place = self.queue.place();
+            sometimes!(
+                self.behind.values().any(|behind| behind.after > place),
+                "store.watch-that-fell-behind-waits-for-its-own-queue"
+            );
             let ready =
                 |(id, behind): (&i64, &Behind)| (behind.after <= place).then_some((*id, *behind));
             let others = (Bound::Excluded(self.last_caught_up), Bound::Unbounded);
@@ -323,6 +337,7 @@ impl WatchStream {
             return self.join(spec, behind);
         }
         let Some((_pin, readable_from)) = pin_from(&state, behind.from_revision) else {
+            reachable!("store.watch-canceled-by-a-compaction");
             let compacted = state.compacted_revision();
             self.forget(spec.id);
             return CatchUp::Response(WatchResponse {
@@ -333,7 +348,20 @@ impl WatchStream {
                 ..WatchResponse::default()
             });
         };
+        sometimes!(
+            readable_from == behind.from_revision,
+            "store.watch-catches-up-from-the-compacted-revision"
+        );
+        let readable_from = if self.shared.config.planted.has(PlantedBug::WatchPrevLost) {
+            behind.from_revision
+        } else {
+            readable_from
+        };
         let (events, next_revision) = self.read(&state, spec, behind, published, readable_from);
+        sometimes!(
+            next_revision <= published,
+            "store.watch-catches-up-in-several-steps"
+        );
         self.behind.insert(
             spec.id,
             Behind {
@@ -420,6 +448,7 @@ impl WatchStream {
             },
         );
         drop(hub);
+        reachable!("store.watch-caught-up");
         self.behind.remove(&spec.id);
         CatchUp::Done
     }

@@ -206,3 +206,29 @@ fn every_key_of_a_feed_lies_below_the_owner_s_own() {
         assert!(key[0] < FEED_PREFIX_END);
     }
 }
+
+/// The copy would be wrong if feeds had this defect.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_silence_about_revoked_leases_is_found() {
+    use veridical_probe::{Planted, PlantedBug};
+    use veridical_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest};
+
+    let mut store = Store::new(StoreConfig {
+        planted: Planted::only(PlantedBug::FeedKeepsLeases),
+        ..config()
+    });
+    let mut copy = whole(&mut store);
+    store.take_feed();
+    let grant = LeaseGrantRequest { ttl: 60, id: 7 };
+    apply_ok(&mut store, Request::LeaseGrant(grant));
+    store.publish();
+    fold(&mut copy, store.take_feed());
+    let revoke = LeaseRevokeRequest { id: 7 };
+    apply_ok(&mut store, Request::LeaseRevoke(revoke));
+    store.publish();
+    fold(&mut copy, store.take_feed());
+    assert!(store.reader().lease(7).is_none());
+    let restored = restore(&copy).expect("our own entries");
+    assert!(restored.reader().lease(7).is_some(), "the bug did not show");
+}

@@ -199,13 +199,23 @@ proptest! {
 /// The model would notice if the store had these defects.
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn planted_defects_of_reads_and_sessions_are_found() {
+fn planted_defects_of_the_state_are_found() {
     use proptest::test_runner::TestRunner;
     use veridical_probe::PlantedBug;
 
-    for bug in [PlantedBug::TornCut, PlantedBug::DoubleApply] {
+    for bug in [
+        PlantedBug::TornCut,
+        PlantedBug::DoubleApply,
+        PlantedBug::LeaseKeepsKeys,
+        PlantedBug::LimitBeforeSort,
+        PlantedBug::CompactionOffByOne,
+        PlantedBug::TxnPhantomRevision,
+        PlantedBug::SessionOversettled,
+        PlantedBug::SnapshotWithoutSessions,
+        PlantedBug::RestoreWithoutAttachments,
+    ] {
         let config = ProptestConfig {
-            cases: 300,
+            cases: 3000,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
@@ -218,4 +228,30 @@ fn planted_defects_of_reads_and_sessions_are_found() {
         .run(&steps(60), |steps| run(&steps, Planted::only(bug)));
         assert!(found.is_err(), "{bug} was not found");
     }
+}
+
+/// Steps that are drawn at random seldom end a lease with several keys.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_revocation_in_several_revisions_is_found() {
+    use veridical_probe::PlantedBug;
+    use veridical_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
+
+    let mut steps = vec![Step::Apply(Request::LeaseGrant(LeaseGrantRequest {
+        ttl: 60,
+        id: 1,
+    }))];
+    for key in ["a", "b"] {
+        steps.push(Step::Apply(Request::Put(PutRequest {
+            key: key.into(),
+            lease: 1,
+            ..Default::default()
+        })));
+    }
+    steps.push(Step::Apply(Request::LeaseRevoke(LeaseRevokeRequest {
+        id: 1,
+    })));
+    run(&steps, Planted::none()).expect("it is as the model says");
+    let planted = Planted::only(PlantedBug::RevokeNotAtomic);
+    assert!(run(&steps, planted).is_err(), "the bug did not show");
 }

@@ -163,7 +163,7 @@ fn readers_and_leases_survive_an_installation() {
 }
 
 #[test]
-#[should_panic(expected = "not installed over newer")]
+#[should_panic(expected = "store.snapshots-are-not-installed-over-newer-contents")]
 fn an_older_snapshot_is_not_installed() {
     let old = restore(&bytes(filled(3).snapshot())).expect("our own bytes");
     filled(30).install(old);
@@ -199,4 +199,34 @@ proptest! {
             }
         }
     }
+}
+
+/// A snapshot that does not hold compactions back would be no snapshot.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_snapshot_without_a_pin_is_found() {
+    use veridical_probe::{Planted, PlantedBug};
+
+    let mut store = Store::new(StoreConfig {
+        planted: Planted::only(PlantedBug::SnapshotUnpinned),
+        ..config()
+    });
+    for round in 0..3 {
+        for number in 0..500 {
+            apply_ok(
+                &mut store,
+                put(&format!("key/{number}"), &round.to_string()),
+            );
+        }
+    }
+    let mut source = store.snapshot();
+    let first = source.next_chunk(1000).expect("there are keys");
+    let revision = store.revision();
+    apply_ok(&mut store, compact(revision));
+    store.publish();
+    let mut chunks = first.to_vec();
+    while let Some(chunk) = source.next_chunk(1000) {
+        chunks.extend_from_slice(&chunk);
+    }
+    assert!(restore(&chunks).is_err(), "the bug did not show");
 }

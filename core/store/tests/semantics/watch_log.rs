@@ -385,24 +385,32 @@ proptest! {
     }
 }
 
-/// The log would notice if watches had this defect.
+/// The log would notice if watches had these defects.
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn a_planted_gap_is_found() {
+fn planted_defects_of_watches_are_found() {
     use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
     use veridical_probe::PlantedBug;
 
-    let config = ProptestConfig {
-        cases: 1000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let strategy = (prop::collection::vec(step(), 1..80), limits());
-    let found = TestRunner::new_with_rng(config, rng).run(&strategy, |(steps, limits)| {
-        run(&steps, limits, Planted::only(PlantedBug::WatchGap))
-    });
-    assert!(found.is_err(), "the gap was not found");
+    for bug in [
+        PlantedBug::WatchGap,
+        PlantedBug::WatchOverflow,
+        PlantedBug::WatchSkipsInstalled,
+        PlantedBug::WatchPrevLost,
+        PlantedBug::ProgressAhead,
+    ] {
+        let config = ProptestConfig {
+            cases: 1000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let strategy = (prop::collection::vec(step(), 1..80), limits());
+        let found = TestRunner::new_with_rng(config, rng).run(&strategy, |(steps, limits)| {
+            run(&steps, limits, Planted::only(bug))
+        });
+        assert!(found.is_err(), "{bug} was not found");
+    }
 }
 
 /// `"\0"` as a key stands for the smallest key; the model has to see the same.
