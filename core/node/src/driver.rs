@@ -122,6 +122,8 @@ struct Turn {
     /// The first index of this member's own term, while it leads and does not yet time
     /// the leases.
     promote_at: Option<u64>,
+    /// Connections are open to members that were removed.
+    leaving: bool,
     /// A newer snapshot file was asked for and is not there yet.
     save_asked: bool,
     /// Forwarded proposals in the log of the term that this member leads, by sender,
@@ -237,6 +239,10 @@ impl<E: Environment> Driver<E> {
     }
 
     fn on_tick(&mut self) {
+        if self.turn.leaving {
+            let directory = self.inputs.members.borrow().clone();
+            self.let_go(&directory);
+        }
         let now = self.clock.monotonic();
         self.hand_out_again(now);
         self.ask_again(now);
@@ -525,6 +531,21 @@ impl<E: Environment> Driver<E> {
     fn follow_members(&mut self) {
         let directory = self.inputs.members.borrow_and_update().clone();
         connect(&self.outputs.transport, &directory, self.raft.id());
+        self.let_go(&directory);
+    }
+
+    /// Closes the connections to those who are no members any more, but for those whom
+    /// Raft still tells of their removal.
+    fn let_go(&mut self, directory: &Directory) {
+        let raft = &self.raft;
+        let mut leaving = false;
+        self.outputs.transport.retain(|node| {
+            let is_member = directory.get(node).is_some();
+            let is_told = !is_member && raft.progress(node).is_some();
+            leaving |= is_told;
+            is_member || is_told
+        });
+        self.turn.leaving = leaving;
     }
 
     /// Tells Raft what is durable. A `Ready` that wrote nothing is durable with those
@@ -608,9 +629,10 @@ impl<E: Environment> Driver<E> {
 
     /// Has the newest snapshot file sent to a follower. `false`: Raft has to ask again.
     fn send_snapshot(&mut self, to: u64) -> bool {
-        if self.newest_file_index + 1 < self.raft.first_index() {
-            // With an engine the log goes before there is a file. The follower would
-            // not get from this one to the log.
+        // With an engine the log goes before there is a file, and the follower would not
+        // get from the newest file to the log. The snapshot of the founding has no entry
+        // that a newcomer could acknowledge.
+        if self.newest_file_index == 0 || self.newest_file_index + 1 < self.raft.first_index() {
             reachable!("node.follower-waits-for-a-snapshot-file");
             if !self.turn.save_asked {
                 let job = ApplyJob::SaveSnapshot;
@@ -681,6 +703,7 @@ impl<E: Environment> Driver<E> {
                 .unwrap_or_default();
             self.turn.received.clear();
             connect(&self.outputs.transport, &directory, self.raft.id());
+            self.let_go(&directory);
             let (sender, chunks) = install_channel();
             let load = SnapshotJob::Load {
                 meta: meta.clone(),
@@ -732,7 +755,7 @@ impl<E: Environment> Driver<E> {
     }
 }
 
-/// Makes the connections match a directory.
+/// Opens the connections to the members of a directory.
 pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Directory, own: u64) {
     for (node, _) in directory.iter() {
         if node != own
@@ -741,7 +764,6 @@ pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Dire
             transport.set_peer(node, &address);
         }
     }
-    transport.retain(|node| directory.get(node).is_some());
 }
 
 fn membership_error(error: &ProposeError) -> ApiError {

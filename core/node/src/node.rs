@@ -508,6 +508,17 @@ impl<E: Environment> Node<E> {
         if taken {
             return Err(ApiError::peer_url_exists());
         }
+        // A change counts from its entry on (thesis, section 4.1), so a lone voter could
+        // never commit a second one that has not started. As a learner it can be added,
+        // started and promoted.
+        let voters = self
+            .members()
+            .iter()
+            .filter(|member| !member.is_learner)
+            .count();
+        if voters == 1 && !request.is_learner {
+            return Err(ApiError::not_enough_started_members());
+        }
         // Never the id of a member that was here before: its log and its proposals are
         // not the newcomer's.
         let salt = self.shared.environment.random_seed();

@@ -136,7 +136,7 @@ impl<E: Environment> Transport<E> {
     }
 
     /// Ends the connections to all peers but those that `keep` names.
-    pub(crate) fn retain(&self, keep: impl Fn(u64) -> bool) {
+    pub(crate) fn retain(&self, mut keep: impl FnMut(u64) -> bool) {
         self.peers().retain(|node, peer| {
             let kept = keep(*node);
             if !kept {
