@@ -289,11 +289,14 @@ impl Driver {
         self.sleep_until(self.plan.heal_at()).await;
     }
 
-    /// Ends all faults and starts whoever is down.
+    /// Ends all faults, those that were there all the time included, and starts whoever
+    /// is down.
     async fn heal(&self) {
         self.world.heal_all();
+        self.world.set_network_faults(self.plan.network.healed());
         for index in 0..self.plan.members {
             let process = self.cluster.process(index);
+            self.world.set_disk_faults(process, self.plan.disk.healed());
             if !self.world.is_running(process) {
                 self.world.restart(process);
             }

@@ -20,6 +20,7 @@ mod fault;
 mod latency;
 pub mod network;
 mod rng;
+pub mod shrink;
 pub mod trace;
 
 #[cfg(madsim)]

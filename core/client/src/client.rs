@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use veridical_env::{Clock, Network};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::request_op::Request as Op;
 use veridical_proto::native::request::Body as Ask;
@@ -27,6 +28,8 @@ pub struct ClientConfig {
     pub retry_delay: Duration,
     /// Which endpoint to begin with.
     pub first_endpoint: usize,
+    /// Defects planted on purpose; empty in production.
+    pub planted: Planted,
 }
 
 impl ClientConfig {
@@ -38,6 +41,7 @@ impl ClientConfig {
             request_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_millis(100),
             first_endpoint: 0,
+            planted: Planted::none(),
         }
     }
 }
@@ -129,7 +133,7 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// See [`CallError`]. For a write `Unknown` means that it may take effect at any
     /// later time.
     pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
-        let repeatable = is_repeatable(&ask);
+        let repeatable = is_repeatable(&ask) || self.config.planted.has(PlantedBug::UnsafeRetry);
         let deadline = self.clock.monotonic() + self.config.request_timeout;
         loop {
             let left = deadline.saturating_sub(self.clock.monotonic());
@@ -147,13 +151,21 @@ impl<N: Network, C: Clock> Client<N, C> {
             };
             let error = match tried {
                 Err(error @ CallError::Unknown(_)) if !repeatable => {
+                    reachable!("client.outcome-of-a-write-is-unknown");
                     self.move_on().await;
                     return Err(error);
                 }
                 Err(error @ CallError::Refused { code, .. }) if code != CODE_UNAVAILABLE => {
                     return Err(error);
                 }
-                Err(error) => error,
+                Err(error) => {
+                    sometimes!(
+                        matches!(error, CallError::Unknown(_)),
+                        "client.read-repeated-after-a-broken-connection"
+                    );
+                    sometimes!(!repeatable, "client.write-repeated-that-nobody-took");
+                    error
+                }
                 Ok(answer) => return Ok(answer),
             };
             if self.clock.monotonic() + self.config.retry_delay >= deadline {

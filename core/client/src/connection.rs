@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use veridical_env::{Clock, Network, StreamReader, StreamWriter};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{decode_message, encode_frame};
 use veridical_proto::native::request::Body as Ask;
@@ -197,9 +198,11 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
                         Err(error) => return format!("frame: {error}"),
                     };
                     if response.ordinal <= last_ordinal {
+                        reachable!("client.response-came-twice");
                         continue;
                     }
                     if response.ordinal != last_ordinal + 1 {
+                        reachable!("client.response-lost-on-the-way");
                         return "responses were lost".to_owned();
                     }
                     last_ordinal = response.ordinal;
@@ -209,6 +212,10 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
                         continue;
                     }
                     if let Some(reply) = in_flight.0.remove(&response.id) {
+                        sometimes!(
+                            reply.is_closed(),
+                            "client.response-came-when-the-caller-had-given-up"
+                        );
                         let _ = reply.send(result_of(response.body));
                     }
                 }

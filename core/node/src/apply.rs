@@ -5,6 +5,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use veridical_env::{Clock, Environment};
+use veridical_probe::{PlantedBug, reachable, sometimes};
 use veridical_proto::command::Command;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
@@ -129,7 +130,9 @@ impl<E: Environment> Applier<E> {
                     self.proposals.resolve(incarnation, sequence, Err(error));
                 }
                 // The first copy has answered, or told that the outcome is unknown.
-                Applied::Duplicate => {}
+                Applied::Duplicate => {
+                    reachable!("node.command-came-twice-out-of-the-log");
+                }
             }
         }
         self.materialise().await;
@@ -172,7 +175,9 @@ impl<E: Environment> Applier<E> {
         }
         let job = self.save_job();
         // While the disk is busy with the last one, the next waits for a later batch.
-        if self.snapshots.try_send(job).is_ok() {
+        let queued = self.snapshots.try_send(job).is_ok();
+        sometimes!(!queued, "node.snapshot-put-off-while-the-disk-is-busy");
+        if queued {
             self.last_snapshot_index = index;
         }
     }
@@ -187,8 +192,16 @@ impl<E: Environment> Applier<E> {
     }
 
     fn save_job(&mut self) -> SnapshotJob {
+        let mut meta = self.meta();
+        if self
+            .store_config
+            .planted
+            .has(PlantedBug::SnapshotMislabelled)
+        {
+            meta.index = meta.index.saturating_sub(1);
+        }
         SnapshotJob::Save {
-            meta: self.meta(),
+            meta,
             directory: self.directory.clone(),
             source: Box::new(self.store.snapshot()),
         }
@@ -201,6 +214,7 @@ impl<E: Environment> Applier<E> {
         mut chunks: SnapshotChunks,
     ) -> Result<(), StopReason> {
         if meta.index <= self.store.applied_index() {
+            reachable!("node.snapshot-to-install-is-older-than-the-state");
             warn!(
                 index = meta.index,
                 "the state is newer than the snapshot to install"

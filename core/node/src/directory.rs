@@ -17,6 +17,11 @@ impl Directory {
         Self { members }
     }
 
+    /// Whether it names nobody, as that of a member that has no state yet.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// The entry of one member.
     pub fn get(&self, node: u64) -> Option<&Member> {
         self.members.get(&node)

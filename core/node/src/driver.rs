@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
@@ -101,6 +102,7 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) waiters: AppliedWaiters,
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
+    pub(crate) planted: Planted,
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
@@ -120,6 +122,8 @@ struct Turn {
     /// The first index of this member's own term, while it leads and does not yet time
     /// the leases.
     promote_at: Option<u64>,
+    /// Connections are open to members that were removed.
+    leaving: bool,
     /// A newer snapshot file was asked for and is not there yet.
     save_asked: bool,
     /// Forwarded proposals in the log of the term that this member leads, by sender,
@@ -146,6 +150,7 @@ impl<E: Environment> Driver<E> {
         keeper: LeaseKeeper,
         reader: StoreReader,
         newest_file_index: u64,
+        planted: Planted,
         stop: Stop,
     ) -> Self {
         Self {
@@ -158,6 +163,7 @@ impl<E: Environment> Driver<E> {
             waiters,
             keeper,
             reader,
+            planted,
             stop,
             newest_file_index,
             turn: Turn::default(),
@@ -172,7 +178,7 @@ impl<E: Environment> Driver<E> {
             _ = stop.stopped() => {}
             () = self.drive() => {}
         }
-        self.keeper.demote();
+        self.keeper.demote(self.clock.monotonic());
         let stopped = ApiError::stopped();
         self.proposals.close(&stopped);
         self.waiters.close(&stopped);
@@ -233,6 +239,10 @@ impl<E: Environment> Driver<E> {
     }
 
     fn on_tick(&mut self) {
+        if self.turn.leaving {
+            let directory = self.inputs.members.borrow().clone();
+            self.let_go(&directory);
+        }
         let now = self.clock.monotonic();
         self.hand_out_again(now);
         self.ask_again(now);
@@ -305,6 +315,8 @@ impl<E: Environment> Driver<E> {
             let Some(mut batch) = self.turn.reads.remove(&context) else {
                 continue;
             };
+            sometimes!(batch.term == term, "node.read-asked-again-after-a-silence");
+            sometimes!(batch.term != term, "node.read-asked-again-in-another-term");
             batch.replies.retain(|reply| !reply.is_closed());
             match batch.own_term {
                 None => readers.extend(batch.replies),
@@ -332,7 +344,10 @@ impl<E: Environment> Driver<E> {
                 };
                 self.turn.reads.insert(context, batch);
             }
-            Err(_) => answer(replies, &Err(ApiError::too_many_requests())),
+            Err(_) => {
+                reachable!("node.read-refused-at-the-bound");
+                answer(replies, &Err(ApiError::too_many_requests()));
+            }
         }
     }
 
@@ -349,6 +364,8 @@ impl<E: Environment> Driver<E> {
                         // Whether it is taken shows when it is applied; the lease clock
                         // asks again otherwise.
                         let _ = self.raft.propose(command);
+                    } else {
+                        reachable!("node.lease-expired-when-its-leader-was-deposed");
                     }
                 }
                 Request::Read { reply } => readers.push(reply),
@@ -418,6 +435,7 @@ impl<E: Environment> Driver<E> {
     fn on_forward(&mut self, from: u64, forward: Forward) {
         let name = (from, forward.incarnation, forward.sequence);
         if self.turn.forwarded.contains_key(&name) {
+            reachable!("node.forwarded-again-while-in-the-log");
             return;
         }
         let overloaded = match self.raft.propose(forward.command) {
@@ -427,6 +445,7 @@ impl<E: Environment> Driver<E> {
             }
             Err(error) => matches!(error, ProposeError::Overloaded { .. }),
         };
+        sometimes!(!overloaded, "node.forwarded-to-a-member-that-leads-no-more");
         let answer = ForwardRefused {
             sequence: forward.sequence,
             overloaded,
@@ -512,6 +531,21 @@ impl<E: Environment> Driver<E> {
     fn follow_members(&mut self) {
         let directory = self.inputs.members.borrow_and_update().clone();
         connect(&self.outputs.transport, &directory, self.raft.id());
+        self.let_go(&directory);
+    }
+
+    /// Closes the connections to those who are no members any more, but for those whom
+    /// Raft still tells of their removal.
+    fn let_go(&mut self, directory: &Directory) {
+        let raft = &self.raft;
+        let mut leaving = false;
+        self.outputs.transport.retain(|node| {
+            let is_member = directory.get(node).is_some();
+            let is_told = !is_member && raft.progress(node).is_some();
+            leaving |= is_told;
+            is_member || is_told
+        });
+        self.turn.leaving = leaving;
     }
 
     /// Tells Raft what is durable. A `Ready` that wrote nothing is durable with those
@@ -543,7 +577,7 @@ impl<E: Environment> Driver<E> {
                 term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
                 "role changed"
             );
-            self.keeper.demote();
+            self.keeper.demote(self.clock.monotonic());
             self.turn.forwarded.clear();
             self.turn.promote_at = (soft_state.role == Role::Leader)
                 // The entry with which its term began; everything of earlier terms
@@ -569,6 +603,9 @@ impl<E: Environment> Driver<E> {
                     Some(own) if own != self.raft.term() || self.raft.role() != Role::Leader => {
                         answer(batch.replies, &Err(ApiError::not_leader()));
                     }
+                    _ if self.planted.has(PlantedBug::ReadBeforeApplied) => {
+                        answer(batch.replies, &Ok(()));
+                    }
                     _ => self.waiters.wait(read.index, batch.replies),
                 }
             }
@@ -592,9 +629,11 @@ impl<E: Environment> Driver<E> {
 
     /// Has the newest snapshot file sent to a follower. `false`: Raft has to ask again.
     fn send_snapshot(&mut self, to: u64) -> bool {
-        if self.newest_file_index + 1 < self.raft.first_index() {
-            // With an engine the log goes before there is a file. The follower would
-            // not get from this one to the log.
+        // With an engine the log goes before there is a file, and the follower would not
+        // get from the newest file to the log. The snapshot of the founding has no entry
+        // that a newcomer could acknowledge.
+        if self.newest_file_index == 0 || self.newest_file_index + 1 < self.raft.first_index() {
+            reachable!("node.follower-waits-for-a-snapshot-file");
             if !self.turn.save_asked {
                 let job = ApplyJob::SaveSnapshot;
                 self.turn.save_asked = self.outputs.apply.try_send(job).is_ok();
@@ -664,6 +703,7 @@ impl<E: Environment> Driver<E> {
                 .unwrap_or_default();
             self.turn.received.clear();
             connect(&self.outputs.transport, &directory, self.raft.id());
+            self.let_go(&directory);
             let (sender, chunks) = install_channel();
             let load = SnapshotJob::Load {
                 meta: meta.clone(),
@@ -690,6 +730,7 @@ impl<E: Environment> Driver<E> {
                 let result = if (change.index, change.term) == (entry.index, entry.term) {
                     Ok(())
                 } else {
+                    reachable!("node.membership-change-lost-with-its-leader");
                     Err(ApiError::leader_changed())
                 };
                 let _ = change.reply.send(result);
@@ -714,7 +755,7 @@ impl<E: Environment> Driver<E> {
     }
 }
 
-/// Makes the connections match a directory.
+/// Opens the connections to the members of a directory.
 pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Directory, own: u64) {
     for (node, _) in directory.iter() {
         if node != own
@@ -723,7 +764,6 @@ pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Dire
             transport.set_peer(node, &address);
         }
     }
-    transport.retain(|node| directory.get(node).is_some());
 }
 
 fn membership_error(error: &ProposeError) -> ApiError {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 use veridical_env::{Clock, Environment};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb::LeaseRevokeRequest;
 use veridical_proto::peer::peer_frame::Body;
@@ -103,6 +104,7 @@ impl<E: Environment> LeaseDesk<E> {
     pub(crate) async fn own(&self, id: i64, renew: bool) -> Result<Option<LeaseState>, ApiError> {
         let term = self.keeper.term().ok_or_else(ApiError::not_leader)?;
         if self.reader.lease(id).is_none() {
+            reachable!("node.lease-asked-for-that-is-not-applied-here");
             // It may have been granted by an entry that is not applied here yet.
             self.confirm(term).await?;
         }
@@ -112,7 +114,12 @@ impl<E: Environment> LeaseDesk<E> {
             return Ok(None);
         }
         // Only now: whoever leads later has started its clock after the renewal.
-        self.confirm(term).await?;
+        let confirmed = self.confirm(term).await;
+        sometimes!(
+            renew && confirmed.is_err(),
+            "node.renewal-by-a-leader-that-was-deposed"
+        );
+        confirmed?;
         let Some(lease) = self.reader.lease(id) else {
             return Ok(None);
         };

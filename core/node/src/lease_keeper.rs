@@ -7,13 +7,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use veridical_probe::{Planted, PlantedBug, sometimes};
 use veridical_store::{LeaseChange, LeaseClock, StoreReader};
 
 /// The lease clock of one member; silent unless it leads.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct LeaseKeeper {
     state: Arc<Mutex<State>>,
+    planted: Planted,
 }
+
+/// A lease with less than this left is about to expire.
+const NEARLY_EXPIRED: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct State {
@@ -23,6 +28,14 @@ struct State {
 }
 
 impl LeaseKeeper {
+    /// A keeper that times nothing yet.
+    pub(crate) fn new(planted: Planted) -> Self {
+        Self {
+            state: Arc::default(),
+            planted,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
@@ -36,14 +49,25 @@ impl LeaseKeeper {
         // Read under the lock: a lease that is granted meanwhile is reported through
         // `follow` after it became visible, so it is in one of the two or in both.
         let leases = reader.leases();
-        state.clock.promote(now, leases);
+        sometimes!(!leases.is_empty(), "node.leases-taken-over-by-a-new-leader");
+        let goes_on = self.planted.has(PlantedBug::LeaseClockKept) && state.clock.is_promoted();
+        if !goes_on {
+            state.clock.promote(now, leases);
+        }
         state.term = Some(term);
     }
 
     /// Stops timing.
-    pub(crate) fn demote(&self) {
+    pub(crate) fn demote(&self, now: Duration) {
         let mut state = self.state();
-        state.clock.demote();
+        let next_expiry = state.clock.next_expiry();
+        sometimes!(
+            next_expiry.is_some_and(|expiry| expiry <= now + NEARLY_EXPIRED),
+            "node.lease-about-to-expire-when-its-leader-was-deposed"
+        );
+        if !self.planted.has(PlantedBug::LeaseClockKept) {
+            state.clock.demote();
+        }
         state.term = None;
     }
 
@@ -75,7 +99,9 @@ impl LeaseKeeper {
     /// such lease or it is expiring. The caller has to confirm leadership of `term`
     /// before it tells anybody.
     pub(crate) fn renew(&self, id: i64, now: Duration) -> Option<i64> {
-        self.state().clock.renew(id, now)
+        let renewed = self.state().clock.renew(id, now);
+        sometimes!(renewed.is_none(), "node.renewal-came-too-late");
+        renewed
     }
 
     /// How long a lease still lasts if nobody renews it.
@@ -89,5 +115,40 @@ impl LeaseKeeper {
         let term = state.term?;
         let expired = state.clock.expired(now, limit);
         (!expired.is_empty()).then_some((term, expired))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veridical_store::{Store, StoreConfig};
+
+    /// Whether a lease that was granted in this member's former term, and renewed at
+    /// another leader since, is over when this member leads again.
+    fn is_over_when_leadership_returns(planted: Planted) -> bool {
+        let store = Store::new(StoreConfig::default());
+        let reader = store.reader();
+        let keeper = LeaseKeeper::new(planted);
+        let granted = LeaseChange::Granted {
+            id: 7,
+            granted_ttl_s: 5,
+        };
+        keeper.promote(1, Duration::ZERO, &reader);
+        keeper.follow(&[granted], Duration::ZERO);
+        keeper.demote(Duration::from_secs(1));
+        keeper.promote(3, Duration::from_secs(6), &reader);
+        keeper.expired(Duration::from_secs(6), 1).is_some()
+    }
+
+    #[test]
+    fn a_lease_has_its_full_time_anew_when_leadership_returns() {
+        assert!(!is_over_when_leadership_returns(Planted::none()));
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn planted_a_lease_is_over_when_leadership_returns() {
+        let planted = Planted::only(PlantedBug::LeaseClockKept);
+        assert!(is_over_when_leadership_returns(planted));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug};
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
@@ -50,6 +50,7 @@ pub(crate) struct LogWriter<E: Environment> {
 impl<E: Environment> LogWriter<E> {
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.serve().await {
+            reachable!("node.log-could-not-be-written");
             // After a failed write or fsync nothing is known about what is on the disk
             // (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
             self.stop.now(StopReason::Disk(error.to_string()));
@@ -63,6 +64,7 @@ impl<E: Environment> LogWriter<E> {
             if self.jobs.recv_many(&mut jobs, GROUP_COMMIT_JOBS).await == 0 {
                 return self.wal.sync().await;
             }
+            sometimes!(jobs.len() > 1, "node.one-sync-for-several-readys");
             let started = self.clock.monotonic();
             let mut batch = Vec::new();
             let mut must_sync = false;
@@ -92,7 +94,10 @@ impl<E: Environment> LogWriter<E> {
                 self.acknowledge(last_number, &promises);
             }
             if must_sync {
-                self.wal.sync().await?;
+                let synced = self.wal.sync().await;
+                if !self.planted.has(PlantedBug::FsyncErrorIgnored) {
+                    synced?;
+                }
             }
             if !self.planted.has(PlantedBug::AckBeforeFsync) {
                 self.acknowledge(last_number, &promises);
@@ -102,6 +107,7 @@ impl<E: Environment> LogWriter<E> {
             }
             let took = self.clock.monotonic().saturating_sub(started);
             if took > SLOW_DISK {
+                reachable!("node.log-took-more-than-a-second");
                 debug!(took_ms = took.as_millis() as u64, "slow disk");
             }
         }

@@ -11,6 +11,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info};
+use veridical_probe::{always, sometimes};
 use veridical_raft::SnapshotMeta;
 use veridical_storage::engine::{Engine, EngineError, WriteBatch};
 use veridical_store::{
@@ -113,6 +114,10 @@ impl EngineQueue {
             self.owner.members_record(term, directory)
         });
         let bytes = feed.bytes().clamp(1, ENGINE_QUEUE_BYTES_MAX) as u32;
+        sometimes!(
+            self.jobs.capacity() == 0,
+            "node.applying-waits-for-the-engine"
+        );
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
         let job = EngineJob::Write {
             feed,
@@ -165,9 +170,11 @@ impl Materialiser {
                 } => self.engine.write(batch(feed, members), applied_index)?,
                 EngineJob::Flush { meta } => {
                     let durable_index = self.engine.flush()?;
-                    assert!(
+                    always!(
                         durable_index >= meta.index,
-                        "everything up to the flush was written"
+                        "node.flush-covers-what-was-written",
+                        "{durable_index} before {}",
+                        meta.index
                     );
                     debug!(index = durable_index, "flushed the engine");
                     // If the driver is that far behind, the next flush tells it more.
@@ -243,6 +250,10 @@ pub(crate) fn reconcile(
         let materialised = load(engine, owner, members, store_config)?;
         return Ok((materialised, true));
     }
+    sometimes!(
+        engine.applied_index() > 0,
+        "node.engine-behind-the-snapshot-file"
+    );
     // It is empty, or a crash came between the file of a received snapshot and its way
     // into the engine.
     let members = owner.members_record(snapshot.meta.term, &snapshot.directory);

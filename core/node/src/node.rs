@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use veridical_env::{Clock, Environment};
+use veridical_probe::PlantedBug;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
 use veridical_raft::{ChangeKind, MembershipChange};
@@ -174,6 +175,7 @@ impl<E: Environment> Node<E> {
             .try_send(request)
             .map_err(|_| ApiError::too_many_requests())?;
         let timeout = ms(limits.request_timeout_ms);
+        let planted = self.shared.config.planted;
         let answer = tokio::select! {
             biased;
             answer = &mut ticket.reply => Some(answer),
@@ -182,7 +184,9 @@ impl<E: Environment> Node<E> {
         match answer {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.give_up() => Err(ApiError::timeout()),
+            None if ticket.give_up() && !planted.has(PlantedBug::UnknownToldAsFailed) => {
+                Err(ApiError::timeout())
+            }
             None => Err(ApiError::no_leader()),
         }
     }
@@ -503,6 +507,17 @@ impl<E: Environment> Node<E> {
         });
         if taken {
             return Err(ApiError::peer_url_exists());
+        }
+        // A change counts from its entry on (thesis, section 4.1), so a lone voter could
+        // never commit a second one that has not started. As a learner it can be added,
+        // started and promoted.
+        let voters = self
+            .members()
+            .iter()
+            .filter(|member| !member.is_learner)
+            .count();
+        if voters == 1 && !request.is_learner {
+            return Err(ApiError::not_enough_started_members());
         }
         // Never the id of a member that was here before: its log and its proposals are
         // not the newcomer's.

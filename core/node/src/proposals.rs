@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::command::{Command, command::Request};
 use veridical_store::{ApiError, CommandResponse};
 
@@ -27,6 +28,7 @@ struct Shared {
     member_id: u64,
     incarnation: u64,
     max_pending: usize,
+    planted: Planted,
     state: Mutex<State>,
 }
 
@@ -81,7 +83,12 @@ impl Drop for Ticket {
 }
 
 impl Proposals {
-    pub(crate) fn new(member_id: u64, incarnation: u64, max_pending: usize) -> Self {
+    pub(crate) fn new(
+        member_id: u64,
+        incarnation: u64,
+        max_pending: usize,
+        planted: Planted,
+    ) -> Self {
         let state = State {
             next_sequence: 1,
             pending: BTreeMap::new(),
@@ -92,6 +99,7 @@ impl Proposals {
                 member_id,
                 incarnation,
                 max_pending,
+                planted,
                 state: Mutex::new(state),
             }),
         }
@@ -116,6 +124,7 @@ impl Proposals {
             return Err(error.clone());
         }
         if state.pending.len() >= self.shared.max_pending {
+            reachable!("node.proposal-refused-at-the-bound");
             return Err(ApiError::too_many_requests());
         }
         let (sequence, command) = self.name(&mut state, request, max_bytes)?;
@@ -172,11 +181,26 @@ impl Proposals {
     pub(crate) fn attempt(&self, sequence: u64, attempt: Attempt) -> bool {
         match self.state().pending.get_mut(&sequence) {
             Some(pending) => {
+                sometimes!(
+                    pending
+                        .attempt
+                        .is_some_and(|last| last.term != attempt.term),
+                    "node.proposal-handed-to-another-leader"
+                );
+                sometimes!(
+                    pending
+                        .attempt
+                        .is_some_and(|last| last.term == attempt.term),
+                    "node.proposal-forwarded-again-after-a-silence"
+                );
                 pending.attempt = Some(attempt);
                 pending.handed_out = true;
                 true
             }
-            None => false,
+            None => {
+                reachable!("node.proposal-given-up-before-it-was-handed-out");
+                false
+            }
         }
     }
 
@@ -213,7 +237,14 @@ impl Proposals {
 
     /// Answers the caller of an applied proposal of this incarnation.
     pub(crate) fn resolve(&self, incarnation: u64, sequence: u64, outcome: Outcome) {
-        if incarnation != self.shared.incarnation {
+        let is_own = incarnation == self.shared.incarnation;
+        if !is_own
+            && !self
+                .shared
+                .planted
+                .has(PlantedBug::AnswersFormerIncarnation)
+        {
+            reachable!("node.command-of-an-earlier-incarnation-applied");
             return;
         }
         let pending = self.state().pending.remove(&sequence);
@@ -235,6 +266,7 @@ impl Proposals {
             .collect();
         for sequence in attempted {
             if let Some(pending) = state.pending.remove(&sequence) {
+                reachable!("node.outcome-hidden-by-a-snapshot");
                 let _ = pending.reply.send(Err(ApiError::timeout_leader_failure()));
             }
         }
@@ -269,7 +301,7 @@ mod tests {
     };
 
     fn proposals() -> Proposals {
-        Proposals::new(1, 1, 16)
+        Proposals::new(1, 1, 16, Planted::none())
     }
 
     fn put() -> Request {
@@ -327,12 +359,36 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_and_takes_again_when_there_is_room() {
-        let proposals = Proposals::new(1, 1, 1);
+        let proposals = Proposals::new(1, 1, 1, Planted::none());
         let first = proposals
             .register(put(), usize::MAX)
             .expect("there is room");
         assert!(proposals.register(put(), usize::MAX).is_err());
         drop(first);
         assert!(proposals.register(put(), usize::MAX).is_ok());
+    }
+
+    /// What becomes of a caller when the command of that sequence comes out of the log
+    /// with the name of another incarnation.
+    fn answered_by_a_former_incarnation(planted: Planted) -> bool {
+        let proposals = Proposals::new(1, 2, 16, planted);
+        let mut ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        let error = ApiError::no_leader();
+        proposals.resolve(1, ticket.sequence, Err(error));
+        ticket.reply.try_recv().is_ok()
+    }
+
+    #[test]
+    fn a_command_of_an_earlier_incarnation_answers_nobody() {
+        assert!(!answered_by_a_former_incarnation(Planted::none()));
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn planted_a_command_of_an_earlier_incarnation_answers_the_wrong_caller() {
+        let planted = Planted::only(PlantedBug::AnswersFormerIncarnation);
+        assert!(answered_by_a_former_incarnation(planted));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use veridical_probe::reachable;
 use veridical_store::ApiError;
 
 /// A caller that waits for a linearizable read: it gets `Ok` once the state of this
@@ -35,6 +36,7 @@ impl AppliedWaiters {
             drop(state);
             answer(replies, &Ok(()));
         } else {
+            reachable!("node.read-waited-for-its-index-to-be-applied");
             state.waiting.entry(index).or_default().extend(replies);
         }
     }

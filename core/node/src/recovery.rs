@@ -3,6 +3,7 @@
 use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
+use veridical_probe::{PlantedBug, reachable, sometimes};
 use veridical_raft::{Config, Entry, Initial, LogIndex, Payload, SnapshotMeta};
 use veridical_storage::engine::{Engine, EngineError};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
@@ -122,6 +123,7 @@ pub(crate) async fn recover<E: Environment>(
     disk.create_dir_all(&snap_dir).await?;
     let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
     if let Some(tail) = &recovered.truncated_tail {
+        reachable!("node.torn-tail-cut-off-at-the-start");
         warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
     }
     let snapshot_config = SnapshotConfig {
@@ -129,6 +131,7 @@ pub(crate) async fn recover<E: Environment>(
     };
     let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
     if !leftovers.is_empty() {
+        reachable!("node.unfinished-snapshot-removed-at-the-start");
         info!(?leftovers, "removed unfinished snapshots");
     }
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
@@ -151,9 +154,13 @@ pub(crate) async fn recover<E: Environment>(
         directory,
     } = state;
     let (base, entries) = log_around(&applied, keep_entries, &recovered)?;
-    let incarnation = recovered.member.map_or(1, |member| member.incarnation + 1);
+    let reused = config.planted.has(PlantedBug::IncarnationReused);
+    let incarnation = recovered
+        .member
+        .map_or(1, |member| member.incarnation + u64::from(!reused));
     let mut records = Vec::new();
     if recovered.snapshot.map_or(0, |mark| mark.index) < applied.index {
+        reachable!("node.snapshot-was-durable-before-its-mark");
         // A crash came between the snapshot's file and its mark: what follows the
         // snapshot does not follow the log as it is.
         let mark = SnapshotMark {
@@ -325,6 +332,10 @@ fn log_around(
         // A state that is newer than a log, or contradicts it, replaces it (Raft paper,
         // section 7): what it holds is committed.
         let follows = first_index == applied.index + 1;
+        sometimes!(
+            !follows && !recovered.entries.is_empty(),
+            "node.state-contradicts-the-log-at-the-start"
+        );
         let following: &[LogEntry] = if follows { &recovered.entries } else { &[] };
         let entries = following.iter().map(decode).collect::<Result<_, _>>()?;
         return Ok((applied.clone(), entries));
@@ -343,6 +354,10 @@ fn log_around(
     }
     before.reverse();
     let mut entries = before;
+    sometimes!(
+        !entries.is_empty(),
+        "node.applied-entries-kept-for-followers-at-the-start"
+    );
     for entry in &recovered.entries[last_applied + 1..] {
         entries.push(decode(entry)?);
     }

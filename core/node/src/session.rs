@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::native::request::Body as Ask;
@@ -116,9 +117,11 @@ pub async fn serve_client<E: Environment>(
             while let Some(request) = decode_message::<Request>(&mut buffer)? {
                 let Request { id, body } = request;
                 if id <= last_id {
+                    reachable!("node.request-came-twice");
                     continue;
                 }
                 if id != last_id + 1 {
+                    reachable!("node.request-lost-on-the-way");
                     return Err(SessionError::Gap {
                         expected: last_id + 1,
                         got: id,
@@ -131,6 +134,10 @@ pub async fn serve_client<E: Environment>(
                     let _ = watch_requests.send(request).await;
                     continue;
                 }
+                sometimes!(
+                    permits.available_permits() == 0,
+                    "node.session-waits-at-the-bound-of-requests"
+                );
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                     return Ok(());
                 };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Disk, Environment};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{SnapshotAck, SnapshotChunk};
 use veridical_raft::SnapshotMeta;
@@ -270,6 +271,7 @@ impl<E: Environment> Snapshots<E> {
             return Ok(());
         }
         if ack.refused {
+            reachable!("node.snapshot-transfer-refused");
             self.outgoing.remove(&from);
             self.tell(SnapshotEvent::Sent {
                 to: from,
@@ -306,6 +308,7 @@ impl<E: Environment> Snapshots<E> {
             if now >= outgoing.progress_at + ms(self.limits.snapshot_timeout_ms) {
                 failed.push(*to);
             } else if now >= outgoing.sent_at + ms(self.limits.retry_ms) {
+                reachable!("node.snapshot-chunks-sent-again");
                 outgoing.sent_at = now;
                 for chunk in &outgoing.window {
                     self.transport.send(*to, Body::SnapshotChunk(chunk.clone()));
@@ -313,6 +316,7 @@ impl<E: Environment> Snapshots<E> {
             }
         }
         for to in failed {
+            reachable!("node.snapshot-transfer-given-up");
             warn!(peer = to, "gave up sending a snapshot");
             self.outgoing.remove(&to);
             self.tell(SnapshotEvent::Sent { to, success: false }).await;
@@ -331,6 +335,7 @@ impl<E: Environment> Snapshots<E> {
         if let Some((sender, transfer, ordinals)) = self.finished
             && (sender, transfer) == (from, chunk.transfer)
         {
+            reachable!("node.whole-snapshot-acknowledged-again");
             self.transport.send(from, answer(ordinals, false));
             return Ok(());
         }
@@ -340,6 +345,7 @@ impl<E: Environment> Snapshots<E> {
             .is_some_and(|incoming| (incoming.from, incoming.transfer) == (from, chunk.transfer));
         if !known {
             if chunk.ordinal != 0 {
+                reachable!("node.snapshot-chunk-without-its-beginning");
                 // The beginning was lost with a crash or is still on its way; the
                 // sender repeats its window from there if it has it.
                 self.transport.send(
@@ -349,6 +355,7 @@ impl<E: Environment> Snapshots<E> {
                 return Ok(());
             }
             if let Some(old) = self.incoming.take() {
+                reachable!("node.unfinished-snapshot-replaced-by-a-newer-one");
                 debug!(
                     peer = old.from,
                     "a newer transfer replaces an unfinished one"
@@ -380,6 +387,10 @@ impl<E: Environment> Snapshots<E> {
                 return self.received(from, chunk).await;
             }
         }
+        sometimes!(
+            chunk.ordinal > incoming.next_ordinal,
+            "node.snapshot-chunk-ahead-of-a-lost-one"
+        );
         let next_ordinal = incoming.next_ordinal;
         self.transport.send(from, answer(next_ordinal, false));
         Ok(())

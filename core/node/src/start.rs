@@ -10,6 +10,7 @@ use veridical_store::{StoreConfig, WatchLimits};
 
 use crate::apply::Applier;
 use crate::config::NodeConfig;
+use crate::directory::Directory;
 use crate::driver::{Driver, Inputs, Outputs, connect};
 use crate::lease_desk::LeaseDesk;
 use crate::lease_keeper::LeaseKeeper;
@@ -147,11 +148,23 @@ fn assemble<E: Environment>(
         config.cluster_id,
         config.member_id,
     );
-    connect(&transport, &directory, config.member_id);
-    let proposals = Proposals::new(config.member_id, incarnation, limits.max_pending_requests);
+    if directory.is_empty() {
+        // A newcomer: who the members are it learns from the leader's snapshot, and until
+        // then it has to answer those that it was told of.
+        let told = Directory::new(config.initial_members.clone());
+        connect(&transport, &told, config.member_id);
+    } else {
+        connect(&transport, &directory, config.member_id);
+    }
+    let proposals = Proposals::new(
+        config.member_id,
+        incarnation,
+        limits.max_pending_requests,
+        config.planted,
+    );
     let waiters = AppliedWaiters::default();
     waiters.advance(last_applied.index);
-    let keeper = LeaseKeeper::default();
+    let keeper = LeaseKeeper::new(config.planted);
 
     let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
     let (requests_sender, requests) = mpsc::channel(limits.max_pending_requests);
@@ -271,6 +284,7 @@ fn assemble<E: Environment>(
         keeper,
         reader.clone(),
         newest_file_index,
+        config.planted,
         stop.clone(),
     );
     tokio::spawn(async move {

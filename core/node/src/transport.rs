@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment, Listener, Network, StreamReader, StreamWriter};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Hello, PeerFrame, Ping, Pong};
@@ -135,7 +136,7 @@ impl<E: Environment> Transport<E> {
     }
 
     /// Ends the connections to all peers but those that `keep` names.
-    pub(crate) fn retain(&self, keep: impl Fn(u64) -> bool) {
+    pub(crate) fn retain(&self, mut keep: impl FnMut(u64) -> bool) {
         self.peers().retain(|node, peer| {
             let kept = keep(*node);
             if !kept {
@@ -160,7 +161,9 @@ impl<E: Environment> Transport<E> {
         let Some(peer) = peers.get(&to) else {
             return false;
         };
-        peer.outbox.try_send(PeerFrame { body: Some(body) }).is_ok()
+        let queued = peer.outbox.try_send(PeerFrame { body: Some(body) }).is_ok();
+        sometimes!(!queued, "node.frame-dropped-at-a-full-outbox");
+        queued
     }
 
     /// Queues Raft messages; returns the receivers for which one was dropped.
@@ -267,6 +270,7 @@ impl<E: Environment> Outgoing<E> {
             let now = clock.monotonic();
             if now >= ping_at {
                 if !answered {
+                    reachable!("node.silent-peer-disconnected");
                     return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
                 }
                 answered = false;
@@ -297,6 +301,7 @@ async fn write_within<C: Clock, W: StreamWriter>(
         biased;
         result = writer.write(data) => Ok(result?),
         () = clock.sleep(patience) => {
+            reachable!("node.peer-takes-nothing");
             Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
         }
     }
@@ -367,6 +372,7 @@ async fn serve_peer<R: StreamReader, W: StreamWriter>(
                 }
                 // The network may duplicate the first frame.
                 Body::Hello(hello) => {
+                    reachable!("node.hello-came-twice");
                     check_hello(&hello, cluster_id, member_id)?;
                     continue;
                 }

@@ -33,6 +33,42 @@ planted_bugs! {
     /// raft: entries of earlier terms are committed by counting replicas
     /// (figure 8 of the Raft paper).
     CommitOldTerm => "commit-old-term",
+    /// raft: a voter compares only the terms of the logs' last entries, not their lengths
+    /// (paper section 5.4.1).
+    VoteToShorterLog => "vote-to-shorter-log",
+    /// raft: a follower replaces everything behind an append's first entry although it
+    /// agrees: a late append removes newer, acknowledged entries (paper section 5.3).
+    TruncateAgreeingLog => "truncate-agreeing-log",
+    /// raft: a leader's heartbeat names its whole commit index, also to a follower whose
+    /// log is not known to agree that far.
+    CommitBeyondMatch => "commit-beyond-match",
+    /// raft: a new leader answers reads before an entry of its own term is committed
+    /// (paper section 8).
+    ReadBeforeOwnCommit => "read-before-own-commit",
+    /// raft: a received snapshot is installed although the log has what it covers, and
+    /// more (paper section 7).
+    SnapshotGoesBack => "snapshot-goes-back",
+    /// raft: a leader counts itself into the majority before its own disk has the entry
+    /// (thesis section 10.2.1).
+    LeaderCountsUnsynced => "leader-counts-unsynced",
+    /// node: a confirmed read is served before the read index is applied.
+    ReadBeforeApplied => "read-before-applied",
+    /// node: a command of an earlier incarnation that is applied after the restart answers
+    /// a caller of this one.
+    AnswersFormerIncarnation => "answers-former-incarnation",
+    /// node: a member starts again under the incarnation it had, so that names of commands
+    /// are used twice.
+    IncarnationReused => "incarnation-reused",
+    /// node: a proposal that nobody answered in time is reported as certainly not done.
+    UnknownToldAsFailed => "unknown-told-as-failed",
+    /// node: the log writer goes on after a failed fsync.
+    FsyncErrorIgnored => "fsync-error-ignored",
+    /// node: a snapshot holds one entry more than its header says.
+    SnapshotMislabelled => "snapshot-mislabelled",
+    /// node: a member that leads again goes on with the lease clock of its former term.
+    LeaseClockKept => "lease-clock-kept",
+    /// client: a write whose outcome is unknown is sent again.
+    UnsafeRetry => "unsafe-retry",
     /// store: a watcher that fell behind skips what happened while it caught up.
     WatchGap => "watch-gap",
     /// store: a range reads each shard at whatever revision that shard has reached.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use veridical_probe::always;
+
 use crate::entry::{Entry, LogIndex, SnapshotMeta, Term};
 
 /// Entries `first_index..=last_index`, and the index and term right before them.
@@ -103,8 +105,20 @@ impl Log {
 
     /// Adds the next entry.
     pub(crate) fn push(&mut self, entry: Entry) {
-        assert_eq!(entry.index, self.last_index() + 1, "log order");
-        assert!(entry.term >= self.last_term(), "terms never fall");
+        always!(
+            entry.index == self.last_index() + 1,
+            "raft.log-has-no-gaps",
+            "{} after {}",
+            entry.index,
+            self.last_index()
+        );
+        always!(
+            entry.term >= self.last_term(),
+            "raft.terms-rise-along-the-log",
+            "{} after {}",
+            entry.term,
+            self.last_term()
+        );
         self.entries.push_back(entry);
     }
 
@@ -117,9 +131,12 @@ impl Log {
 
     /// Forgets `index` and everything before it; its term stays known.
     pub(crate) fn compact_to(&mut self, index: LogIndex) {
-        assert!(
+        always!(
             index > self.base_index && index < self.first_unhanded,
-            "range"
+            "raft.only-handed-out-entries-are-forgotten",
+            "up to {index} of {} to {}",
+            self.first_index(),
+            self.first_unhanded
         );
         self.base_term = self.term_at(index).expect("within the log");
         self.entries.drain(..(index - self.base_index) as usize);

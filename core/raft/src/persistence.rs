@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
+use veridical_probe::{always, sometimes};
+
 use crate::entry::{LogIndex, NodeId, Term};
 
 /// Names a Ready. Numbers say nothing about what a member will do next, only their
@@ -81,9 +83,11 @@ impl Persistence {
 
     /// Everything up to Ready `number` is durable.
     pub(crate) fn persisted(&mut self, number: u64) {
-        assert!(
+        always!(
             number <= self.last_number.0,
-            "Ready {number} was never issued"
+            "raft.persisted-was-issued",
+            "Ready {number} after {}",
+            self.last_number.0
         );
         while let Some(ready) = self.outstanding.front() {
             if ready.number.0 > number {
@@ -101,6 +105,12 @@ impl Persistence {
     /// way counts for the entries that take its place, even if they should be the same
     /// again, since the writes in between are still to come.
     pub(crate) fn truncate_to(&mut self, index: LogIndex) {
+        sometimes!(
+            self.outstanding
+                .iter()
+                .any(|ready| ready.last_index > index),
+            "raft.overwritten-while-on-its-way-to-the-disk"
+        );
         self.persisted_index = self.persisted_index.min(index);
         for ready in &mut self.outstanding {
             ready.last_index = ready.last_index.min(index);

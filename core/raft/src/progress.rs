@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use veridical_probe::{reachable, sometimes};
+
 use crate::entry::LogIndex;
 
 /// A leader's view of one other member.
@@ -135,6 +137,10 @@ impl Progress {
             ProgressState::Replicate => self.inflight.free_to(index),
             ProgressState::Snapshot { .. } => {
                 if self.matched + 1 >= first_index {
+                    sometimes!(
+                        matches!(self.state, ProgressState::Snapshot { sent_ticks: None }),
+                        "raft.caught-up-while-its-snapshot-was-under-way"
+                    );
                     self.become_replicate();
                 }
             }
@@ -201,6 +207,7 @@ impl Progress {
     /// whether the member still needs one.
     pub(crate) fn snapshot_failed(&mut self) {
         if matches!(self.state, ProgressState::Snapshot { .. }) {
+            reachable!("raft.snapshot-did-not-arrive");
             self.become_probe(self.matched + 1);
             self.state = ProgressState::Probe { paused: true };
         }
@@ -215,6 +222,7 @@ impl Progress {
         {
             *ticks += 1;
             if *ticks >= patience_ticks {
+                reachable!("raft.snapshot-arrived-and-was-not-installed-in-time");
                 self.become_probe(first_index);
             }
         }
@@ -229,6 +237,7 @@ impl Progress {
             // An empty append after the last one sent shows whether one was lost.
             self.append_due = true;
             if !self.can_send(max_appends, max_bytes) {
+                reachable!("raft.full-window-reopened-by-a-sign-of-life");
                 self.inflight.free_first();
             }
         }

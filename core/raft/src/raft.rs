@@ -10,7 +10,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, always, reachable, sometimes};
 
 use crate::config::{Config, ConfigError, Initial};
 use crate::entry::{
@@ -119,6 +119,10 @@ impl Raft {
         } = initial;
         // If the snapshot's term is news, no vote was promised in it: that would have
         // needed the hard state, which was lost on the way.
+        sometimes!(
+            snapshot.term > hard_state.term,
+            "raft.restarted-with-a-snapshot-of-a-later-term"
+        );
         let (term, vote) = if snapshot.term > hard_state.term {
             (snapshot.term, None)
         } else {
@@ -313,9 +317,11 @@ impl Raft {
 
     /// Everything up to `index` is applied.
     pub fn applied(&mut self, index: LogIndex) {
-        assert!(
+        always!(
             index <= self.handed_for_apply,
-            "index {index} was never handed out for application"
+            "raft.applied-was-handed-out",
+            "index {index} after {}",
+            self.handed_for_apply
         );
         self.applied = self.applied.max(index);
     }
@@ -372,6 +378,7 @@ impl Raft {
         let bytes = self.uncommitted_bytes;
         let size = payload.size_bytes() + ENTRY_OVERHEAD_BYTES;
         if bytes > 0 && bytes.saturating_add(size) > self.config.max_uncommitted_bytes {
+            reachable!("raft.proposal-refused-at-the-bound");
             return Err(ProposeError::Overloaded {
                 uncommitted_bytes: bytes,
             });

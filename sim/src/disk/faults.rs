@@ -136,6 +136,25 @@ impl DiskFaults {
     }
 }
 
+impl DiskFaults {
+    /// The same disk with nothing wrong: it is as fast as before, reads and writes may
+    /// still do a part or be interrupted, and nothing fails or lies. What a loss of power
+    /// leaves stays as it was.
+    #[must_use]
+    pub const fn healed(&self) -> Self {
+        Self {
+            read_latency: self.read_latency,
+            write_latency: self.write_latency,
+            sync_latency: self.sync_latency,
+            short_read_probability: self.short_read_probability,
+            short_write_probability: self.short_write_probability,
+            interrupt_probability: self.interrupt_probability,
+            crash: self.crash,
+            ..Self::none()
+        }
+    }
+}
+
 impl Default for DiskFaults {
     fn default() -> Self {
         Self::none()

@@ -69,6 +69,21 @@ impl NetworkFaults {
     }
 }
 
+impl NetworkFaults {
+    /// The same network with nothing wrong: distances, delays and ends of reads stay, and
+    /// nothing is lost, repeated, overtaken, corrupted or reset.
+    #[must_use]
+    pub const fn healed(&self) -> Self {
+        Self {
+            delay: self.delay,
+            pair_offset_max_us: self.pair_offset_max_us,
+            loss: self.loss,
+            fragment_probability: self.fragment_probability,
+            ..Self::none()
+        }
+    }
+}
+
 impl Default for NetworkFaults {
     fn default() -> Self {
         Self::none()

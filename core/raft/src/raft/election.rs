@@ -1,7 +1,7 @@
 //! Elections: paper section 5.2, pre-vote (thesis section 9.6), check-quorum (thesis
 //! sections 6.2 and 4.2.3).
 
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, always, reachable, sometimes};
 
 use super::{MAX_TERM, Raft};
 use crate::entry::{LogIndex, NodeId, Payload, Term};
@@ -46,6 +46,7 @@ impl Raft {
         if self.may_campaign() {
             self.campaign();
         } else {
+            reachable!("raft.election-due-where-none-may-stand");
             self.reset_election_timer();
             self.set_leader(None);
         }
@@ -65,7 +66,16 @@ impl Raft {
 
     /// Follows `leader`, or nobody yet, in `term`, which is not below the present one.
     pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
-        assert!(term >= self.term, "terms never fall");
+        always!(
+            term >= self.term,
+            "raft.terms-never-fall",
+            "{term} after {}",
+            self.term
+        );
+        sometimes!(
+            self.role == Role::Leader && self.log.last_index() > self.commit,
+            "raft.leader-deposed-with-uncommitted-entries"
+        );
         if term > self.term {
             self.term = term;
             self.vote = None;
@@ -81,6 +91,10 @@ impl Raft {
 
     /// Asks around whether an election would succeed. Neither term nor vote change.
     pub(super) fn become_pre_candidate(&mut self) {
+        sometimes!(
+            self.role == Role::Candidate,
+            "raft.election-repeated-after-a-split-vote"
+        );
         self.role = Role::PreCandidate;
         self.set_leader(None);
         self.votes.clear();
@@ -122,6 +136,11 @@ impl Raft {
                 .majority(|voter| self.votes.get(&voter) == Some(&answer))
         };
         let (won, lost) = (has(true), has(false));
+        sometimes!(
+            self.role == Role::PreCandidate && lost,
+            "raft.pre-vote-lost"
+        );
+        sometimes!(self.role == Role::Candidate && lost, "raft.election-lost");
         match self.role {
             Role::PreCandidate if won => self.become_candidate(false),
             Role::Candidate if won => self.become_leader(),
@@ -131,7 +150,16 @@ impl Raft {
     }
 
     fn become_leader(&mut self) {
-        assert_eq!(self.role, Role::Candidate, "only candidates win elections");
+        always!(
+            self.role == Role::Candidate,
+            "raft.only-candidates-win",
+            "a {:?} won an election",
+            self.role
+        );
+        sometimes!(
+            self.log.last_index() > self.commit,
+            "raft.leader-elected-with-uncommitted-entries"
+        );
         self.role = Role::Leader;
         self.set_leader(Some(self.config.id));
         self.votes.clear();
@@ -152,6 +180,14 @@ impl Raft {
 
     /// Forgets what only a leader knows.
     fn leave_leadership(&mut self) {
+        sometimes!(
+            self.reads.pending() > 0,
+            "raft.reads-lost-with-the-leadership"
+        );
+        sometimes!(
+            !self.snapshots_to_send.is_empty(),
+            "raft.snapshot-due-when-the-leader-was-deposed"
+        );
         self.progress.clear();
         self.reads = ReadRounds::default();
         self.transfer = None;
@@ -164,6 +200,10 @@ impl Raft {
 
     pub(super) fn set_leader(&mut self, leader: Option<NodeId>) {
         if self.leader != leader {
+            sometimes!(
+                self.forwarded_reads.pending() > 0,
+                "raft.forwarded-reads-lost-with-the-leader"
+            );
             self.leader = leader;
             self.forwarded_reads.clear();
         }
@@ -178,14 +218,20 @@ impl Raft {
         last_term: Term,
     ) {
         let free = term > self.term || self.can_vote_for(from);
-        let granted = free && self.log.is_up_to_date(last_index, last_term);
+        let granted = free && self.is_up_to_date(last_index, last_term);
         let term = if granted { term } else { self.term };
         self.send_in_term(from, term, MessageBody::PreVoteResponse { granted });
     }
 
     /// The receiver's side of RequestVote (paper figure 2), in the present term.
     pub(super) fn answer_vote(&mut self, from: NodeId, last_index: LogIndex, last_term: Term) {
-        let granted = self.can_vote_for(from) && self.log.is_up_to_date(last_index, last_term);
+        let (free, up_to_date) = (
+            self.can_vote_for(from),
+            self.is_up_to_date(last_index, last_term),
+        );
+        sometimes!(!free, "raft.vote-refused-that-another-has");
+        sometimes!(free && !up_to_date, "raft.vote-refused-to-an-older-log");
+        let granted = free && up_to_date;
         let response = MessageBody::VoteResponse { granted };
         if !granted {
             self.send(from, response);
@@ -198,6 +244,14 @@ impl Raft {
         } else {
             self.send_when_persisted(from, response);
         }
+    }
+
+    /// Whether a log that ends with (`last_index`, `last_term`) may win an election here.
+    fn is_up_to_date(&self, last_index: LogIndex, last_term: Term) -> bool {
+        if self.config.planted.has(PlantedBug::VoteToShorterLog) {
+            return last_term >= self.log.last_term();
+        }
+        self.log.is_up_to_date(last_index, last_term)
     }
 
     fn can_vote_for(&self, candidate: NodeId) -> bool {

@@ -1,5 +1,7 @@
 //! The receiver's side of replication: paper section 5.3, snapshots, reads.
 
+use veridical_probe::{PlantedBug, reachable, sometimes};
+
 use super::{MAX_INDEX, MAX_TERM, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, SnapshotMeta, Term};
 use crate::error::StepError;
@@ -27,7 +29,9 @@ impl Raft {
             let known = (base - previous_index).min(entries.len() as u64);
             entries.drain(..known as usize);
             previous_index += known;
+            reachable!("raft.append-began-below-the-log");
             if previous_index < base {
+                reachable!("raft.append-ended-below-the-log");
                 let index = self.commit;
                 self.answer_append(leader, AppendOutcome::Accepted { index });
                 return Ok(());
@@ -47,12 +51,21 @@ impl Raft {
             return Ok(());
         }
         let last_new = previous_index + entries.len() as u64;
-        let new = entries
-            .iter()
-            .position(|entry| !self.log.matches(entry.index, entry.term));
+        let truncates = self.config.planted.has(PlantedBug::TruncateAgreeingLog);
+        let new = entries.iter().position(|entry| {
+            !self.log.matches(entry.index, entry.term) || (truncates && entry.index > self.commit)
+        });
+        sometimes!(
+            new.is_none() && last_new < self.log.last_index() && !entries.is_empty(),
+            "raft.late-append-left-newer-entries-alone"
+        );
         if let Some(new) = new {
             self.overwrite(entries.split_off(new))?;
         }
+        sometimes!(
+            leader_commit > last_new && self.log.last_index() > last_new,
+            "raft.commit-known-beyond-what-agrees"
+        );
         self.commit = self.commit.max(leader_commit.min(last_new));
         self.answer_append(leader, AppendOutcome::Accepted { index: last_new });
         Ok(())
@@ -68,6 +81,14 @@ impl Raft {
             return Err(StepError::ConflictsWithCommitted { index: first });
         }
         if first <= self.log.last_index() {
+            sometimes!(
+                first <= self.persisted_index(),
+                "raft.durable-entries-overwritten"
+            );
+            sometimes!(
+                self.memberships.last_change_index() >= first,
+                "raft.membership-change-rolled-back"
+            );
             self.log.truncate_from(first);
             self.memberships.truncate_from(first);
             self.persistence.truncate_to(first - 1);
@@ -100,6 +121,7 @@ impl Raft {
                 }) = self.persisted_messages.last_mut()
                     && (*to, *term) == (leader, self.term)
                 {
+                    reachable!("raft.acknowledgements-joined");
                     *earlier = index.max(*earlier);
                 } else {
                     self.send_when_persisted(leader, response);
@@ -154,13 +176,19 @@ impl Raft {
         self.become_follower(term, Some(from));
         self.reset_election_timer();
         let index = meta.index;
-        if index <= self.commit || self.log.matches(index, meta.term) {
+        let has_it_all = index <= self.commit || self.log.matches(index, meta.term);
+        if has_it_all && !self.config.planted.has(PlantedBug::SnapshotGoesBack) {
+            reachable!("raft.snapshot-came-that-was-not-needed");
             // The log has it all already (paper section 7); the leader just learns so.
             self.commit = self.commit.max(index);
             let index = self.commit;
             self.answer_append(from, AppendOutcome::Accepted { index });
             return false;
         }
+        sometimes!(
+            self.log.last_index() > self.commit,
+            "raft.snapshot-replaced-a-log-with-a-tail"
+        );
         self.persistence.truncate_to(self.commit);
         self.log.reset(index, meta.term);
         self.memberships = MembershipHistory::new(meta.membership.clone());

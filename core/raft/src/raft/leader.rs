@@ -1,7 +1,7 @@
 //! What a leader does: replication (paper section 5.3), commitment (5.4.2), reads
 //! (thesis section 6.4), membership (thesis chapter 4), handing over (3.10).
 
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, reachable, sometimes};
 
 use super::{MAX_QUEUED_MESSAGES, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, Payload, Term};
@@ -17,6 +17,7 @@ impl Raft {
         if self.election_elapsed_ticks >= patience {
             self.reset_election_timer();
             if self.config.check_quorum && !self.hears_a_majority() {
+                reachable!("raft.leader-stepped-down-without-a-quorum");
                 self.become_follower(self.term, None);
                 return;
             }
@@ -113,7 +114,11 @@ impl Raft {
             return;
         }
         let id = self.config.id;
-        let own = self.persisted_index();
+        let own = if self.config.planted.has(PlantedBug::LeaderCountsUnsynced) {
+            self.log.last_index()
+        } else {
+            self.persisted_index()
+        };
         let reached = self.membership().reached_by_majority(|voter| {
             if voter == id {
                 own
@@ -125,9 +130,18 @@ impl Raft {
         // follow by log matching (paper section 5.4.2, figure 8).
         let of_this_term = self.log.term_at(reached) == Some(self.term)
             || self.config.planted.has(PlantedBug::CommitOldTerm);
+        sometimes!(
+            reached > self.commit && !of_this_term,
+            "raft.majority-holds-only-entries-of-an-earlier-term"
+        );
         if reached <= self.commit || !of_this_term {
             return;
         }
+        sometimes!(
+            self.log.term_at(self.commit + 1) < Some(self.term),
+            "raft.entry-of-an-earlier-term-committed-with-this-one"
+        );
+        sometimes!(reached > own, "raft.majority-durable-before-the-leader");
         let bytes = self.log.size_bytes(self.commit + 1..reached + 1);
         self.uncommitted_bytes -= bytes;
         self.commit = reached;
@@ -135,6 +149,7 @@ impl Raft {
         let removed = !self.membership().voters.contains(&id)
             && self.memberships.last_change_index() <= self.commit;
         if removed {
+            reachable!("raft.leader-removed-itself");
             self.retire();
         }
     }
@@ -192,13 +207,16 @@ impl Raft {
                 } else {
                     self.log.last_index_of_term_at_most(hint_index, hint_term)
                 };
-                progress.rejected(previous_index, agreed);
+                let current = progress.rejected(previous_index, agreed);
+                sometimes!(current, "raft.append-rejected");
+                sometimes!(!current, "raft.late-rejection-ignored");
             }
             AppendOutcome::SnapshotNeeded => {
                 progress.set_active(true);
                 let is_new = progress.matched() == 0
                     && !matches!(progress.state(), ProgressState::Snapshot { .. });
                 if is_new {
+                    reachable!("raft.newcomer-needs-a-snapshot");
                     progress.become_snapshot();
                     self.snapshots_to_send.push(SnapshotRequest { to: from });
                 }
@@ -259,6 +277,7 @@ impl Raft {
             let index = Some(self.commit);
             self.send(from, MessageBody::ReadIndexResponse { context, index });
         } else if self.reads.pending() >= self.config.max_pending_reads {
+            reachable!("raft.forwarded-read-refused-at-the-bound");
             let index = None;
             self.send(from, MessageBody::ReadIndexResponse { context, index });
         } else {
@@ -269,7 +288,9 @@ impl Raft {
     /// Whether waiting reads can be given an index: a new leader knows what is committed
     /// only after an entry of its own term is (paper section 8).
     pub(super) fn can_start_reads(&self) -> bool {
-        self.role == Role::Leader && self.reads.has_waiting() && self.has_committed_in_term()
+        let knows_commit = self.has_committed_in_term()
+            || self.config.planted.has(PlantedBug::ReadBeforeOwnCommit);
+        self.role == Role::Leader && self.reads.has_waiting() && knows_commit
     }
 
     /// Starts one round for all reads asked since the last one.
@@ -341,6 +362,7 @@ impl Raft {
                 }
                 let previous_index = progress.next_index() - 1;
                 let Some(previous_term) = log.term_at(previous_index) else {
+                    reachable!("raft.follower-fell-behind-the-log");
                     progress.become_snapshot();
                     snapshots_to_send.push(SnapshotRequest { to: *to });
                     break;
@@ -368,16 +390,23 @@ impl Raft {
         self.heartbeat_due = false;
         let read_sequence = self.reads.sequence();
         let (id, term, commit) = (self.config.id, self.term, self.commit);
+        let claims_all = self.config.planted.has(PlantedBug::CommitBeyondMatch);
         for (to, progress) in &self.progress {
             if self.messages.len() >= MAX_QUEUED_MESSAGES {
                 return;
             }
+            // Beyond what is known to agree, the member may hold other entries.
+            let agreed = if claims_all {
+                commit
+            } else {
+                commit.min(progress.matched())
+            };
             self.messages.push(Message {
                 from: id,
                 to: *to,
                 term,
                 body: MessageBody::Heartbeat {
-                    commit: commit.min(progress.matched()),
+                    commit: agreed,
                     read_sequence,
                 },
             });

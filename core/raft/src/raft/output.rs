@@ -1,6 +1,6 @@
 //! Effects for the owner.
 
-use veridical_probe::PlantedBug;
+use veridical_probe::{PlantedBug, sometimes};
 
 use super::{MAX_COMMITTED_BATCH_BYTES, MAX_OUTSTANDING_READYS, Raft};
 use crate::entry::{HardState, LogIndex};
@@ -36,6 +36,10 @@ impl Raft {
             if self.can_start_reads() {
                 self.start_reads();
             }
+            sometimes!(
+                self.reads.has_waiting(),
+                "raft.read-waited-for-a-new-leader-to-commit"
+            );
             if self.heartbeat_due {
                 self.flush_heartbeats();
             }

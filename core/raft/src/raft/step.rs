@@ -1,5 +1,7 @@
 //! Messages from the network: what is believed, and what a term means.
 
+use veridical_probe::{reachable, sometimes};
+
 use super::{MAX_INDEX, MAX_TERM, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, Term};
 use crate::error::StepError;
@@ -140,6 +142,7 @@ impl Raft {
             MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
             MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
+                reachable!("raft.former-leader-told-of-a-later-term");
                 MessageBody::AppendResponse {
                     outcome: AppendOutcome::Rejected {
                         previous_index: 0,
@@ -148,7 +151,14 @@ impl Raft {
                     },
                 }
             }
-            _ => return,
+            _ => {
+                sometimes!(
+                    self.role == Role::Leader
+                        && matches!(message.body, MessageBody::AppendResponse { .. }),
+                    "raft.acknowledgement-of-an-earlier-term-ignored"
+                );
+                return;
+            }
         };
         self.send(message.from, answer);
     }
@@ -161,6 +171,7 @@ impl Raft {
             MessageBody::PreVoteResponse { granted: true } => true,
             MessageBody::Vote { transfer, .. } => {
                 if self.hears_a_leader() && !transfer {
+                    reachable!("raft.vote-ignored-because-a-leader-is-heard");
                     return false;
                 }
                 self.become_follower(message.term, None);

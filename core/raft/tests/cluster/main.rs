@@ -74,6 +74,39 @@ fn the_scheduler_finds_old_terms_committed_by_counting() {
     assert_found(bug, &["leader completeness", "correct message refused"]);
 }
 
+#[test]
+fn the_scheduler_finds_votes_for_shorter_logs() {
+    let bug = PlantedBug::VoteToShorterLog;
+    assert_found(bug, &["leader completeness", "correct message refused"]);
+}
+
+#[test]
+fn the_scheduler_finds_late_appends_that_remove_what_was_acknowledged() {
+    let bug = PlantedBug::TruncateAgreeingLog;
+    assert_found(bug, &["leader completeness", "correct message refused"]);
+}
+
+#[test]
+fn the_scheduler_finds_heartbeats_that_commit_what_need_not_agree() {
+    let bug = PlantedBug::CommitBeyondMatch;
+    assert_found(bug, &["node", "correct message refused"]);
+}
+
+#[test]
+fn the_scheduler_finds_reads_before_an_entry_of_the_term_is_committed() {
+    assert_found(PlantedBug::ReadBeforeOwnCommit, &["stale read"]);
+}
+
+#[test]
+fn the_scheduler_finds_snapshots_that_go_back() {
+    assert_found(PlantedBug::SnapshotGoesBack, &["node"]);
+}
+
+#[test]
+fn the_scheduler_finds_leaders_that_count_what_is_not_on_their_disk() {
+    assert_found(PlantedBug::LeaderCountsUnsynced, &["leader completeness"]);
+}
+
 /// The seeds to run, `VERIDICAL_RAFT_SEEDS=first,count`; few by default.
 fn seeds() -> (u64, u64) {
     let text = std::env::var("VERIDICAL_RAFT_SEEDS").unwrap_or_else(|_| "0,300".into());

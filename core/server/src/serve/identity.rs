@@ -18,6 +18,9 @@ const LOCK_FILE: &str = "lock";
 /// The folder of the log; see `veridical_node`.
 const LOG_DIR: &str = "wal";
 
+/// Where snapshots are, likewise.
+const SNAPSHOT_DIR: &str = "snap";
+
 /// Only the owner may look into a data folder (etcd: `privateDirMode`).
 const DATA_DIR_MODE: u32 = 0o700;
 
@@ -116,6 +119,12 @@ impl DataDir {
             });
         }
         Ok(Some(identity))
+    }
+
+    /// Whether it holds the state of some log index: that of the founding, of a snapshot
+    /// of its own, or of one that it was sent.
+    pub(crate) fn has_state(&self) -> bool {
+        fs::read_dir(self.path.join(SNAPSHOT_DIR)).is_ok_and(|mut files| files.next().is_some())
     }
 
     /// Remembers who the member is. To be called when it has a log.

@@ -177,12 +177,22 @@ async fn start(
     let known = data_dir.identity()?;
     let (identity, initial_members, join) = match (known, &config.beginning) {
         // The log says who the members are; nothing is ever founded in this folder again.
-        (Some(identity), _) => {
-            let own = Member {
+        (Some(identity), beginning) => {
+            let mut members = match beginning {
+                // It stopped before the leader's snapshot arrived, and still has to be told
+                // whom to answer.
+                Beginning::Join { endpoints } if !data_dir.has_state() => {
+                    join::join(endpoints, &config.advertise_peer_urls)
+                        .await?
+                        .members
+                }
+                _ => BTreeMap::new(),
+            };
+            members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
                 ..Member::default()
-            };
-            (identity, BTreeMap::from([(identity.member_id, own)]), true)
+            });
+            (identity, members, true)
         }
         (None, Beginning::Found { founders, token }) => {
             let identity = Identity {

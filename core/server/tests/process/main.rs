@@ -4,6 +4,7 @@
 mod etcdctl;
 mod etcdctl_api;
 mod etcdctl_cluster;
+mod joining;
 mod kills;
 mod lifecycle;
 mod member;

@@ -1,0 +1,83 @@
+//! What a client sends again, and what it never does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use veridical_client::{CallError, Client, ClientConfig};
+use veridical_env::{Listener, Network, RealClock, StreamReader, TcpNetwork};
+use veridical_probe::Planted;
+use veridical_proto::etcdserverpb::{PutRequest, RangeRequest};
+
+/// Bytes with which every connection begins, before the first request.
+const MAGIC_BYTES: usize = 8;
+
+/// A member that takes requests and answers none: it closes the connection. Returns
+/// where it listens and how many it took.
+async fn silent_member() -> (String, Arc<AtomicUsize>) {
+    let mut listener = TcpNetwork.listen("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_address();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    tokio::spawn(async move {
+        while let Ok((mut reader, _writer, _address)) = listener.accept().await {
+            let mut received = BytesMut::new();
+            while received.len() <= MAGIC_BYTES {
+                if reader.read(&mut received).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            count.fetch_add(usize::from(received.len() > MAGIC_BYTES), Ordering::SeqCst);
+        }
+    });
+    (address, taken)
+}
+
+fn client(address: String, planted: Planted) -> Client<TcpNetwork, RealClock> {
+    let config = ClientConfig {
+        request_timeout: Duration::from_millis(500),
+        retry_delay: Duration::from_millis(10),
+        planted,
+        ..ClientConfig::new(vec![address])
+    };
+    Client::new(TcpNetwork, RealClock::default(), config)
+}
+
+/// How often a put is sent whose connection breaks before it is answered.
+async fn sent_puts(planted: Planted) -> usize {
+    let (address, taken) = silent_member().await;
+    let outcome = client(address, planted).put(PutRequest::default()).await;
+    assert!(outcome.is_err());
+    if planted == Planted::none() {
+        assert!(matches!(outcome, Err(CallError::Unknown(_))), "{outcome:?}");
+    }
+    taken.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_write_whose_outcome_is_unknown_is_sent_once() {
+    assert_eq!(sent_puts(Planted::none()).await, 1);
+}
+
+#[tokio::test]
+async fn a_read_is_sent_again_and_is_never_of_unknown_outcome() {
+    let (address, taken) = silent_member().await;
+    let outcome = client(address, Planted::none())
+        .range(RangeRequest::default())
+        .await;
+    assert!(
+        matches!(outcome, Err(CallError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    assert!(taken.load(Ordering::SeqCst) > 1);
+}
+
+#[cfg(feature = "planted-bugs")]
+#[tokio::test]
+async fn planted_a_write_whose_outcome_is_unknown_is_sent_again() {
+    use veridical_probe::PlantedBug;
+
+    let planted = Planted::only(PlantedBug::UnsafeRetry);
+    assert!(sent_puts(planted).await > 1);
+}
