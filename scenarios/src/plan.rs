@@ -207,6 +207,9 @@ pub struct WatcherPlan {
     pub no_delete: bool,
     /// Ask for progress notifications.
     pub progress: bool,
+    /// Ask how far it is this often, in ms (`WatchProgressRequest`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_progress_ms: Option<u64>,
 }
 
 /// An operation of a client, and how long it thinks before it.

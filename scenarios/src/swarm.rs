@@ -305,6 +305,12 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
     }
 }
 
+/// How often a watcher asks for its progress.
+fn asks(rng: &mut Rng) -> Option<u64> {
+    let period_ms = pick(rng, &[50, 200, 1_000]);
+    rng.chance(0.3).then_some(period_ms)
+}
+
 fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPlan> {
     // One follows everything: what it is shown tells the checker which of the writes
     // with unknown outcomes took effect.
@@ -316,6 +322,7 @@ fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPlan> {
         prev_kv: rng.chance(0.5),
         no_delete: false,
         progress: rng.chance(0.5),
+        ask_progress_ms: asks(rng),
     };
     let others = (0..rng.between(0, 2)).map(|_| WatcherPlan {
         first_member: rng.below(u64::from(members)) as u32,
@@ -329,6 +336,7 @@ fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPlan> {
         prev_kv: rng.chance(0.5),
         no_delete: rng.chance(0.1),
         progress: rng.chance(0.5),
+        ask_progress_ms: asks(rng),
     });
     std::iter::once(all)
         .chain(others.collect::<Vec<_>>())
@@ -409,6 +417,11 @@ impl Nemesis {
             disk.sync_latency = disk
                 .sync_latency
                 .with_tail(0.03, rng.between(20_000, 500_000));
+            // The page cache is full now and then, and writes wait for the medium; so a
+            // snapshot is written while the store goes on.
+            disk.write_latency = disk
+                .write_latency
+                .with_tail(0.02, rng.between(1_000, 20_000));
         }
         disk
     }

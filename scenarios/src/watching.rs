@@ -119,12 +119,30 @@ impl Watcher {
     ) -> Result<(), CallError> {
         let clock = self.environment.clock().clone();
         let watch = self.observer.next_watch();
+        let ask_period = self.plan.ask_progress_ms.map(Duration::from_millis);
+        let mut quiet_until = clock.monotonic() + QUIET_LIMIT;
+        let mut ask_at = ask_period.map(|period| clock.monotonic() + period);
         loop {
+            let now = clock.monotonic();
+            let next = ask_at.map_or(quiet_until, |at| at.min(quiet_until));
             let response = tokio::select! {
                 biased;
                 response = responses.recv() => response,
-                () = clock.sleep(QUIET_LIMIT) => None,
+                () = clock.sleep(next.saturating_sub(now)) => {
+                    let now = clock.monotonic();
+                    if now < quiet_until {
+                        if let Some(period) = ask_period {
+                            ask_at = Some(now + period);
+                            let request_union =
+                                Some(RequestUnion::ProgressRequest(api::WatchProgressRequest {}));
+                            connection.watch(api::WatchRequest { request_union }).await?;
+                        }
+                        continue;
+                    }
+                    None
+                }
             };
+            quiet_until = clock.monotonic() + QUIET_LIMIT;
             let Some(response) = response else {
                 return Err(CallError::Unavailable(format!(
                     "the stream ended (closed: {})",
