@@ -245,7 +245,16 @@ impl Raft {
             return Ok(());
         };
         progress.set_active(true);
-        progress.read_sequence = progress.read_sequence.max(read_sequence);
+        let confirmed = if self
+            .config
+            .planted
+            .has(PlantedBug::EarlierHeartbeatConfirms)
+        {
+            self.reads.sequence()
+        } else {
+            read_sequence
+        };
+        progress.read_sequence = progress.read_sequence.max(confirmed);
         progress.resume(
             last_index,
             self.config.max_inflight_appends,
