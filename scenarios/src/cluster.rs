@@ -143,6 +143,21 @@ impl Cluster {
         }
     }
 
+    /// Waits until a member's commit index has risen, or until it has stopped.
+    pub async fn commits_something(&self, index: u32) {
+        let node = self
+            .nodes
+            .lock()
+            .expect("no panic while the nodes are locked")
+            .get(&index)
+            .cloned();
+        let Some(node) = node else { return };
+        let mut status = node.watch_status();
+        let before = status.borrow().commit_index;
+        // A member that has stopped commits nothing more.
+        let _ = status.wait_for(|status| status.commit_index > before).await;
+    }
+
     /// Tells of each new leader.
     pub fn elections(&self) -> watch::Receiver<Election> {
         self.elections.subscribe()

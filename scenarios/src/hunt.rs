@@ -13,6 +13,9 @@ const VOTER_DOWN_MS_MAX: u64 = 60;
 /// How long a crashed leader stays down, in ms, at least.
 const LEADER_DOWN_MS_MIN: u64 = 50;
 
+/// How long a new leader has to commit something before it is struck all the same, in ms.
+const FIRST_COMMIT_MS_MAX: u64 = 500;
+
 /// Hunts until it is dropped.
 pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) {
     world.sleep(Duration::from_millis(plan.from_ms)).await;
@@ -37,7 +40,14 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) 
             continue;
         }
         let delay = Duration::from_micros(rng.exponential(plan.delay_mean_ms * 1_000));
-        if delay > Duration::from_millis(1) {
+        if rng.chance(plan.commit_probability) {
+            let limit = Duration::from_millis(FIRST_COMMIT_MS_MAX);
+            tokio::select! {
+                biased;
+                () = cluster.commits_something(election.leader) => {}
+                () = world.sleep(limit) => {}
+            }
+        } else if delay > Duration::from_millis(1) {
             world.sleep(delay).await;
         }
         if rng.chance(plan.heal_probability) {

@@ -155,6 +155,11 @@ pub struct HuntPlan {
     /// After the election the hunt waits for an exponentially distributed time of this
     /// mean, in ms.
     pub delay_mean_ms: u64,
+    /// The probability that the hunt waits instead until the leader has committed
+    /// something, and strikes at that moment: what was just acknowledged has the fewest
+    /// copies.
+    #[serde(default)]
+    pub commit_probability: f64,
     /// How long a leader is cut off from the other members, on average, in ms.
     pub cut_mean_ms: u64,
     /// The probability that the leader crashes instead.

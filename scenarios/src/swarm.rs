@@ -709,9 +709,14 @@ impl Nemesis {
             return HuntPlan {
                 from_ms,
                 delay_mean_ms: if is_pure {
-                    10
+                    3
                 } else {
                     pick(rng, &[2, 4, 8, 16])
+                },
+                commit_probability: if is_pure {
+                    0.5
+                } else {
+                    pick(rng, &[0.0, 0.3, 0.6])
                 },
                 cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
                 crash_probability: 0.0,
@@ -724,6 +729,7 @@ impl Nemesis {
         HuntPlan {
             from_ms,
             delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
+            commit_probability: pick(rng, &[0.0, 0.3]),
             cut_mean_ms: knobs.election_timeout_ms * rng.between(1, 4),
             crash_probability: pick(rng, &[0.0, 0.2, 0.5]),
             voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
