@@ -114,11 +114,7 @@ impl<E: Environment> LeaseDesk<E> {
             return Ok(None);
         }
         // Only now: whoever leads later has started its clock after the renewal.
-        let confirmed = if self.keeper.answers_unconfirmed() {
-            Ok(())
-        } else {
-            self.confirm(term).await
-        };
+        let confirmed = self.confirm(term).await;
         sometimes!(
             renew && confirmed.is_err(),
             "node.renewal-by-a-leader-that-was-deposed"

@@ -104,11 +104,6 @@ impl LeaseKeeper {
         renewed
     }
 
-    /// Whether the caller may do without the confirmation: never, unless planted.
-    pub(crate) fn answers_unconfirmed(&self) -> bool {
-        self.planted.has(PlantedBug::RenewalUnconfirmed)
-    }
-
     /// How long a lease still lasts if nobody renews it.
     pub(crate) fn remaining(&self, id: i64, now: Duration) -> Option<Duration> {
         self.state().clock.remaining(id, now)

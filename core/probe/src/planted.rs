@@ -51,12 +51,6 @@ planted_bugs! {
     /// raft: a leader counts itself into the majority before its own disk has the entry
     /// (thesis section 10.2.1).
     LeaderCountsUnsynced => "leader-counts-unsynced",
-    /// raft: any answer to a heartbeat confirms all reads that wait, also one to a heartbeat
-    /// that was sent before they were asked (thesis section 6.4).
-    EarlierHeartbeatConfirms => "earlier-heartbeat-confirms",
-    /// raft: an acknowledgement of an earlier term counts for the present one, in which the
-    /// log may be another.
-    StaleAcknowledgement => "stale-acknowledgement",
     /// node: a confirmed read is served before the read index is applied.
     ReadBeforeApplied => "read-before-applied",
     /// node: a command of an earlier incarnation that is applied after the restart answers
@@ -71,9 +65,6 @@ planted_bugs! {
     SnapshotMislabelled => "snapshot-mislabelled",
     /// node: a member that leads again goes on with the lease clock of its former term.
     LeaseClockKept => "lease-clock-kept",
-    /// node: a lease's renewal is answered by who believes to lead, without asking a
-    /// majority.
-    RenewalUnconfirmed => "renewal-unconfirmed",
     /// client: a write whose outcome is unknown is sent again.
     UnsafeRetry => "unsafe-retry",
     /// store: a watcher that fell behind skips what happened while it caught up.

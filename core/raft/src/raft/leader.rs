@@ -245,16 +245,7 @@ impl Raft {
             return Ok(());
         };
         progress.set_active(true);
-        let confirmed = if self
-            .config
-            .planted
-            .has(PlantedBug::EarlierHeartbeatConfirms)
-        {
-            self.reads.sequence()
-        } else {
-            read_sequence
-        };
-        progress.read_sequence = progress.read_sequence.max(confirmed);
+        progress.read_sequence = progress.read_sequence.max(read_sequence);
         progress.resume(
             last_index,
             self.config.max_inflight_appends,

@@ -107,17 +107,6 @@ fn the_scheduler_finds_leaders_that_count_what_is_not_on_their_disk() {
     assert_found(PlantedBug::LeaderCountsUnsynced, &["leader completeness"]);
 }
 
-#[test]
-fn the_scheduler_finds_reads_that_an_earlier_heartbeat_confirmed() {
-    assert_found(PlantedBug::EarlierHeartbeatConfirms, &["stale read"]);
-}
-
-#[test]
-fn the_scheduler_finds_acknowledgements_that_count_in_a_later_term() {
-    let bug = PlantedBug::StaleAcknowledgement;
-    assert_found(bug, &["leader completeness", "correct message refused"]);
-}
-
 /// The seeds to run, `VERIDICAL_RAFT_SEEDS=first,count`; few by default.
 fn seeds() -> (u64, u64) {
     let text = std::env::var("VERIDICAL_RAFT_SEEDS").unwrap_or_else(|_| "0,300".into());
