@@ -62,7 +62,7 @@ fn find_order<M: Model>(
     };
     let mut placed = vec![false; members.len()];
     let mut order: Vec<usize> = Vec::new();
-    let mut failed: FxHashSet<(Vec<bool>, M::State)> = FxHashSet::default();
+    let mut failed: FxHashSet<((usize, Vec<bool>), M::State)> = FxHashSet::default();
     let frame = |state| Frame {
         state,
         next: 0,
@@ -85,7 +85,7 @@ fn find_order<M: Model>(
             let chosen = top.chosen;
             placed[chosen] = true;
             order.push(chosen);
-            if failed.contains(&(placed.clone(), state.clone())) {
+            if failed.contains(&(prefix_and_rest(&placed), state.clone())) {
                 placed[chosen] = false;
                 order.pop();
             } else {
@@ -111,11 +111,22 @@ fn find_order<M: Model>(
             }
             None => {
                 let top = frames.pop()?;
-                failed.insert((placed.clone(), top.state));
+                failed.insert((prefix_and_rest(&placed), top.state));
                 placed[order.pop()?] = false;
             }
         }
     }
+}
+
+/// How many operations at the beginning are all placed, and which of those up to the last
+/// placed one: as wide as the concurrency, not as the history.
+fn prefix_and_rest(placed: &[bool]) -> (usize, Vec<bool>) {
+    let prefix = placed.iter().take_while(|placed| **placed).count();
+    let end = placed
+        .iter()
+        .rposition(|placed| *placed)
+        .map_or(0, |last| last + 1);
+    (prefix, placed[prefix..end.max(prefix)].to_vec())
 }
 
 #[cfg(test)]

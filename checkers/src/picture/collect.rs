@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use veridical_histories::etcd::{Outcome, Request as EtcdRequest, TxnOp};
+use veridical_histories::etcd::{Request as EtcdRequest, TxnOp};
 use veridical_histories::formats::{History, ReadError};
 use veridical_histories::object::{Answer, Request, Value};
 use veridical_histories::{Event, EventKind, OperationId};
@@ -15,7 +15,7 @@ use crate::models::ObjectModel;
 use crate::online::Operation;
 
 /// Operations of one object up to which an order that explains them is looked for.
-const POINTS_PER_OBJECT_MAX: usize = 20_000;
+const POINTS_PER_OBJECT_MAX: usize = 5_000;
 /// Of the operations drawn, this share lies before the event that matters.
 const BEFORE_NUMERATOR: usize = 3;
 const BEFORE_DENOMINATOR: usize = 4;
@@ -51,7 +51,7 @@ impl Picture {
                     picture.push(drawn.operation(
                         etcd_key(&drawn.input),
                         drawn.input.to_string(),
-                        drawn.end.as_ref().map(|(_, output)| shown(output)),
+                        drawn.end.as_ref().map(|(_, output)| output.to_string()),
                     ));
                 }
                 Ok(picture)
@@ -242,10 +242,6 @@ impl Window<Request, Answer> {
         }
         points
     }
-}
-
-fn shown(outcome: &Outcome) -> String {
-    outcome.to_string()
 }
 
 /// The key or range that a request is about, for filtering.

@@ -7,6 +7,7 @@
 
 mod collect;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 
@@ -44,7 +45,12 @@ pub struct Picture {
 }
 
 const PAGE: &str = include_str!("page.html");
-const SCRIPT: &str = include_str!("page.js");
+/// The page's script, in the order in which it runs.
+const SCRIPTS: [&str; 3] = [
+    include_str!("page.js"),
+    include_str!("page_input.js"),
+    include_str!("page_selftest.js"),
+];
 
 impl Picture {
     /// An empty picture.
@@ -113,7 +119,9 @@ impl Picture {
         sink.write_all(head.as_bytes())?;
         sink.write_all(self.data().as_bytes())?;
         sink.write_all(before_script.as_bytes())?;
-        sink.write_all(SCRIPT.as_bytes())?;
+        for script in SCRIPTS {
+            sink.write_all(script.as_bytes())?;
+        }
         sink.write_all(after_script.as_bytes())
     }
 
@@ -127,37 +135,31 @@ impl Picture {
             .map(|op| op.call_ns)
             .min()
             .unwrap_or(0);
-        let marked: Vec<Option<OperationId>> = match &self.violation {
+        let marked: BTreeSet<OperationId> = match &self.violation {
             Some(violation) => violation
                 .operations
                 .iter()
-                .map(|witness| witness.op)
+                .filter_map(|witness| witness.op)
                 .collect(),
-            None => Vec::new(),
+            None => BTreeSet::new(),
         };
-        let mut rows = String::new();
+        let mut columns = Columns::default();
         for operation in &self.operations {
-            let return_ns = operation
-                .return_ns
-                .map_or(-1, |at| at.saturating_sub(origin) as i64);
-            let point_ns = operation
-                .point_ns
-                .map_or(-1, |at| at.saturating_sub(origin) as i64);
-            let is_marked = marked.contains(&Some(operation.op))
-                || (operation.op == OperationId(0) && self.is_unnumbered_witness(operation));
-            write!(
-                rows,
-                "[{},{},{},{},{},{},{},{}],",
-                operation.op.0,
-                operation.client,
-                operation.call_ns - origin,
-                return_ns,
-                keys.number(&operation.key),
-                texts.number(&operation.text),
-                point_ns,
-                u8::from(is_marked)
-            )
-            .expect("writing to a String does not fail");
+            let since = |at: u64| at.saturating_sub(origin) as i64;
+            let is_marked = match operation.op {
+                OperationId(0) => self.is_unnumbered_witness(operation),
+                op => marked.contains(&op),
+            };
+            columns.push([
+                operation.op.0 as i64,
+                operation.client as i64,
+                since(operation.call_ns),
+                operation.return_ns.map_or(-1, since),
+                keys.number(&operation.key) as i64,
+                texts.number(&operation.text) as i64,
+                operation.point_ns.map_or(-1, since),
+                i64::from(is_marked),
+            ]);
         }
         let violation = self.violation.as_ref().map(|violation| {
             serde_json::json!({
@@ -169,13 +171,13 @@ impl Picture {
         });
         let json = format!(
             "{{\"title\":{},\"verdict\":{},\"origin\":\"{origin}\",\"keys\":{},\"texts\":{},\
-             \"violation\":{},\"operations\":[{}]}}",
+             \"violation\":{},{}}}",
             serde_json::json!(self.title),
             serde_json::json!(self.verdict),
             serde_json::json!(keys.all),
             serde_json::json!(texts.all),
             serde_json::json!(violation),
-            rows.trim_end_matches(',')
+            columns.json()
         );
         // Nothing in the data may end the script element it stands in.
         json.replace('<', "\\u003c")
@@ -250,6 +252,33 @@ impl Picture {
     }
 }
 
+/// The columns of the page's data.
+const COLUMNS: [&str; 8] = [
+    "op", "client", "call", "return", "key", "text", "point", "marked",
+];
+
+/// Numbers by column, as JSON.
+#[derive(Default)]
+struct Columns([String; COLUMNS.len()]);
+
+impl Columns {
+    fn push(&mut self, row: [i64; COLUMNS.len()]) {
+        for (column, number) in self.0.iter_mut().zip(row) {
+            if !column.is_empty() {
+                column.push(',');
+            }
+            write!(column, "{number}").expect("writing to a String does not fail");
+        }
+    }
+
+    /// Members of an object, one a column.
+    fn json(&self) -> String {
+        let member = |(name, numbers): (&&str, &String)| format!("\"{name}\":[{numbers}]");
+        let members: Vec<String> = COLUMNS.iter().zip(&self.0).map(member).collect();
+        members.join(",")
+    }
+}
+
 /// Strings by number, each once.
 #[derive(Default)]
 struct Strings {
@@ -315,11 +344,18 @@ mod tests {
             page.matches("<script").count()
         );
         assert!(!page.contains("http://") && !page.contains("https://"));
-        assert!(
-            page.contains("[2,2,10,15,0,1,11,1]"),
-            "operation 2 is marked"
-        );
-        assert!(page.contains("[3,0,20,25,0,2,21,0]"), "operation 3 is not");
+        for column in [
+            "\"op\":[1,2,3,4]",
+            "\"client\":[1,2,0,1]",
+            "\"call\":[0,10,20,30]",
+            "\"return\":[5,15,25,35]",
+            "\"key\":[0,0,0,0]",
+            "\"text\":[0,1,2,3]",
+            "\"point\":[1,11,21,31]",
+            "\"marked\":[0,1,0,0]",
+        ] {
+            assert!(page.contains(column), "{column}: operation 2 is marked");
+        }
     }
 
     #[test]

@@ -1,268 +1,287 @@
 "use strict";
+// What is drawn: columns of the history, lanes, the two canvases. Times are nanoseconds since
+// the first call.
+const begun = performance.now();
 const data = JSON.parse(document.getElementById("data").textContent);
-const [OP, CLIENT, CALL, RETURN, KEY, TEXT, POINT, MARKED] = [0, 1, 2, 3, 4, 5, 6, 7];
 const element = (id) => document.getElementById(id);
-const canvas = element("canvas");
-const pen = canvas.getContext("2d");
-const LANE = 26, TOP = 24, LEFT = 86;
+const canvas = element("canvas"), map = element("map");
+const pen = canvas.getContext("2d"), mapPen = map.getContext("2d");
+const LANE = 28, TOP = 26, LEFT = 96;
 
-const end = data.operations.reduce((most, row) => Math.max(most, row[RETURN], row[CALL]), 1);
-const stop = (row) => (row[RETURN] < 0 ? Infinity : row[RETURN]);
+const count = data.call.length;
+const called = Float64Array.from(data.call), returned = Float64Array.from(data.return);
+const point = Float64Array.from(data.point);
+const marked = Uint8Array.from(data.marked);
+const witness = [];
+for (let row = 0; row < count; row++) if (marked[row]) witness.push(row);
+witness.sort((a, b) => called[a] - called[b]);
+let end = 1;
+for (let row = 0; row < count; row++) end = Math.max(end, called[row], returned[row]);
+const isRead = data.texts.map((text) => /^(range|read|contains|check)/.test(text));
 
-// Each client's operations by call; a client that overlaps itself takes several lanes.
-let lanes = [];
+// Where a row's bar ends. Nobody knows when an operation of unknown outcome ended: its bar
+// fades out until its client calls again.
+const barEnd = Float64Array.from(returned);
+const byClient = new Map();
+for (let row = 0; row < count; row++) {
+  if (!byClient.has(data.client[row])) byClient.set(data.client[row], []);
+  byClient.get(data.client[row]).push(row);
+}
+for (const rows of byClient.values()) {
+  rows.sort((a, b) => called[a] - called[b]);
+  let next = end;
+  for (let at = rows.length - 1; at >= 0; at--) {
+    if (returned[rows[at]] < 0) barEnd[rows[at]] = Math.max(next, called[rows[at]]);
+    next = called[rows[at]];
+  }
+}
+const clients = [...byClient.keys()].sort((a, b) => a - b);
+
+// A client that overlaps itself takes several lanes.
+let lanes = [], laneOf = new Int32Array(count), onlyKey = -1, shown = count;
 function layOut() {
-  const key = Number(element("key").value);
-  const clients = new Map();
-  for (const row of data.operations) {
-    if (key >= 0 && row[KEY] !== key && !row[MARKED]) continue;
-    if (!clients.has(row[CLIENT])) clients.set(row[CLIENT], []);
-    clients.get(row[CLIENT]).push(row);
-  }
   lanes = [];
-  for (const [client, rows] of [...clients].sort((a, b) => a[0] - b[0])) {
-    rows.sort((a, b) => a[CALL] - b[CALL]);
+  shown = 0;
+  laneOf.fill(-1);
+  for (const client of clients) {
     const own = [];
-    for (const row of rows) {
-      let lane = own.find((lane) => lane.free <= row[CALL]);
-      if (!lane) { lane = { client, rows: [], free: 0 }; own.push(lane); }
+    for (const row of byClient.get(client)) {
+      if (onlyKey >= 0 && data.key[row] !== onlyKey && !marked[row]) continue;
+      let lane = own.find((lane) => lane.free <= called[row]);
+      if (!lane) { lane = { client, rows: [], free: 0, number: lanes.length, isFirst: !own.length }; own.push(lane); lanes.push(lane); }
       lane.rows.push(row);
-      lane.free = stop(row);
+      lane.free = barEnd[row];
+      laneOf[row] = lane.number;
+      shown++;
     }
-    lanes.push(...own);
   }
-  const shown = lanes.reduce((sum, lane) => sum + lane.rows.length, 0);
-  element("count").textContent = `${shown} operations, ${clients.size} clients`;
+  element("count").textContent = `${shown.toLocaleString("en")} operations · ${clients.length.toLocaleString("en")} clients · ${duration(end)}`;
+  layOutMap();
 }
 
-let view = { from: 0, span: end, top: 0 };
-let hover = null, matches = new Set(), wanted = -1;
+const view = { from: 0, span: end, top: 0 };
+let hover = -1, picked = -1, matches = null, drawn = 0;
 
-function colours() {
-  const style = getComputedStyle(document.documentElement);
-  return Object.fromEntries(["ink", "paper", "line", "soft", "op", "open", "bad"]
-    .map((name) => [name, style.getPropertyValue("--" + name).trim()]));
-}
-
-const width = () => canvas.clientWidth - LEFT;
+const width = () => Math.max(1, canvas.clientWidth - LEFT);
 const xOf = (time) => LEFT + ((time - view.from) / view.span) * width();
 const timeOf = (x) => view.from + ((x - LEFT) / width()) * view.span;
 
 function duration(ns) {
   const units = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
   const [name, size] = units.find(([, size]) => Math.abs(ns) >= size) || units[3];
-  return `${+(ns / size).toPrecision(6)} ${name}`;
+  return `${+(ns / size).toPrecision(7)} ${name}`;
 }
 
-// The first row of a lane that ends after `time`: rows of a lane do not overlap.
-function firstAfter(rows, time) {
-  let low = 0, high = rows.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (stop(rows[middle]) < time) low = middle + 1; else high = middle;
+let colour = {};
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["ink", "paper", "band", "line", "soft", "read", "write", "open", "bad", "pick"]) {
+    colour[name] = style.getPropertyValue("--" + name).trim();
   }
-  return low;
 }
 
-function draw() {
-  const scale = window.devicePixelRatio || 1;
-  const [w, h] = [canvas.clientWidth, canvas.clientHeight];
+function prepare(canvas, pen) {
+  const scale = window.devicePixelRatio || 1, [w, h] = [canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== Math.round(w * scale) || canvas.height !== Math.round(h * scale)) {
     canvas.width = Math.round(w * scale);
     canvas.height = Math.round(h * scale);
   }
-  const colour = colours();
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.fillStyle = colour.paper;
   pen.fillRect(0, 0, w, h);
-  pen.font = "11px ui-monospace, monospace";
   pen.textBaseline = "middle";
+  return [w, h];
+}
+
+// The first place in a lane whose bar ends at `time` or later: bars of a lane do not overlap.
+function firstAfter(rows, time) {
+  let low = 0, high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (barEnd[rows[middle]] < time) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+function colourOf(row) {
+  if (marked[row]) return colour.bad;
+  if (returned[row] < 0) return colour.open;
+  return isRead[data.text[row]] ? colour.read : colour.write;
+}
+const isDim = (row) => !marked[row] && (matches ? !matches[row] : dimKey >= 0 && data.key[row] !== dimKey);
+let dimKey = -1;
+
+function drawGrid(w, h) {
   const step = 10 ** Math.floor(Math.log10(view.span / 4));
-  const grid = [1, 2, 5, 10].map((n) => n * step).find((size) => view.span / size <= 10);
+  const grid = [1, 2, 5, 10, 20].map((n) => n * step).find((size) => (size / view.span) * w >= 110);
   pen.strokeStyle = colour.line;
   pen.fillStyle = colour.soft;
+  pen.font = "11px system-ui, sans-serif";
+  pen.lineWidth = 1;
   for (let time = Math.ceil(view.from / grid) * grid; time <= view.from + view.span; time += grid) {
     const x = Math.round(xOf(time)) + 0.5;
-    pen.beginPath(); pen.moveTo(x, TOP - 4); pen.lineTo(x, h); pen.stroke();
-    pen.fillText(duration(time), x + 3, 10);
+    if (x < LEFT) continue;
+    pen.beginPath(); pen.moveTo(x, TOP - 6); pen.lineTo(x, h); pen.stroke();
+    if (time >= 0) pen.fillText(duration(Math.round(time)), x + 4, 11);
   }
+}
+
+function drawBar(row, y, w) {
+  const from = xOf(called[row]), to = xOf(barEnd[row]);
+  const left = Math.max(LEFT, from), right = Math.min(w, Math.max(to, from + (marked[row] ? 4 : 1)));
+  const width = right - left, isSpecial = row === hover || row === picked || (matches && matches[row]);
+  if (width <= 0) return;
+  pen.globalAlpha = isDim(row) ? 0.35 : 1;
+  if (returned[row] < 0) {
+    const fade = pen.createLinearGradient(from, 0, Math.max(to, from + 12), 0);
+    fade.addColorStop(0, colourOf(row));
+    fade.addColorStop(1, "transparent");
+    pen.fillStyle = fade;
+  } else pen.fillStyle = colourOf(row);
+  pen.fillRect(left, y + 4, width, LANE - 8);
+  if (width > 6) {
+    pen.fillStyle = marked[row] ? colour.bad : colour.soft;
+    if (from >= LEFT) pen.fillRect(left, y + 4, 1.5, LANE - 8);
+    if (returned[row] >= 0 && to <= w) pen.fillRect(right - 1.5, y + 4, 1.5, LANE - 8);
+  }
+  if (isSpecial || marked[row]) {
+    pen.strokeStyle = isSpecial ? colour.pick : colour.bad;
+    pen.lineWidth = isSpecial ? 2 : 1;
+    pen.strokeRect(left, y + 3.5, width, LANE - 7);
+  }
+  if (width > 34) {
+    pen.save();
+    pen.beginPath(); pen.rect(left, y, width - 4, LANE); pen.clip();
+    pen.fillStyle = marked[row] ? "#fff" : colour.ink;
+    pen.font = (marked[row] ? "600 " : "") + "11px ui-monospace, monospace";
+    const key = data.keys[data.key[row]];
+    pen.fillText(data.texts[data.text[row]] + (key && onlyKey < 0 ? `  ⟨${key}⟩` : ""), left + 6, y + LANE / 2 + 0.5);
+    pen.restore();
+  }
+  if (point[row] >= 0 && width > 5) {
+    const x = xOf(point[row]);
+    pen.fillStyle = colour.ink;
+    pen.beginPath(); pen.arc(Math.min(Math.max(x, left + 2), right - 2), y + LANE - 5.5, 2.5, 0, 7); pen.fill();
+  }
+  pen.globalAlpha = 1;
+}
+
+function draw() {
+  const [w, h] = prepare(canvas, pen);
   const first = Math.max(0, Math.floor(view.top / LANE));
-  const last = Math.min(lanes.length, Math.ceil((view.top + h) / LANE));
-  for (let index = first; index < last; index++) {
-    const lane = lanes[index], y = TOP + index * LANE - view.top;
-    if (y + LANE < TOP) continue;
-    pen.fillStyle = colour.soft;
-    pen.fillText(`client ${lane.client}`, 6, y + LANE / 2);
-    let drawnTo = -1;
-    for (let at = firstAfter(lane.rows, view.from); at < lane.rows.length; at++) {
-      const row = lane.rows[at];
-      if (row[CALL] > view.from + view.span) break;
-      const left = Math.max(LEFT, xOf(row[CALL]));
-      const right = row[RETURN] < 0 ? w : Math.min(w, Math.max(xOf(row[RETURN]), left + 1));
-      const special = row[MARKED] || row === hover || matches.has(row);
-      // What falls into a pixel already drawn is not drawn again.
-      if (right <= drawnTo && !special) continue;
-      drawnTo = Math.max(drawnTo, Math.ceil(right));
-      pen.fillStyle = row[MARKED] ? colour.bad : row[RETURN] < 0 ? colour.open : colour.op;
-      pen.globalAlpha = matches.size && !matches.has(row) ? 0.3 : 1;
-      pen.fillRect(left, y + 3, Math.max(1, right - left), LANE - 6);
-      pen.globalAlpha = 1;
-      if (row === hover || matches.has(row)) {
-        pen.strokeStyle = colour.ink;
-        pen.strokeRect(left + 0.5, y + 3.5, Math.max(1, right - left - 1), LANE - 7);
+  const last = Math.min(lanes.length, Math.ceil((view.top + h - TOP) / LANE));
+  const yOf = (lane) => TOP + lane * LANE - view.top;
+  pen.fillStyle = colour.band;
+  for (let lane = first; lane < last; lane++) if (lane % 2) pen.fillRect(0, yOf(lane), w, LANE);
+  drawGrid(w, h);
+  drawn = 0;
+  pen.save();
+  pen.beginPath(); pen.rect(LEFT, TOP - 2, w - LEFT, h); pen.clip();
+  for (const row of witness) {
+    pen.globalAlpha = 0.08;
+    pen.fillStyle = colour.bad;
+    const right = returned[row] < 0 ? barEnd[row] : returned[row];
+    pen.fillRect(xOf(called[row]), TOP, Math.max(1, xOf(right) - xOf(called[row])), h);
+    pen.globalAlpha = 1;
+  }
+  const scale = width() / view.span, until = view.from + view.span;
+  for (let lane = first; lane < last; lane++) {
+    const { rows } = lanes[lane], y = yOf(lane), special = [];
+    // What is narrower than a few pixels is drawn together with its neighbours.
+    let runFrom = 0, runTo = -1, runColour = null, runIsDim = false;
+    const flush = () => {
+      if (runTo > runFrom) {
+        pen.fillStyle = runColour;
+        pen.globalAlpha = runIsDim ? 0.35 : 0.9;
+        pen.fillRect(runFrom, y + 4, runTo - runFrom, LANE - 8);
+        pen.globalAlpha = 1;
       }
-      if (row[POINT] >= 0 && right - left > 6) {
-        const x = xOf(row[POINT]);
-        pen.strokeStyle = colour.ink;
-        pen.beginPath(); pen.moveTo(x, y + 2); pen.lineTo(x, y + LANE - 2); pen.stroke();
-      }
-      if (right - left > 40) {
-        pen.save();
-        pen.beginPath(); pen.rect(left, y, right - left - 3, LANE); pen.clip();
-        pen.fillStyle = row[MARKED] ? "#fff" : colour.ink;
-        pen.fillText(data.texts[row[TEXT]], left + 4, y + LANE / 2);
-        pen.restore();
-      }
+      runTo = -1;
+    };
+    for (let at = firstAfter(rows, view.from); at < rows.length; at++) {
+      const row = rows[at];
+      if (called[row] > until) break;
+      drawn++;
+      if (marked[row] || row === hover || row === picked) { special.push(row); continue; }
+      if ((barEnd[row] - called[row]) * scale > 3) { flush(); drawBar(row, y, w); continue; }
+      const left = LEFT + (called[row] - view.from) * scale, right = Math.max(left + 1, LEFT + (barEnd[row] - view.from) * scale);
+      const dim = isDim(row);
+      if (runTo < 0 || left > runTo + 0.5) { flush(); runFrom = left; runColour = colourOf(row); runIsDim = dim; }
+      // What was looked for is seen among what was not.
+      else if (runIsDim && !dim) { runTo = Math.max(runFrom + 0.5, left); flush(); runFrom = left; runColour = colourOf(row); runIsDim = false; }
+      else if (!runIsDim && dim && left >= runTo) { flush(); runFrom = left; runColour = colourOf(row); runIsDim = true; }
+      runTo = Math.max(runTo, right);
     }
+    flush();
+    for (const row of special) drawBar(row, y, w);
+  }
+  drawPrecedence(yOf);
+  pen.restore();
+  drawEdges(w, h, first, last, yOf);
+  drawMap();
+}
+
+// From each marked operation to the next that was called after it had returned.
+function drawPrecedence(yOf) {
+  pen.strokeStyle = colour.bad;
+  pen.lineWidth = 1.2;
+  pen.setLineDash([5, 4]);
+  for (let at = 1; at < witness.length; at++) {
+    const [a, b] = [witness[at - 1], witness[at]];
+    if (returned[a] < 0 || returned[a] > called[b] || laneOf[a] < 0 || laneOf[b] < 0) continue;
+    const [x1, y1, x2, y2] = [xOf(returned[a]), yOf(laneOf[a]) + LANE / 2, xOf(called[b]), yOf(laneOf[b]) + LANE / 2];
+    pen.beginPath(); pen.moveTo(x1, y1); pen.bezierCurveTo((x1 + x2) / 2, y1, (x1 + x2) / 2, y2, x2, y2); pen.stroke();
+  }
+  pen.setLineDash([]);
+}
+
+function drawEdges(w, h, first, last, yOf) {
+  pen.fillStyle = colour.paper;
+  pen.fillRect(0, 0, LEFT, h);
+  pen.font = "12px system-ui, sans-serif";
+  for (let lane = first; lane < last; lane++) {
+    const y = yOf(lane);
+    if (y < TOP - LANE / 2) continue;
+    const isMarked = witness.some((row) => laneOf[row] === lane);
+    pen.fillStyle = isMarked ? colour.bad : colour.soft;
+    pen.fillText(lanes[lane].isFirst ? `client ${lanes[lane].client}` : "  ⋮", 10, y + LANE / 2);
   }
   pen.fillStyle = colour.paper;
-  pen.fillRect(0, 0, LEFT, TOP - 4);
-}
-
-let pending = false;
-function redraw() {
-  if (pending) return;
-  pending = true;
-  requestAnimationFrame(() => { pending = false; draw(); });
-}
-
-function limit() {
-  view.span = Math.min(Math.max(view.span, 10), end * 1.2);
-  view.from = Math.min(Math.max(view.from, -0.05 * end), end * 1.05 - Math.min(view.span, end));
-  view.top = Math.max(0, Math.min(view.top, TOP + lanes.length * LANE - canvas.clientHeight + LANE));
-}
-function pan(x, y) {
-  view.from += (x / width()) * view.span;
-  view.top += y;
-  limit(); redraw();
-}
-function zoom(factor, x = LEFT + width() / 2) {
-  const time = timeOf(x);
-  view.span *= factor;
-  limit();
-  view.from = time - ((x - LEFT) / width()) * view.span;
-  limit(); redraw();
-}
-function fit() { view = { from: -0.02 * end, span: end * 1.04, top: 0 }; limit(); redraw(); }
-
-function goTo(row) {
-  const length = Math.max((row[RETURN] < 0 ? end : row[RETURN]) - row[CALL], 10);
-  view.span = Math.min(end * 1.04, length * 12);
-  view.from = row[CALL] - view.span / 3;
-  const lane = lanes.findIndex((lane) => lane.rows.includes(row));
-  view.top = TOP + lane * LANE - canvas.clientHeight / 2;
-  hover = row;
-  limit(); describe(row); redraw();
-}
-function cycle(step) {
-  const list = matches.size ? [...matches] : data.operations.filter((row) => row[MARKED]);
-  if (!list.length) return;
-  wanted = (wanted + step + list.length) % list.length;
-  goTo(list[wanted]);
-}
-
-function describe(row) {
-  const detail = element("detail");
-  if (!row) { detail.textContent = ""; return; }
-  const until = row[RETURN] < 0 ? "outcome unknown" :
-    `returned at ${duration(row[RETURN])}, after ${duration(row[RETURN] - row[CALL])}`;
-  const point = row[POINT] >= 0 ? `, can have taken effect at ${duration(row[POINT])}` : "";
-  const key = data.keys[row[KEY]] ? ` key ${data.keys[row[KEY]]}` : "";
-  detail.textContent = `#${row[OP]} client ${row[CLIENT]}${key}\n${data.texts[row[TEXT]]}\n` +
-    `called at ${duration(row[CALL])}, ${until}${point}`;
-}
-
-function rowAt(x, y) {
-  const lane = lanes[Math.floor((y - TOP + view.top) / LANE)];
-  if (!lane || x < LEFT || y < TOP) return null;
-  const time = timeOf(x), slack = (2 / width()) * view.span;
-  const row = lane.rows[firstAfter(lane.rows, time - slack)];
-  return row && row[CALL] <= time + slack ? row : null;
-}
-
-let drag = null;
-canvas.addEventListener("pointerdown", (event) => {
-  drag = { x: event.clientX, y: event.clientY };
-  canvas.setPointerCapture(event.pointerId);
-  canvas.focus();
-});
-canvas.addEventListener("pointermove", (event) => {
-  if (drag) {
-    pan(drag.x - event.clientX, drag.y - event.clientY);
-    drag = { x: event.clientX, y: event.clientY };
-    return;
+  pen.fillRect(0, 0, LEFT, TOP - 2);
+  pen.fillStyle = colour.line;
+  pen.fillRect(LEFT - 1, 0, 1, h);
+  pen.fillRect(0, TOP - 2, w, 1);
+  pen.fillStyle = colour.bad;
+  for (const row of witness) {
+    const x = xOf(called[row]);
+    if (x < LEFT || x > w) continue;
+    pen.beginPath(); pen.moveTo(x - 5, TOP - 10); pen.lineTo(x + 5, TOP - 10); pen.lineTo(x, TOP - 2); pen.fill();
   }
-  const row = rowAt(event.offsetX, event.offsetY);
-  if (row !== hover) { hover = row; describe(row); redraw(); }
-});
-canvas.addEventListener("pointerup", () => { drag = null; });
-canvas.addEventListener("wheel", (event) => {
-  event.preventDefault();
-  if (event.shiftKey) pan(event.deltaX || event.deltaY, 0);
-  else if (event.ctrlKey || Math.abs(event.deltaY) >= Math.abs(event.deltaX)) {
-    zoom(Math.exp(event.deltaY * 0.0015), event.offsetX);
-  } else pan(event.deltaX, 0);
-}, { passive: false });
-
-const keys = {
-  ArrowLeft: () => pan(-80, 0), ArrowRight: () => pan(80, 0),
-  ArrowUp: () => pan(0, -LANE), ArrowDown: () => pan(0, LANE),
-  PageUp: () => pan(0, -canvas.clientHeight / 2), PageDown: () => pan(0, canvas.clientHeight / 2),
-  "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), 0: fit,
-  n: () => cycle(1), p: () => cycle(-1), "/": () => element("search").focus(),
-};
-document.addEventListener("keydown", (event) => {
-  if (event.target.tagName === "INPUT" || event.target.tagName === "SELECT") {
-    if (event.key === "Escape") canvas.focus();
-    if (event.key === "Enter") cycle(1);
-    return;
-  }
-  const action = event.ctrlKey || event.metaKey || event.altKey ? null : keys[event.key];
-  if (action) { event.preventDefault(); action(); }
-});
-
-element("search").addEventListener("input", () => {
-  const text = element("search").value.trim().toLowerCase();
-  wanted = -1;
-  const hits = data.texts.map((candidate) => text !== "" && candidate.toLowerCase().includes(text));
-  matches = new Set(data.operations.filter((row) => hits[row[TEXT]] || (text && `#${row[OP]}` === text)));
-  element("found").textContent = text ? `${matches.size} found` : "";
-  redraw();
-});
-element("key").addEventListener("change", () => { layOut(); limit(); redraw(); });
-element("fit").addEventListener("click", fit);
-element("marked").addEventListener("click", () => cycle(1));
-window.addEventListener("resize", () => { limit(); redraw(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-
-element("title").textContent = data.title;
-document.title = data.title;
-element("verdict").textContent = data.verdict;
-element("verdict").className = data.verdict;
-const all = new Option("all", "-1");
-element("key").append(all, ...data.keys.map((key, index) => new Option(key || "(none)", index)));
-if (data.violation) {
-  const box = element("violation"), line = (name, text) => {
-    const bold = document.createElement("b");
-    bold.textContent = name;
-    box.append(bold, " " + text + "\n");
-  };
-  box.hidden = false;
-  line("expected", data.violation.expected);
-  line("got", data.violation.got);
 }
-layOut();
-fit();
-if (data.violation) cycle(1);
-canvas.focus();
-window.veridical = { view, lanes: () => lanes, ready: true };
+
+// The whole history: how many operations were called when.
+const BINS = 800;
+let bins = new Float64Array(BINS);
+function layOutMap() {
+  bins.fill(0);
+  for (let row = 0; row < count; row++) if (laneOf[row] >= 0) bins[Math.min(BINS - 1, Math.floor((called[row] / end) * BINS))]++;
+}
+const mapX = (time) => LEFT + (time / end) * Math.max(1, map.clientWidth - LEFT - 12);
+function drawMap() {
+  const [w, h] = prepare(map, mapPen);
+  const most = bins.reduce((a, b) => Math.max(a, b), 1), step = mapX(end / BINS) - mapX(0);
+  mapPen.fillStyle = colour.read;
+  for (let bin = 0; bin < BINS; bin++) {
+    const height = Math.sqrt(bins[bin] / most) * (h - 8);
+    mapPen.fillRect(mapX((bin / BINS) * end), h - 2 - height, step + 0.3, height);
+  }
+  mapPen.fillStyle = colour.soft;
+  mapPen.font = "11px system-ui, sans-serif";
+  mapPen.fillText("overview", 10, h / 2);
+  mapPen.fillStyle = colour.bad;
+  for (const row of witness) mapPen.fillRect(mapX(called[row]) - 1, 0, 2.5, h);
+  const left = mapX(Math.max(0, view.from)), right = mapX(Math.min(end, view.from + view.span));
+  mapPen.strokeStyle = colour.ink;
+  mapPen.lineWidth = 1.5;
+  mapPen.strokeRect(left - 1, 1, Math.max(4, right - left) + 2, h - 2);
+}

@@ -86,6 +86,9 @@ planted_bugs! {
     WatchOverflow => "watch-overflow",
     /// store: a watch that is behind goes on after a snapshot that is installed, not before.
     WatchSkipsInstalled => "watch-skips-installed",
+    /// store: a watch of what is to come forgets where it was to begin when a snapshot is
+    /// installed.
+    WatchForgetsStart => "watch-forgets-start",
     /// store: a watch that reads history gets no previous pair with the first revision of
     /// each step.
     WatchPrevLost => "watch-prev-lost",
@@ -115,6 +118,10 @@ planted_bugs! {
     WalRotateUnsynced => "wal-rotate-unsynced",
     /// storage: recovery cuts off a torn tail together with the batch before it.
     WalTailOvercut => "wal-tail-overcut",
+    /// storage: recovery replaces one entry where the log was replaced from there on.
+    WalSuffixResurrected => "wal-suffix-resurrected",
+    /// storage: recovery knows of a vote that may not be durable, but does not write it anew.
+    WalVoteNotCarried => "wal-vote-not-carried",
     /// storage: recovery takes for durable what it can read.
     WalTailTrusted => "wal-tail-trusted",
     /// storage: recovery does not look at the checksum of a record's payload.

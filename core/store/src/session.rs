@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, sometimes};
 use veridical_proto::{command::Command, snapshot};
 
 /// Most applied and unsettled proposals that one member may have. A proposer keeps its
@@ -59,7 +59,6 @@ impl SessionTable {
     pub(crate) fn admit(&mut self, command: &Command, planted: Planted) -> Admission {
         let session = self.sessions.entry(command.member_id).or_default();
         if command.incarnation < session.incarnation {
-            reachable!("store.proposal-outlived-its-incarnation");
             return Admission::Duplicate;
         }
         if command.incarnation > session.incarnation {

@@ -194,7 +194,7 @@ impl Store {
         } else {
             self.state.revision()
         };
-        hub.unsync_all(seen);
+        hub.unsync_all(seen, self.shared.config.planted);
         self.state = restored.state;
         self.writer = restored.writer;
         self.trimmed_floor = restored.trimmed_floor;

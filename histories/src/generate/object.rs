@@ -324,7 +324,10 @@ impl ObjectHistory {
             return Answer::Txn(steps.iter().map(apply).collect());
         }
         match &mut self.objects[key as usize] {
-            Object::Number(number) => apply_number(number, action),
+            Object::Number(number) => match (self.workload.kind, action) {
+                (ObjectKind::Counter, Action::Read) => Answer::Value(Value::Int(*number)),
+                _ => apply_number(number, action),
+            },
             Object::Text(text) => match action {
                 Action::Append(Value::Text(more)) => {
                     text.push_str(more);

@@ -21,7 +21,7 @@ use veridical_checkers::check::{CheckModel, CheckOptions, Report, check_stream};
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_checkers::picture::{Picture, PictureOptions};
 use veridical_checkers::{CheckerOptions, ObjectModel};
-use veridical_histories::formats::{self, History};
+use veridical_histories::formats::{self, Opened};
 
 use crate::exit::ExitStatus;
 use crate::input::{Counted, Input};
@@ -213,7 +213,7 @@ fn draw(
     input: &Input,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let history = again.history(flags, stop)?;
+    let history = again.history(flags, stop)?.history;
     let options = PictureOptions {
         title: input.name(),
         operations_max: PICTURE_OPERATIONS_MAX,
@@ -254,10 +254,9 @@ impl Again {
     }
 
     /// The history from its beginning, or why there is none, for a person.
-    fn history(&self, flags: &CheckFlags, stop: &Arc<AtomicBool>) -> Result<History, String> {
+    fn history(&self, flags: &CheckFlags, stop: &Arc<AtomicBool>) -> Result<Opened, String> {
         let source = self.open(stop).map_err(|error| error.to_string())?;
-        let opened = formats::open(source, flags.format()).map_err(|error| error.to_string())?;
-        Ok(opened.history)
+        formats::open(source, flags.format()).map_err(|error| error.to_string())
     }
 }
 

@@ -17,7 +17,7 @@ use veridical_checkers::{
     CheckerOptions, Model, ObjectChecker, ObjectModel, Rejection, Verdict, Violation,
 };
 use veridical_histories::etcd::EtcdEvent;
-use veridical_histories::formats::{Events, History, ReadError};
+use veridical_histories::formats::{Events, Format, History, Opened, ReadError};
 use veridical_histories::object::ObjectEvent;
 use veridical_histories::{Event, EventKind, OperationId};
 
@@ -25,12 +25,16 @@ use super::CheckFlags;
 
 /// Events that are kept of the part that a violation needs.
 const EVENTS_MAX: usize = 1 << 20;
+/// Events after the violation that are kept.
+const EVENTS_AFTER_MAX: usize = 1 << 15;
+/// No recorder writes events closer together than this, on average.
+const NS_PER_EVENT_MIN: u64 = 16;
 /// How long the search may take.
 const TIME_MAX: Duration = Duration::from_secs(3);
 /// Events between two looks at the clock.
 const EVENTS_PER_LOOK: usize = 256;
-/// Widening makes everything concurrent: what needs more configurations than this counts
-/// as explained.
+/// Widening makes everything concurrent: what needs more configurations than this stays
+/// undecided.
 const CONFIGURATIONS_MAX: usize = 1 << 12;
 
 /// How wrong clocks may be before a violation is none any more.
@@ -45,6 +49,8 @@ pub(super) enum Robustness {
     Unlimited,
     /// It depends on the order in which events of the same time are written.
     OrderOnly,
+    /// The file tells in which order things happened, but not when.
+    NoTimes,
     /// Why it is not known.
     NotKnown(String),
 }
@@ -66,6 +72,7 @@ impl fmt::Display for Robustness {
             Self::OrderOnly => {
                 f.write_str("a violation only if events of the same time happened as written")
             }
+            Self::NoTimes => f.write_str("the file has no times, only an order"),
             Self::NotKnown(reason) => write!(f, "not looked at: {reason}"),
         }
     }
@@ -79,6 +86,7 @@ impl Robustness {
             Self::AtLeast { clock_error_ns } => ("at-least", Some(*clock_error_ns), None),
             Self::Unlimited => ("unlimited", None, None),
             Self::OrderOnly => ("order-only", None, None),
+            Self::NoTimes => ("no-times", None, None),
             Self::NotKnown(reason) => ("not-known", None, Some(reason)),
         };
         let mut json = json!({ "robust": robust, "clock_error_ns": clock_error_ns });
@@ -105,7 +113,7 @@ fn duration(ns: u64) -> String {
 /// # Errors
 /// Why the history cannot be looked at, for a person.
 pub(super) fn measure(
-    open: &dyn Fn() -> Result<History, String>,
+    open: &dyn Fn() -> Result<Opened, String>,
     flags: &CheckFlags,
     model: Option<&ObjectModel>,
     violation: &Violation,
@@ -117,22 +125,34 @@ pub(super) fn measure(
     };
     let last = violation.event;
     let Some(model) = model else {
-        let History::Etcd(events) = open()? else {
+        let History::Etcd(events) = open()?.history else {
             return Err("it is another history now".to_owned());
         };
         let events = part(events, last, |_| true)?;
         return search.run(&events, || EtcdChecker::new(super::etcd_options(flags)));
     };
     let witness: Vec<OperationId> = violation.operations.iter().filter_map(|w| w.op).collect();
-    let key = object_events(open()?)?
+    let opened = open()?;
+    let format = opened.format;
+    let key = object_events(opened.history)?
         .find_map(|event| match event.ok()?.kind {
             EventKind::Call { op, input } if witness.contains(&op) => Some(model.key(&input)),
             _ => None,
         })
         .ok_or("the witness is not in the history")?;
-    let events = part(object_events(open()?)?, last, |input| {
-        model.key(input) == key
-    })?;
+    let events = object_events(open()?.history)?;
+    let events = part(events, last, |input| model.key(input) == key)?;
+    let times = events.events.iter().map(|event| event.time_ns);
+    let last_ns = times.max().unwrap_or(0);
+    let has_times = match format {
+        Format::JepsenLog | Format::S2 => false,
+        // Where there is no `:time`, events have their places instead.
+        Format::Edn => last_ns / NS_PER_EVENT_MIN > last,
+        _ => true,
+    };
+    if !has_times {
+        return Ok(Robustness::NoTimes);
+    }
     let options = CheckerOptions {
         configurations_max: CONFIGURATIONS_MAX,
         ..super::checker_options(flags)
@@ -150,15 +170,24 @@ fn object_events(history: History) -> Result<Events<ObjectEvent>, String> {
     }
 }
 
-/// The events until `last`, and the ends of what was open then, of operations whose call
-/// `is_needed`.
+/// What a violation needs of a history.
+struct Part<E> {
+    events: Vec<E>,
+    /// Nothing that may matter was left out at the end.
+    is_whole: bool,
+}
+
+/// The events of operations whose input `is_needed`, those after `last` included: they tell
+/// more about the order of what came before. At most [`EVENTS_AFTER_MAX`] of these.
 fn part<I, O, N>(
     events: impl Iterator<Item = Result<Event<I, O, N>, ReadError>>,
     last: u64,
     is_needed: impl Fn(&I) -> bool,
-) -> Result<Vec<Event<I, O, N>>, String> {
+) -> Result<Part<Event<I, O, N>>, String> {
     let mut kept = Vec::new();
+    let mut kept_after = 0;
     let mut open = BTreeSet::new();
+    let mut is_whole = true;
     let mut at = 0;
     for event in events {
         let event = match event {
@@ -169,30 +198,36 @@ fn part<I, O, N>(
         };
         let is_after = at > last;
         at += 1;
-        if is_after && open.is_empty() {
-            break;
-        }
         let is_kept = match &event.kind {
             EventKind::Call { op, input } => {
-                let is_kept = !is_after && is_needed(input);
+                let is_kept = is_needed(input) && kept_after < EVENTS_AFTER_MAX;
                 if is_kept {
                     open.insert(*op);
+                } else if is_needed(input) {
+                    is_whole = false;
                 }
                 is_kept
             }
             EventKind::Return { op, .. } | EventKind::Unknown { op } | EventKind::Failed { op } => {
                 open.remove(op)
             }
-            EventKind::Note { .. } => !is_after,
+            EventKind::Note { .. } => kept_after < EVENTS_AFTER_MAX,
         };
+        if !is_whole && open.is_empty() {
+            break;
+        }
         if is_kept {
             if kept.len() == EVENTS_MAX {
                 return Err(format!("the violation needs more than {EVENTS_MAX} events"));
             }
             kept.push(event);
+            kept_after += usize::from(is_after);
         }
     }
-    Ok(kept)
+    Ok(Part {
+        events: kept,
+        is_whole,
+    })
 }
 
 /// A checker that can be fed again.
@@ -224,8 +259,8 @@ impl Recheck<EtcdEvent> for EtcdChecker {
 enum Widened {
     Wrong,
     Explained,
-    /// There was no time to find out.
-    OutOfTime,
+    /// The checker could not tell, or there was no time to let it.
+    Undecided,
 }
 
 struct Search<'a> {
@@ -236,32 +271,29 @@ struct Search<'a> {
 impl Search<'_> {
     fn run<I, O, N, C>(
         &self,
-        events: &[Event<I, O, N>],
+        part: &Part<Event<I, O, N>>,
         checker: impl Fn() -> C,
     ) -> Result<Robustness, String>
     where
         C: Recheck<Event<I, O, N>>,
         Event<I, O, N>: Clone,
     {
+        let events = &part.events;
         let times = || events.iter().map(|event| event.time_ns);
         let span_ns = times().max().unwrap_or(0) - times().min().unwrap_or(0);
         match self.widened(events, 0, checker()) {
             Widened::Wrong => {}
             Widened::Explained => return Ok(Robustness::OrderOnly),
-            Widened::OutOfTime => return Err("there was not enough time".to_owned()),
+            Widened::Undecided => return Err("it needs more than is spent on this".to_owned()),
         }
-        // Wrong at `low`, explained at `high`.
-        let (mut low, mut high) = (0, None);
+        // Wrong at `low`; at `high` explained, or undecided.
+        let (mut low, mut high, mut is_exact) = (0, None, true);
         let mut next = 1;
-        while high.is_none_or(|high| high - low > 1) {
+        while high.is_none_or(|high| high - low > 1) && !self.is_over() {
             match self.widened(events, next, checker()) {
                 Widened::Wrong => low = next,
-                Widened::Explained => high = Some(next),
-                Widened::OutOfTime => {
-                    return Ok(Robustness::AtLeast {
-                        clock_error_ns: low,
-                    });
-                }
+                Widened::Explained => (high, is_exact) = (Some(next), true),
+                Widened::Undecided => (high, is_exact) = (Some(next), false),
             }
             next = match high {
                 Some(high) => low + (high - low) / 2,
@@ -270,9 +302,19 @@ impl Search<'_> {
                 None => low.saturating_mul(8).clamp(1, span_ns + 1),
             };
         }
-        Ok(Robustness::UpTo {
-            clock_error_ns: low,
+        let is_exact = is_exact && part.is_whole && high.is_some_and(|high| high - low == 1);
+        Ok(match is_exact {
+            true => Robustness::UpTo {
+                clock_error_ns: low,
+            },
+            false => Robustness::AtLeast {
+                clock_error_ns: low,
+            },
         })
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline || self.stop.load(Ordering::Relaxed)
     }
 
     fn widened<I, O, N, C>(
@@ -303,22 +345,21 @@ impl Search<'_> {
             .collect();
         order.sort_unstable();
         for (fed, (time_ns, _, at)) in order.into_iter().enumerate() {
-            if fed % EVENTS_PER_LOOK == 0
-                && (Instant::now() >= self.deadline || self.stop.load(Ordering::Relaxed))
-            {
-                return Widened::OutOfTime;
+            if fed % EVENTS_PER_LOOK == 0 && self.is_over() {
+                return Widened::Undecided;
             }
             let mut event = events[at].clone();
             event.time_ns = time_ns;
             match checker.observe(&event) {
                 Ok(()) => {}
                 Err(Rejection::Violation(_)) => return Widened::Wrong,
-                Err(Rejection::Malformed(_)) => return Widened::Explained,
+                Err(Rejection::Malformed(_)) => return Widened::Undecided,
             }
         }
         match checker.finish() {
             Verdict::Violation(_) => Widened::Wrong,
-            Verdict::Ok | Verdict::Unknown(_) => Widened::Explained,
+            Verdict::Ok => Widened::Explained,
+            Verdict::Unknown(_) => Widened::Undecided,
         }
     }
 }

@@ -6,6 +6,7 @@ use veridical_checkers::check::Report;
 use veridical_checkers::{Undecided, Verdict, Violation};
 
 use super::outcome::Outcome;
+use super::robustness::Robustness;
 
 /// Operations of a witness that are shown; a longer one is cut.
 const WITNESS_SHOWN_MAX: usize = 24;
@@ -35,7 +36,11 @@ pub(super) fn shown(outcome: &Outcome, reproduce: &str) -> String {
     match &report.verdict {
         Verdict::Ok => {}
         Verdict::Violation(violation) => {
-            witness(violation, &mut line);
+            let unit = match outcome.robustness {
+                Some(Robustness::NoTimes) => "as places in the file",
+                _ => "in ns",
+            };
+            witness(violation, unit, &mut line);
             if let Some(robustness) = &outcome.robustness {
                 line(format_args!("  clocks      {robustness}"));
             }
@@ -87,7 +92,7 @@ fn counts(report: &Report, line: Line<'_>) {
     ));
 }
 
-fn witness(violation: &Violation, line: Line<'_>) {
+fn witness(violation: &Violation, unit: &str, line: Line<'_>) {
     let key = match &violation.key {
         Some(key) => format!(", key {key}"),
         None => String::new(),
@@ -99,7 +104,7 @@ fn witness(violation: &Violation, line: Line<'_>) {
     ));
     line(format_args!("  expected    {}", violation.expected));
     line(format_args!("  got         {}", violation.got));
-    line(format_args!("  witness     call and return in ns"));
+    line(format_args!("  witness     call and return {unit}"));
     let shown = violation.operations.iter().take(WITNESS_SHOWN_MAX);
     let rows: Vec<[String; 4]> = shown
         .map(|operation| {

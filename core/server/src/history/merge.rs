@@ -143,11 +143,13 @@ type Carried<I, O, N> = Merge<(u64, I), O, (u64, N)>;
 struct Merged<I, O, N> {
     logs: Vec<Log<I, O, N>>,
     merge: Carried<I, O, N>,
-    /// The new number of an open operation, by log and by its number there.
+    /// The number under which an open operation is merged, by log and its number there.
     open: BTreeMap<(u64, OperationId), OperationId>,
-    /// The client of a renumbered operation.
-    clients: BTreeMap<OperationId, u64>,
-    operations: u64,
+    read_operations: u64,
+    /// The client of an operation that is merged, and its number in the merged history,
+    /// where they are counted by their calls.
+    written: BTreeMap<OperationId, (u64, OperationId)>,
+    written_operations: u64,
     bad_lines: u64,
     failure: Option<String>,
 }
@@ -158,8 +160,9 @@ impl<I, O, N> Merged<I, O, N> {
             merge: Merge::new(0..logs.len() as u64, clock_error_ns),
             logs,
             open: BTreeMap::new(),
-            clients: BTreeMap::new(),
-            operations: 0,
+            read_operations: 0,
+            written: BTreeMap::new(),
+            written_operations: 0,
             bad_lines: 0,
             failure: None,
         }
@@ -216,10 +219,9 @@ impl<I, O, N> Merged<I, O, N> {
         let mut closed = |op| self.open.remove(&(log, op));
         let kind = match event.kind {
             EventKind::Call { op, input } => {
-                self.operations += 1;
-                let unique = OperationId(self.operations);
+                self.read_operations += 1;
+                let unique = OperationId(self.read_operations);
                 self.open.insert((log, op), unique);
-                self.clients.insert(unique, client);
                 EventKind::Call {
                     op: unique,
                     input: (client, input),
@@ -244,17 +246,29 @@ impl<I, O, N> Merged<I, O, N> {
 
     fn restore(&mut self, event: Event<(u64, I), O, (u64, N)>) -> Event<I, O, N> {
         let mut ended = |op| {
-            let client = self.clients.remove(&op);
-            client.expect("an operation that was called ends once")
+            let written = self.written.remove(&op);
+            written.expect("an operation that was called ends once")
         };
         let (client, kind) = match event.kind {
             EventKind::Call { op, input } => {
                 let (client, input) = input;
-                (client, EventKind::Call { op, input })
+                self.written_operations += 1;
+                let number = OperationId(self.written_operations);
+                self.written.insert(op, (client, number));
+                (client, EventKind::Call { op: number, input })
             }
-            EventKind::Return { op, output } => (ended(op), EventKind::Return { op, output }),
-            EventKind::Unknown { op } => (ended(op), EventKind::Unknown { op }),
-            EventKind::Failed { op } => (ended(op), EventKind::Failed { op }),
+            EventKind::Return { op, output } => {
+                let (client, op) = ended(op);
+                (client, EventKind::Return { op, output })
+            }
+            EventKind::Unknown { op } => {
+                let (client, op) = ended(op);
+                (client, EventKind::Unknown { op })
+            }
+            EventKind::Failed { op } => {
+                let (client, op) = ended(op);
+                (client, EventKind::Failed { op })
+            }
             EventKind::Note { note } => {
                 let (client, note) = note;
                 (client, EventKind::Note { note })

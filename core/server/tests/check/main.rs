@@ -1,1 +1,9 @@
-//! `veridical check` and `veridical history` as their users meet them.
+//! `veridical check` and `veridical history` as their users meet them: processes, files,
+//! pipes, signals, exit statuses, and pictures in a real browser.
+
+mod histories;
+mod input;
+mod interrupt;
+mod picture;
+mod program;
+mod verdicts;

@@ -50,7 +50,6 @@ impl MemoryEngine {
             !undo.is_empty(),
             "engine.crash-took-back-what-was-not-flushed"
         );
-        sometimes!(staged.is_some(), "engine.crash-came-amid-a-replacement");
         for (key, replaced) in undo.drain(..).rev() {
             match replaced {
                 Some(value) => content.insert(key, value),
@@ -168,6 +167,10 @@ impl Engine for MemoryEngine {
 
     fn finish_replace(&mut self, applied_index: u64) -> Result<(), EngineError> {
         let mut shared = self.live()?;
+        sometimes!(
+            !shared.content.is_empty(),
+            "engine.content-was-replaced-by-a-snapshot"
+        );
         shared.content = shared.staged.take().expect("begin_replace comes first");
         shared.undo.clear();
         shared.applied_index = applied_index;

@@ -144,7 +144,11 @@ pub(super) async fn read<D: Disk>(
     }
     // Which segment is the oldest, the header says.
     let carried = tail.frames.into_iter().map(|placed| placed.payload);
-    let carried = carried.filter(|payload| !matches!(payload, Payload::OldestSegment(_)));
+    let carried = carried.filter(|payload| match payload {
+        Payload::OldestSegment(_) => false,
+        Payload::Record(WalRecord::HardState(_)) => !planted.has(PlantedBug::WalVoteNotCarried),
+        _ => true,
+    });
     let state = fold.shape.state();
     let plan = Plan {
         header: SegmentHeader {
@@ -447,6 +451,13 @@ impl Fold {
                 Effect::Clear => self.entries.clear(),
                 Effect::ReplaceFrom(index) => {
                     let keep = self.entries.partition_point(|entry| entry.index < index);
+                    if segment.planted.has(PlantedBug::WalSuffixResurrected)
+                        && keep < self.entries.len()
+                        && let Payload::Record(WalRecord::Entry(entry)) = &placed.payload
+                    {
+                        self.entries[keep] = entry.clone();
+                        continue;
+                    }
                     self.entries.truncate(keep);
                 }
             }

@@ -61,6 +61,8 @@ fn planted_defects_of_the_log_are_found() {
         PlantedBug::WalReleaseUnsynced,
         PlantedBug::WalTailOvercut,
         PlantedBug::WalTailTrusted,
+        PlantedBug::WalSuffixResurrected,
+        PlantedBug::WalVoteNotCarried,
         PlantedBug::WalPayloadUnchecked,
     ] {
         let mut runner = TestRunner::deterministic();
@@ -74,10 +76,7 @@ fn planted_defects_of_the_log_are_found() {
             found += usize::from(run_steps(seed, segment_bytes, planted, &steps).is_err());
         }
         println!("{bug}: found in {found} of {RUNS} runs");
-        assert!(
-            found >= RUNS / 100,
-            "{bug}: found in {found} of {RUNS} runs"
-        );
+        assert!(found >= RUNS / 20, "{bug}: found in {found} of {RUNS} runs");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use veridical_probe::reachable;
+use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::mvccpb::Event;
 
 use super::Notify;
@@ -97,9 +97,17 @@ impl HubInner {
     }
 
     /// Makes every synced watch one that is behind: the state is about to be replaced.
-    pub(crate) fn unsync_all(&mut self, published: i64) {
+    pub(crate) fn unsync_all(&mut self, published: i64, planted: Planted) {
         for ((stream, watch_id), watch) in self.synced.take_all() {
-            let from_revision = watch.min_revision.max(published + 1);
+            sometimes!(
+                watch.min_revision > published + 1,
+                "store.watch-of-what-is-to-come-saw-a-snapshot-installed"
+            );
+            let from_revision = if planted.has(PlantedBug::WatchForgetsStart) {
+                published + 1
+            } else {
+                watch.min_revision.max(published + 1)
+            };
             reachable!("store.watch-fell-to-unsynced-as-a-snapshot-was-installed");
             watch.queue.fall_behind(watch_id, from_revision);
             self.touched.insert(stream, watch.queue.notify());

@@ -130,14 +130,6 @@ impl WatchStream {
     pub fn tick_progress(&mut self) {
         for (id, watch) in &mut self.watches {
             if watch.spec.progress_notify && std::mem::replace(&mut watch.quiet, true) {
-                if self.shared.config.planted.has(PlantedBug::ProgressAhead) {
-                    self.control.push_back(WatchResponse {
-                        header: header(self.shared.state().revision()),
-                        watch_id: *id,
-                        ..WatchResponse::default()
-                    });
-                    continue;
-                }
                 self.progress_due.insert(*id);
             }
         }
@@ -150,6 +142,11 @@ impl WatchStream {
             return Some(response);
         }
         if let Some(response) = self.fragments.pop_front() {
+            return Some(response);
+        }
+        if self.shared.config.planted.has(PlantedBug::ProgressAhead)
+            && let Some(response) = self.poll_progress()
+        {
             return Some(response);
         }
         self.note_fallen();
@@ -469,14 +466,15 @@ impl WatchStream {
     /// A response about how far the watches are, if one is due.
     fn poll_progress(&mut self) -> Option<WatchResponse> {
         let due = self.progress_requested || !self.progress_due.is_empty();
-        if !due || !self.behind.is_empty() {
+        let planted = self.shared.config.planted.has(PlantedBug::ProgressAhead);
+        if !due || !(self.behind.is_empty() || planted) {
             return None;
         }
         // Nothing is published while the hub is locked: if the queue is empty now, all
         // events up to the published revision have been handed out.
         let hub = self.shared.hub.lock();
         let revision = self.shared.state().revision();
-        let drained = self.queue.is_drained();
+        let drained = self.queue.is_drained() || planted;
         drop(hub);
         if !drained {
             (self.queue.notify())();

@@ -396,6 +396,7 @@ fn planted_defects_of_watches_are_found() {
         PlantedBug::WatchGap,
         PlantedBug::WatchOverflow,
         PlantedBug::WatchSkipsInstalled,
+        PlantedBug::WatchForgetsStart,
         PlantedBug::WatchPrevLost,
         PlantedBug::ProgressAhead,
     ] {

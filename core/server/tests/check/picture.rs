@@ -1,0 +1,189 @@
+//! The picture in a real browser, used by its own `#selftest`: real events, timed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::program::{Folder, check, run};
+
+/// How long a person may wait for a step.
+const STEP_MS_MAX: f64 = 100.0;
+
+/// A Chromium. Where there is none, CI installs one; elsewhere, and where that cannot be,
+/// `None` after saying so.
+fn chromium() -> Option<PathBuf> {
+    let installed = || {
+        let folders = std::env::var_os("PATH")?;
+        std::env::split_paths(&folders)
+            .flat_map(|folder| {
+                ["chromium", "chromium-browser", "google-chrome"].map(|name| folder.join(name))
+            })
+            .find(|path| path.is_file())
+    };
+    if let Some(found) = installed() {
+        return Some(found);
+    }
+    if std::env::var_os("CI").is_some() {
+        println!("no Chromium: installing one");
+        let _ = Command::new("apt-get")
+            .args([
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "chromium",
+            ])
+            .stdin(Stdio::null())
+            .status();
+    }
+    let found = installed();
+    if found.is_none() {
+        println!("skipped: no Chromium is installed, and none can be");
+    }
+    found
+}
+
+fn browse(chromium: &Path, folder: &Folder, flags: &[&str], url: &str) -> String {
+    let output = Command::new(chromium)
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--window-size=1600,900",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.path("profile").display()
+        ))
+        .args(flags)
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .expect("Chromium runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What the page saw of itself.
+fn selftest(chromium: &Path, folder: &Folder, page: &Path) -> Value {
+    let url = format!("file://{}#selftest", page.display());
+    let dom = browse(chromium, folder, &["--dump-dom"], &url);
+    let json = dom
+        .split_once("data-selftest=\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .unwrap_or_else(|| panic!("no self-test in {} bytes of page", dom.len()))
+        .0
+        .replace("&quot;", "\"")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"))
+}
+
+fn assert_quick(seen: &Value) {
+    for step in [
+        "first_frame_ms",
+        "whole_ms",
+        "zoom_ms",
+        "pan_ms",
+        "search_ms",
+        "filter_ms",
+    ] {
+        let ms = seen[step].as_f64().expect("milliseconds");
+        assert!(ms < STEP_MS_MAX, "{step}: {ms} ms: {seen}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_operations_with_a_violation_are_drawn_moved_and_searched_without_delay() {
+    let Some(chromium) = chromium() else { return };
+    let folder = Folder::new();
+    let flags = [
+        "--ops=100000",
+        "--clients=24",
+        "--keys=50",
+        "--unknown=0.001",
+        "--inject=stale-read",
+    ];
+    let file = folder.generate("h.vrdc", &flags);
+    let page = folder.path("h.html");
+    let html = format!("--html={}", page.display());
+    assert_eq!(check(&file, &["--model=kv", &html]).status, 1);
+    let seen = selftest(&chromium, &folder, &page);
+    println!("{seen:#}");
+    assert_eq!(seen["operations"], 100_000);
+    assert!(seen["witness"].as_u64() >= Some(2), "{seen}");
+    assert!(seen["lanes"].as_u64() >= Some(24), "{seen}");
+    // The lanes on the screen are drawn with all their operations, and the violation is red.
+    assert!(seen["drawn_whole"].as_u64() > Some(40_000), "{seen}");
+    assert!(seen["witness_pixels"].as_u64() > Some(1_000), "{seen}");
+    assert!(seen["marked_pixels"].as_u64() > Some(1_000), "{seen}");
+    assert!(
+        seen["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("part of the violation"))
+    );
+    for did in [
+        "has_zoomed",
+        "has_panned",
+        "goes_to_found",
+        "goes_to_marked",
+    ] {
+        assert_eq!(seen[did], true, "{did}: {seen}");
+    }
+    let found = seen["found"].as_u64().expect("a count");
+    assert!((20_000..100_000).contains(&found), "{seen}");
+    let of_key = seen["shown_of_key"].as_u64().expect("a count");
+    assert!((1_000..4_000).contains(&of_key), "{seen}");
+    assert_eq!(seen["shown_of_all"], 100_000);
+    assert_quick(&seen);
+}
+
+#[test]
+fn a_correct_history_is_drawn_without_anything_red() {
+    let Some(chromium) = chromium() else { return };
+    let folder = Folder::new();
+    for (model, name) in [("cas-register", "a.vrdc"), ("etcd", "b.jsonl")] {
+        let file = folder.generate(name, &["--ops=3000", "--model", model, "--unknown=0.01"]);
+        let page = folder.path("h.html");
+        let converted = run([
+            "history",
+            "convert",
+            &file.display().to_string(),
+            "-o",
+            &page.display().to_string(),
+        ]);
+        assert_eq!(converted.status, 0, "{}", converted.complained);
+        let seen = selftest(&chromium, &folder, &page);
+        assert_eq!(
+            (&seen["operations"], &seen["witness"]),
+            (&3_000.into(), &0.into()),
+            "{seen}"
+        );
+        assert_eq!(seen["marked_pixels"], 0, "{seen}");
+        assert_quick(&seen);
+    }
+}
+
+#[test]
+fn a_history_beyond_the_limit_is_drawn_around_its_violation() {
+    let Some(chromium) = chromium() else { return };
+    let folder = Folder::new();
+    let flags = [
+        "--ops=400000",
+        "--inject=stale-read",
+        "--keys=10",
+        "--model=register",
+    ];
+    let file = folder.generate("h.vrdc", &flags);
+    let page = folder.path("h.html");
+    let html = format!("--html={}", page.display());
+    assert_eq!(check(&file, &["--model=register", &html]).status, 1);
+    let seen = selftest(&chromium, &folder, &page);
+    assert_eq!(seen["operations"], 200_000, "{seen}");
+    assert!(seen["witness_pixels"].as_u64() > Some(1_000), "{seen}");
+    let text = std::fs::read_to_string(&page).expect("it is there");
+    assert!(text.contains("of a longer history"));
+}
