@@ -5,7 +5,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_probe::{PlantedBug, reachable};
 use veridical_proto::command::Command;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
@@ -175,9 +175,7 @@ impl<E: Environment> Applier<E> {
         }
         let job = self.save_job();
         // While the disk is busy with the last one, the next waits for a later batch.
-        let queued = self.snapshots.try_send(job).is_ok();
-        sometimes!(!queued, "node.snapshot-put-off-while-the-disk-is-busy");
-        if queued {
+        if self.snapshots.try_send(job).is_ok() {
             self.last_snapshot_index = index;
         }
     }
@@ -214,7 +212,6 @@ impl<E: Environment> Applier<E> {
         mut chunks: SnapshotChunks,
     ) -> Result<(), StopReason> {
         if meta.index <= self.store.applied_index() {
-            reachable!("node.snapshot-to-install-is-older-than-the-state");
             warn!(
                 index = meta.index,
                 "the state is newer than the snapshot to install"

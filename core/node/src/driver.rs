@@ -542,6 +542,7 @@ impl<E: Environment> Driver<E> {
         self.outputs.transport.retain(|node| {
             let is_member = directory.get(node).is_some();
             let is_told = !is_member && raft.progress(node).is_some();
+            sometimes!(is_told, "node.removed-member-still-told-of-it");
             leaving |= is_told;
             is_member || is_told
         });

@@ -94,10 +94,7 @@ impl<E: Environment> LogWriter<E> {
                 self.acknowledge(last_number, &promises);
             }
             if must_sync {
-                let synced = self.wal.sync().await;
-                if !self.planted.has(PlantedBug::FsyncErrorIgnored) {
-                    synced?;
-                }
+                self.wal.sync().await?;
             }
             if !self.planted.has(PlantedBug::AckBeforeFsync) {
                 self.acknowledge(last_number, &promises);

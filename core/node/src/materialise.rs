@@ -114,10 +114,6 @@ impl EngineQueue {
             self.owner.members_record(term, directory)
         });
         let bytes = feed.bytes().clamp(1, ENGINE_QUEUE_BYTES_MAX) as u32;
-        sometimes!(
-            self.jobs.capacity() == 0,
-            "node.applying-waits-for-the-engine"
-        );
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
         let job = EngineJob::Write {
             feed,

@@ -372,6 +372,7 @@ fn hard_state_since(
 ) -> veridical_raft::HardState {
     hard_state.commit = hard_state.commit.max(snapshot.index);
     if hard_state.term < snapshot.term {
+        reachable!("node.snapshot-of-a-later-term-than-the-last-vote");
         hard_state.term = snapshot.term;
         hard_state.vote = None;
     }

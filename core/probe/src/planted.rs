@@ -61,8 +61,6 @@ planted_bugs! {
     IncarnationReused => "incarnation-reused",
     /// node: a proposal that nobody answered in time is reported as certainly not done.
     UnknownToldAsFailed => "unknown-told-as-failed",
-    /// node: the log writer goes on after a failed fsync.
-    FsyncErrorIgnored => "fsync-error-ignored",
     /// node: a snapshot holds one entry more than its header says.
     SnapshotMislabelled => "snapshot-mislabelled",
     /// node: a member that leads again goes on with the lease clock of its former term.

@@ -10,7 +10,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::{PlantedBug, always, reachable, sometimes};
+use veridical_probe::{PlantedBug, always, reachable};
 
 use crate::config::{Config, ConfigError, Initial};
 use crate::entry::{
@@ -119,10 +119,6 @@ impl Raft {
         } = initial;
         // If the snapshot's term is news, no vote was promised in it: that would have
         // needed the hard state, which was lost on the way.
-        sometimes!(
-            snapshot.term > hard_state.term,
-            "raft.restarted-with-a-snapshot-of-a-later-term"
-        );
         let (term, vote) = if snapshot.term > hard_state.term {
             (snapshot.term, None)
         } else {

@@ -6,7 +6,7 @@ use veridical_probe::{PlantedBug, always, reachable, sometimes};
 use super::{MAX_TERM, Raft};
 use crate::entry::{LogIndex, NodeId, Payload, Term};
 use crate::message::MessageBody;
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressState};
 use crate::reads::ReadRounds;
 use crate::ready::Role;
 
@@ -185,8 +185,10 @@ impl Raft {
             "raft.reads-lost-with-the-leadership"
         );
         sometimes!(
-            !self.snapshots_to_send.is_empty(),
-            "raft.snapshot-due-when-the-leader-was-deposed"
+            self.progress
+                .values()
+                .any(|progress| matches!(progress.state(), ProgressState::Snapshot { .. })),
+            "raft.leader-deposed-while-its-snapshot-was-under-way"
         );
         self.progress.clear();
         self.reads = ReadRounds::default();
