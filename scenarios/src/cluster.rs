@@ -7,7 +7,6 @@ use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
-use veridical_probe::{Planted, PlantedBug};
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::Role;
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
@@ -297,11 +296,7 @@ fn node_config(plan: &Plan, index: u32) -> NodeConfig {
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
         limits: plan.knobs.limits(),
-        planted: plan
-            .planted
-            .as_deref()
-            .and_then(PlantedBug::from_name)
-            .map_or_else(Planted::none, Planted::only),
+        planted: plan.planted(),
     }
 }
 

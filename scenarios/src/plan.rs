@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
+use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults};
 
 /// The version of the written form.
@@ -325,6 +326,14 @@ pub enum Op {
 }
 
 impl Plan {
+    /// What members and clients carry of the planted bug.
+    pub fn planted(&self) -> Planted {
+        self.planted
+            .as_deref()
+            .and_then(PlantedBug::from_name)
+            .map_or_else(Planted::none, Planted::only)
+    }
+
     /// How many operations clients are to do.
     pub fn operations(&self) -> usize {
         self.hosts

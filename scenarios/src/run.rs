@@ -229,6 +229,7 @@ impl Driver {
         // The first watcher of a plan follows everything.
         let audited = self.reached.first().cloned().unwrap_or_default();
         let mut first_client = 0;
+        let planted = self.plan.planted();
         for (number, host) in self.plan.hosts.iter().enumerate() {
             let host = Arc::new(host.clone());
             let lanes = host.lanes.len() as u64;
@@ -255,6 +256,7 @@ impl Driver {
                         observer,
                         audited,
                         left,
+                        planted,
                     )
                 });
             first_client += lanes;

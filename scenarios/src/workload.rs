@@ -11,6 +11,7 @@ use veridical_client::record::{self, Ending};
 use veridical_client::{CallError, Client, ClientConfig, Connection};
 use veridical_env::{Clock, Environment};
 use veridical_histories::etcd::{Outcome, Request};
+use veridical_probe::Planted;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use veridical_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -51,8 +52,9 @@ pub async fn run_host(
     observer: Observer,
     audited: Reached,
     left: Arc<AtomicU64>,
+    planted: Planted,
 ) {
-    let port = Port::new(&environment, &plan, members);
+    let port = Port::new(&environment, &plan, members, planted);
     let lanes: Vec<_> = (0..plan.lanes.len())
         .map(|number| {
             let lane = Lane {
@@ -134,7 +136,12 @@ impl Direct {
 }
 
 impl Port {
-    fn new(environment: &SimEnvironment, plan: &HostPlan, members: u32) -> Self {
+    fn new(
+        environment: &SimEnvironment,
+        plan: &HostPlan,
+        members: u32,
+        planted: Planted,
+    ) -> Self {
         let (network, clock) = (environment.network().clone(), environment.clock().clone());
         if plan.retries {
             let config = ClientConfig {
@@ -142,6 +149,7 @@ impl Port {
                 request_timeout: Duration::from_millis(plan.request_timeout_ms),
                 retry_delay: RECONNECT_DELAY,
                 first_endpoint: plan.first_member as usize,
+                planted,
                 ..ClientConfig::new((0..members).map(client_address).collect())
             };
             return Self::Retrying(Client::new(network, clock, config));

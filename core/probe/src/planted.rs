@@ -128,6 +128,9 @@ planted_bugs! {
     WalPayloadUnchecked => "wal-payload-unchecked",
 }
 
+/// A set is one word of bits.
+const _: () = assert!(PlantedBug::ALL.len() <= u64::BITS as usize);
+
 impl PlantedBug {
     /// The bug with this name, or `None`.
     pub fn from_name(name: &str) -> Option<Self> {
