@@ -421,7 +421,7 @@ impl Nemesis {
             // snapshot is written while the store goes on.
             disk.write_latency = disk
                 .write_latency
-                .with_tail(0.02, rng.between(1_000, 20_000));
+                .with_tail(0.15, rng.between(1_000, 20_000));
         }
         disk
     }
