@@ -62,7 +62,7 @@ fn find_order<M: Model>(
     };
     let mut placed = vec![false; members.len()];
     let mut order: Vec<usize> = Vec::new();
-    let mut failed: FxHashSet<((usize, Vec<bool>), M::State)> = FxHashSet::default();
+    let mut failed: FxHashSet<(Placed, M::State)> = FxHashSet::default();
     let frame = |state| Frame {
         state,
         next: 0,
@@ -118,9 +118,12 @@ fn find_order<M: Model>(
     }
 }
 
+/// Which operations are placed: see [`prefix_and_rest`].
+type Placed = (usize, Vec<bool>);
+
 /// How many operations at the beginning are all placed, and which of those up to the last
 /// placed one: as wide as the concurrency, not as the history.
-fn prefix_and_rest(placed: &[bool]) -> (usize, Vec<bool>) {
+fn prefix_and_rest(placed: &[bool]) -> Placed {
     let prefix = placed.iter().take_while(|placed| **placed).count();
     let end = placed
         .iter()

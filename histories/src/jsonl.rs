@@ -30,7 +30,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The line is not an event.
-    #[error("line {line}, column {column}: {expected}")]
+    #[error("line {line}, column {column}: expected {expected}")]
     Syntax {
         /// The line, counted from 1.
         line: u64,
@@ -166,11 +166,26 @@ where
                     ReadError::Syntax {
                         line: self.line,
                         column: error.column(),
-                        expected: error.to_string(),
+                        expected: expected(&error.to_string()),
                     }
                 }),
             ),
         }
+    }
+}
+
+/// What serde expected, from its message: without the place, of which it knows one line
+/// only, and with what it found in brackets.
+fn expected(message: &str) -> String {
+    let reason = message.split(" at line ").next().unwrap_or(message);
+    if let Some(wanted) = reason.strip_prefix("expected ") {
+        wanted.to_owned()
+    } else if let Some((found, wanted)) = reason.split_once(", expected ") {
+        format!("{wanted} ({found})")
+    } else if let Some(field) = reason.strip_prefix("missing field ") {
+        format!("a field {field}")
+    } else {
+        format!("an event ({reason})")
     }
 }
 
@@ -328,5 +343,25 @@ mod tests {
             read[2].as_ref().unwrap(),
             &EtcdEvent::failed(2, 1, OperationId(3))
         );
+    }
+
+    #[test]
+    fn what_was_expected_is_told_once() {
+        for (line, told) in [
+            (r#"{"t":1,"c":}"#, "value"),
+            (r#"{"t":1,"c":2,"e":"unknown"}"#, "a field `op`"),
+            (r#"{"t":1,"c":2,"e":"end","op":1}"#, "one of"),
+            ("[]", "("),
+            (r#"{"t":1"#, "an event (EOF while parsing an object)"),
+        ] {
+            let error = Reader::<_, Request, Outcome, WatchNote>::new(line.as_bytes())
+                .next()
+                .unwrap()
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(told), "{error}");
+            assert!(!error.contains("at line"), "{error}");
+            assert!(error.starts_with("line 1, column "), "{error}");
+        }
     }
 }

@@ -23,8 +23,8 @@ pub(crate) struct CheckFlags {
     #[arg(long, value_parser = PossibleValuesParser::new(format_names()))]
     format: Option<String>,
 
-    /// Memory that keys may take before idle ones are moved to temporary files, such as
-    /// 256MiB
+    /// Memory for the process, such as 256MiB; idle keys beyond it are moved to temporary
+    /// files
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(super) memory_limit: Option<u64>,
 

@@ -30,6 +30,8 @@ use outcome::{CheckFailure, Outcome};
 use robustness::Robustness;
 pub(crate) use text::grouped;
 
+/// What the program takes beside keys: itself, blocks that are read, runs that are merged.
+const MEMORY_BESIDE_KEYS_BYTES: u64 = 24 << 20;
 /// Operations in a picture.
 pub(crate) const PICTURE_OPERATIONS_MAX: usize = 200_000;
 
@@ -170,10 +172,17 @@ fn options(flags: &CheckFlags) -> CheckOptions {
         checker: checker_options(flags),
         etcd: etcd_options(flags),
         nil_is_wildcard: flags.nil_is_wildcard,
-        memory_limit_bytes: flags.memory_limit,
+        memory_limit_bytes: flags.memory_limit.map(for_keys),
         on_progress: None,
         stop: None,
     }
+}
+
+/// What of a limit for the whole process is left for keys.
+fn for_keys(memory_limit_bytes: u64) -> u64 {
+    memory_limit_bytes
+        .saturating_sub(MEMORY_BESIDE_KEYS_BYTES)
+        .max(memory_limit_bytes / 2)
 }
 
 fn checker_options(flags: &CheckFlags) -> CheckerOptions {

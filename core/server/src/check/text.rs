@@ -182,8 +182,8 @@ pub(crate) fn grouped(number: u64) -> String {
 pub(super) fn size(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
     match bytes {
-        0..1024 => format!("{bytes} B"),
-        ..1_073_741_824 => format!("{mib:.1} MiB"),
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_073_741_824 => format!("{mib:.1} MiB"),
         _ => format!("{:.2} GiB", mib / 1024.0),
     }
 }

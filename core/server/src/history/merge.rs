@@ -134,6 +134,9 @@ impl<I, O, N> Log<I, O, N> {
     }
 }
 
+/// An event on its way through the merge.
+type CarriedEvent<I, O, N> = Event<(u64, I), O, (u64, N)>;
+
 /// While it is merged, an event's client is the number of its log, because logs are what
 /// is in order. Its own client goes along, and operations get numbers that are unique over
 /// all logs.
@@ -214,7 +217,7 @@ impl<I, O, N> Merged<I, O, N> {
         Ok(true)
     }
 
-    fn carry(&mut self, log: u64, event: Event<I, O, N>) -> Option<Event<(u64, I), O, (u64, N)>> {
+    fn carry(&mut self, log: u64, event: Event<I, O, N>) -> Option<CarriedEvent<I, O, N>> {
         let client = event.client;
         let mut closed = |op| self.open.remove(&(log, op));
         let kind = match event.kind {
@@ -244,7 +247,7 @@ impl<I, O, N> Merged<I, O, N> {
         })
     }
 
-    fn restore(&mut self, event: Event<(u64, I), O, (u64, N)>) -> Event<I, O, N> {
+    fn restore(&mut self, event: CarriedEvent<I, O, N>) -> Event<I, O, N> {
         let mut ended = |op| {
             let written = self.written.remove(&op);
             written.expect("an operation that was called ends once")

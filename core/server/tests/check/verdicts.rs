@@ -222,13 +222,15 @@ fn a_clock_error_up_to_which_a_violation_is_one_can_be_checked_by_widening_the_h
             "h.jsonl",
             &[
                 "--inject=stale-read",
+                // Decided by engine B, however much overlaps.
+                "--model=register",
                 "--ops=3000",
                 "--keys=5",
                 "--seed",
                 seed,
             ],
         );
-        let report = check(&file, &["--model=kv"]).object();
+        let report = check(&file, &["--model=register"]).object();
         assert_eq!(report["clock_error"]["robust"], "up-to", "{report}");
         let limit = report["clock_error"]["clock_error_ns"]
             .as_u64()
@@ -245,7 +247,7 @@ fn a_clock_error_up_to_which_a_violation_is_one_can_be_checked_by_widening_the_h
             ]);
             assert_eq!(merged.status, 0, "{}", merged.complained);
             assert_eq!(
-                check(&widened, &["--model=kv"]).status,
+                check(&widened, &["--model=register"]).status,
                 status,
                 "{clock_error_ns}"
             );
