@@ -283,7 +283,11 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
         .transpose()?;
     let bugs: Vec<&str> = match &arguments.bug {
         Some(bug) => vec![bug.as_str()],
-        None => PlantedBug::ALL.iter().map(|bug| bug.name()).collect(),
+        None => PlantedBug::ALL
+            .iter()
+            .filter(|bug| !crate::recall::HIDE_FROM_RUNS.contains(bug))
+            .map(|bug| bug.name())
+            .collect(),
     };
     let interrupted = interruption();
     println!(
@@ -291,6 +295,8 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
         "bug", "found", "seeds", "wall s"
     );
     let mut found = 0;
+    let mut needed = Vec::new();
+    let started = Instant::now();
     for bug in &bugs {
         let recalled = crate::recall::recall(
             bug,
@@ -315,6 +321,9 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
             }
         );
         found += usize::from(recalled.found);
+        if recalled.found {
+            needed.push(recalled.seeds);
+        }
         if let (Some(file), Some(path)) = (&mut json, &arguments.json) {
             let line = serde_json::to_string(&recalled).expect("a result can be written");
             writeln!(file, "{line}").map_err(|source| CommandError::File {
@@ -326,7 +335,20 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
             break;
         }
     }
-    println!("found {found} of {}", bugs.len());
+    needed.sort_unstable();
+    match (needed.get(needed.len() / 2), needed.last()) {
+        (Some(median), Some(worst)) => println!(
+            "found {found} of {}; seeds needed: median {median}, at most {worst}; {:.0} s",
+            bugs.len(),
+            started.elapsed().as_secs_f64(),
+        ),
+        _ => println!("found none of {}", bugs.len()),
+    }
+    if arguments.bug.is_none() {
+        for bug in crate::recall::HIDE_FROM_RUNS {
+            println!("not looked for: {bug} (docs/planted-bugs.md says why)");
+        }
+    }
     Ok(u8::from(found < bugs.len()))
 }
 

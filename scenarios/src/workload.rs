@@ -136,12 +136,7 @@ impl Direct {
 }
 
 impl Port {
-    fn new(
-        environment: &SimEnvironment,
-        plan: &HostPlan,
-        members: u32,
-        planted: Planted,
-    ) -> Self {
+    fn new(environment: &SimEnvironment, plan: &HostPlan, members: u32, planted: Planted) -> Self {
         let (network, clock) = (environment.network().clone(), environment.clock().clone());
         if plan.retries {
             let config = ClientConfig {
