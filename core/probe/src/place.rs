@@ -154,6 +154,10 @@ macro_rules! visited {
 #[macro_export]
 macro_rules! place {
     ($claim:ident, $name:literal) => {{
+        #[allow(
+            unsafe_code,
+            reason = "linkme puts the place into a section of its own, which only linkme reads"
+        )]
         #[$crate::linkme::distributed_slice($crate::PLACES)]
         #[linkme(crate = $crate::linkme)]
         static PLACE: $crate::Place = $crate::Place::new($name, $crate::Claim::$claim);
