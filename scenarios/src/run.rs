@@ -19,7 +19,7 @@ use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
 use crate::watching::{Reached, run_watcher};
-use crate::workload::{key, run_host};
+use crate::workload::{Host, key, run_host};
 
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
@@ -231,14 +231,15 @@ impl Driver {
         let mut first_client = 0;
         let planted = self.plan.planted();
         for (number, host) in self.plan.hosts.iter().enumerate() {
-            let host = Arc::new(host.clone());
             let lanes = host.lanes.len() as u64;
+            let host = Arc::new(Host {
+                plan: host.clone(),
+                members: self.plan.members,
+                first_client,
+                planted,
+            });
             self.lanes_left.fetch_add(lanes, Ordering::Relaxed);
-            let (observer, left, members) = (
-                self.observer.clone(),
-                Arc::clone(&self.lanes_left),
-                self.plan.members,
-            );
+            let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
             let audited = audited.clone();
             self.world
                 .add_process(&format!("clients-{number}"), move |environment| {
@@ -248,16 +249,7 @@ impl Driver {
                         audited.clone(),
                         Arc::clone(&left),
                     );
-                    run_host(
-                        environment,
-                        host,
-                        members,
-                        first_client,
-                        observer,
-                        audited,
-                        left,
-                        planted,
-                    )
+                    run_host(environment, host, observer, audited, left)
                 });
             first_client += lanes;
         }

@@ -43,32 +43,42 @@ pub fn key(number: u32) -> Bytes {
     format!("k{number:02}").into()
 }
 
+/// A host with its clients.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What they do.
+    pub plan: HostPlan,
+    /// Members of the cluster.
+    pub members: u32,
+    /// The number of its first client.
+    pub first_client: u64,
+    /// What is planted in the clients.
+    pub planted: Planted,
+}
+
 /// Runs the clients of one host until all have done what they planned.
 pub async fn run_host(
     environment: SimEnvironment,
-    plan: Arc<HostPlan>,
-    members: u32,
-    first_client: u64,
+    host: Arc<Host>,
     observer: Observer,
     audited: Reached,
     left: Arc<AtomicU64>,
-    planted: Planted,
 ) {
-    let port = Port::new(&environment, &plan, members, planted);
-    let lanes: Vec<_> = (0..plan.lanes.len())
+    let port = Port::new(&environment, &host.plan, host.members, host.planted);
+    let lanes: Vec<_> = (0..host.plan.lanes.len())
         .map(|number| {
             let lane = Lane {
-                client: first_client + number as u64,
+                client: host.first_client + number as u64,
                 clock: environment.clock().clone(),
                 port: port.clone(),
                 observer: observer.clone(),
                 audited: audited.clone(),
                 memory: Memory::default(),
-                timeout: Duration::from_millis(plan.request_timeout_ms),
+                timeout: Duration::from_millis(host.plan.request_timeout_ms),
             };
-            let (plan, left) = (Arc::clone(&plan), Arc::clone(&left));
+            let (host, left) = (Arc::clone(&host), Arc::clone(&left));
             tokio::spawn(async move {
-                lane.run(&plan.lanes[number]).await;
+                lane.run(&host.plan.lanes[number]).await;
                 left.fetch_sub(1, Ordering::Relaxed);
             })
         })
