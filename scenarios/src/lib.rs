@@ -27,6 +27,7 @@ pub mod shrink;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
+pub mod transaction;
 pub mod trial;
 
 #[cfg(madsim)]
@@ -37,6 +38,8 @@ mod hunt;
 mod member_log;
 #[cfg(madsim)]
 mod observer;
+#[cfg(madsim)]
+mod requests;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

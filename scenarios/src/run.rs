@@ -18,8 +18,9 @@ use crate::hunt::hunt;
 use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
+use crate::requests::key;
 use crate::watching::{Reached, run_watcher};
-use crate::workload::{Host, key, run_host};
+use crate::workload::{Host, run_host};
 
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
