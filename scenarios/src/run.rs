@@ -11,7 +11,9 @@ use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{Decision, DecisionMode, Event, SimEnvironment, TraceMode, World, WorldConfig};
+use veridical_sim::{
+    Decision, DecisionMode, Event, SimClock, SimNetwork, TraceMode, World, WorldConfig,
+};
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
@@ -33,6 +35,9 @@ const CLIENTS_BOUND: Duration = Duration::from_secs(240);
 
 /// One request of the probe with its retries.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Who asks whether everything works again.
+type ProbeClient = Client<SimNetwork, SimClock>;
 
 /// The probe's number as a client, apart from all others.
 const PROBE_CLIENT: u64 = 900_000;
@@ -304,7 +309,12 @@ impl Driver {
     async fn converge(&self) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host("probe");
-        self.probe(&probe, bound).await?;
+        let config = ClientConfig {
+            request_timeout: PROBE_TIMEOUT,
+            ..ClientConfig::new((0..self.plan.members).map(client_address).collect())
+        };
+        let client = Client::new(probe.network().clone(), probe.clock().clone(), config);
+        self.probe(&client, bound).await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.lanes_left.load(Ordering::Relaxed) == 0
         })
@@ -313,12 +323,24 @@ impl Driver {
             .await;
         // Once more, behind the last operation of all clients.
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
-        let revisions = self.probe(&probe, bound).await?;
+        let revisions = self.probe(&client, bound).await?;
         for (number, (reached, watcher)) in self.reached.iter().zip(&self.plan.watchers).enumerate()
         {
-            let last = revisions[watcher.keys.1 as usize - 1];
+            let last = watcher.keys.1 - 1;
+            let revision = if watcher.no_put {
+                // It is shown deletions alone: of a key that is there.
+                self.probe_once(&client, probe_put(last, self.world.now()), bound)
+                    .await?;
+                let deletion = Ask::DeleteRange(api::DeleteRangeRequest {
+                    key: key(last),
+                    ..Default::default()
+                });
+                self.probe_once(&client, deletion, bound).await?
+            } else {
+                revisions[last as usize]
+            };
             self.until(bound, &format!("watcher-{number}-behind"), || {
-                reached.revision() >= last
+                reached.revision() >= revision
             })
             .await?;
         }
@@ -329,38 +351,36 @@ impl Driver {
     }
 
     /// Writes every key; the revisions by key.
-    async fn probe(&self, probe: &SimEnvironment, bound: Duration) -> Result<Vec<i64>, Finding> {
-        let keys = self.keys();
-        let config = ClientConfig {
-            request_timeout: PROBE_TIMEOUT,
-            ..ClientConfig::new((0..self.plan.members).map(client_address).collect())
-        };
-        let client = Client::new(probe.network().clone(), probe.clock().clone(), config);
+    async fn probe(&self, client: &ProbeClient, bound: Duration) -> Result<Vec<i64>, Finding> {
         let mut revisions = Vec::new();
-        for number in 0..keys {
-            loop {
-                let value = format!("probe.{}", self.world.now().as_millis());
-                let put = api::PutRequest {
-                    key: key(number),
-                    value: value.into(),
-                    ..Default::default()
-                };
-                let ask = Ask::Put(put);
-                let input = record::request(&ask).expect("a put is an operation");
-                let op = self.observer.called(PROBE_CLIENT, input);
-                let result = client.call(ask).await;
-                self.observer
-                    .ended(PROBE_CLIENT, op, record::ending(&result));
-                if let Ok(Answer::Put(response)) = result {
-                    revisions.push(response.header.map_or(0, |header| header.revision));
-                    break;
-                }
-                if self.world.now() > bound {
-                    return Err(self.liveness("no-progress"));
-                }
-            }
+        for number in 0..self.keys() {
+            let put = probe_put(number, self.world.now());
+            revisions.push(self.probe_once(client, put, bound).await?);
         }
         Ok(revisions)
+    }
+
+    /// Writes until it is acknowledged; the revision.
+    async fn probe_once(
+        &self,
+        client: &ProbeClient,
+        ask: Ask,
+        bound: Duration,
+    ) -> Result<i64, Finding> {
+        let input = record::request(&ask).expect("a write is an operation");
+        loop {
+            let op = self.observer.called(PROBE_CLIENT, input.clone());
+            let result = client.call(ask.clone()).await;
+            self.observer
+                .ended(PROBE_CLIENT, op, record::ending(&result));
+            let header = match result {
+                Ok(Answer::Put(response)) => response.header,
+                Ok(Answer::DeleteRange(response)) => response.header,
+                _ if self.world.now() > bound => return Err(self.liveness("no-progress")),
+                _ => continue,
+            };
+            return Ok(header.map_or(0, |header| header.revision));
+        }
     }
 
     fn keys(&self) -> u32 {
@@ -406,4 +426,13 @@ async fn compare(world: World, cluster: Cluster) {
         world.sleep(COMPARE_PERIOD).await;
         cluster.compare();
     }
+}
+
+/// The write of a probe.
+fn probe_put(number: u32, now: Duration) -> Ask {
+    Ask::Put(api::PutRequest {
+        key: key(number),
+        value: format!("probe.{}", now.as_millis()).into(),
+        ..Default::default()
+    })
 }
