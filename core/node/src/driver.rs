@@ -19,7 +19,8 @@ use veridical_store::{ApiError, StoreReader};
 
 use crate::apply::ApplyJob;
 use crate::codec::entry_to_log;
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::DiskJob;

@@ -12,7 +12,8 @@ use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{LeaseCall, LeaseReply};
 use veridical_store::{ApiError, StoreReader};
 
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 use crate::driver::Request;
 use crate::lease_keeper::LeaseKeeper;
 use crate::proposals::Proposals;

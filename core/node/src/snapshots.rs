@@ -21,7 +21,8 @@ use veridical_storage::snapshot::{
 use veridical_store::SnapshotSource;
 
 use crate::codec::{membership_from_bytes, membership_to_bytes};
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 use crate::directory::Directory;
 use crate::stop::{Stop, StopReason};
 use crate::transport::Transport;

@@ -19,7 +19,8 @@ use veridical_proto::peer::{Hello, PeerFrame, Ping, Pong};
 use veridical_raft::Message;
 
 use crate::codec::{CodecError, message_from_wire, message_to_wire};
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 
 /// The version of the peer protocol that this program speaks.
 pub const PEER_PROTOCOL_VERSION: u32 = 1;
