@@ -295,7 +295,7 @@ fn node_config(plan: &Plan, index: u32) -> NodeConfig {
         join: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
-        limits: plan.knobs.limits(),
+        limits: plan.knobs.clone(),
         planted: plan.planted(),
     }
 }

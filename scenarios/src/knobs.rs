@@ -109,7 +109,10 @@ mod tests {
         }
         for knob in KNOBS {
             let values: Vec<u64> = drawn.iter().map(|limits| (knob.get)(limits)).collect();
-            let defaults = values.iter().filter(|value| **value == knob.default).count();
+            let defaults = values
+                .iter()
+                .filter(|value| **value == knob.default)
+                .count();
             let expected = SEEDS as usize * usize::from(knob.default_percent) / 100;
             assert!(
                 defaults.abs_diff(expected) < SEEDS as usize / 8,
@@ -131,7 +134,10 @@ mod tests {
         for seed in 0..20 {
             let holder = Holder(draw(seed));
             let text = serde_json::to_string(&holder).expect("settings can be written");
-            assert_eq!(serde_json::from_str::<Holder>(&text).expect("and read"), holder);
+            assert_eq!(
+                serde_json::from_str::<Holder>(&text).expect("and read"),
+                holder
+            );
         }
         let old: Holder = serde_json::from_str(r#"{"shards": 3}"#).expect("an old plan");
         let expected = Limits {

@@ -100,6 +100,9 @@ pub struct RunReport {
     pub verdict: Class,
     /// Members of the cluster.
     pub members: u32,
+    /// Settings of the members that are not at their defaults.
+    #[serde(default)]
+    pub knobs: BTreeMap<String, u64>,
     /// Operations that clients called.
     pub operations: u64,
     /// Of these, those whose outcome nobody can tell.
@@ -145,6 +148,7 @@ impl RunReport {
             digest: String::new(),
             verdict: finding.class,
             members: 0,
+            knobs: BTreeMap::new(),
             operations: 0,
             unknown_outcomes: 0,
             watch_responses: 0,

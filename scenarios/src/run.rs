@@ -15,6 +15,7 @@ use veridical_sim::{Decision, DecisionMode, Event, SimEnvironment, TraceMode, Wo
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
+use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
@@ -114,6 +115,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         digest: format!("{:032x}", outcome.digest),
         verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
         members: plan.members,
+        knobs: knobs::changed(&plan.knobs),
         operations: observed.operations,
         unknown_outcomes: observed.unknown_outcomes,
         watch_responses: observed.watch_responses,

@@ -11,9 +11,9 @@ use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
 
 use crate::config::ms;
-use crate::limits::Limits;
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::materialise::EngineQueue;
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;

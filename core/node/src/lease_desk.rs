@@ -13,9 +13,9 @@ use veridical_proto::peer::{LeaseCall, LeaseReply};
 use veridical_store::{ApiError, StoreReader};
 
 use crate::config::ms;
-use crate::limits::Limits;
 use crate::driver::Request;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::proposals::Proposals;
 use crate::transport::Transport;
 

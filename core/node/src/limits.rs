@@ -208,7 +208,10 @@ impl Limits {
                 });
             }
         }
-        match CONSTRAINTS.iter().find(|constraint| !(constraint.holds)(self)) {
+        match CONSTRAINTS
+            .iter()
+            .find(|constraint| !(constraint.holds)(self))
+        {
             Some(broken) => Err(ConfigError {
                 field: broken.field,
                 reason: broken.reason.to_owned(),

@@ -22,8 +22,8 @@ use veridical_store::SnapshotSource;
 
 use crate::codec::{membership_from_bytes, membership_to_bytes};
 use crate::config::ms;
-use crate::limits::Limits;
 use crate::directory::Directory;
+use crate::limits::Limits;
 use crate::stop::{Stop, StopReason};
 use crate::transport::Transport;
 

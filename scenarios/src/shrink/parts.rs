@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
+use veridical_node::Limits;
 use veridical_sim::{DiskFaults, NetworkFaults, ProcessId};
 
-use crate::plan::{HuntPlan, Knobs, Plan};
+use crate::knobs;
+use crate::plan::{HuntPlan, Plan};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
@@ -125,14 +127,14 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     simpler.extend(fewer_members(plan));
     simpler.extend(without_idle_hosts(plan));
     let calm = Plan {
-        knobs: Knobs::default(),
+        knobs: Limits::default(),
         network: NetworkFaults::none(),
         disk: DiskFaults::none(),
         ..plan.clone()
     };
     simpler.push(calm);
     simpler.push(Plan {
-        knobs: Knobs::default(),
+        knobs: Limits::default(),
         ..plan.clone()
     });
     for network in steps_to(&plan.network, &NetworkFaults::none()) {
@@ -147,7 +149,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         });
     }
-    for (_, knobs) in plan.knobs.steps_to_default() {
+    for knobs in knobs::steps_to_default(&plan.knobs) {
         simpler.push(Plan {
             knobs,
             ..plan.clone()
@@ -302,7 +304,7 @@ impl Size {
             watchers: plan.watchers.len(),
             faults: plan.faults.len() + Kind::Elections.count(plan),
             members: plan.members,
-            knobs: plan.knobs.steps_to_default().len(),
+            knobs: plan.knobs.changed().count(),
             conditions: steps_to(&plan.network, &NetworkFaults::none()).len()
                 + steps_to(&plan.disk, &DiskFaults::none()).len()
                 - 2,

@@ -9,14 +9,13 @@
 mod baseline;
 mod faults;
 mod hunt;
-mod knobs;
 mod workload;
 
 use veridical_sim::{Latency, Rng, Stream};
 
+use crate::knobs;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::swarm::faults::Nemesis;
-use crate::swarm::knobs::knobs;
 use crate::swarm::workload::{hosts, watchers};
 
 /// The scenario's name.
@@ -68,7 +67,7 @@ pub fn plan(seed: u64) -> Plan {
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
-    let mut knobs = knobs(&mut knobs_rng);
+    let mut knobs = knobs::draw(seed);
     let engine = knobs_rng.chance(0.3);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
