@@ -26,13 +26,10 @@ use crate::limits::Limits;
 use crate::log_writer::DiskJob;
 use crate::proposals::{Attempt, Proposals};
 use crate::reads::{AppliedWaiters, ReadReply, answer};
-use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
+use crate::snapshots::{SnapshotEvent, SnapshotJob};
 use crate::status::Status;
 use crate::stop::Stop;
 use crate::transport::{Inbound, Transport};
-
-/// Inputs taken in one turn before the effects are carried out.
-const TURN_INPUTS: usize = 256;
 
 /// What this member's own tasks ask of Raft.
 pub(crate) enum Request {
@@ -190,6 +187,7 @@ impl<E: Environment> Driver<E> {
 
     async fn drive(&mut self) {
         let tick = ms(self.limits.heartbeat_ms);
+        let turn_inputs = self.limits.max_turn_inputs;
         let clock = self.clock.clone();
         let mut timer = Box::pin(clock.sleep(tick));
         if self.raft.membership().voters.len() == 1
@@ -225,13 +223,13 @@ impl<E: Environment> Driver<E> {
                     let Some(event) = event else { return };
                     self.on_snapshot(event).await;
                 }
-                taken = self.inputs.inbound.recv_many(&mut inbound, TURN_INPUTS) => {
+                taken = self.inputs.inbound.recv_many(&mut inbound, turn_inputs) => {
                     if taken == 0 { return }
                     for message in inbound.drain(..) {
                         self.on_inbound(message).await;
                     }
                 }
-                taken = self.inputs.requests.recv_many(&mut requests, TURN_INPUTS) => {
+                taken = self.inputs.requests.recv_many(&mut requests, turn_inputs) => {
                     if taken == 0 { return }
                     self.on_requests(requests.drain(..));
                 }
@@ -706,7 +704,7 @@ impl<E: Environment> Driver<E> {
             self.turn.received.clear();
             connect(&self.outputs.transport, &directory, self.raft.id());
             self.let_go(&directory);
-            let (sender, chunks) = install_channel();
+            let (sender, chunks) = mpsc::channel(self.limits.install_read_ahead_chunks);
             let load = SnapshotJob::Load {
                 meta: meta.clone(),
                 chunks: sender,

@@ -19,12 +19,6 @@ use crate::limits::Limits;
 use crate::proposals::Proposals;
 use crate::transport::Transport;
 
-/// Leases that are proposed for revocation in one look.
-const EXPIRED_PER_CHECK: usize = 256;
-
-/// Calls to the leader that wait for its reply; above it callers are refused.
-const PENDING_CALLS_MAX: usize = 4_096;
-
 /// What the leader says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseState {
@@ -151,7 +145,7 @@ impl<E: Environment> LeaseDesk<E> {
         let (call, reply) = {
             let mut calls = self.calls();
             calls.waiting.retain(|_, waiting| !waiting.is_closed());
-            if calls.waiting.len() >= PENDING_CALLS_MAX {
+            if calls.waiting.len() >= self.limits.max_lease_calls {
                 return Err(ApiError::too_many_requests());
             }
             calls.next += 1;
@@ -222,7 +216,8 @@ impl<E: Environment> LeaseDesk<E> {
         loop {
             self.clock.sleep(ms(self.limits.lease_check_ms)).await;
             let now = self.clock.monotonic();
-            let Some((term, expired)) = self.keeper.expired(now, EXPIRED_PER_CHECK) else {
+            let most = self.limits.lease_revokes_per_check;
+            let Some((term, expired)) = self.keeper.expired(now, most) else {
                 continue;
             };
             for id in expired {

@@ -180,18 +180,102 @@ limits! {
     /// catching up from the history.
     watch_buffered_events: usize, least 1, default 8_192,
         simulated 1..=64, edges [1], default in 40 percent;
+    /// Bytes of keys and values that wait in one stream of watches, likewise.
+    watch_buffered_bytes: usize, least 1, default 8 * 1024 * 1024,
+        simulated 64..=4_096, edges [1], default in 60 percent;
+    /// Answers to requests of a stream of watches that wait; above it further requests
+    /// of that stream are refused.
+    watch_waiting_answers: usize, least 1, default 128,
+        simulated 4..=64, edges [2], default in 60 percent;
+    /// Changes that a watch that catches up looks at before others get a turn.
+    watch_catch_up_changes: usize, least 1, default 65_536,
+        simulated 1..=64, edges [1], default in 50 percent;
     /// Requests in flight on one client connection; above it the connection waits.
     max_session_requests: usize, least 1, default 1_024,
         simulated 1..=64, edges [1], default in 40 percent;
+    /// Responses to one client are joined into one write up to this many bytes.
+    session_write_bytes: usize, least 1, default 256 * 1024,
+        simulated 64..=4_096, edges [1], default in 60 percent;
+    /// Frames to one peer are joined into one write up to this many bytes.
+    peer_write_bytes: usize, least 1, default 256 * 1024,
+        simulated 64..=4_096, edges [1], default in 60 percent;
+    /// Inputs of a kind that Raft is given before its effects are carried out.
+    max_turn_inputs: usize, least 1, default 256,
+        simulated 1..=16, edges [1], default in 50 percent;
+    /// Effects of Raft that are on their way to the disk; above it Raft waits.
+    max_outstanding_readys: usize, least 1, default 1_024,
+        simulated 1..=16, edges [1], default in 50 percent;
+    /// Committed entries handed to the state machine at once, in bytes; a single larger
+    /// one goes alone.
+    max_committed_bytes: usize, least 1, default 4 * 1024 * 1024,
+        simulated 64..=4_096, edges [1], default in 50 percent;
+    /// Effects of Raft that are made durable by one synchronisation.
+    group_commit_jobs: usize, least 1, default 64,
+        simulated 1..=8, edges [1], default in 50 percent;
+    /// Keys whose old versions are forgotten in one go, so that a big compaction does
+    /// not hold up the writer: the rest follows with the next writes.
+    trim_keys: usize, least 1, default 2_048,
+        simulated 1..=16, edges [1], default in 50 percent;
+    /// Snapshot jobs that wait; above it chunks and acknowledgements are dropped and sent
+    /// again, and requests to send fail and are made again by Raft.
+    max_snapshot_jobs: usize, least 1, default 64,
+        simulated 2..=32, edges [1], default in 50 percent;
+    /// Chunks read ahead of the state machine while a snapshot is installed.
+    install_read_ahead_chunks: usize, least 1, default 4,
+        simulated 1..=8, edges [1, 64], default in 50 percent;
+    /// Snapshot files that are kept: the newest, and others for transfers under way.
+    kept_snapshots: usize, least 1, default 2,
+        simulated 1..=3, edges [1], default in 60 percent;
+    /// Jobs that wait for the engine, which is busy for a while when it flushes; above it
+    /// applying waits.
+    max_engine_jobs: usize, least 1, default 1_024,
+        simulated 1..=16, edges [1], default in 50 percent;
+    /// The same in bytes of keys and values.
+    max_engine_queue_bytes: u32, least 1, default 64 * 1024 * 1024,
+        simulated 64..=4_096, edges [1], default in 50 percent;
+    /// Bytes of a batch in which a whole state is handed to the engine.
+    engine_fill_bytes: usize, least 1, default 1024 * 1024,
+        simulated 64..=4_096, edges [1], default in 50 percent;
+    /// Lease calls and replies between members that wait; above it they are dropped and
+    /// the callers ask again.
+    max_lease_frames: usize, least 1, default 1_024,
+        simulated 2..=16, edges [1], default in 50 percent;
+    /// Lease calls to the leader that wait for its reply; above it callers are refused.
+    max_lease_calls: usize, least 1, default 4_096,
+        simulated 2..=16, edges [1], default in 50 percent;
+    /// Leases whose revocation is proposed in one look at the expired ones.
+    lease_revokes_per_check: usize, least 1, default 256,
+        simulated 1..=8, edges [1], default in 50 percent;
+    /// How long after its revocation was proposed a lease that still exists is proposed
+    /// again; doubles each time.
+    lease_revoke_retry_ms: u64, least 1, default 500,
+        simulated 100..=1_000, edges [20, 2_000], default in 50 percent;
+    /// The longest such time.
+    lease_revoke_retry_max_ms: u64, least 1, default 8_000,
+        simulated 1_000..=8_000, edges [20, 10_000], default in 50 percent;
 }
 
 /// What has to hold between fields; each is mended after those before it.
-pub const CONSTRAINTS: &[Constraint] = &[Constraint {
-    field: "election_timeout_ms",
-    reason: "must be at least 5 times the heartbeat",
-    holds: |limits| limits.election_timeout_ms >= 5 * limits.heartbeat_ms,
-    mend: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
-}];
+pub const CONSTRAINTS: &[Constraint] = &[
+    Constraint {
+        field: "election_timeout_ms",
+        reason: "must be at least 5 times the heartbeat",
+        holds: |limits| limits.election_timeout_ms >= 5 * limits.heartbeat_ms,
+        mend: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
+    },
+    Constraint {
+        field: "max_snapshot_jobs",
+        reason: "must have room for snapshot_window_chunks, or most of each window is lost",
+        holds: |limits| limits.max_snapshot_jobs as u64 >= limits.snapshot_window_chunks,
+        mend: |limits| limits.max_snapshot_jobs = limits.snapshot_window_chunks as usize,
+    },
+    Constraint {
+        field: "lease_revoke_retry_max_ms",
+        reason: "must not be below the first such time",
+        holds: |limits| limits.lease_revoke_retry_max_ms >= limits.lease_revoke_retry_ms,
+        mend: |limits| limits.lease_revoke_retry_max_ms = limits.lease_revoke_retry_ms,
+    },
+];
 
 impl Limits {
     /// Refuses values with which a member could not work.

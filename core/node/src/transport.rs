@@ -25,9 +25,6 @@ use crate::limits::Limits;
 /// The version of the peer protocol that this program speaks.
 pub const PEER_PROTOCOL_VERSION: u32 = 1;
 
-/// Frames are joined into one write up to this many bytes.
-const WRITE_BATCH_BYTES: usize = 256 * 1024;
-
 /// What a peer said, decoded.
 #[derive(Debug)]
 pub(crate) enum Inbound {
@@ -253,7 +250,7 @@ impl<E: Environment> Outgoing<E> {
                 frame = self.frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
                     encode_frame(&frame, &mut buffer);
-                    while buffer.len() < WRITE_BATCH_BYTES {
+                    while buffer.len() < self.shared.limits.peer_write_bytes {
                         let Ok(frame) = self.frames.try_recv() else { break };
                         encode_frame(&frame, &mut buffer);
                     }
