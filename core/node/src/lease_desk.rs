@@ -181,7 +181,7 @@ impl<E: Environment> LeaseDesk<E> {
             match body {
                 Body::LeaseCall(call) => {
                     let desk = self.clone();
-                    tokio::spawn(async move {
+                    veridical_env::task::spawn(async move {
                         let answer = tokio::select! {
                             biased;
                             answer = desk.own(call.lease, call.renew) => answer,

@@ -49,7 +49,7 @@ pub async fn accept_clients<E: Environment, L: Listener>(node: Node<E>, mut list
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let node = node.clone();
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     if let Err(error) = serve_client(node, reader, writer, BytesMut::new()).await {
                         debug!(%address, %error, "client session ended");
                     }
@@ -140,7 +140,7 @@ pub async fn serve_client<E: Environment>(
                     return Ok(());
                 };
                 let (node, responses) = (node.clone(), responses.clone());
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     let answer = serve_request(&node, body).await.unwrap_or_else(failure);
                     // The client may be gone.
                     let _ = responses

@@ -187,7 +187,7 @@ fn assemble<E: Environment>(
     let (stopped_sender, stopped) = watch::channel(false);
 
     let peer_address = listener.local_address();
-    let accepting = tokio::spawn(accept_peers(
+    let accepting = veridical_env::task::spawn(accept_peers(
         listener,
         config.cluster_id,
         config.member_id,
@@ -247,7 +247,7 @@ fn assemble<E: Environment>(
         members: members_sender,
         stop: stop.clone(),
     };
-    tokio::spawn(applier.run());
+    veridical_env::task::spawn(applier.run());
     let desk = LeaseDesk::new(
         keeper.clone(),
         requests_sender.clone(),
@@ -258,8 +258,8 @@ fn assemble<E: Environment>(
         limits.clone(),
         environment.random_seed() >> 1,
     );
-    let serving_leases = tokio::spawn(desk.clone().serve(lease_frames));
-    let expiring = tokio::spawn(desk.clone().expire());
+    let serving_leases = veridical_env::task::spawn(desk.clone().serve(lease_frames));
+    let expiring = veridical_env::task::spawn(desk.clone().expire());
     let driver = Driver::new(
         raft,
         limits,
@@ -288,7 +288,7 @@ fn assemble<E: Environment>(
         config.planted,
         stop.clone(),
     );
-    tokio::spawn(async move {
+    veridical_env::task::spawn(async move {
         // It ends when the member stops. Its channels close with it, and the log
         // writer ends after the last job.
         driver.run().await;

@@ -122,7 +122,7 @@ impl<E: Environment> Transport<E> {
             address: address.to_owned(),
             frames,
         };
-        let task = tokio::spawn(connection.run());
+        let task = veridical_env::task::spawn(connection.run());
         peers.insert(
             node,
             Peer {
@@ -317,7 +317,7 @@ pub(crate) async fn accept_peers<L: Listener>(
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let inbound = inbound.clone();
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     let served = serve_peer(reader, writer, cluster_id, member_id, inbound).await;
                     match served {
                         Ok(()) => debug!(%address, "peer closed its connection"),
