@@ -6,6 +6,7 @@ use std::fmt;
 use veridical_checkers::Violation;
 use veridical_sim::ReplayCounts;
 
+use crate::properties::Broken;
 use crate::timetable::Began;
 
 /// How a run ended. The order is that of the exit codes' gravity.
@@ -81,6 +82,12 @@ impl Finding {
             text: text.into(),
             witness: None,
         }
+    }
+}
+
+impl From<Broken> for Finding {
+    fn from(broken: Broken) -> Self {
+        Self::new(Class::Violation, broken.signature, broken.text)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
@@ -23,6 +24,7 @@ use crate::config::{Limits, ms};
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::DiskJob;
+use crate::observe::NodeObserver;
 use crate::proposals::{Attempt, Proposals};
 use crate::reads::{AppliedWaiters, ReadReply, answer};
 use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
@@ -103,6 +105,7 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
     pub(crate) planted: Planted,
+    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
@@ -151,6 +154,7 @@ impl<E: Environment> Driver<E> {
         reader: StoreReader,
         newest_file_index: u64,
         planted: Planted,
+        observer: Option<Arc<dyn NodeObserver>>,
         stop: Stop,
     ) -> Self {
         Self {
@@ -164,6 +168,7 @@ impl<E: Environment> Driver<E> {
             keeper,
             reader,
             planted,
+            observer,
             stop,
             newest_file_index,
             turn: Turn::default(),
@@ -573,6 +578,9 @@ impl<E: Environment> Driver<E> {
     }
 
     async fn carry_out_one(&mut self, ready: Ready) {
+        if let Some(observer) = &self.observer {
+            observer.raft_stepped(&self.raft, &ready);
+        }
         if let Some(soft_state) = ready.soft_state {
             info!(
                 term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
