@@ -250,11 +250,7 @@ impl Cluster {
         let Some((_, node)) = newest else {
             return Ok(false);
         };
-        let left: BTreeMap<i64, i64> = node
-            .reader()
-            .leases()
-            .into_iter()
-            .collect();
+        let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
         let terms = running.iter().map(|(_, node)| node.raft_status().term);
         deadlines.look(self.world.now(), terms.max().unwrap_or_default(), &left)?;
         Ok(left.is_empty())

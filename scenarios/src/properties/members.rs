@@ -117,7 +117,15 @@ mod tests {
     use veridical_proto::etcdserverpb::Member;
 
     fn list(nodes: &[NodeId]) -> Directory {
-        let member = |node: &NodeId| (*node, Member { id: *node, ..Default::default() });
+        let member = |node: &NodeId| {
+            (
+                *node,
+                Member {
+                    id: *node,
+                    ..Default::default()
+                },
+            )
+        };
         Directory::new(nodes.iter().map(member).collect())
     }
 

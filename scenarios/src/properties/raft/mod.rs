@@ -22,7 +22,7 @@ const REMEMBERED_MAX: usize = 1 << 16;
 const LEADERS_MAX: usize = 256;
 
 /// What Raft at a member says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The member.
     pub member: NodeId,
@@ -139,6 +139,9 @@ impl RaftLaws {
             return Ok(());
         };
         let before = std::mem::replace(&mut member.standing, standing);
+        if before == standing && changes_no_log(ready) {
+            return Ok(());
+        }
         let still_leads = (before.role, before.term) == (Role::Leader, standing.term)
             && standing.role == Role::Leader;
         if let Some(meta) = &ready.install_snapshot {
@@ -193,12 +196,7 @@ impl RaftLaws {
     }
 
     /// Log matching: two entries with the same index and term have equal ones before them.
-    fn match_prefix(
-        &mut self,
-        member: NodeId,
-        index: LogIndex,
-        link: Link,
-    ) -> Result<(), Broken> {
+    fn match_prefix(&mut self, member: NodeId, index: LogIndex, link: Link) -> Result<(), Broken> {
         let known = *self
             .prefixes
             .entry((index, link.term))
@@ -350,7 +348,7 @@ impl RaftLaws {
         let highest = self.committed_in.entry(term).or_default();
         *highest = standing.commit.max(*highest);
         if self.committed_in.len() > LEADERS_MAX {
-            self.keep_highest_committed();
+            forget_oldest(&mut self.committed_in);
         }
         for (later, leader) in self.leaders.range(term + 1..) {
             let Some(behind) = standing.commit.checked_sub(leader.compared + 1) else {
@@ -362,15 +360,6 @@ impl RaftLaws {
             }
         }
         Ok(())
-    }
-
-    /// Forgets the oldest term, but not what was committed in it.
-    fn keep_highest_committed(&mut self) {
-        if let Some((_, index)) = self.committed_in.pop_first()
-            && let Some(mut next) = self.committed_in.first_entry()
-        {
-            *next.get_mut() = index.max(*next.get());
-        }
     }
 
     /// State machine safety: entries are applied one after the other, each the one that is
@@ -417,6 +406,20 @@ impl RaftLaws {
     }
 }
 
+/// Forgets the oldest term, but not how much was committed in it.
+fn forget_oldest(committed_in: &mut BTreeMap<Term, LogIndex>) {
+    if let Some((_, index)) = committed_in.pop_first()
+        && let Some(mut next) = committed_in.first_entry()
+    {
+        *next.get_mut() = index.max(*next.get());
+    }
+}
+
+/// Whether it is about messages alone.
+fn changes_no_log(ready: &Ready) -> bool {
+    ready.entries.is_empty() && ready.committed.is_empty() && ready.install_snapshot.is_none()
+}
+
 fn tell(link: Option<Link>) -> String {
     link.map_or_else(
         || "nothing there".to_owned(),
@@ -427,7 +430,10 @@ fn tell(link: Option<Link>) -> String {
 fn leader_rewrites(standing: &Standing, what: &str) -> Result<(), Broken> {
     Broken::new(
         "leader-append-only",
-        format!("member {}, leader of term {}, {what}", standing.member, standing.term),
+        format!(
+            "member {}, leader of term {}, {what}",
+            standing.member, standing.term
+        ),
     )
 }
 
