@@ -21,6 +21,7 @@ pub mod junit;
 pub mod knobs;
 pub mod plan;
 pub mod progress;
+pub mod properties;
 pub mod recall;
 pub mod replay;
 pub mod report;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb::LeaseRevokeRequest;
 use veridical_proto::peer::peer_frame::Body;
@@ -152,6 +152,11 @@ impl<E: Environment> LeaseDesk<E> {
             let call = calls.next;
             let (sender, reply) = oneshot::channel();
             calls.waiting.insert(call, sender);
+            queue!(
+                "node.lease-calls",
+                calls.waiting.len(),
+                self.limits.max_lease_calls
+            );
             (call, reply)
         };
         self.transport.send(
@@ -177,9 +182,19 @@ impl<E: Environment> LeaseDesk<E> {
 
     /// Serves the calls of other members and hands on their replies.
     pub(crate) async fn serve(self, mut frames: mpsc::Receiver<(u64, Body)>) {
+        let permits = Arc::new(Semaphore::new(self.limits.max_served_lease_calls));
         while let Some((from, body)) = frames.recv().await {
             match body {
                 Body::LeaseCall(call) => {
+                    let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                        reachable!("node.lease-call-passed-over-at-the-bound");
+                        continue;
+                    };
+                    queue!(
+                        "node.lease-calls-served",
+                        self.limits.max_served_lease_calls - permits.available_permits(),
+                        self.limits.max_served_lease_calls
+                    );
                     let desk = self.clone();
                     veridical_env::task::spawn(async move {
                         let answer = tokio::select! {
@@ -198,6 +213,7 @@ impl<E: Environment> LeaseDesk<E> {
                             remaining_ttl_s: state.map_or(0, |state| state.remaining_ttl_s),
                         };
                         desk.transport.send(from, Body::LeaseReply(reply));
+                        drop(permit);
                     });
                 }
                 Body::LeaseReply(reply) => {

@@ -243,6 +243,10 @@ limits! {
     /// Lease calls to the leader that wait for its reply; above it callers are refused.
     max_lease_calls: usize, least 1, default 4_096,
         simulated 2..=16, edges [1], default in 50 percent;
+    /// Lease calls of other members that are served at once; above it they are passed
+    /// over, and the callers ask again.
+    max_served_lease_calls: usize, least 1, default 1_024,
+        simulated 1..=8, edges [1], default in 50 percent;
     /// Leases whose revocation is proposed in one look at the expired ones.
     lease_revokes_per_check: usize, least 1, default 256,
         simulated 1..=8, edges [1], default in 50 percent;

@@ -11,7 +11,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info};
-use veridical_probe::{always, sometimes};
+use veridical_probe::{always, queue, sometimes};
 use veridical_raft::SnapshotMeta;
 use veridical_storage::engine::{Engine, EngineError, WriteBatch};
 use veridical_store::{
@@ -113,6 +113,11 @@ impl EngineQueue {
         });
         let bytes = feed.bytes().clamp(1, self.room_bytes as usize) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        queue!(
+            "node.engine-bytes",
+            self.room_bytes as usize - self.room.available_permits(),
+            self.room_bytes
+        );
         let job = EngineJob::Write {
             feed,
             applied_index,
@@ -143,6 +148,11 @@ impl EngineQueue {
     async fn send(&self, job: EngineJob) {
         // The receiver is gone only after a failure, which stops the member.
         let _ = self.jobs.send(job).await;
+        queue!(
+            "node.engine-jobs",
+            self.jobs.max_capacity() - self.jobs.capacity(),
+            self.jobs.max_capacity()
+        );
     }
 }
 
