@@ -271,6 +271,9 @@ pub fn witness(report: &RunReport) -> String {
             finding.text
         ));
     }
+    if !report.schedule.is_empty() {
+        text.push_str(&format!("schedule: {}\n", report.schedule));
+    }
     if !report.knobs.is_empty() {
         let knobs: Vec<String> = report
             .knobs

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
-use veridical_sim::{DiskFaults, Fault, NetworkFaults};
+use veridical_sim::{DiskFaults, Fault, NetworkFaults, Schedule};
 
 /// The version of the written form.
 pub const PLAN_FORMAT: u32 = 1;
@@ -67,6 +67,9 @@ pub struct Plan {
     /// The seed of the scheduler, if it is not the one that follows from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_seed: Option<u64>,
+    /// In which order tasks run and messages arrive.
+    #[serde(default, skip_serializing_if = "Schedule::is_uniform")]
+    pub schedule: Schedule,
 }
 
 /// A fault and when it begins.

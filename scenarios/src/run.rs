@@ -105,6 +105,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             record,
         },
         schedule_seed: plan.schedule_seed,
+        schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
@@ -131,6 +132,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
         members: plan.members,
         knobs: knobs::changed(&plan.knobs),
+        schedule: plan.schedule.to_string(),
         operations: observed.operations,
         unknown_outcomes: observed.unknown_outcomes,
         watch_responses: observed.watch_responses,

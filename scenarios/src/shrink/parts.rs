@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
 use veridical_node::Limits;
-use veridical_sim::{DiskFaults, NetworkFaults, ProcessId};
+use veridical_sim::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
 use crate::knobs;
 use crate::plan::{HuntPlan, Plan};
@@ -30,16 +30,19 @@ pub enum Kind {
     Operations,
     /// Watchers.
     Watchers,
+    /// Chosen moments of the schedule.
+    Moments,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
         Self::Operations,
         Self::Watchers,
+        Self::Moments,
     ];
 
     /// How many parts of this sort a plan has.
@@ -50,6 +53,7 @@ impl Kind {
             Self::Clients => clients(plan).len(),
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
+            Self::Moments => plan.schedule.moments(),
         }
     }
 
@@ -59,6 +63,7 @@ impl Kind {
         match self {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
+            Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
                 if let Some(hunt) = &mut less.hunt {
                     let left = keep(&elections(hunt), out);
@@ -139,6 +144,10 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     });
     simpler.push(Plan {
         knobs: Limits::default(),
+        ..plan.clone()
+    });
+    simpler.push(Plan {
+        schedule: Schedule::Uniform,
         ..plan.clone()
     });
     for network in steps_to(&plan.network, &NetworkFaults::none()) {
@@ -295,6 +304,8 @@ pub struct Size {
     pub knobs: usize,
     /// Properties of network and disks that are not those of healthy ones.
     pub conditions: usize,
+    /// Chosen moments of the schedule.
+    pub moments: usize,
     /// When the failure showed, in ms of simulated time.
     pub failed_at_ms: u64,
 }
@@ -312,6 +323,7 @@ impl Size {
             conditions: steps_to(&plan.network, &NetworkFaults::none()).len()
                 + steps_to(&plan.disk, &DiskFaults::none()).len()
                 - 2,
+            moments: plan.schedule.moments(),
             failed_at_ms,
         }
     }
@@ -322,7 +334,7 @@ impl fmt::Display for Size {
         write!(
             f,
             "{} operations by {} clients, {} watchers, {} faults, {} members, {} knobs and {} \
-             conditions beside the default, {} ms",
+             conditions beside the default, {} moments of the schedule, {} ms",
             self.operations,
             self.clients,
             self.watchers,
@@ -330,6 +342,7 @@ impl fmt::Display for Size {
             self.members,
             self.knobs,
             self.conditions,
+            self.moments,
             self.failed_at_ms
         )
     }

@@ -9,6 +9,7 @@
 mod baseline;
 mod faults;
 mod hunt;
+mod schedule;
 mod workload;
 
 use veridical_sim::{Latency, Rng, Stream};
@@ -16,6 +17,7 @@ use veridical_sim::{Latency, Rng, Stream};
 use crate::knobs;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::swarm::faults::Nemesis;
+use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{hosts, watchers};
 
 /// The scenario's name.
@@ -60,6 +62,21 @@ const FAMILIES: [Family; 13] = [
     Family::SlowDisk,
     Family::LeaderHunt,
 ];
+
+/// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SORTS.iter().map(|(name, _)| *name)
+}
+
+/// The plan of a seed of the scenario with this name, if it is one of the swarm's.
+pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
+    let (name, sort) = SORTS.iter().find(|(name, _)| *name == scenario)?;
+    Some(Plan {
+        scenario: (*name).to_owned(),
+        schedule: schedule(seed, *sort),
+        ..plan(seed)
+    })
+}
 
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
@@ -126,6 +143,7 @@ pub fn plan(seed: u64) -> Plan {
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         schedule_seed: None,
+        schedule: schedule(seed, None),
     }
 }
 

@@ -406,6 +406,18 @@ mod tests {
     }
 
     #[test]
+    fn the_process_of_the_task_that_runs_is_known_and_nothing_is_left_at_the_end() {
+        let mut turns = by_priorities(Vec::new());
+        let task = turns.add(B, 1);
+        assert_eq!(turns.process_here(), None);
+        assert!(turns.offer(task, Waker::noop()).is_ok());
+        assert_eq!(turns.process_here(), Some(B));
+        drop(turns.dismantle());
+        assert_eq!(turns.process_here(), None);
+        assert!(turns.offer(task, Waker::noop()).is_err());
+    }
+
+    #[test]
     fn a_task_that_is_gone_holds_nobody_up() {
         let mut turns = by_priorities(Vec::new());
         let tasks = [turns.add(A, 1), turns.add(B, 2)];
