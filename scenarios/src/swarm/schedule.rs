@@ -21,11 +21,11 @@ pub(super) const SORTS: [(&str, Option<Sort>); 4] = [
     ("swarm-delay-bounded", Some(Sort::DelayBounded)),
 ];
 
-/// About as many messages as the longer runs have: moments are chosen among them.
-const MESSAGES: u64 = 16_000;
+/// About as many messages as a run has: moments are chosen among them.
+const MESSAGES: u64 = 12_000;
 
 /// About as many choices between runnable tasks.
-const CHOICES: u64 = 20_000;
+const CHOICES: u64 = 12_000;
 
 /// How many moments are chosen, of either kind. A bug that needs few events in a certain
 /// order is found with few; what a long run is made to go through grows with many.
