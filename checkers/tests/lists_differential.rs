@@ -184,7 +184,13 @@ fn history(seed: u64, operations: u64, clients: usize, keys: u64) -> Vec<ObjectE
 
 /// Changes what one transaction read, or swaps the answers of two, or moves an event.
 fn spoil(events: &mut [ObjectEvent], random: &mut Random) {
-    let at = random.index(events.len());
+    let returns: Vec<usize> = (0..events.len())
+        .filter(|at| matches!(events[*at].kind, EventKind::Return { .. }))
+        .collect();
+    if returns.is_empty() {
+        return;
+    }
+    let at = *random.pick(&returns);
     let other = random.index(events.len());
     if random.below(4) == 0 && other > 0 {
         // Real time: two events of different operations change places.
@@ -248,7 +254,7 @@ fn small_histories_agree_with_brute_force_and_name_the_first_wrong_event() {
         let (operations, clients) = (1 + random.below(6), 1 + random.index(4));
         let keys = 1 + random.below(2);
         let mut events = history(seed, operations, clients, keys);
-        for _ in 0..random.below(3) {
+        for _ in 0..random.below(4) {
             spoil(&mut events, &mut random);
         }
         let expected = is_linearizable(&model(), &events);
@@ -277,9 +283,9 @@ fn small_histories_agree_with_brute_force_and_name_the_first_wrong_event() {
 #[test]
 fn longer_histories_agree_with_the_general_engine() {
     let (mut oks, mut violations) = (0, 0);
-    for seed in 0..600 * scale() {
+    for seed in 0..300 * scale() {
         let mut random = Random::new(!seed);
-        let operations = 10 + random.below(40);
+        let operations = 10 + random.below(20);
         let (clients, keys) = (1 + random.index(4), 1 + random.below(4));
         let mut events = history(seed, operations, clients, keys);
         for _ in 0..random.below(2) {
@@ -305,7 +311,7 @@ fn longer_histories_agree_with_the_general_engine() {
         }
     }
     println!("{oks} ok, {violations} violations");
-    assert!(oks > 100 && violations > 50);
+    assert!(oks > 50 && violations > 30);
 }
 
 #[test]

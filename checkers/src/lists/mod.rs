@@ -702,9 +702,13 @@ impl ListChecker {
     fn drop_node(&mut self, node: NodeId) {
         self.forget_reader(node);
         let call = self.graph.call_event(node);
+        // Nobody knows what one without an outcome has read.
+        let has_read = self.graph.node(node).end.is_some();
         let mut touched = Vec::new();
-        steps(&self.graph.node(node).request, &mut |key, _| {
-            touched.push(key.clone());
+        steps(&self.graph.node(node).request, &mut |key, action| {
+            if has_read || matches!(action, Action::Append(_)) {
+                touched.push(key.clone());
+            }
         });
         for key in &touched {
             if let Some(list) = self.lists.get_mut(key) {
