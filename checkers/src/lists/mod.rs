@@ -17,6 +17,7 @@
 
 mod graph;
 mod keys;
+mod transaction;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,6 +35,7 @@ use crate::verdict::{
 };
 use graph::{Cycle, Graph, NodeId, Reason};
 use keys::{Append, Element, List, Stage};
+use transaction::{Read, Wrong, appends, is_supported, reads_before, steps};
 
 /// Events kept from the beginning on, for the general engine.
 const REPLAY_EVENTS_MAX: usize = 1 << 14;
@@ -53,12 +55,6 @@ struct OpenTransaction {
     call_event: u64,
     call_ns: u64,
     request: Request,
-}
-
-/// A read of a list by a transaction: the list as it was before the transaction.
-struct Read {
-    key: Value,
-    list: Vec<Value>,
 }
 
 /// Why events are not judged here.
@@ -95,21 +91,6 @@ pub struct ListChecker {
     statistics: ObjectStatistics,
     fallback: Option<Fallback>,
     violation: Option<Box<Violation>>,
-}
-
-/// How judging an event ends, other than well.
-enum Wrong {
-    Cycle(Cycle),
-    /// What was expected and what was got, at a key.
-    Answer(Value, String, String),
-    /// Something was seen of a transaction that was given up.
-    Late(OperationId),
-}
-
-impl From<Cycle> for Wrong {
-    fn from(cycle: Cycle) -> Self {
-        Self::Cycle(cycle)
-    }
 }
 
 impl ListChecker {
@@ -689,18 +670,16 @@ impl ListChecker {
             if self.graph.node(node).unseen_appends == 0 {
                 self.drop_node(node);
             } else {
-                // What it read is settled; where its appends go is not.
+                // Where its appends go is open yet; what it answered is not needed for that.
                 if let Some((_, answer)) = &mut self.graph.node_mut(node).end {
                     *answer = None;
                 }
                 self.unseen.insert(node);
-                self.forget_reader(node);
             }
         }
     }
 
     fn drop_node(&mut self, node: NodeId) {
-        self.forget_reader(node);
         let call = self.graph.call_event(node);
         // Nobody knows what one without an outcome has read.
         let has_read = self.graph.node(node).end.is_some();
@@ -713,6 +692,7 @@ impl ListChecker {
         for key in &touched {
             if let Some(list) = self.lists.get_mut(key) {
                 list.last_forgotten_call = list.last_forgotten_call.max(call);
+                list.last_readers.retain(|reader| *reader != node);
             }
         }
         // Only lost transactions can turn up behind what is forgotten.
@@ -720,21 +700,6 @@ impl ListChecker {
             touched.clear();
         }
         self.graph.forget(node, &touched);
-    }
-
-    /// Whatever appends in future was called after this reader returned.
-    fn forget_reader(&mut self, node: NodeId) {
-        let mut keys: Vec<Value> = Vec::new();
-        steps(&self.graph.node(node).request, &mut |key, action| {
-            if matches!(action, Action::Read) {
-                keys.push(key.clone());
-            }
-        });
-        for key in keys {
-            if let Some(list) = self.lists.get_mut(&key) {
-                list.last_readers.retain(|reader| *reader != node);
-            }
-        }
     }
 
     fn look_at_memory(&mut self, now: u64) {
@@ -755,89 +720,4 @@ impl ListChecker {
             );
         }
     }
-}
-
-/// Calls `visit` with every step of a request.
-fn steps<'a>(request: &'a Request, visit: &mut impl FnMut(&'a Value, &'a Action)) {
-    match &request.action {
-        Action::Txn(steps) => steps.iter().for_each(|step| visit(&step.key, &step.action)),
-        action => visit(&request.key, action),
-    }
-}
-
-/// What a request appends, in order, with the keys.
-fn appends(request: &Request) -> Vec<(&Value, &Value)> {
-    let mut appends = Vec::new();
-    steps(request, &mut |key, action| {
-        if let Action::Append(value) = action {
-            appends.push((key, value));
-        }
-    });
-    appends
-}
-
-fn is_supported(request: &Request) -> bool {
-    let mut is_supported = true;
-    steps(request, &mut |_, action| {
-        is_supported &= matches!(action, Action::Read | Action::Append(_));
-    });
-    is_supported
-}
-
-/// What a transaction read, without what it had appended itself.
-fn reads_before(
-    model: &ObjectModel,
-    request: &Request,
-    answer: &Answer,
-) -> Result<Vec<Read>, Wrong> {
-    let other_kind = |key: &Value| {
-        let expected = "an answer to what was asked".to_owned();
-        Err(Wrong::Answer(key.clone(), expected, answer.to_string()))
-    };
-    let answers: &[Answer] = match (&request.action, answer) {
-        (Action::Txn(steps), Answer::Txn(answers)) if steps.len() == answers.len() => answers,
-        (Action::Txn(_), _) => return other_kind(&request.key),
-        (_, answer) => std::slice::from_ref(answer),
-    };
-    let mut asked = Vec::new();
-    steps(request, &mut |key, action| asked.push((key, action)));
-    let mut own: FxHashMap<&Value, Vec<&Value>> = FxHashMap::default();
-    let mut reads: Vec<Read> = Vec::new();
-    for ((key, action), answer) in asked.into_iter().zip(answers) {
-        let read: &[Value] = match (action, answer) {
-            (Action::Append(value), _) => {
-                own.entry(key).or_default().push(value);
-                continue;
-            }
-            (_, Answer::Value(Value::Nil)) if model.nil_is_wildcard() => continue,
-            (_, Answer::Value(Value::Nil)) => &[],
-            (_, Answer::Value(Value::List(list))) => list,
-            // A register that was written once is read as its value.
-            (_, Answer::Value(value)) => std::slice::from_ref(value),
-            _ => return other_kind(key),
-        };
-        let own = own.get(key).map_or(&[][..], Vec::as_slice);
-        let before = read.len().checked_sub(own.len());
-        let before = before.filter(|before| read[*before..].iter().eq(own.iter().copied()));
-        let Some(before) = before else {
-            let expected = format!("what the transaction had appended to {key} at the end");
-            let got = Value::List(read.to_vec().into()).to_string();
-            return Err(Wrong::Answer(key.clone(), expected, got));
-        };
-        let list = &read[..before];
-        match reads.iter().find(|earlier| earlier.key == *key) {
-            Some(earlier) if earlier.list == list => {}
-            Some(earlier) => {
-                let expected = Value::List(earlier.list.clone().into());
-                let expected = format!("{expected} again, as the transaction read it before");
-                let got = Value::List(list.to_vec().into()).to_string();
-                return Err(Wrong::Answer(key.clone(), expected, got));
-            }
-            None => reads.push(Read {
-                key: key.clone(),
-                list: list.to_vec(),
-            }),
-        }
-    }
-    Ok(reads)
 }
