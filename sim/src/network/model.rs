@@ -9,7 +9,7 @@ use crate::digest::fingerprint;
 use crate::fault::ProcessId;
 use crate::network::LossMode;
 use crate::rng::Rng;
-use crate::trace::{DropCause, EventKind, Site};
+use crate::trace::{DropCause, EventKind, SentUnit, Site};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -106,6 +106,13 @@ impl NetworkModel {
                 hash,
             },
         );
+        context.recorder.journal.show_unit(SentUnit {
+            at_ns: context.recorder.now_ns,
+            from,
+            to,
+            ordinal,
+            data: &data,
+        });
 
         let mut rng = context.draw(Site::Unit { from, to }, hash);
         let fate = link.decide(&self.faults, &mut rng, from == to);
