@@ -7,6 +7,7 @@
 use bytes::BytesMut;
 use prost::Message as _;
 use veridical_client::record;
+use veridical_node::session::NATIVE_MAGIC;
 use veridical_proto::command::{Command, command::Request as CommandRequest};
 use veridical_proto::frame::decode_frame;
 use veridical_proto::native::request::Body as Ask;
@@ -66,6 +67,8 @@ impl Decoded {
 
 /// The frames of a unit that `from` sent to `to`, as far as they are understood.
 pub fn decode(from: &str, to: &str, unit: &[u8]) -> Vec<Decoded> {
+    // A client begins a connection with these bytes.
+    let unit = unit.strip_prefix(NATIVE_MAGIC).unwrap_or(unit);
     let mut buffer = BytesMut::from(unit);
     let mut decoded = Vec::new();
     while let Ok(Some(payload)) = decode_frame(&mut buffer) {
@@ -419,7 +422,7 @@ mod tests {
         let mut unit = BytesMut::new();
         encode_frame(&Pong { ordinal: 5 }, &mut unit);
         assert_eq!(decode("member-1", "member-2", &unit)[0].kind.name, "Pong");
-        let mut unit = BytesMut::new();
+        let mut unit = BytesMut::from(&NATIVE_MAGIC[..]);
         let ask = Request {
             id: 9,
             body: Some(Ask::Put(put("k01"))),

@@ -32,7 +32,10 @@ use crate::report::RunReport;
 pub use faults::{class, describe, processes};
 pub use operations::{Ending, ShownOperation, operations};
 pub use recorder::Recorder;
-pub use recording::{InjectedFault, MESSAGES_MAX, MemberState, Recording};
+pub use recording::{
+    Fate, Frame, FrameKind, Incident, InjectedFault, LeftOut, Life, MESSAGES_MAX, MemberState,
+    Message, Recording, StateChange, Turn,
+};
 
 /// What was recorded of the run.
 pub const RECORDING_FILE: &str = "recording.json";
