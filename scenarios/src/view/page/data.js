@@ -37,12 +37,12 @@ for (let i = 0; i < count; i++) {
 }
 // How far a message of open fate is drawn, in ns: nobody knows where it ended.
 const OPEN_NS = 4e6;
-const lastOf = (i) => (ended[i] < 0 ? sent[i] + OPEN_NS : ended[i]);
+const lastAt = Float64Array.from(ended, (at, i) => (at < 0 ? sent[i] + OPEN_NS : at));
 
 // When the last message of each block ended: what is over before the window is skipped.
 const BLOCK = 256;
 const blockEnd = new Float64Array(Math.ceil(count / BLOCK));
-for (let i = 0; i < count; i++) blockEnd[(i / BLOCK) | 0] = Math.max(blockEnd[(i / BLOCK) | 0], lastOf(i));
+for (let i = 0; i < count; i++) blockEnd[(i / BLOCK) | 0] = Math.max(blockEnd[(i / BLOCK) | 0], lastAt[i]);
 
 // The first place whose value is above `value`, in a sorted list of places.
 function after(places, valueOf, value) {

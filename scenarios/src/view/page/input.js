@@ -11,6 +11,7 @@ function flush() {
   draw();
 }
 function limit() {
+  measure();
   view.span = Math.min(Math.max(view.span, 1000), end * 1.1);
   view.from = Math.min(Math.max(view.from, -0.05 * view.span), Math.max(-0.05 * view.span, end - 0.95 * view.span));
   view.top = Math.max(0, Math.min(view.top, stageHeight - canvas.clientHeight));
@@ -80,6 +81,12 @@ function goToOp(row) {
 // What search has found: operations are marked; messages, faults and log lines are places to go.
 const HITS_MAX = 5000;
 let hits = null, at = -1;
+const lowered = new Map();
+// Texts in lower case, made once.
+function lower(name, texts) {
+  if (!lowered.has(name)) lowered.set(name, texts.map((text) => text.toLowerCase()));
+  return lowered.get(name);
+}
 function search(text) {
   at = -1;
   if (!text) hits = null;
@@ -87,8 +94,9 @@ function search(text) {
     const wanted = text.toLowerCase(), number = /^#\d+$/.test(text) ? Number(text.slice(1)) : -1;
     hits = { ops: new Uint8Array(opCount), stops: [], total: 0 };
     const add = (stop) => { hits.total++; if (hits.stops.length < HITS_MAX) hits.stops.push(stop); };
+    const texts = lower("operations", ops.text);
     for (let row = 0; row < opCount; row++) {
-      if (ops.op[row] === number || (number < 0 && ops.text[row].toLowerCase().includes(wanted))) { hits.ops[row] = 1; add({ at: ops.call[row], type: "op", row }); }
+      if (ops.op[row] === number || (number < 0 && texts[row].includes(wanted))) { hits.ops[row] = 1; add({ at: ops.call[row], type: "op", row }); }
     }
     if (number < 0) {
       for (const fault of data.faults) if (fault.text.includes(wanted)) add({ at: fault.at, type: "fault", fault });
@@ -98,7 +106,7 @@ function search(text) {
       }
       processes.forEach((name, process) => {
         const log = data.logs[name];
-        log?.text.forEach((text, line) => { if (text.toLowerCase().includes(wanted)) add({ at: log.t[line] * 1e3, type: "log", process }); });
+        if (log) lower(name, log.text).forEach((text, line) => { if (text.includes(wanted)) add({ at: log.t[line] * 1e3, type: "log", process }); });
       });
     }
     hits.stops.sort((a, b) => a.at - b.at);

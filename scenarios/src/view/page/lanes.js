@@ -79,9 +79,9 @@ function tint(lane, y, w) {
   }
 }
 
-function drawMember(lane, y, w) {
-  const { process } = lane;
-  for (const { from, until, role, term } of rolesOf[process]) {
+// What a member was: arrows go behind it, so that its words can be read.
+function drawBand(lane, y, w) {
+  for (const { from, until, role, term } of rolesOf[lane.process]) {
     const left = Math.max(LEFT, xOf(from)), right = Math.min(w, xOf(until));
     if (right <= left) continue;
     pen.fillStyle = roleColour(role, term);
@@ -89,6 +89,9 @@ function drawMember(lane, y, w) {
     if (/candidate/.test(role)) hatch(left, y + 4, Math.max(1, right - left), 15, colour.paper);
     write(`${role} · term ${term}`, left + 5, y + 12, right - left - 8, role === "leader" ? "#fff" : colour.roleink);
   }
+}
+function drawMember(lane, y, w) {
+  const { process } = lane;
   drawGaps(lane, y + 20, lane.height - 21, w);
   // Commits: a tick each, with its index where there is room.
   const commits = commitsOf[process], valueOf = (row) => data.states.t[row];

@@ -71,13 +71,16 @@ function applyFilters() {
   layOut();
   layOutMap();
   const shown = shownMessages === count ? many(count, "message") : `${shownMessages.toLocaleString("en")} of ${many(count, "message")}`;
-  element("count").textContent = `${shown} · ${many(opCount, "operation")} · ${many(data.faults.length, "fault")} · ${time(end)}` +
+  element("count").textContent = `${shown} · ${many(opCount, "operation")} · ${many(data.faults.length, "fault")}` +
     (data.missing.length ? ` · left out: ${data.missing.join(", ")}` : "");
 }
 
 const view = { from: 0, span: end, top: 0 };
 let cursor = 0, hover = null, picked = null;
-const width = () => Math.max(1, canvas.clientWidth - LEFT);
+// Measured once for each drawing: asking the document costs more than drawing a line.
+let stageWidth = 1;
+function measure() { stageWidth = Math.max(1, canvas.clientWidth - LEFT); }
+const width = () => stageWidth;
 const xOf = (time) => LEFT + ((time - view.from) / view.span) * width();
 const timeOf = (x) => view.from + ((x - LEFT) / width()) * view.span;
 

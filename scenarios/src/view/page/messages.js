@@ -1,26 +1,26 @@
 // Messages: arrows from where and when they were sent to where and when they arrived. Few are
 // drawn one by one, with heads and words; of many, one line for all that fall together.
-const FINE_MAX = 2500, WORDS_MAX = 120, COARSE_PX = 3;
+const FINE_MAX = 2500, WORDS_MAX = 120, COARSE_PX = 3, SLANTED_BATCH = 200;
 let list = new Int32Array(count), listed = 0, drawn = 0;
 
 // The messages in the window, in the order of their sending.
 function listMessages() {
   listed = 0;
-  const until = view.from + view.span;
+  const { from } = view, until = from + view.span;
   for (let block = 0; block < blockEnd.length; block++) {
     const first = block * BLOCK;
     if (sent[first] > until) break;
-    if (blockEnd[block] < view.from) continue;
+    if (blockEnd[block] < from) continue;
     const last = Math.min(first + BLOCK, count);
     for (let i = first; i < last; i++) {
-      if (visible[i] && sent[i] <= until && lastOf(i) >= view.from) list[listed++] = i;
+      if (visible[i] && sent[i] <= until && lastAt[i] >= from) list[listed++] = i;
     }
   }
 }
 
 // Both ends of an arrow. What did not arrive ends on the way.
 function arrow(i) {
-  const x1 = xOf(sent[i]), x2 = xOf(lastOf(i));
+  const x1 = xOf(sent[i]), x2 = xOf(lastAt[i]);
   const y1 = laneOf[sender[i]].wire - view.top, y2 = laneOf[receiver[i]].wire - view.top;
   const part = fate[i] === DELIVERED || fate[i] === UNHEARD ? 1 : 0.36;
   return [x1, y1, fate[i] === LOST || fate[i] === OPEN ? x1 + (x2 - x1) * part : x2, y1 + (y2 - y1) * part];
@@ -96,29 +96,33 @@ function drawWords(w, h) {
 function drawCoarse(w) {
   const columns = Math.ceil(w / COARSE_PX) + 2, places = processes.length;
   const best = new Uint8Array(places * places * columns).fill(255), example = new Int32Array(best.length);
+  const { from } = view, scale = width() / view.span / COARSE_PX;
   for (let at = 0; at < listed; at++) {
-    const i = list[at], column = Math.max(0, Math.min(columns - 1, Math.floor((xOf(sent[i]) - LEFT) / COARSE_PX) + 1));
+    const i = list[at], column = Math.max(0, Math.min(columns - 1, Math.floor((sent[i] - from) * scale) + 1));
     const place = (sender[i] * places + receiver[i]) * columns + column;
     // What was lost is seen among what was not.
     const rank = fate[i] > DELIVERED ? 0 : 1 + group[i];
     if (rank < best[place]) { best[place] = rank; example[place] = i; }
   }
-  const paths = GROUPS.map(() => new Path2D()), lost = new Path2D();
-  for (let place = 0; place < best.length; place++) {
-    if (best[place] === 255) continue;
-    const [x1, y1, x2, y2] = arrow(example[place]), path = best[place] === 0 ? lost : paths[best[place] - 1];
-    path.moveTo(x1, y1); path.lineTo(x2, y2);
-    drawn++;
+  // The quiet groups first, what was lost last. A line that is nearly upright is a rectangle:
+  // of thousands of lines these are drawn at once.
+  const byRank = Array.from({ length: GROUPS.length + 1 }, () => []);
+  for (let place = 0; place < best.length; place++) if (best[place] !== 255) byRank[best[place]].push(example[place]);
+  for (let rank = GROUPS.length; rank >= 0; rank--) {
+    pen.fillStyle = pen.strokeStyle = rank ? colour[GROUPS[rank - 1]] : colour.bad;
+    pen.globalAlpha = rank === 0 ? 0.6 : rank > 8 ? 0.3 : 0.45;
+    let slanted = 0;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (const i of byRank[rank]) {
+      const [x1, y1, x2, y2] = arrow(i);
+      drawn++;
+      if (Math.abs(x2 - x1) < 2) { pen.fillRect(x1, Math.min(y1, y2), 1, Math.abs(y2 - y1)); continue; }
+      pen.moveTo(x1, y1); pen.lineTo(x2, y2);
+      if (++slanted % SLANTED_BATCH === 0) { pen.stroke(); pen.beginPath(); }
+    }
+    pen.stroke();
   }
-  pen.lineWidth = 1;
-  for (let at = GROUPS.length - 1; at >= 0; at--) {
-    pen.globalAlpha = at >= 8 ? 0.35 : 0.5;
-    pen.strokeStyle = colour[GROUPS[at]];
-    pen.stroke(paths[at]);
-  }
-  pen.globalAlpha = 0.6;
-  pen.strokeStyle = colour.bad;
-  pen.stroke(lost);
   pen.globalAlpha = 1;
 }
 

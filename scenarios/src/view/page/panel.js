@@ -1,5 +1,6 @@
 // The whole drawing, the overview, and the panel: how everything was at the cursor.
 function draw() {
+  measure();
   const [w, h] = prepare(canvas, pen);
   taken = [];
   const isSeen = (lane) => lane.y - view.top < h && lane.y + lane.height - view.top > TOP;
@@ -28,12 +29,15 @@ function draw() {
     if (!isSeen(lane)) continue;
     const y = lane.y - view.top;
     if (lane.isMember) drawMember(lane, y, w);
-    else {
-      drawGaps(lane, y, lane.height, w);
-      lane.rows.forEach((place, row) => drawOps(place, y + WIRE_ROW + row * OP_ROW, w));
-    }
+    else drawGaps(lane, y, lane.height, w);
   }
   drawMessages(w, h);
+  for (const lane of lanes) {
+    if (!isSeen(lane)) continue;
+    const y = lane.y - view.top;
+    if (lane.isMember) drawBand(lane, y, w);
+    lane.rows.forEach((place, row) => drawOps(place, y + WIRE_ROW + row * OP_ROW, w));
+  }
   drawPickedMessages();
   drawPrecedence();
   if (data.finding) {
