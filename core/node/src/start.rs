@@ -141,6 +141,12 @@ fn assemble<E: Environment>(
         newest_file_index,
         raft,
     } = recovered;
+    if let Some(observer) = &config.observer {
+        observer.raft_started(&raft);
+        if !directory.is_empty() {
+            observer.members_applied(config.member_id, last_applied.index, &directory);
+        }
+    }
     let reader = store.reader();
     let transport = Transport::new(
         environment.clone(),
@@ -242,6 +248,7 @@ fn assemble<E: Environment>(
         proposals: proposals.clone(),
         waiters: waiters.clone(),
         keeper: keeper.clone(),
+        observer: config.observer.clone(),
         applied: applied_sender,
         members: members_sender,
         stop: stop.clone(),
@@ -285,6 +292,7 @@ fn assemble<E: Environment>(
         reader.clone(),
         newest_file_index,
         config.planted,
+        config.observer.clone(),
         stop.clone(),
     );
     tokio::spawn(async move {

@@ -123,6 +123,7 @@ pub fn plan(seed: u64) -> Plan {
         heal_at_ms,
         heal_bound_ms: 30_000,
         end_at_ms,
+        last_power_failure: true,
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         schedule_seed: None,
