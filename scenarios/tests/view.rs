@@ -201,11 +201,16 @@ fn assert_shows_the_run(seen: &Value) {
     assert!(text("log_of").starts_with("member-"), "{seen}");
 }
 
+/// A time of a trace, in ns: µs are written with fractions.
+fn ns(us: &Value) -> Option<i64> {
+    Some((us.as_f64()? * 1_000.0).round() as i64)
+}
+
 /// What the trace event format asks for, and what Perfetto needs on top.
 fn assert_keeps_the_rules(trace: &Value) {
     let events = trace["traceEvents"].as_array().expect("events");
     let word = |event: &Value, field: &str| event[field].as_str().unwrap_or("").to_owned();
-    let mut slices: BTreeMap<(u64, u64), Vec<(f64, f64)>> = BTreeMap::new();
+    let mut slices: BTreeMap<(u64, u64), Vec<(i64, i64)>> = BTreeMap::new();
     let mut asynchronous: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
     let mut flows: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
@@ -216,9 +221,9 @@ fn assert_keeps_the_rules(trace: &Value) {
         assert!(!word(event, "name").is_empty(), "{event}");
         let pid = event["pid"].as_u64().expect("a pid");
         let tid = event["tid"].as_u64().expect("a tid");
-        let at = event["ts"].as_f64();
-        assert!(phase == "M" || at.is_some_and(|at| at >= 0.0), "{event}");
-        let at = at.unwrap_or(0.0);
+        let at = ns(&event["ts"]);
+        assert!(phase == "M" || at.is_some_and(|at| at >= 0), "{event}");
+        let at = at.unwrap_or(0);
         match phase.as_str() {
             "M" => {
                 assert!(event["args"].is_object(), "{event}");
@@ -227,8 +232,8 @@ fn assert_keeps_the_rules(trace: &Value) {
                 }
             }
             "X" => {
-                let length = event["dur"].as_f64().expect("a duration");
-                assert!(length >= 0.0, "{event}");
+                let length = ns(&event["dur"]).expect("a duration");
+                assert!(length >= 0, "{event}");
                 slices
                     .entry((pid, tid))
                     .or_default()
@@ -259,15 +264,15 @@ fn assert_keeps_the_rules(trace: &Value) {
     }
     for ((pid, tid), slices) in &mut slices {
         assert!(named.contains(pid), "process {pid} has a name");
-        slices.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
-        let mut open: Vec<(f64, f64)> = Vec::new();
+        slices.sort_by_key(|slice| (slice.0, -slice.1));
+        let mut open: Vec<(i64, i64)> = Vec::new();
         for slice in slices {
             while open.last().is_some_and(|last| last.1 <= slice.0) {
                 open.pop();
             }
             // On one track a slice lies in another or beside it.
             if let Some(last) = open.last() {
-                assert!(slice.1 <= last.1 + 0.001, "{pid}/{tid}: {last:?} {slice:?}");
+                assert!(slice.1 <= last.1, "{pid}/{tid}: {last:?} {slice:?}");
             }
             open.push(*slice);
         }
@@ -288,7 +293,7 @@ fn assert_keeps_the_rules(trace: &Value) {
                 end["pid"].as_u64().expect("a pid"),
                 end["tid"].as_u64().expect("a tid"),
             );
-            let at = end["ts"].as_f64().expect("a time");
+            let at = ns(&end["ts"]).expect("a time");
             let slices = &slices[&track];
             let first = slices.partition_point(|slice| slice.0 <= at);
             let bound = slices[..first]

@@ -19,8 +19,9 @@ use veridical_proto::peer::peer_frame::Body as Peer;
 use veridical_proto::peer::raft_message::Body as Raft;
 use veridical_proto::peer::{Append, PeerFrame, Pong, RaftMessage};
 
+use super::draft::Draft;
 use super::keys::keys_of;
-use super::recording::{Frame, FrameKind, NUMBERS_MAX, Recording};
+use super::recording::{Frame, FrameKind, NUMBERS_MAX};
 
 /// Members' names begin so.
 const MEMBER_PREFIX: &str = "member-";
@@ -43,25 +44,18 @@ pub struct Decoded {
 
 impl Decoded {
     /// The frame as a recording has it.
-    pub fn within(self, recording: &mut Recording) -> Frame {
-        let kind = match recording.index.kinds.get(self.kind.name) {
-            Some(number) => *number,
-            None => {
-                let number = recording.kinds.len() as u16;
-                recording.kinds.push(FrameKind {
-                    name: self.kind.name.to_owned(),
-                    group: self.kind.group.to_owned(),
-                    fields: self.kind.fields.iter().map(|&name| name.into()).collect(),
-                });
-                recording.index.kinds.insert(self.kind.name, number);
-                number
-            }
-        };
-        Frame {
+    pub fn within(self, draft: &mut Draft) -> Frame {
+        let Self {
             kind,
-            numbers: self.numbers[..self.kind.fields.len()].to_vec(),
-            keys: self.keys.into_iter().map(|k| recording.key(k)).collect(),
-        }
+            numbers,
+            keys,
+        } = self;
+        let described = || FrameKind {
+            name: kind.name.to_owned(),
+            group: kind.group.to_owned(),
+            fields: kind.fields.iter().map(|&name| name.into()).collect(),
+        };
+        draft.frame(kind.name, described, &numbers[..kind.fields.len()], keys)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod chrome;
 pub mod command;
+mod draft;
 mod faults;
 mod frames;
 mod keys;

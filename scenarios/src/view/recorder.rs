@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use veridical_sim::{DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, Spectator};
 
+use super::draft::Draft;
 use super::frames;
 use super::recording::{
     FRAMES_PER_MESSAGE_MAX, Fate, Frame, Incident, InjectedFault, Life, MemberState, Message,
@@ -18,7 +19,7 @@ pub struct Recorder(Arc<Mutex<Work>>);
 
 #[derive(Default)]
 struct Work {
-    recording: Recording,
+    draft: Draft,
     /// By process: how its state is told, and what it was last.
     members: Vec<Option<(Look, MemberState)>>,
 }
@@ -48,16 +49,8 @@ impl Recorder {
 
     /// Takes out what was recorded.
     pub fn take(&self, end_ns: u64) -> Recording {
-        let mut recording = std::mem::take(&mut self.work().recording);
+        let mut recording = std::mem::take(&mut self.work().draft).recording;
         recording.end_ns = end_ns;
-        recording.index = super::recording::Index::default();
-        recording
-    }
-
-    /// What is recorded so far.
-    pub fn so_far(&self, now_ns: u64) -> Recording {
-        let mut recording = self.work().recording.clone();
-        recording.end_ns = now_ns;
         recording
     }
 }
@@ -70,7 +63,7 @@ impl Work {
         let state = look();
         if state != *last {
             *last = state.clone();
-            self.recording.push_state(StateChange {
+            self.draft.push_state(StateChange {
                 at_ns,
                 process,
                 state,
@@ -79,11 +72,7 @@ impl Work {
     }
 
     fn end(&mut self, link: (u32, u32), ordinal: u64, ended_ns: u64, fate: Fate) {
-        let name = (link.0, link.1, ordinal);
-        let Some(number) = self.recording.index.under_way.get(&name).copied() else {
-            return;
-        };
-        let Some(message) = self.recording.message(number) else {
+        let Some(message) = self.draft.message(link.0, link.1, ordinal) else {
             return;
         };
         if message.ended_ns.is_none() {
@@ -96,12 +85,12 @@ impl Work {
                 copy: true,
                 ..message.clone()
             };
-            self.recording.push_message(copy);
+            self.draft.push_message(copy);
         }
     }
 
     fn life(&mut self, at_ns: u64, process: u32, turn: Turn) {
-        self.recording.push_life(Life {
+        self.draft.push_life(Life {
             at_ns,
             process,
             turn,
@@ -111,14 +100,14 @@ impl Work {
 
 impl Spectator for Recorder {
     fn process_added(&mut self, _: ProcessId, name: &str) {
-        self.work().recording.processes.push(name.to_owned());
+        self.work().draft.recording.processes.push(name.to_owned());
     }
 
     fn event(&mut self, event: &Event) {
         let at_ns = event.at_ns;
         let mut work = self.work();
         if let EventKind::Heal { id } = event.kind {
-            let faults = &mut work.recording.faults;
+            let faults = &mut work.draft.recording.faults;
             if let Some(fault) = faults.iter_mut().rev().find(|fault| fault.id == id) {
                 fault.ended_ns = Some(at_ns);
             }
@@ -161,16 +150,13 @@ impl Spectator for Recorder {
                 work.end((process, to.0), *ordinal, at_ns, fate);
             }
             EventKind::Corrupt { to, ordinal } => {
-                let name = (process, to.0, *ordinal);
-                let number = work.recording.index.under_way.get(&name).copied();
-                let message = number.and_then(|number| work.recording.message(number));
-                if let Some(message) = message {
+                if let Some(message) = work.draft.message(process, to.0, *ordinal) {
                     message.corrupt = true;
                 }
             }
             kind => {
-                if let Some(text) = incident(kind, &work.recording.processes) {
-                    work.recording.push_incident(Incident {
+                if let Some(text) = incident(kind, &work.draft.recording.processes) {
+                    work.draft.push_incident(Incident {
                         at_ns,
                         process,
                         text,
@@ -184,9 +170,9 @@ impl Spectator for Recorder {
         let mut work = self.work();
         let (from, to) = (unit.from.0, unit.to.0);
         work.look(from, unit.at_ns);
-        let recording = &mut work.recording;
+        let draft = &mut work.draft;
         let name = |id: u32| {
-            let name = recording.processes.get(id as usize);
+            let name = draft.recording.processes.get(id as usize);
             name.map(String::as_str).unwrap_or_default()
         };
         let decoded = frames::decode(name(from), name(to), unit.data);
@@ -194,9 +180,9 @@ impl Spectator for Recorder {
         let frames: Vec<Frame> = decoded
             .into_iter()
             .take(FRAMES_PER_MESSAGE_MAX)
-            .map(|frame| frame.within(recording))
+            .map(|frame| frame.within(draft))
             .collect();
-        let number = recording.push_message(Message {
+        draft.push_message(Message {
             sent_ns: unit.at_ns,
             from,
             to,
@@ -206,12 +192,10 @@ impl Spectator for Recorder {
             more_frames,
             ..Message::default()
         });
-        let under_way = &mut recording.index.under_way;
-        under_way.insert((from, to, unit.ordinal), number);
     }
 
     fn fault_injected(&mut self, at_ns: u64, id: FaultId, fault: &Fault) {
-        self.work().recording.push_fault(InjectedFault {
+        self.work().draft.push_fault(InjectedFault {
             id: id.0,
             at_ns,
             ended_ns: None,

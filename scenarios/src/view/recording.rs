@@ -5,7 +5,7 @@
 //! ones are kept, since a failure is at the end.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use veridical_sim::Fault;
 
 /// Messages that are kept at most: the last ones. A run of the default scenario has about
@@ -273,113 +273,12 @@ pub struct Recording {
     pub end_ns: u64,
     /// How much is missing.
     pub left_out: LeftOut,
-    /// Where a kind or a key is, while the recording is made.
-    #[serde(skip)]
-    pub(super) index: Index,
-}
-
-/// Where things are in a recording that is being made.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Index {
-    pub(super) kinds: BTreeMap<&'static str, u16>,
-    pub(super) keys: BTreeMap<String, u32>,
-    /// Messages by sender, receiver and number on the link, counted with those left out.
-    pub(super) under_way: BTreeMap<(u32, u32, u64), u64>,
 }
 
 impl Recording {
-    /// Adds a message; the oldest gives way to it.
-    pub(super) fn push_message(&mut self, message: Message) -> u64 {
-        if self.messages.len() >= MESSAGES_MAX
-            && let Some(oldest) = self.messages.pop_front()
-        {
-            let name = (oldest.from, oldest.to, oldest.ordinal);
-            self.index.under_way.remove(&name);
-            self.left_out.messages += 1;
-        }
-        self.messages.push_back(message);
-        self.left_out.messages + self.messages.len() as u64 - 1
-    }
-
-    /// A message by the number that [`Recording::push_message`] gave it.
-    pub(super) fn message(&mut self, number: u64) -> Option<&mut Message> {
-        let place = number.checked_sub(self.left_out.messages)?;
-        self.messages.get_mut(usize::try_from(place).ok()?)
-    }
-
-    /// Adds what a member is from now on, if that is new.
-    pub fn push_state(&mut self, change: StateChange) {
-        if self.states.len() >= STATES_MAX {
-            self.states.pop_front();
-            self.left_out.states += 1;
-        }
-        self.states.push_back(change);
-    }
-
-    /// Adds a turn of a life.
-    pub(super) fn push_life(&mut self, life: Life) {
-        if self.lives.len() < LIVES_MAX {
-            self.lives.push(life);
-        } else {
-            self.left_out.lives += 1;
-        }
-    }
-
-    /// Adds an incident; the oldest gives way to it.
-    pub(super) fn push_incident(&mut self, incident: Incident) {
-        if self.incidents.len() >= INCIDENTS_MAX {
-            self.incidents.pop_front();
-            self.left_out.incidents += 1;
-        }
-        self.incidents.push_back(incident);
-    }
-
-    /// Adds a fault.
-    pub(super) fn push_fault(&mut self, fault: InjectedFault) {
-        if self.faults.len() < FAULTS_MAX {
-            self.faults.push(fault);
-        } else {
-            self.left_out.faults += 1;
-        }
-    }
-
-    /// The number of a key.
-    pub(super) fn key(&mut self, key: String) -> u32 {
-        if let Some(number) = self.index.keys.get(&key) {
-            return *number;
-        }
-        let number = self.keys.len() as u32;
-        self.keys.push(key.clone());
-        self.index.keys.insert(key, number);
-        number
-    }
-
     /// The number of a process by its name.
     pub fn process(&self, name: &str) -> Option<u32> {
         let place = self.processes.iter().position(|known| known == name)?;
         Some(place as u32)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_too_many_messages_the_last_are_kept_and_the_others_counted() {
-        let mut recording = Recording::default();
-        let mut last = 0;
-        for sent_ns in 0..MESSAGES_MAX as u64 + 5 {
-            last = recording.push_message(Message {
-                sent_ns,
-                ..Message::default()
-            });
-        }
-        assert_eq!(recording.messages.len(), MESSAGES_MAX);
-        assert_eq!(recording.left_out.messages, 5);
-        assert_eq!(recording.messages[0].sent_ns, 5);
-        let found = recording.message(last).expect("the last one is there");
-        assert_eq!(found.sent_ns, MESSAGES_MAX as u64 + 4);
-        assert!(recording.message(4).is_none());
     }
 }
