@@ -1,8 +1,6 @@
 //! One run in this process: for a campaign, which reads its report, or for a person who
 //! looks at it closely.
 
-use std::path::Path;
-
 use crate::command_line::{OneArguments, RunArguments};
 use crate::commands::CommandError;
 use crate::plan::Plan;
@@ -14,8 +12,9 @@ pub use simulated::{one, run};
 mod simulated {
     use std::fs::File;
     use std::io::{BufWriter, Write};
+    use std::path::Path;
 
-    use super::{CommandError, OneArguments, Path, Plan, RunArguments};
+    use super::{CommandError, OneArguments, Plan, RunArguments};
     use crate::artefact::{self, Logs, ReadError};
     use crate::commands::plan_of;
     use crate::failures::file_error;

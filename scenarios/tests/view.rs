@@ -283,10 +283,7 @@ fn assert_keeps_the_rules(trace: &Value) {
     for (id, ends) in flows {
         let phases: Vec<_> = ends.iter().map(|end| word(end, "ph")).collect();
         assert_eq!(phases, ["s", "f"], "flow {id}");
-        assert!(
-            ends[0]["ts"].as_f64() <= ends[1]["ts"].as_f64(),
-            "flow {id}"
-        );
+        assert!(ns(&ends[0]["ts"]) <= ns(&ends[1]["ts"]), "flow {id}");
         for end in ends {
             // A flow is bound to the slice around it.
             let track = (

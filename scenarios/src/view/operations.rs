@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchEventKind, WatchNote};
-use veridical_histories::text_bytes::display;
 use veridical_histories::{EventKind, OperationId};
 
-use super::keys::keys_of;
+use super::keys::{key, keys_of, range};
 use crate::plan::Plan;
 use crate::sessions::process_of;
 
@@ -122,11 +121,11 @@ fn watch_note(note: &WatchNote) -> (String, Vec<String>) {
                 "watch {} of {} from {} created @{}",
                 created.watch, created.range, created.start_revision, created.revision
             );
-            (text, vec![created.range.to_string()])
+            (text, vec![range(&created.range)])
         }
         WatchNote::Response(response) => {
             let events = response.events.iter();
-            let mut keys: Vec<String> = events.map(|event| display(&event.kv.key)).collect();
+            let mut keys: Vec<String> = events.map(|event| key(&event.kv.key)).collect();
             keys.sort_unstable();
             keys.dedup();
             let events = response.events.iter().map(|event| {
