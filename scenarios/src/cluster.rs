@@ -324,7 +324,7 @@ fn node_config(plan: &Plan, index: u32, laws: &Arc<dyn NodeObserver>) -> NodeCon
         join: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
-        limits: plan.knobs.limits(),
+        limits: plan.knobs.clone(),
         planted: plan.planted(),
         observer: Some(Arc::clone(laws)),
     }
@@ -488,8 +488,8 @@ async fn run_member(
         Ok(listener) => listener,
         Err(error) => return MemberExit::Listen(error),
     };
-    tokio::spawn(accept_clients(node.clone(), listener));
-    tokio::spawn(outside.clone().follow(process, node.clone()));
+    veridical_env::task::spawn(accept_clients(node.clone(), listener));
+    veridical_env::task::spawn(outside.clone().follow(process, node.clone()));
     outside
         .nodes
         .lock()

@@ -72,9 +72,9 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    if scenario != swarm::NAME {
+    let Some(plan) = swarm::plan_of(scenario, seed) else {
         return Err(CommandError::NoScenario(scenario.to_owned()));
-    }
+    };
     if let Some(bug) = planted
         && PlantedBug::from_name(bug).is_none()
     {
@@ -82,7 +82,7 @@ pub(crate) fn plan_of(
     }
     Ok(Plan {
         planted: planted.map(str::to_owned),
-        ..swarm::plan(seed)
+        ..plan
     })
 }
 
@@ -242,7 +242,10 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
 /// # Errors
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
-    println!("scenarios:\n  {}", swarm::NAME);
+    println!("scenarios:");
+    for name in swarm::names() {
+        println!("  {name}");
+    }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {
         println!("  {bug}");

@@ -18,6 +18,7 @@ use veridical_sim::{
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
+use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
@@ -126,6 +127,7 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
         spectator: recorder
             .clone()
             .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
+        schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
@@ -162,6 +164,8 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
             None => Class::Ok,
         },
         members: plan.members,
+        knobs: knobs::changed(&plan.knobs),
+        schedule: plan.schedule.to_string(),
         operations: observed.operations,
         unknown_outcomes: observed.unknown_outcomes,
         watch_responses: observed.watch_responses,
