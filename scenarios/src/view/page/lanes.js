@@ -47,6 +47,7 @@ function drawFaults(w) {
   pen.fillRect(LEFT, TOP - 3, w, 1);
   faultClasses.forEach((name, row) => {
     const y = AXIS + row * FAULT_ROW, shown = faultsOf[name];
+    let wordsUntil = LEFT;
     for (let at = 0; at < shown.length; at++) {
       const fault = shown[at], from = xOf(fault.at), to = fault.end < 0 ? from + 3 : Math.max(from + 3, xOf(fault.end));
       if (to < LEFT || from > w) continue;
@@ -56,10 +57,16 @@ function drawFaults(w) {
       pen.fillRect(Math.max(LEFT, from), y + 1, Math.min(w, to) - Math.max(LEFT, from), FAULT_ROW - 3);
       pen.globalAlpha = 1;
       if (from >= LEFT) pen.fillRect(from, y + 1, 2, FAULT_ROW - 3);
+    }
+    for (let at = 0; at < shown.length; at++) {
+      const fault = shown[at], from = xOf(fault.at);
+      if (from > w || xOf(Math.max(fault.at, fault.end)) < LEFT) continue;
       // Its words have room until the next one of its class.
-      const next = at + 1 < shown.length ? xOf(shown[at + 1].at) : w;
-      const x = Math.max(LEFT, from) + 5, room = Math.min(w, next) - x - 2;
-      if (room > 46) write(fault.text, x, y + FAULT_ROW / 2 - 0.5, room, colour.ink, "10.5px system-ui, sans-serif");
+      const x = Math.max(LEFT, from) + 5, next = shown.find((other, place) => place > at && xOf(other.at) > x);
+      const room = Math.min(w, next ? xOf(next.at) : w) - x - 2;
+      if (room < 46 || x < wordsUntil) continue;
+      write(fault.text, x, y + FAULT_ROW / 2 - 0.5, room, colour.ink, "10.5px system-ui, sans-serif");
+      wordsUntil = x + Math.min(room, pen.measureText(fault.text).width);
     }
   });
 }

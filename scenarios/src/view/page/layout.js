@@ -94,7 +94,8 @@ function readColours() {
 // The colour of a role: the hue is the term's, the lightness the role's.
 function roleColour(role, term) {
   const light = role === "leader" ? colour.leads : /candidate/.test(role) ? colour.stands : colour.follows;
-  return `hsl(${(term * 137.5 + 80) % 360} 52% ${light})`;
+  // Red is for what is wrong.
+  return `hsl(${40 + ((term * 113) % 280)} 52% ${light})`;
 }
 
 function prepare(canvas, pen) {
