@@ -73,7 +73,7 @@ pub struct Finding {
     pub text: String,
     /// The operations that contradict each other, if a history is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub witness: Option<Violation>,
+    pub witness: Option<Box<Violation>>,
 }
 
 impl Finding {
