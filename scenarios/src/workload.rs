@@ -18,6 +18,7 @@ use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
 use crate::requests::Memory;
+use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
 
 /// Connecting to a member.
@@ -25,9 +26,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long a client waits before it turns to another member.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
-
-/// Sessions of one client are numbered this far apart from those of another.
-const SESSIONS_PER_CLIENT: u64 = 1 << 20;
 
 /// A host with its clients.
 #[derive(Clone, Debug)]
