@@ -27,6 +27,8 @@ pub enum Command {
     Recall(RecallArguments),
     /// Run many seeds, on one machine or as a part of many, and group what fails.
     Campaign(CampaignArguments),
+    /// Run seeds, keep the plans that reach what few others do, and run them changed.
+    Explore(ExploreArguments),
     /// Run a kept failure again, also after the code has changed.
     Replay(ReplayArguments),
     /// Make a kept failure small.
@@ -141,15 +143,50 @@ pub struct RecallArguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Seeds for each bug at most.
+    /// Runs for each bug at most.
     #[arg(long, default_value_t = 2_000)]
     pub seeds: u64,
+    /// Look for each bug so many times, each time among other seeds.
+    #[arg(long, default_value_t = 1)]
+    pub repeat: u64,
+    /// Run changed plans, too, as `explore` does, instead of seeds alone.
+    #[arg(long)]
+    pub guided: bool,
+    /// Where the folders of changed plans that found something go.
+    #[arg(long, value_name = "DIR", default_value = "artefacts")]
+    pub artefacts: PathBuf,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,
     /// Write each bug's result as a line of JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Arguments of `explore`.
+#[derive(Args, Debug)]
+pub struct ExploreArguments {
+    /// The scenario, one of the swarm's.
+    #[arg(long, default_value = crate::swarm::NAME)]
+    pub scenario: String,
+    /// The first seed: with the number of runs it decides everything.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many runs.
+    #[arg(long, default_value_t = 1_000)]
+    pub executions: u64,
+    /// Processes at once; as many as there are cores by default.
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Plant a bug (see `list`).
+    #[arg(long, value_name = "BUG")]
+    pub planted: Option<String>,
+    /// End with the first failure.
+    #[arg(long)]
+    pub stop_at_first: bool,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "explore")]
+    pub out: PathBuf,
 }
 
 /// Arguments of `campaign`.

@@ -12,7 +12,7 @@ use crate::artefact::{self, ReadError};
 use crate::campaign::ledger::LedgerError;
 use crate::campaign::shard::ShardError;
 use crate::campaign::{Campaign, Seeds};
-use crate::command_line::{DEFAULT_SEEDS, RecallArguments, RunArguments};
+use crate::command_line::{DEFAULT_SEEDS, RunArguments};
 use crate::junit;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -251,95 +251,4 @@ pub fn list() -> Result<u8, CommandError> {
         println!("  {bug}");
     }
     Ok(0)
-}
-
-/// `cargo sim recall`: returns the exit code, 1 if a bug was not found.
-///
-/// # Errors
-/// See [`CommandError`].
-pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
-    plan_of(
-        &arguments.scenario,
-        arguments.seed,
-        arguments.bug.as_deref(),
-    )?;
-    let mut json = arguments
-        .json
-        .as_ref()
-        .map(|path| {
-            File::create(path).map_err(|source| CommandError::File {
-                path: path.clone(),
-                source,
-            })
-        })
-        .transpose()?;
-    let bugs: Vec<&str> = match &arguments.bug {
-        Some(bug) => vec![bug.as_str()],
-        None => PlantedBug::ALL
-            .iter()
-            .filter(|bug| !crate::recall::HIDE_FROM_RUNS.contains(bug))
-            .map(|bug| bug.name())
-            .collect(),
-    };
-    let interrupted = interruption();
-    println!(
-        "  {:<22} {:<6} {:>6} {:>9}  how it showed",
-        "bug", "found", "seeds", "wall s"
-    );
-    let mut found = 0;
-    let mut needed = Vec::new();
-    let started = Instant::now();
-    for bug in &bugs {
-        let recalled = crate::recall::recall(
-            bug,
-            &arguments.scenario,
-            arguments.seed,
-            arguments.seeds,
-            jobs(arguments.jobs),
-            program()?,
-            &interrupted,
-        );
-        println!(
-            "  {:<22} {:<6} {:>6} {:>9.1}  {}",
-            recalled.bug,
-            if recalled.found { "yes" } else { "no" },
-            recalled.seeds,
-            recalled.wall_ms as f64 / 1_000.0,
-            match (&recalled.class, &recalled.signature, &recalled.reproduce) {
-                (Some(class), Some(signature), Some(reproduce)) => {
-                    format!("{class} ({signature}): {reproduce}")
-                }
-                _ => String::new(),
-            }
-        );
-        found += usize::from(recalled.found);
-        if recalled.found {
-            needed.push(recalled.seeds);
-        }
-        if let (Some(file), Some(path)) = (&mut json, &arguments.json) {
-            let line = serde_json::to_string(&recalled).expect("a result can be written");
-            writeln!(file, "{line}").map_err(|source| CommandError::File {
-                path: path.clone(),
-                source,
-            })?;
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    needed.sort_unstable();
-    match (needed.get(needed.len() / 2), needed.last()) {
-        (Some(median), Some(worst)) => println!(
-            "found {found} of {}; seeds needed: median {median}, at most {worst}; {:.0} s",
-            bugs.len(),
-            started.elapsed().as_secs_f64(),
-        ),
-        _ => println!("found none of {}", bugs.len()),
-    }
-    if arguments.bug.is_none() {
-        for bug in crate::recall::HIDE_FROM_RUNS {
-            println!("not looked for: {bug} (docs/planted-bugs.md says why)");
-        }
-    }
-    Ok(u8::from(found < bugs.len()))
 }

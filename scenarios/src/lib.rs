@@ -7,7 +7,8 @@
 //!
 //! `swarm` makes the [`plan::Plan`] of a seed; `run` carries it out: `cluster` boots
 //! the members, `workload` and `watching` are the clients, `observer` feeds the checker
-//! while they run; `campaign` runs many seeds, each in a process of its own.
+//! while they run; `campaign` runs many seeds, each in a process of its own; `explore`
+//! also changes the plans that reach what others do not.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
@@ -16,9 +17,11 @@ pub mod bugbase;
 pub mod campaign;
 pub mod command_line;
 pub mod commands;
+pub mod explore;
 pub mod failures;
 pub mod junit;
 pub mod knobs;
+pub mod places;
 pub mod plan;
 pub mod progress;
 pub mod properties;

@@ -4,7 +4,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 use veridical_scenarios::command_line::{Command, CommandLine, RunArguments};
-use veridical_scenarios::{campaign, commands, failures, single, view};
+use veridical_scenarios::{campaign, commands, explore, failures, recall, single, view};
 
 /// The exit code for wrong usage and bad input.
 const EXIT_USAGE: u8 = 2;
@@ -32,8 +32,9 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(arguments) => commands::run(&arguments),
         Command::List => commands::list(),
-        Command::Recall(arguments) => commands::recall(&arguments),
+        Command::Recall(arguments) => recall::command::recall(&arguments),
         Command::Campaign(arguments) => campaign::command::campaign(&arguments),
+        Command::Explore(arguments) => explore::command::explore(&arguments),
         Command::Replay(arguments) => failures::replay(&arguments),
         Command::Shrink(arguments) => failures::shrink(&arguments),
         Command::Bugbase(arguments) => failures::bugbase(&arguments),

@@ -4,10 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::places::Coverage;
 use crate::report::{Class, QueueFilling, RunReport};
 
 /// Queues that the table shows; the JSON forms have all.
 const FULLEST_QUEUES_SHOWN: usize = 8;
+
+/// How often a place was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// By how many seeds.
+    pub seeds: u64,
+    /// How often, over all of them.
+    pub hits: u64,
+}
 
 /// The sum of many reports.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +38,8 @@ pub struct Summary {
     pub peak_memory_bytes: u64,
     /// What happened how often.
     pub faults: BTreeMap<String, u64>,
-    /// Events that have to be reached now and then, and how often they were.
-    pub sometimes: BTreeMap<String, u64>,
+    /// Places that have to be reached now and then, and how often they were.
+    pub places: BTreeMap<String, Reached>,
     /// How full each queue of the store has been at most, over all seeds.
     pub queues: BTreeMap<String, QueueFilling>,
     /// Seeds by how they ended.
@@ -51,7 +61,9 @@ impl Summary {
             *self.faults.entry(name.clone()).or_default() += count;
         }
         for (name, count) in &report.sometimes {
-            *self.sometimes.entry(name.clone()).or_default() += count;
+            let place = self.places.entry(name.clone()).or_default();
+            place.hits += count;
+            place.seeds += u64::from(*count > 0);
         }
         for (name, filling) in &report.queues {
             let fullest = self.queues.entry(name.clone()).or_default();
@@ -139,6 +151,14 @@ impl Summary {
         }
         if !self.queues.is_empty() {
             row("fullest queues", self.fullest_queues());
+        }
+        if !self.places.is_empty() {
+            let coverage = Coverage::of(&self.places);
+            row("places", coverage.count());
+            // What a single run did not reach says nothing.
+            if self.seeds > 1 {
+                text.push_str(&coverage.render());
+            }
         }
         text
     }

@@ -22,17 +22,29 @@ pub enum Claim {
 pub struct Place {
     name: &'static str,
     claim: Claim,
+    file: &'static str,
+    line: u32,
+    rare: Option<&'static str>,
     #[cfg(feature = "coverage")]
     hits: std::sync::atomic::AtomicU64,
 }
 
 impl Place {
-    /// A place that nobody has reached yet.
+    /// A place in this line of this file that nobody has reached yet. `rare` is why the
+    /// default campaign is not expected to come by, if it is not.
     #[must_use]
-    pub const fn new(name: &'static str, claim: Claim) -> Self {
+    pub const fn new(
+        name: &'static str,
+        claim: Claim,
+        (file, line): (&'static str, u32),
+        rare: Option<&'static str>,
+    ) -> Self {
         Self {
             name,
             claim,
+            file,
+            line,
+            rare,
             #[cfg(feature = "coverage")]
             hits: std::sync::atomic::AtomicU64::new(0),
         }
@@ -46,6 +58,21 @@ impl Place {
     /// What is claimed there.
     pub const fn claim(&self) -> Claim {
         self.claim
+    }
+
+    /// The file that it is in, as the compiler was told of it.
+    pub const fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// Its line, from 1.
+    pub const fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// Why the default campaign is not expected to come by, if it is not.
+    pub const fn rare(&self) -> Option<&'static str> {
+        self.rare
     }
 
     /// Counts a visit.
@@ -79,14 +106,15 @@ mod counted {
 #[cfg(feature = "coverage")]
 pub use counted::{PLACES, coverage};
 
-/// Claims that some run of a campaign comes by.
+/// Claims that some run of a campaign comes by. With `rare: "why"` a campaign that does
+/// not is excused, and reports say why.
 ///
 /// Costs nothing without the feature `coverage`.
 #[cfg(feature = "coverage")]
 #[macro_export]
 macro_rules! reachable {
-    ($name:literal) => {
-        $crate::place!(Reachable, $name).hit()
+    ($name:literal $(, rare: $why:literal)? $(,)?) => {
+        $crate::place!(Reachable, $name $(, $why)?).hit()
     };
 }
 
@@ -94,19 +122,20 @@ macro_rules! reachable {
 #[cfg(not(feature = "coverage"))]
 #[macro_export]
 macro_rules! reachable {
-    ($name:literal) => {};
+    ($name:literal $(, rare: $why:literal)? $(,)?) => {};
 }
 
-/// Claims that the condition holds in some run of a campaign.
+/// Claims that the condition holds in some run of a campaign; `rare` is as in
+/// [`reachable!`](crate::reachable).
 ///
 /// Costs nothing without the feature `coverage`: the condition is not evaluated then, so
 /// it must have no effect.
 #[cfg(feature = "coverage")]
 #[macro_export]
 macro_rules! sometimes {
-    ($condition:expr, $name:literal $(,)?) => {
+    ($condition:expr, $name:literal $(, rare: $why:literal)? $(,)?) => {
         if $condition {
-            $crate::place!(Sometimes, $name).hit();
+            $crate::place!(Sometimes, $name $(, $why)?).hit();
         }
     };
 }
@@ -115,7 +144,7 @@ macro_rules! sometimes {
 #[cfg(not(feature = "coverage"))]
 #[macro_export]
 macro_rules! sometimes {
-    ($condition:expr, $name:literal $(,)?) => {
+    ($condition:expr, $name:literal $(, rare: $why:literal)? $(,)?) => {
         // It is compiled in every build, and run in none without the feature.
         let _ = || $condition;
     };
@@ -153,24 +182,32 @@ macro_rules! visited {
 #[cfg(feature = "coverage")]
 #[macro_export]
 macro_rules! place {
-    ($claim:ident, $name:literal) => {{
+    ($claim:ident, $name:literal) => {
+        $crate::place!(@declared $claim, $name, None)
+    };
+    ($claim:ident, $name:literal, $why:literal) => {
+        $crate::place!(@declared $claim, $name, Some($why))
+    };
+    (@declared $claim:ident, $name:literal, $rare:expr) => {{
         #[allow(
             unsafe_code,
             reason = "linkme puts the place into a section of its own, which only linkme reads"
         )]
         #[$crate::linkme::distributed_slice($crate::PLACES)]
         #[linkme(crate = $crate::linkme)]
-        static PLACE: $crate::Place = $crate::Place::new($name, $crate::Claim::$claim);
+        static PLACE: $crate::Place =
+            $crate::Place::new($name, $crate::Claim::$claim, (file!(), line!()), $rare);
         &PLACE
     }};
 }
 
 #[cfg(all(test, feature = "coverage"))]
 mod tests {
-    use super::coverage;
+    use super::{PLACES, Place, coverage};
 
     fn come_by(number: u64) {
         crate::reachable!("probe.came-by");
+        crate::sometimes!(number > 100, "probe.above-a-hundred", rare: "nobody counts so far");
         crate::sometimes!(number > 3, "probe.above-three");
         crate::sometimes!(number > 1_000, "probe.above-a-thousand");
         crate::always!(number < 10, "probe.below-ten", "it is {number}");
@@ -186,6 +223,19 @@ mod tests {
         assert_eq!(hits["probe.above-three"], 2);
         assert_eq!(hits["probe.above-a-thousand"], 0);
         assert_eq!(hits["probe.below-ten"], 6);
+    }
+
+    #[test]
+    fn a_place_knows_where_it_stands_and_why_it_is_rare() {
+        come_by(1);
+        let place = |name: &str| -> &Place {
+            let mut places = PLACES.iter().filter(|place| place.name() == name);
+            places.next().expect("it is declared above")
+        };
+        let (often, rare) = (place("probe.came-by"), place("probe.above-a-hundred"));
+        assert!(often.file().ends_with("place.rs") && rare.line() == often.line() + 1);
+        assert_eq!(often.rare(), None);
+        assert_eq!(rare.rare(), Some("nobody counts so far"));
     }
 
     #[test]

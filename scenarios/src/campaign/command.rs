@@ -162,12 +162,12 @@ impl Sum {
             years(self.summary.simulated_ms),
             self.failures
         );
-        let reached = self.summary.sometimes.values().filter(|count| **count > 0);
-        if !self.summary.sometimes.is_empty() {
+        let reached = self.summary.places.values().filter(|place| place.seeds > 0);
+        if !self.summary.places.is_empty() {
             text.push_str(&format!(
-                "  {} of {} events reached",
+                "  {} of {} places reached",
                 reached.count(),
-                self.summary.sometimes.len()
+                self.summary.places.len()
             ));
         }
         text

@@ -12,6 +12,7 @@ use super::groups::Group;
 use super::ledger::Header;
 use crate::artefact::write_json;
 use crate::junit;
+use crate::places::{Coverage, PlaceCoverage};
 use crate::report::{Class, QueueFilling, RunReport};
 use crate::table::Summary;
 
@@ -57,7 +58,7 @@ struct AsJson<'a> {
     peak_memory_bytes: u64,
     digest: String,
     contradictions: &'a [u64],
-    sometimes: &'a BTreeMap<String, u64>,
+    places: Vec<PlaceCoverage>,
     queues: &'a BTreeMap<String, QueueFilling>,
     groups: &'a [Group],
 }
@@ -84,6 +85,10 @@ impl CampaignOutcome<'_> {
         std::fs::write(dir.join("junit.xml"), junit::render(reports))
     }
 
+    fn coverage(&self) -> Coverage {
+        Coverage::of(&self.summary.places)
+    }
+
     fn as_json(&self) -> AsJson<'_> {
         let verdicts = self.summary.verdicts.iter();
         AsJson {
@@ -100,7 +105,7 @@ impl CampaignOutcome<'_> {
             peak_memory_bytes: self.summary.peak_memory_bytes,
             digest: self.summary.digest(),
             contradictions: &self.contradictions,
-            sometimes: &self.summary.sometimes,
+            places: self.coverage().places().to_vec(),
             queues: &self.summary.queues,
             groups: &self.groups,
         }
@@ -156,12 +161,13 @@ impl CampaignOutcome<'_> {
         }
         if self.groups.is_empty() {
             text.push_str("\nNo failures.\n");
-            return text;
+        } else {
+            text.push_str("\n## Failures\n");
         }
-        text.push_str("\n## Failures\n");
         for group in &self.groups {
             self.describe(group, &mut text);
         }
+        text.push_str(&self.coverage().markdown());
         text
     }
 

@@ -1,0 +1,291 @@
+//! How well the checks find bugs: each planted bug is looked for until a run finds it or
+//! the budget ends; by one seed after the other, or by a guided exploration.
+//!
+//! A finding counts if the same plan is clean without the bug. If it is not, the store
+//! itself is at fault, and that is what has to be said.
+
+pub mod command;
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use veridical_probe::PlantedBug;
+
+use crate::campaign::{Campaign, Seeds};
+use crate::explore::{self, Exploration, Origin};
+use crate::plan::Plan;
+use crate::report::{Class, RunReport};
+use crate::trial::was_stopped;
+
+/// Planted bugs that no seed is known to find, and that are looked for only when they are
+/// named. Tests of their crates find them; docs/planted-bugs.md says what they wait for.
+pub const HIDE_FROM_RUNS: &[PlantedBug] = &[PlantedBug::SnapshotUnpinned];
+
+/// How a planted bug is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// The bug.
+    pub bug: &'a str,
+    /// The scenario.
+    pub scenario: &'a str,
+    /// The first seed.
+    pub first: u64,
+    /// Runs at most.
+    pub budget: u64,
+    /// Processes at once.
+    pub jobs: usize,
+    /// The program that runs them: this one.
+    pub program: &'a Path,
+    /// Changed plans are run, too.
+    pub guided: bool,
+}
+
+/// What came of looking for one planted bug.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The bug.
+    pub bug: String,
+    /// Whether some run found it, and nothing without it.
+    pub found: bool,
+    /// The first seed.
+    #[serde(default)]
+    pub first: u64,
+    /// Whether changed plans were run, too.
+    #[serde(default)]
+    pub guided: bool,
+    /// How many runs were needed, the finding one included.
+    pub seeds: u64,
+    /// How long it took, in ms of wall time.
+    pub wall_ms: u64,
+    /// How it showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// The sort of finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The command that runs the finding seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduce: Option<String>,
+    /// What the finding plan shows without the bug: a failure of the store itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_it: Option<Unplanted>,
+}
+
+/// A failure of a plan with nothing planted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unplanted {
+    /// Of which kind.
+    pub class: Class,
+    /// Of which sort.
+    pub signature: String,
+    /// The command that shows it.
+    pub reproduce: String,
+}
+
+impl Unplanted {
+    /// What is wrong with a run that has nothing planted, if something is. A run that
+    /// somebody stopped says nothing.
+    fn of(report: RunReport) -> Option<Self> {
+        if matches!(report.verdict, Class::Ok | Class::Stopped) || was_stopped(&report) {
+            return None;
+        }
+        Some(Self {
+            class: report.verdict,
+            signature: report
+                .finding
+                .map(|finding| finding.signature)
+                .unwrap_or_default(),
+            reproduce: report.reproduce,
+        })
+    }
+}
+
+/// A run that failed.
+struct Found {
+    /// Its number, from 1.
+    number: u64,
+    report: RunReport,
+    /// What the same plan shows without the bug.
+    without_it: Option<Unplanted>,
+    /// Its plan, if no seed leads to it.
+    plan: Option<Plan>,
+}
+
+/// Whether a run shows something. What the checker could not decide is no finding, nor
+/// is a run that somebody stopped.
+fn shows(report: &RunReport) -> bool {
+    !matches!(report.verdict, Class::Ok | Class::Unknown | Class::Stopped) && !was_stopped(report)
+}
+
+impl Search<'_> {
+    /// Looks for the bug. With it comes the plan that found it if no seed leads to it.
+    pub fn run(&self, interrupted: &AtomicBool) -> (Recalled, Option<Plan>) {
+        let started = Instant::now();
+        let (found, ran) = if self.guided {
+            self.explore(interrupted)
+        } else {
+            self.seeds(interrupted)
+        };
+        let mut recalled = Recalled {
+            bug: self.bug.to_owned(),
+            found: false,
+            first: self.first,
+            guided: self.guided,
+            seeds: ran,
+            wall_ms: started.elapsed().as_millis() as u64,
+            class: None,
+            signature: None,
+            reproduce: None,
+            without_it: None,
+        };
+        let Some(found) = found else {
+            return (recalled, None);
+        };
+        recalled.found = found.without_it.is_none();
+        recalled.seeds = found.number;
+        recalled.class = Some(found.report.verdict);
+        recalled.signature = found.report.finding.map(|finding| finding.signature);
+        recalled.reproduce = Some(found.report.reproduce);
+        recalled.without_it = found.without_it;
+        (recalled, found.plan)
+    }
+
+    fn seeds(&self, interrupted: &AtomicBool) -> (Option<Found>, u64) {
+        let campaign = Campaign {
+            scenario: self.scenario.to_owned(),
+            planted: Some(self.bug.to_owned()),
+            jobs: self.jobs,
+            check_determinism: false,
+            log: None,
+            program: self.program.to_owned(),
+        };
+        let seeds = Seeds::new(self.first, self.budget);
+        let stop = AtomicBool::new(false);
+        let finding: Mutex<Option<RunReport>> = Mutex::new(None);
+        let mut ran = 0;
+        campaign.run(
+            || {
+                (!interrupted.load(Ordering::Relaxed))
+                    .then(|| seeds.next())
+                    .flatten()
+            },
+            &stop,
+            |report| {
+                ran += 1;
+                let mut finding = finding.lock().expect("nobody panics with the finding");
+                let is_first = finding
+                    .as_ref()
+                    .is_none_or(|known| report.seed < known.seed);
+                if shows(&report) && is_first {
+                    stop.store(true, Ordering::Relaxed);
+                    *finding = Some(report);
+                }
+            },
+        );
+        let finding = finding
+            .into_inner()
+            .expect("nobody panics with the finding");
+        let found = finding.map(|report| {
+            let unplanted = Campaign {
+                planted: None,
+                ..campaign
+            };
+            Found {
+                number: report.seed - self.first + 1,
+                without_it: Unplanted::of(unplanted.seed(report.seed)),
+                report,
+                plan: None,
+            }
+        });
+        (found, ran)
+    }
+
+    fn explore(&self, interrupted: &AtomicBool) -> (Option<Found>, u64) {
+        let exploration = Exploration {
+            program: self.program,
+            scenario: self.scenario,
+            planted: Some(self.bug),
+            first_seed: self.first,
+            executions: self.budget,
+            jobs: self.jobs,
+        };
+        let mut found = None;
+        let mut ran = 0;
+        exploration.run(interrupted, |execution, _| {
+            ran = execution.number;
+            if !shows(&execution.report) {
+                return true;
+            }
+            let unplanted = Plan {
+                planted: None,
+                ..execution.plan.clone()
+            };
+            found = Some(Found {
+                number: execution.number,
+                report: execution.report.clone(),
+                without_it: Unplanted::of(explore::run(self.program, &unplanted)),
+                plan: (execution.origin == Origin::Changed).then(|| execution.plan.clone()),
+            });
+            false
+        });
+        (found, ran)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::report::Finding;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    /// A program that fails with a bug planted, and without one as `unplanted` says.
+    fn program(name: &str, unplanted: Class) -> PathBuf {
+        let report = |class: Class| {
+            let finding = Finding::new(class, "sort", "");
+            let report = RunReport::without_result(7, "swarm", None, finding);
+            serde_json::to_string(&report).expect("written")
+        };
+        // The bug is on the command line, or in the plan on standard input.
+        let script = format!(
+            "#!/bin/sh\ncase \"$* $(cat)\" in\n*planted*) echo '{}';;\n*) echo '{}';;\nesac\n",
+            report(Class::Violation),
+            report(unplanted)
+        );
+        let path = std::env::temp_dir().join(format!("veridical-{name}-{}", std::process::id()));
+        std::fs::write(&path, script).expect("written");
+        let executable = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&path, executable).expect("changed");
+        path
+    }
+
+    #[test]
+    fn a_finding_is_the_planted_bug_only_if_the_plan_is_clean_without_it() {
+        for (name, unplanted, found) in [
+            ("clean", Class::Ok, true),
+            ("also-broken", Class::Liveness, false),
+        ] {
+            let program = program(name, unplanted);
+            for guided in [false, true] {
+                let search = Search {
+                    bug: "torn-cut",
+                    scenario: "swarm",
+                    first: 7,
+                    budget: 1,
+                    jobs: 1,
+                    program: &program,
+                    guided,
+                };
+                let (recalled, _) = search.run(&AtomicBool::new(false));
+                assert_eq!((recalled.found, recalled.seeds), (found, 1), "{recalled:?}");
+                assert_eq!(recalled.class, Some(Class::Violation));
+                let without_it = recalled.without_it.map(|unplanted| unplanted.class);
+                assert_eq!(without_it, (!found).then_some(unplanted));
+            }
+            std::fs::remove_file(program).expect("removed");
+        }
+    }
+}
