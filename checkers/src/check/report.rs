@@ -15,6 +15,9 @@ pub struct EngineCounts {
     pub zones: u64,
     /// Engine C, along revisions.
     pub revisions: u64,
+    /// Engine D, queues and stacks.
+    #[serde(default)]
+    pub collections: u64,
 }
 
 /// What a check ends with. Its JSON form is what `veridical check --json` prints.
@@ -37,7 +40,7 @@ pub struct Report {
     pub unknown_outcomes: u64,
     /// Operations by engine.
     pub engine: EngineCounts,
-    /// How often a key went from engine B to engine A.
+    /// How often a key went from engine B or D to engine A.
     pub handovers: u64,
     /// The most configurations, clusters or hypotheses kept for one object at a time.
     pub max_configurations: u64,
@@ -180,6 +183,7 @@ impl Report {
         self.unknown_outcomes = statistics.unknown_outcomes;
         self.engine.frontier = statistics.frontier_operations;
         self.engine.zones = statistics.zones_operations;
+        self.engine.collections = statistics.collection_operations;
         self.handovers = statistics.handovers;
         self.max_configurations = statistics.configurations_max.max(statistics.clusters_max) as u64;
     }

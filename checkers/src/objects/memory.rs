@@ -1,6 +1,8 @@
 //! Keeping within the memory limit: what is not needed is dropped, what is idle goes to
 //! disk, and what does not fit even then is given up, and said to be undecided.
 
+use veridical_histories::object::Value;
+
 use super::{Engine, ObjectChecker};
 use crate::verdict::{Cause, Undecided};
 
@@ -13,6 +15,7 @@ impl Engine {
     fn bytes(&self) -> usize {
         match self {
             Self::Zones(zones) => zones.bytes(),
+            Self::Collection(collection) => collection.bytes(),
             Self::Lane(in_lane) => in_lane.lane.bytes() + in_lane.recording.bytes(),
             Self::GivenUp => 0,
         }
@@ -28,7 +31,7 @@ impl ObjectChecker {
             .flatten()
             .map(|active| active.engine.bytes())
             .sum();
-        let key = size_of::<(veridical_histories::object::Value, u32)>() + 1;
+        let key = size_of::<(Value, u32)>() + 1;
         engines
             + self.active.capacity() * size_of::<Option<super::ActiveKey>>()
             + self.slots.capacity() * key
@@ -74,6 +77,24 @@ impl ObjectChecker {
             }
         }
         self.give_up(allowed, usize::MAX, now);
+        while self.bytes() > allowed
+            && let Some(key) = self.sets.give_up_largest()
+        {
+            self.note_memory(&key, now);
+        }
+    }
+
+    /// `key` is not checked any further.
+    pub(super) fn note_memory(&mut self, key: &Value, now: u64) {
+        let key = key.to_string();
+        self.undecided.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: Some(key),
+            events: (now - 1, now - 1),
+            text: "what has to be remembered of this key does not fit into the memory \
+                   allowed; it is not checked any further"
+                .to_owned(),
+        });
     }
 
     /// Gives up the largest keys: until all fit into `allowed`, and each into `each`.
@@ -92,15 +113,8 @@ impl ObjectChecker {
                 continue;
             };
             active.engine = Engine::GivenUp;
-            let key = active.key.to_string();
-            self.undecided.get_or_insert_with(|| Undecided {
-                cause: Cause::Memory,
-                key: Some(key),
-                events: (now - 1, now - 1),
-                text: "what has to be remembered of this key does not fit into the memory \
-                       allowed; it is not checked any further"
-                    .to_owned(),
-            });
+            let key = active.key.clone();
+            self.note_memory(&key, now);
         }
     }
 }

@@ -69,6 +69,7 @@ fn counts(report: &Report, line: Line<'_>) {
         ("A (frontier)", report.engine.frontier),
         ("B (zones)", report.engine.zones),
         ("C (revisions)", report.engine.revisions),
+        ("D (collections)", report.engine.collections),
     ];
     let engines: Vec<String> = engines
         .iter()
@@ -80,7 +81,7 @@ fn counts(report: &Report, line: Line<'_>) {
         false => engines.join(", "),
     };
     line(format_args!(
-        "  engines     {engines}; {} from B to A; largest frontier {}",
+        "  engines     {engines}; {} to A; largest frontier {}",
         one_in(report.handovers, "handover"),
         grouped(report.max_configurations)
     ));
