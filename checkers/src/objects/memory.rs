@@ -3,6 +3,8 @@
 
 use veridical_histories::object::Value;
 
+use super::idle::IdleKeys;
+use super::spill::Spill;
 use super::{Engine, ObjectChecker};
 use crate::verdict::{Cause, Undecided};
 
@@ -55,6 +57,10 @@ impl ObjectChecker {
         // A table that grows takes thrice its size for a moment, and a large key would
         // come back from disk as large as it went.
         self.give_up(usize::MAX, allowed / 4, now);
+        // Runs that are merged are in memory twice.
+        if self.spill.bytes() > allowed / 3 {
+            self.give_up_idle(now);
+        }
         if self.bytes() <= allowed {
             return;
         }
@@ -82,6 +88,24 @@ impl ObjectChecker {
         {
             self.note_memory(&key, now);
         }
+        if self.bytes() > allowed {
+            self.give_up_idle(now);
+        }
+    }
+
+    /// What is kept in memory of keys on disk is too much by itself. Nothing is known any
+    /// more of keys that nobody is using.
+    fn give_up_idle(&mut self, now: u64) {
+        self.knows_idle = false;
+        (self.idle, self.spill) = (IdleKeys::new(), Spill::default());
+        self.undecided.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: None,
+            events: (now - 1, now - 1),
+            text: "what has to be remembered of the keys on disk does not fit into the memory \
+                   allowed; keys that nobody was using then are not checked any further"
+                .to_owned(),
+        });
     }
 
     /// `key` is not checked any further.

@@ -189,6 +189,8 @@ pub struct ObjectChecker {
     begins_in_zones: bool,
     idle: IdleKeys,
     sets: IdleSets,
+    /// Whether keys that nobody is using are remembered; not once they took too much.
+    knows_idle: bool,
     /// Idle keys beyond `idle_bytes_max`.
     spill: Spill,
     idle_bytes_max: usize,
@@ -223,6 +225,7 @@ impl ObjectChecker {
             begins_in_zones,
             idle: IdleKeys::new(),
             sets: IdleSets::default(),
+            knows_idle: true,
             spill: Spill::default(),
             idle_bytes_max: usize::MAX,
             bytes_max: usize::MAX,
@@ -275,7 +278,7 @@ impl ObjectChecker {
 
     fn spill_idle(&mut self) {
         self.retired_until_look = RETIRED_PER_LOOK;
-        if self.idle.bytes() > self.idle_bytes_max
+        if self.idle.bytes() + self.spill.bytes() > self.idle_bytes_max
             && let Err(error) = self.spill.push(&mut self.idle)
         {
             self.spill_error.get_or_insert(error);
@@ -443,6 +446,9 @@ impl ObjectChecker {
         if let Some(slot) = self.slots.get(&key) {
             return *slot;
         }
+        if !self.knows_idle {
+            return self.given_up_slot();
+        }
         let held = self.held(&key).map(packed::unpack);
         let engine = if self.begins_in_zones {
             let (value, pending) = held.unwrap_or_else(|| (self.model.initial_value(), Vec::new()));
@@ -471,6 +477,15 @@ impl ObjectChecker {
             engine,
         };
         self.occupy_with(key, active)
+    }
+
+    /// One slot for all keys of which nothing is known any more.
+    fn given_up_slot(&mut self) -> u32 {
+        let place = Value::list([Value::text("given up")]);
+        match self.slots.get(&place) {
+            Some(slot) => *slot,
+            None => self.occupy(place.clone(), place, Engine::GivenUp),
+        }
     }
 
     /// A slot that is found by `place`.

@@ -109,6 +109,10 @@ impl ObjectChecker {
         let active = self.active[slot as usize]
             .as_ref()
             .expect("the key is active");
+        if !self.knows_idle {
+            self.release(slot);
+            return;
+        }
         // What is on disk may say otherwise, so it has to be overridden there.
         if self.spill.is_empty() && value == self.model.initial_value() {
             self.idle.remove(&active.key);
