@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
-use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, StopReason};
 use veridical_proto::etcdserverpb::Member;
-use veridical_raft::Role;
+use veridical_raft::{Raft, Ready, Role};
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::{Engine, MemoryEngine};
 use veridical_storage::snapshot::SnapshotError;
@@ -17,6 +17,10 @@ use veridical_store::StateHash;
 
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::properties::Broken;
+use crate::properties::leases::LeaseDeadlines;
+use crate::properties::members::MemberLaws;
+use crate::properties::raft::{RaftLaws, Standing};
 use crate::report::{Class, Finding};
 
 /// Where members listen for clients.
@@ -88,7 +92,6 @@ pub struct Election {
 /// What members have shown so far, for properties over all of them.
 #[derive(Default)]
 struct Seen {
-    leaders: BTreeMap<u64, u32>,
     states: BTreeMap<u64, (u32, StateHash)>,
 }
 
@@ -101,16 +104,19 @@ impl Cluster {
         let nodes = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let elections = Arc::new(watch::Sender::new(Election::default()));
+        let laws: Arc<dyn NodeObserver> = Arc::new(Laws {
+            observer: observer.clone(),
+            state: Mutex::default(),
+        });
         let processes = (0..plan.members)
             .map(|index| {
-                let config = node_config(plan, index);
+                let config = node_config(plan, index, &laws);
                 let engine = plan
                     .engine
                     .then(|| Arc::new(Mutex::new(MemoryEngine::new())));
                 let outside = Outside {
                     index,
                     nodes: Arc::clone(&nodes),
-                    seen: Arc::clone(&seen),
                     elections: Arc::clone(&elections),
                     observer: observer.clone(),
                 };
@@ -234,6 +240,22 @@ impl Cluster {
         }
     }
 
+    /// Looks at the leases that are left, by what the most advanced member has applied.
+    /// Whether there are none.
+    pub fn leases_end(&self, deadlines: &mut LeaseDeadlines) -> Result<bool, Finding> {
+        let running = self.running();
+        let newest = running
+            .iter()
+            .max_by_key(|(_, node)| node.reader().applied_index());
+        let Some((_, node)) = newest else {
+            return Ok(false);
+        };
+        let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
+        let terms = running.iter().map(|(_, node)| node.raft_status().term);
+        deadlines.look(self.world.now(), terms.max().unwrap_or_default(), &left)?;
+        Ok(left.is_empty())
+    }
+
     /// Whether all members run and have applied the same index.
     pub fn is_level(&self) -> bool {
         let running = self.running();
@@ -274,7 +296,7 @@ impl Cluster {
     }
 }
 
-fn node_config(plan: &Plan, index: u32) -> NodeConfig {
+fn node_config(plan: &Plan, index: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
     let initial_members = (0..plan.members)
         .map(|index| {
             let id = u64::from(index) + 1;
@@ -295,8 +317,64 @@ fn node_config(plan: &Plan, index: u32) -> NodeConfig {
         join: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
-        limits: plan.knobs.limits(),
+        limits: plan.knobs.clone(),
         planted: plan.planted(),
+        observer: Some(Arc::clone(laws)),
+    }
+}
+
+/// The properties that are checked at each step of a member.
+struct Laws {
+    observer: Observer,
+    state: Mutex<LawsState>,
+}
+
+#[derive(Default)]
+struct LawsState {
+    raft: RaftLaws,
+    members: MemberLaws,
+}
+
+impl Laws {
+    fn check(&self, check: impl FnOnce(&mut LawsState) -> Result<(), Broken>) {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no panic while the laws are locked");
+        if let Err(broken) = check(&mut state) {
+            self.observer.report(broken.into());
+        }
+    }
+}
+
+impl NodeObserver for Laws {
+    fn raft_started(&self, raft: &Raft) {
+        let first = raft.first_index();
+        let base = (first - 1, raft.term_at(first - 1).unwrap_or_default());
+        let entries = raft.entries(first..raft.last_index() + 1);
+        self.check(|state| {
+            state
+                .raft
+                .started(raft.into(), base, raft.applied_index(), entries)
+        });
+    }
+
+    fn raft_stepped(&self, raft: &Raft, ready: &Ready) {
+        let standing = Standing::from(raft);
+        self.check(|state| {
+            state.raft.stepped(standing, ready)?;
+            match (standing.role, ready.soft_state) {
+                (Role::Leader, Some(_)) => state.members.leads(standing.member, standing.term),
+                _ => Ok(()),
+            }
+        });
+    }
+
+    fn members_applied(&self, member_id: u64, index: u64, directory: &Directory) {
+        self.check(|state| {
+            let term = state.raft.term_of(member_id).unwrap_or_default();
+            state.members.applied(member_id, term, index, directory)
+        });
     }
 }
 
@@ -305,30 +383,13 @@ fn node_config(plan: &Plan, index: u32) -> NodeConfig {
 struct Outside {
     index: u32,
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
-    seen: Arc<Mutex<Seen>>,
     elections: Arc<watch::Sender<Election>>,
     observer: Observer,
 }
 
 impl Outside {
-    /// Notes a leader; there is one at most in a term (Raft paper, election safety).
+    /// Tells of a leader.
     fn leads(&self, term: u64) {
-        let mut seen = self
-            .seen
-            .lock()
-            .expect("no panic while the comparison is locked");
-        let leader = *seen.leaders.entry(term).or_insert(self.index);
-        if leader != self.index {
-            self.observer.report(Finding::new(
-                Class::Violation,
-                "two-leaders",
-                format!(
-                    "{} and {} both led term {term}",
-                    member_name(leader),
-                    member_name(self.index)
-                ),
-            ));
-        }
         self.elections.send_if_modified(|last| {
             let is_newer = term > last.term;
             if is_newer {
@@ -384,8 +445,8 @@ async fn run_member(
         Ok(listener) => listener,
         Err(error) => return MemberExit::Listen(error),
     };
-    tokio::spawn(accept_clients(node.clone(), listener));
-    tokio::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(accept_clients(node.clone(), listener));
+    veridical_env::task::spawn(outside.clone().follow(node.clone()));
     outside
         .nodes
         .lock()

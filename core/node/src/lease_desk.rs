@@ -3,26 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb::LeaseRevokeRequest;
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{LeaseCall, LeaseReply};
 use veridical_store::{ApiError, StoreReader};
 
-use crate::config::{Limits, ms};
+use crate::config::ms;
 use crate::driver::Request;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::proposals::Proposals;
 use crate::transport::Transport;
-
-/// Leases that are proposed for revocation in one look.
-const EXPIRED_PER_CHECK: usize = 256;
-
-/// Calls to the leader that wait for its reply; above it callers are refused.
-const PENDING_CALLS_MAX: usize = 4_096;
 
 /// What the leader says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,13 +145,18 @@ impl<E: Environment> LeaseDesk<E> {
         let (call, reply) = {
             let mut calls = self.calls();
             calls.waiting.retain(|_, waiting| !waiting.is_closed());
-            if calls.waiting.len() >= PENDING_CALLS_MAX {
+            if calls.waiting.len() >= self.limits.max_lease_calls {
                 return Err(ApiError::too_many_requests());
             }
             calls.next += 1;
             let call = calls.next;
             let (sender, reply) = oneshot::channel();
             calls.waiting.insert(call, sender);
+            queue!(
+                "node.lease-calls",
+                calls.waiting.len(),
+                self.limits.max_lease_calls
+            );
             (call, reply)
         };
         self.transport.send(
@@ -182,11 +182,21 @@ impl<E: Environment> LeaseDesk<E> {
 
     /// Serves the calls of other members and hands on their replies.
     pub(crate) async fn serve(self, mut frames: mpsc::Receiver<(u64, Body)>) {
+        let permits = Arc::new(Semaphore::new(self.limits.max_served_lease_calls));
         while let Some((from, body)) = frames.recv().await {
             match body {
                 Body::LeaseCall(call) => {
+                    let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                        reachable!("node.lease-call-passed-over-at-the-bound");
+                        continue;
+                    };
+                    queue!(
+                        "node.lease-calls-served",
+                        self.limits.max_served_lease_calls - permits.available_permits(),
+                        self.limits.max_served_lease_calls
+                    );
                     let desk = self.clone();
-                    tokio::spawn(async move {
+                    veridical_env::task::spawn(async move {
                         let answer = tokio::select! {
                             biased;
                             answer = desk.own(call.lease, call.renew) => answer,
@@ -203,6 +213,7 @@ impl<E: Environment> LeaseDesk<E> {
                             remaining_ttl_s: state.map_or(0, |state| state.remaining_ttl_s),
                         };
                         desk.transport.send(from, Body::LeaseReply(reply));
+                        drop(permit);
                     });
                 }
                 Body::LeaseReply(reply) => {
@@ -221,7 +232,8 @@ impl<E: Environment> LeaseDesk<E> {
         loop {
             self.clock.sleep(ms(self.limits.lease_check_ms)).await;
             let now = self.clock.monotonic();
-            let Some((term, expired)) = self.keeper.expired(now, EXPIRED_PER_CHECK) else {
+            let most = self.limits.lease_revokes_per_check;
+            let Some((term, expired)) = self.keeper.expired(now, most) else {
                 continue;
             };
             for id in expired {

@@ -12,20 +12,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment, Listener, Network, StreamReader, StreamWriter};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Hello, PeerFrame, Ping, Pong};
 use veridical_raft::Message;
 
 use crate::codec::{CodecError, message_from_wire, message_to_wire};
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 
 /// The version of the peer protocol that this program speaks.
 pub const PEER_PROTOCOL_VERSION: u32 = 1;
-
-/// Frames are joined into one write up to this many bytes.
-const WRITE_BATCH_BYTES: usize = 256 * 1024;
 
 /// What a peer said, decoded.
 #[derive(Debug)]
@@ -124,7 +122,7 @@ impl<E: Environment> Transport<E> {
             address: address.to_owned(),
             frames,
         };
-        let task = tokio::spawn(connection.run());
+        let task = veridical_env::task::spawn(connection.run());
         peers.insert(
             node,
             Peer {
@@ -163,6 +161,11 @@ impl<E: Environment> Transport<E> {
         };
         let queued = peer.outbox.try_send(PeerFrame { body: Some(body) }).is_ok();
         sometimes!(!queued, "node.frame-dropped-at-a-full-outbox");
+        queue!(
+            "node.outbox",
+            peer.outbox.max_capacity() - peer.outbox.capacity(),
+            self.shared.limits.max_outbox_frames
+        );
         queued
     }
 
@@ -252,7 +255,7 @@ impl<E: Environment> Outgoing<E> {
                 frame = self.frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
                     encode_frame(&frame, &mut buffer);
-                    while buffer.len() < WRITE_BATCH_BYTES {
+                    while buffer.len() < self.shared.limits.peer_write_bytes {
                         let Ok(frame) = self.frames.try_recv() else { break };
                         encode_frame(&frame, &mut buffer);
                     }
@@ -319,7 +322,7 @@ pub(crate) async fn accept_peers<L: Listener>(
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let inbound = inbound.clone();
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     let served = serve_peer(reader, writer, cluster_id, member_id, inbound).await;
                     match served {
                         Ok(()) => debug!(%address, "peer closed its connection"),

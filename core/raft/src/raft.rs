@@ -10,7 +10,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::{PlantedBug, always, reachable};
+use veridical_probe::{PlantedBug, always, queue, reachable};
 
 use crate::config::{Config, ConfigError, Initial};
 use crate::entry::{
@@ -34,12 +34,6 @@ pub const MAX_INDEX: LogIndex = 1 << 62;
 /// The most messages that wait for the next Ready, of either kind; further ones are
 /// dropped, which is as harmless as a lossy network.
 pub const MAX_QUEUED_MESSAGES: usize = 16 * 1024;
-/// The most Readys with something to persist that may be under way; at this number
-/// [`Raft::ready`] waits for [`Raft::persisted`].
-pub const MAX_OUTSTANDING_READYS: usize = 1024;
-/// The most bytes of entries in [`crate::Ready::committed`]; a single larger entry comes
-/// alone.
-pub const MAX_COMMITTED_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// One member of a Raft group. See the crate's header for the owner's loop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -379,6 +373,11 @@ impl Raft {
                 uncommitted_bytes: bytes,
             });
         }
+        queue!(
+            "raft.uncommitted-bytes",
+            bytes + size,
+            self.config.max_uncommitted_bytes.max(size)
+        );
         Ok(self.append_as_leader(payload))
     }
 
@@ -407,6 +406,7 @@ impl Raft {
     }
 
     fn send_in_term(&mut self, to: NodeId, term: Term, body: MessageBody) {
+        queue!("raft.messages", self.messages.len(), MAX_QUEUED_MESSAGES);
         if self.messages.len() < MAX_QUEUED_MESSAGES {
             self.messages.push(Message {
                 from: self.config.id,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_probe::{PlantedBug, queue, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
@@ -25,9 +25,6 @@ use crate::view::header;
 
 /// The watch identifier of a response that is not about one watch.
 pub const WATCH_ID_NONE: i64 = -1;
-
-/// Most changes of the log that one poll looks at before it gives way to others.
-const CATCH_UP_CHANGES_MAX: usize = 65_536;
 
 /// The watches that one client has on one stream. Headers of its responses tell only the
 /// revision; the member adds the rest. Dropping it cancels all.
@@ -110,6 +107,11 @@ impl WatchStream {
         if self.control.len() >= self.shared.config.watch.max_control_responses {
             return Err(ApiError::too_many_requests());
         }
+        queue!(
+            "store.watch-responses",
+            self.control.len() + 1,
+            self.shared.config.watch.max_control_responses
+        );
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
@@ -398,7 +400,7 @@ impl WatchStream {
             let full = revisions >= limits.max_catch_up_revisions
                 || events.len() >= limits.max_buffered_events
                 || bytes >= limits.max_buffered_bytes;
-            if full || changes >= CATCH_UP_CHANGES_MAX {
+            if full || changes >= limits.max_catch_up_changes {
                 break;
             }
             let before = events.len();

@@ -1,0 +1,206 @@
+//! The default scenario: a plan in which every seed switches a random subset of the
+//! fault families on, and gives each a random intensity (Groce et al., "Swarm Testing",
+//! ISSTA 2012).
+//!
+//! The fault atlas that keeps a run answerable: whatever stops a member for good is
+//! undone at the latest when the faults end; disks lie to nobody and rot nowhere, so a
+//! majority can always recover.
+
+mod baseline;
+mod faults;
+mod hunt;
+mod schedule;
+mod workload;
+
+use veridical_sim::{Latency, Rng, Stream};
+
+use crate::knobs;
+use crate::plan::{PLAN_FORMAT, Plan};
+use crate::swarm::faults::Nemesis;
+use crate::swarm::schedule::{SORTS, schedule};
+use crate::swarm::workload::{hosts, watchers};
+
+/// The scenario's name.
+pub const NAME: &str = "swarm";
+
+/// Keys that plans use.
+const KEYS_MAX: u64 = 16;
+
+/// Seeds that only hunt leaders.
+const PURE_HUNT_SHARE: f64 = 0.05;
+
+/// Families of faults that a seed can switch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Partition,
+    Clog,
+    LossyNetwork,
+    Corruption,
+    SlowNetwork,
+    Crash,
+    CrashAtPoint,
+    PowerFailure,
+    Pause,
+    Clock,
+    DiskErrors,
+    SlowDisk,
+    LeaderHunt,
+}
+
+const FAMILIES: [Family; 13] = [
+    Family::Partition,
+    Family::Clog,
+    Family::LossyNetwork,
+    Family::Corruption,
+    Family::SlowNetwork,
+    Family::Crash,
+    Family::CrashAtPoint,
+    Family::PowerFailure,
+    Family::Pause,
+    Family::Clock,
+    Family::DiskErrors,
+    Family::SlowDisk,
+    Family::LeaderHunt,
+];
+
+/// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SORTS.iter().map(|(name, _)| *name)
+}
+
+/// The plan of a seed of the scenario with this name, if it is one of the swarm's.
+pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
+    let (name, sort) = SORTS.iter().find(|(name, _)| *name == scenario)?;
+    Some(Plan {
+        scenario: (*name).to_owned(),
+        schedule: schedule(seed, *sort),
+        ..plan(seed)
+    })
+}
+
+/// The plan of a seed.
+pub fn plan(seed: u64) -> Plan {
+    let mut knobs_rng = Rng::for_stream(seed, Stream::Knobs);
+    let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
+    let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
+    let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
+    let mut knobs = knobs::draw(seed);
+    let engine = knobs_rng.chance(0.3);
+    let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
+    let end_at_ms = heal_at_ms + 15_000;
+    let keys = workload_rng.between(2, KEYS_MAX) as u32;
+    let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
+    let watchers = watchers(&mut workload_rng, members, keys);
+    let clients = (hosts.len() + watchers.len()) as u32;
+    let mut chosen: Vec<Family> = FAMILIES
+        .into_iter()
+        .filter(|_| nemesis_rng.chance(0.4))
+        .collect();
+    // A few seeds do nothing but hunt leaders, so that nothing else gets in between.
+    let is_pure_hunt = nemesis_rng.chance(PURE_HUNT_SHARE);
+    if is_pure_hunt {
+        chosen = vec![Family::LeaderHunt];
+    }
+    let mut nemesis = Nemesis {
+        rng: nemesis_rng,
+        members,
+        clients,
+        heal_at_ms,
+        faults: Vec::new(),
+    };
+    let mut network = nemesis.network(&chosen);
+    let disk = nemesis.disk(&chosen);
+    for family in &chosen {
+        nemesis.family(*family, &knobs);
+    }
+    let hunt = chosen
+        .contains(&Family::LeaderHunt)
+        .then(|| nemesis.hunt(&mut knobs, is_pure_hunt));
+    if is_pure_hunt {
+        // Slow enough that a cut falls between an entry and the next one.
+        network.delay = Latency::new(5_000, 1_000);
+    }
+    let mut faults = nemesis.faults;
+    faults.sort_by_key(|fault| fault.at_ms);
+    Plan {
+        format: PLAN_FORMAT,
+        scenario: NAME.to_owned(),
+        seed,
+        planted: None,
+        members,
+        knobs,
+        engine,
+        network,
+        disk,
+        hosts,
+        watchers,
+        faults,
+        hunt,
+        heal_at_ms,
+        heal_bound_ms: 30_000,
+        end_at_ms,
+        last_power_failure: true,
+        restart_delay_ms: 1_000,
+        claimed_drift_ppm: CLAIMED_DRIFT_PPM,
+        schedule_seed: None,
+        schedule: schedule(seed, None),
+    }
+}
+
+/// Clocks may run this much wrong before leases are not promised any more.
+const CLAIMED_DRIFT_PPM: u64 = 10_000;
+
+fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.index(from.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_function_of_its_seed() {
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7), plan(8));
+    }
+
+    #[test]
+    fn a_plan_survives_its_written_form() {
+        for seed in 0..50 {
+            let plan = plan(seed);
+            let text = serde_json::to_string(&plan).expect("a plan can be written");
+            assert_eq!(serde_json::from_str::<Plan>(&text).expect("and read"), plan);
+        }
+    }
+
+    #[test]
+    fn every_plan_has_at_least_500_operations_and_60_seconds() {
+        for seed in 0..500 {
+            let plan = plan(seed);
+            assert!(
+                plan.operations() >= 500,
+                "seed {seed}: {}",
+                plan.operations()
+            );
+            assert!(plan.end_at_ms >= 60_000);
+        }
+    }
+
+    #[test]
+    fn plans_use_three_members_mostly_and_five_sometimes() {
+        let fives = (0..500).filter(|seed| plan(*seed).members == 5).count();
+        assert!((50..200).contains(&fives), "{fives}");
+    }
+
+    #[test]
+    fn no_fault_begins_after_the_heal() {
+        for seed in 0..200 {
+            let plan = plan(seed);
+            assert!(
+                plan.faults
+                    .iter()
+                    .all(|fault| fault.at_ms < plan.heal_at_ms)
+            );
+        }
+    }
+}
