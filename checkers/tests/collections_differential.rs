@@ -80,7 +80,7 @@ fn small_histories_agree_with_brute_force() {
 fn what_engine_d_hands_over_is_neither_lost_nor_changed() {
     for kind in KINDS {
         let (mut count, mut handovers) = ([0, 0], 0);
-        for seed in 0..50_000 * scale() {
+        for seed in 0..15_000 * scale() {
             let shape = Shape {
                 repeats: 0.15,
                 reads: 0.1,
@@ -102,7 +102,7 @@ fn what_engine_d_hands_over_is_neither_lost_nor_changed() {
             "{kind}: {} ok, {} wrong, {handovers} handovers",
             count[1], count[0]
         );
-        assert!(count[0] > 5_000 && count[1] > 5_000 && handovers > 10_000);
+        assert!(count[0] > 1_000 && count[1] > 1_000 && handovers > 3_000);
     }
 }
 

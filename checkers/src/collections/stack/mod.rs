@@ -236,14 +236,12 @@ impl Stack {
             over[part.stays.clone()].fill(true);
             self.push_below(part)?;
         }
-        let mut index = 0;
         let mut left = Vec::with_capacity(self.popped.len());
-        for popped in std::mem::take(&mut self.popped) {
-            match over[index] {
+        for (popped, is_over) in std::mem::take(&mut self.popped).into_iter().zip(over) {
+            match is_over {
                 true => self.keep_recent(popped),
                 false => left.push(popped),
             }
-            index += 1;
         }
         self.popped = left;
         self.judged_at = 2 * (self.popped.len() + self.empties.len());

@@ -254,7 +254,8 @@ pub(super) fn nest(stays: &[Stay]) -> bool {
     let mut cover = Cover::new(events.len());
     stretches.iter().for_each(|range| cover.add(range, 1));
     let mut choice = Choice::new(stays);
-    let mut work: Vec<std::ops::Range<usize>> = vec![0..events.len() - 1];
+    let everything = 0..events.len() - 1;
+    let mut work = Vec::from([everything]);
     while let Some(mut range) = work.pop() {
         // What is covered up to the first gap, and what comes after.
         while let Some(free) = cover.first_free(&range) {
@@ -296,11 +297,11 @@ mod tests {
             let open_ends = |skip: Option<usize>, skips_push: bool| {
                 let ends = stays.iter().enumerate().map(|(index, stay)| {
                     let push = match pushed >> index & 1 {
-                        0 if !(skip == Some(index) && skips_push) => stay.push_end,
+                        0 if skip != Some(index) || !skips_push => stay.push_end,
                         _ => u64::MAX,
                     };
                     let pop = match popped >> index & 1 {
-                        0 if !(skip == Some(index) && !skips_push) => stay.pop_end,
+                        0 if skip != Some(index) || skips_push => stay.pop_end,
                         _ => u64::MAX,
                     };
                     push.min(pop)
