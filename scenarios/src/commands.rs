@@ -17,7 +17,7 @@ use crate::junit;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
-use crate::swarm;
+use crate::scenario;
 use crate::table::Summary;
 
 /// Failures whose folders are kept; the others are only reported.
@@ -69,9 +69,9 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    if scenario != swarm::NAME {
+    let Some(scenario) = scenario::by_name(scenario) else {
         return Err(CommandError::NoScenario(scenario.to_owned()));
-    }
+    };
     if let Some(bug) = planted
         && PlantedBug::from_name(bug).is_none()
     {
@@ -79,7 +79,7 @@ pub(crate) fn plan_of(
     }
     Ok(Plan {
         planted: planted.map(str::to_owned),
-        ..swarm::plan(seed)
+        ..(scenario.plan)(seed)
     })
 }
 
@@ -253,7 +253,10 @@ fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, Comma
 /// # Errors
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
-    println!("scenarios:\n  {}", swarm::NAME);
+    println!("scenarios:");
+    for scenario in scenario::ALL {
+        println!("  {:<12} {}", scenario.name, scenario.about);
+    }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {
         println!("  {bug}");

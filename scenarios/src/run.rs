@@ -138,6 +138,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             .counters
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
+            .chain(crashes_by_failpoint())
             .collect(),
         // A process runs one seed, so what its places have counted is this run's.
         sometimes: veridical_probe::coverage()
@@ -166,6 +167,14 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         trace: outcome.trace,
         decisions: outcome.decisions,
     }
+}
+
+/// Where the run's processes have crashed in their code.
+fn crashes_by_failpoint() -> impl Iterator<Item = (String, u64)> {
+    veridical_probe::failpoints()
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (format!("failpoint.{name}"), count))
 }
 
 async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {

@@ -14,6 +14,9 @@ mod workload;
 
 use veridical_sim::{Latency, Rng, Stream};
 
+#[cfg(all(test, madsim))]
+pub(crate) use crate::swarm::faults::FAILPOINTS;
+
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::swarm::faults::Nemesis;
 use crate::swarm::knobs::knobs;
@@ -126,6 +129,7 @@ pub fn plan(seed: u64) -> Plan {
         last_power_failure: true,
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
+        rotten_member: None,
         schedule_seed: None,
     }
 }

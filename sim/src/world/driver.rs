@@ -429,6 +429,7 @@ where
         kernel
     });
 
+    let _failpoints = kernel.watch_failpoints();
     let world = World {
         kernel: kernel.clone(),
     };
