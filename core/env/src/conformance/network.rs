@@ -25,7 +25,7 @@ pub async fn network_conformance<N: Network>(server: &N, client: &N, listen_addr
     reading_appends(server, client, listen_address).await;
     writing_to_a_peer_that_is_gone_fails_in_the_end(server, client, listen_address).await;
     a_writer_waits_for_a_reader_that_does_not_read(server, client, listen_address).await;
-    closing_with_unread_bytes_resets(server, client, listen_address).await;
+    closing_with_unread_bytes_ends_or_resets_the_stream(server, client, listen_address).await;
     what_is_sent_before_the_other_side_accepts_arrives(server, client, listen_address).await;
     nobody_listening_refuses(server, client, listen_address).await;
     an_address_is_listened_on_once_and_again_after_the_end(server, client, listen_address).await;
@@ -306,7 +306,11 @@ async fn a_writer_waits_for_a_reader_that_does_not_read<N: Network>(
     }
 }
 
-async fn closing_with_unread_bytes_resets<N: Network>(server: &N, client: &N, address: &str) {
+async fn closing_with_unread_bytes_ends_or_resets_the_stream<N: Network>(
+    server: &N,
+    client: &N,
+    address: &str,
+) {
     let mut listener = listen(server, address).await;
     let ((mut client_reader, mut client_writer), (mut server_reader, server_writer)) =
         connect(client, &mut listener).await;
@@ -319,7 +323,8 @@ async fn closing_with_unread_bytes_resets<N: Network>(server: &N, client: &N, ad
     let mut buffer = BytesMut::new();
     match client_reader.read(&mut buffer).await {
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        Ok(taken) => panic!("a read of {taken} bytes instead of a reset"),
+        // On TCP the end may overtake the reset.
+        Ok(taken) => assert_eq!(taken, 0, "nobody has sent anything"),
     }
 }
 
