@@ -336,7 +336,7 @@ fn node_config(plan: &Plan, index: u32, laws: &Arc<dyn NodeObserver>) -> NodeCon
         join: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(index)),
-        limits: plan.knobs.limits(),
+        limits: plan.knobs.clone(),
         planted: plan.planted(),
         observer: Some(Arc::clone(laws)),
     }
@@ -464,8 +464,8 @@ async fn run_member(
         Ok(listener) => listener,
         Err(error) => return MemberExit::Listen(error),
     };
-    tokio::spawn(accept_clients(node.clone(), listener));
-    tokio::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(accept_clients(node.clone(), listener));
+    veridical_env::task::spawn(outside.clone().follow(node.clone()));
     outside
         .nodes
         .lock()

@@ -69,7 +69,7 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    let Some(scenario) = scenario::by_name(scenario) else {
+    let Some(plan) = scenario::plan_of(scenario, seed) else {
         return Err(CommandError::NoScenario(scenario.to_owned()));
     };
     if let Some(bug) = planted
@@ -79,7 +79,7 @@ pub(crate) fn plan_of(
     }
     Ok(Plan {
         planted: planted.map(str::to_owned),
-        ..(scenario.plan)(seed)
+        ..plan
     })
 }
 
@@ -254,8 +254,8 @@ fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, Comma
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
     println!("scenarios:");
-    for scenario in scenario::ALL {
-        println!("  {:<12} {}", scenario.name, scenario.about);
+    for (name, about) in scenario::all() {
+        println!("  {name:<20} {about}");
     }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {

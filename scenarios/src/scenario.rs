@@ -3,34 +3,27 @@
 use crate::plan::Plan;
 use crate::{rotten_disk, swarm};
 
-/// A way to make a plan of a seed.
-#[derive(Clone, Copy)]
-pub struct Scenario {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// What it is about, in one line.
-    pub about: &'static str,
-    /// The plan of a seed.
-    pub plan: fn(u64) -> Plan,
+/// All scenarios with what they are about, the default one first.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let swarms = swarm::names().map(|name| {
+        let about = match name {
+            swarm::NAME => "a random subset of all faults that a majority has to survive",
+            _ => "the same under one sort of schedule",
+        };
+        (name, about)
+    });
+    swarms.chain([(
+        rotten_disk::NAME,
+        "the swarm, and one member's disk that decays: no wrong answer, and the member says so",
+    )])
 }
 
-/// All scenarios, the default one first.
-pub const ALL: [Scenario; 2] = [
-    Scenario {
-        name: swarm::NAME,
-        about: "a random subset of all faults that a majority has to survive",
-        plan: swarm::plan,
-    },
-    Scenario {
-        name: rotten_disk::NAME,
-        about: "the swarm, and one member's disk that decays: no wrong answer, and it says so",
-        plan: rotten_disk::plan,
-    },
-];
-
-/// The scenario of this name.
-pub fn by_name(name: &str) -> Option<Scenario> {
-    ALL.into_iter().find(|scenario| scenario.name == name)
+/// The plan of a seed of the scenario with this name, if there is one.
+pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
+    match scenario {
+        rotten_disk::NAME => Some(rotten_disk::plan(seed)),
+        _ => swarm::plan_of(scenario, seed),
+    }
 }
 
 #[cfg(test)]
@@ -39,13 +32,12 @@ mod tests {
 
     #[test]
     fn a_plan_says_which_scenario_made_it() {
-        for scenario in ALL {
-            assert_eq!((scenario.plan)(7).scenario, scenario.name);
+        for (name, _) in all() {
             assert_eq!(
-                by_name(scenario.name).map(|found| found.name),
-                Some(scenario.name)
+                plan_of(name, 7).map(|plan| plan.scenario).as_deref(),
+                Some(name)
             );
         }
-        assert!(by_name("no-such-scenario").is_none());
+        assert!(plan_of("no-such-scenario", 7).is_none());
     }
 }

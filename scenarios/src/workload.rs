@@ -77,7 +77,7 @@ pub async fn run_host(
                 timeout: Duration::from_millis(host.plan.request_timeout_ms),
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
-            tokio::spawn(async move {
+            veridical_env::task::spawn(async move {
                 lane.run(&host.plan.lanes[number]).await;
                 left.fetch_sub(1, Ordering::Relaxed);
             })

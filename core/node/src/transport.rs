@@ -19,13 +19,11 @@ use veridical_proto::peer::{Hello, PeerFrame, Ping, Pong};
 use veridical_raft::Message;
 
 use crate::codec::{CodecError, message_from_wire, message_to_wire};
-use crate::config::{Limits, ms};
+use crate::config::ms;
+use crate::limits::Limits;
 
 /// The version of the peer protocol that this program speaks.
 pub const PEER_PROTOCOL_VERSION: u32 = 1;
-
-/// Frames are joined into one write up to this many bytes.
-const WRITE_BATCH_BYTES: usize = 256 * 1024;
 
 /// What a peer said, decoded.
 #[derive(Debug)]
@@ -124,7 +122,7 @@ impl<E: Environment> Transport<E> {
             address: address.to_owned(),
             frames,
         };
-        let task = tokio::spawn(connection.run());
+        let task = veridical_env::task::spawn(connection.run());
         peers.insert(
             node,
             Peer {
@@ -257,7 +255,7 @@ impl<E: Environment> Outgoing<E> {
                 frame = self.frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
                     encode_frame(&frame, &mut buffer);
-                    while buffer.len() < WRITE_BATCH_BYTES {
+                    while buffer.len() < self.shared.limits.peer_write_bytes {
                         let Ok(frame) = self.frames.try_recv() else { break };
                         encode_frame(&frame, &mut buffer);
                     }
@@ -324,7 +322,7 @@ pub(crate) async fn accept_peers<L: Listener>(
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let inbound = inbound.clone();
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     let served = serve_peer(reader, writer, cluster_id, member_id, inbound).await;
                     match served {
                         Ok(()) => debug!(%address, "peer closed its connection"),

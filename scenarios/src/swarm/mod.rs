@@ -9,17 +9,17 @@
 mod baseline;
 mod faults;
 mod hunt;
-mod knobs;
+mod schedule;
 mod workload;
 
 use veridical_sim::{Latency, Rng, Stream};
 
+use crate::knobs;
+use crate::plan::{PLAN_FORMAT, Plan};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
-
-use crate::plan::{PLAN_FORMAT, Plan};
 use crate::swarm::faults::Nemesis;
-use crate::swarm::knobs::knobs;
+use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{hosts, watchers};
 
 /// The scenario's name.
@@ -65,13 +65,28 @@ const FAMILIES: [Family; 13] = [
     Family::LeaderHunt,
 ];
 
+/// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SORTS.iter().map(|(name, _)| *name)
+}
+
+/// The plan of a seed of the scenario with this name, if it is one of the swarm's.
+pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
+    let (name, sort) = SORTS.iter().find(|(name, _)| *name == scenario)?;
+    Some(Plan {
+        scenario: (*name).to_owned(),
+        schedule: schedule(seed, *sort),
+        ..plan(seed)
+    })
+}
+
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
     let mut knobs_rng = Rng::for_stream(seed, Stream::Knobs);
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
-    let mut knobs = knobs(&mut knobs_rng);
+    let mut knobs = knobs::draw(seed);
     let engine = knobs_rng.chance(0.3);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
@@ -131,6 +146,7 @@ pub fn plan(seed: u64) -> Plan {
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         rotten_member: None,
         schedule_seed: None,
+        schedule: schedule(seed, None),
     }
 }
 
