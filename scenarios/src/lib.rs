@@ -27,11 +27,14 @@ pub mod replay;
 pub mod report;
 pub mod rotten_disk;
 pub mod scenario;
+pub mod sessions;
 pub mod shrink;
+pub mod single;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
 pub mod trial;
+pub mod view;
 
 #[cfg(madsim)]
 mod cluster;
