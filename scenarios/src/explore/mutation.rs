@@ -132,9 +132,13 @@ const fn is_free(fault: &Fault) -> bool {
             | Fault::Clog { .. }
             | Fault::Swizzle { .. }
             | Fault::ResetConnections { .. }
+            | Fault::Network { .. }
+            | Fault::Link { .. }
             | Fault::Crash { .. }
             | Fault::CrashAt { .. }
+            | Fault::CrashAtFailpoint { .. }
             | Fault::Pause { .. }
+            | Fault::Starve { .. }
             | Fault::Suspend { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockStrobe { .. }
@@ -225,7 +229,9 @@ fn aim(child: &mut Plan, rng: &mut Rng) {
         }
         if let Fault::Crash { process, .. }
         | Fault::CrashAt { process, .. }
+        | Fault::CrashAtFailpoint { process, .. }
         | Fault::Pause { process, .. }
+        | Fault::Starve { process, .. }
         | Fault::Isolate { process, .. }
         | Fault::DiskStall { process, .. } = &mut timed.fault
             && process.0 < members

@@ -7,7 +7,12 @@
 //! Each trial is a run in a process of its own. A smaller plan does something else, so
 //! the scheduler's picks fall differently; a candidate is therefore tried under several
 //! schedules, and the one under which it fails becomes part of the plan.
+//!
+//! As long as the failure is larger than what one can look through, small plans are also
+//! drawn at random from what it consists of (`condense`).
 
+mod condense;
+mod merge;
 mod parts;
 
 pub use parts::{Kind, Size};
@@ -17,6 +22,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use veridical_sim::{Rng, Stream};
 
 use crate::artefact::failure;
 use crate::plan::Plan;
@@ -28,6 +34,17 @@ use crate::trial::{Subject, Trial};
 /// Schedules for the plan as it is.
 const FIRST_SCHEDULES: u32 = 32;
 
+/// A failure of no more operations and faults than these can be looked through.
+pub const OPERATIONS_GOAL: usize = 10;
+/// See [`OPERATIONS_GOAL`].
+pub const FAULTS_GOAL: usize = 3;
+
+/// Small plans that are drawn before anything is left out.
+const DRAWN_FIRST: usize = 64;
+
+/// Small plans that are handed out to the jobs at once.
+const DRAWN_AT_ONCE: usize = 32;
+
 /// How hard a candidate is tried.
 #[derive(Clone, Copy, Debug)]
 struct Effort {
@@ -37,6 +54,8 @@ struct Effort {
     finest: usize,
     /// How many of the simpler plans are tried; they come with the greatest gain first.
     simpler: usize,
+    /// How many small plans are drawn if nothing was gained.
+    drawn: usize,
 }
 
 /// One after the other; from the first again as soon as something was gained. A failure
@@ -46,21 +65,25 @@ const EFFORTS: [Effort; 4] = [
     Effort {
         schedules: 2,
         finest: 32,
+        drawn: 128,
         simpler: usize::MAX,
     },
     Effort {
         schedules: 8,
         finest: 16,
+        drawn: 256,
         simpler: 12,
     },
     Effort {
         schedules: 32,
         finest: 8,
+        drawn: 512,
         simpler: 4,
     },
     Effort {
         schedules: 8,
         finest: usize::MAX,
+        drawn: 1_024,
         simpler: usize::MAX,
     },
 ];
@@ -121,6 +144,8 @@ impl Shrink<'_> {
             failed_at_ms,
             trials: 0,
         };
+        let mut rng = Rng::for_part(plan.seed, Stream::Nemesis, "condense");
+        self.condense(&trials, &mut smallest, DRAWN_FIRST, &mut rng, &mut progress);
         let mut effort = 0;
         while effort < EFFORTS.len() && !self.is_over() {
             let before = smallest.plan.clone();
@@ -128,11 +153,15 @@ impl Shrink<'_> {
             for kind in Kind::ALL {
                 self.leave_out(&trials, &mut smallest, kind, EFFORTS[effort], &mut progress);
             }
-            effort = if same_but_for_draws(&before, &smallest.plan) {
-                effort + 1
-            } else {
-                0
-            };
+            let gained = !same_but_for_draws(&before, &smallest.plan)
+                || self.condense(
+                    &trials,
+                    &mut smallest,
+                    EFFORTS[effort].drawn,
+                    &mut rng,
+                    &mut progress,
+                );
+            effort = if gained { 0 } else { effort + 1 };
         }
         smallest.trials = trials.load(Ordering::Relaxed) as u64;
         Some(smallest)
@@ -140,6 +169,34 @@ impl Shrink<'_> {
 
     fn is_over(&self) -> bool {
         Instant::now() >= self.deadline || self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Draws small plans until one of them fails in the same way; whether one did. A
+    /// failure that can be looked through is left alone.
+    fn condense(
+        &self,
+        trials: &AtomicUsize,
+        smallest: &mut Smallest,
+        draws: usize,
+        rng: &mut Rng,
+        progress: &mut impl FnMut(&Smallest),
+    ) -> bool {
+        let size = smallest.size();
+        if size.operations <= OPERATIONS_GOAL && size.faults <= FAULTS_GOAL {
+            return false;
+        }
+        for _ in 0..draws.div_ceil(DRAWN_AT_ONCE) {
+            let drawn: Vec<Plan> = (0..DRAWN_AT_ONCE)
+                .map(|_| condense::condensed(&smallest.plan, rng))
+                .collect();
+            if let Some((plan, report)) = self.first_failing(trials, &drawn, 1) {
+                smallest.plan = plan;
+                smallest.failed_at_ms = report.simulated_ms;
+                progress(smallest);
+                return true;
+            }
+        }
+        false
     }
 
     fn simplify(

@@ -8,6 +8,7 @@ use std::fmt;
 use veridical_node::Limits;
 use veridical_sim::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
+use super::merge;
 use crate::knobs;
 use crate::plan::{HuntPlan, Plan};
 
@@ -168,6 +169,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         });
     }
+    simpler.extend(merge::merged(plan));
     simpler.retain(|candidate| candidate != plan);
     simpler
 }
