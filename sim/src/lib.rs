@@ -5,9 +5,9 @@
 //! ([`Fault`]) to inject while they run.
 //! Goes out: whatever the driver of the run returns, with a digest over every event, the
 //! counts of what really happened, and on demand the events themselves.
-//! May depend on: `veridical-env`, `veridical-probe` (failpoints), madsim (the executor and its timers only; its own
-//! network and file system are not used). It knows nothing of Raft or etcd and serves
-//! any system written against the traits.
+//! May depend on: `veridical-env`, `veridical-probe` (failpoints), madsim (the executor and
+//! its timers only; its own network and file system are not used). It knows nothing of Raft
+//! or etcd and serves any system written against the traits.
 //!
 //! The models (network, disk, clock, trace) are plain state machines and compile
 //! everywhere. `World`, which runs programs on them, exists only under `--cfg madsim`.
