@@ -6,14 +6,15 @@ use tokio::sync::watch;
 use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
-use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, StopReason};
+use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, Status, StopReason};
+use veridical_probe::reachable;
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::{Raft, Ready, Role};
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::{Engine, MemoryEngine};
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
-use veridical_store::StateHash;
+use veridical_store::{StateHash, StoreReader};
 
 use crate::observer::Observer;
 use crate::plan::Plan;
@@ -22,6 +23,7 @@ use crate::properties::leases::LeaseDeadlines;
 use crate::properties::members::MemberLaws;
 use crate::properties::raft::{RaftLaws, Standing};
 use crate::report::{Class, Finding};
+use crate::view::{MemberState, Recorder};
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;
@@ -54,6 +56,15 @@ enum MemberExit {
 }
 
 impl MemberExit {
+    /// Whether the member refuses what it finds on its disk, and says so.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_) | StopReason::Log(_)),
+            Self::Listen(_) => false,
+        }
+    }
+
     /// Whether a fault of the disk explains it.
     fn is_disk_trouble(&self) -> bool {
         match self {
@@ -78,6 +89,8 @@ pub struct Cluster {
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
     seen: Arc<Mutex<Seen>>,
     elections: Arc<watch::Sender<Election>>,
+    /// The member whose disk decays.
+    rotten: Option<u32>,
 }
 
 /// A member has become leader.
@@ -100,7 +113,12 @@ const REMEMBERED_STATES_MAX: usize = 4_096;
 
 impl Cluster {
     /// Adds the members to the world and starts them.
-    pub fn start(world: &World, observer: &Observer, plan: &Plan) -> Self {
+    pub fn start(
+        world: &World,
+        observer: &Observer,
+        plan: &Plan,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let nodes = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let elections = Arc::new(watch::Sender::new(Election::default()));
@@ -111,6 +129,7 @@ impl Cluster {
         let processes = (0..plan.members)
             .map(|index| {
                 let config = node_config(plan, index, &laws);
+                let is_rotten = plan.rotten_member == Some(index);
                 let engine = plan
                     .engine
                     .then(|| Arc::new(Mutex::new(MemoryEngine::new())));
@@ -119,6 +138,7 @@ impl Cluster {
                     nodes: Arc::clone(&nodes),
                     elections: Arc::clone(&elections),
                     observer: observer.clone(),
+                    recorder: recorder.clone(),
                 };
                 world.add_process(&member_name(index), move |environment| {
                     let (config, outside) = (config.clone(), outside.clone());
@@ -126,7 +146,9 @@ impl Cluster {
                     async move {
                         let observer = outside.observer.clone();
                         let exit = run_member(environment, config, engine, outside).await;
-                        if !exit.is_disk_trouble() {
+                        if is_rotten && exit.is_refusal() {
+                            reachable!("scenario.rotten-disk-refused");
+                        } else if !exit.is_disk_trouble() {
                             observer.report(Finding::new(
                                 Class::Crash,
                                 "member-gave-up",
@@ -145,6 +167,7 @@ impl Cluster {
             nodes,
             seen,
             elections,
+            rotten: plan.rotten_member,
         }
     }
 
@@ -256,13 +279,16 @@ impl Cluster {
         Ok(left.is_empty())
     }
 
-    /// Whether all members run and have applied the same index.
+    /// Whether all members run and have applied the same index; but for the one whose disk
+    /// decays, which may be down for good.
     pub fn is_level(&self) -> bool {
-        let running = self.running();
+        let mut running = self.running();
+        running.retain(|(index, _)| Some(*index) != self.rotten);
+        let expected = self.processes.len() - usize::from(self.rotten.is_some());
         let first = running
             .first()
             .map(|(_, node)| node.reader().applied_index());
-        running.len() == self.processes.len()
+        running.len() == expected
             && running
                 .iter()
                 .all(|(_, node)| Some(node.reader().applied_index()) == first)
@@ -385,6 +411,7 @@ struct Outside {
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
     elections: Arc<watch::Sender<Election>>,
     observer: Observer,
+    recorder: Option<Recorder>,
 }
 
 impl Outside {
@@ -403,9 +430,18 @@ impl Outside {
     }
 
     /// Follows what a member says of its role.
-    async fn follow(self, node: Node<SimEnvironment>) {
+    async fn follow(self, process: ProcessId, node: Node<SimEnvironment>) {
         let mut status = node.watch_status();
+        if let Some(recorder) = &self.recorder {
+            // Not the node itself: its end is part of the run.
+            let (status, reader) = (status.clone(), node.reader().clone());
+            let look = move || state_of(&status.borrow(), &reader);
+            recorder.follow(process, now_ns(), Box::new(look));
+        }
         loop {
+            if let Some(recorder) = &self.recorder {
+                recorder.look(process, now_ns());
+            }
             let (role, term) = {
                 let status = status.borrow_and_update();
                 (status.role, status.term)
@@ -417,6 +453,31 @@ impl Outside {
                 return;
             }
         }
+    }
+}
+
+/// The present time of the run.
+fn now_ns() -> u64 {
+    World::time_here().unwrap_or_default().as_nanos() as u64
+}
+
+/// What a member is now.
+fn state_of(status: &Status, reader: &StoreReader) -> MemberState {
+    let role = match status.role {
+        _ if status.learner => "learner",
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    };
+    MemberState {
+        role: role.to_owned(),
+        term: status.term,
+        leader: status.leader,
+        commit: status.commit_index,
+        applied: reader.applied_index(),
+        last: status.last_index,
+        revision: reader.revision(),
     }
 }
 
@@ -437,6 +498,7 @@ async fn run_member(
         Ok(node) => node,
         Err(error) => return error.into(),
     };
+    let process = environment.process();
     let listening = environment
         .network()
         .listen(&client_address(outside.index))
@@ -446,11 +508,22 @@ async fn run_member(
         Err(error) => return MemberExit::Listen(error),
     };
     veridical_env::task::spawn(accept_clients(node.clone(), listener));
-    veridical_env::task::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(outside.clone().follow(process, node.clone()));
     outside
         .nodes
         .lock()
         .expect("no panic while the nodes are locked")
         .insert(outside.index, node.clone());
     MemberExit::Stopped(node.stopped().await)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::swarm::FAILPOINTS;
+
+    #[test]
+    fn the_swarm_crashes_members_at_every_failpoint_of_the_store() {
+        let of_the_store: Vec<&str> = veridical_probe::failpoints().into_keys().collect();
+        assert_eq!(of_the_store, FAILPOINTS);
+    }
 }

@@ -18,6 +18,9 @@ pub struct EngineCounts {
     /// Engine D, queues and stacks.
     #[serde(default)]
     pub collections: u64,
+    /// The graph of list-append transactions.
+    #[serde(default)]
+    pub graph: u64,
 }
 
 /// What a check ends with. Its JSON form is what `veridical check --json` prints.
@@ -184,6 +187,7 @@ impl Report {
         self.engine.frontier = statistics.frontier_operations;
         self.engine.zones = statistics.zones_operations;
         self.engine.collections = statistics.collection_operations;
+        self.engine.graph = statistics.graph_operations;
         self.handovers = statistics.handovers;
         self.max_configurations = statistics.configurations_max.max(statistics.clusters_max) as u64;
     }

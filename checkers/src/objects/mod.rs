@@ -66,6 +66,8 @@ pub struct ObjectStatistics {
     /// Operations that engine D judged.
     #[serde(default)]
     pub collection_operations: u64,
+    /// Operations that the graph of transactions judged.
+    pub graph_operations: u64,
     /// How often a key went from engine B or D to engine A.
     pub handovers: u64,
     /// The most configurations of engine A for one key.
@@ -90,6 +92,7 @@ impl ObjectStatistics {
             frontier_operations: self.frontier_operations + other.frontier_operations,
             zones_operations: self.zones_operations + other.zones_operations,
             collection_operations: self.collection_operations + other.collection_operations,
+            graph_operations: self.graph_operations + other.graph_operations,
             handovers: self.handovers + other.handovers,
             configurations_max: self.configurations_max.max(other.configurations_max),
             clusters_max: self.clusters_max.max(other.clusters_max),
