@@ -18,7 +18,7 @@ pub struct EngineCounts {
     /// Engine D, queues and stacks.
     #[serde(default)]
     pub collections: u64,
-    /// The graph of list-append transactions.
+    /// Engine E, the graph of list-append transactions.
     #[serde(default)]
     pub graph: u64,
 }

@@ -66,7 +66,8 @@ pub struct ObjectStatistics {
     /// Operations that engine D judged.
     #[serde(default)]
     pub collection_operations: u64,
-    /// Operations that the graph of transactions judged.
+    /// Operations that engine E judged.
+    #[serde(default)]
     pub graph_operations: u64,
     /// How often a key went from engine B or D to engine A.
     pub handovers: u64,

@@ -118,9 +118,9 @@ impl Injection {
             }
             Self::DuplicatedWrite => matches!(
                 kind,
-                K::Register | K::CasRegister | K::Kv | K::Queue | K::Stack
+                K::Register | K::CasRegister | K::Kv | K::Queue | K::Stack | K::ListAppend
             ),
-            Self::PhantomRead => !matches!(kind, K::Lock | K::ListAppend),
+            Self::PhantomRead => kind != K::Lock,
         }
     }
 }
@@ -436,6 +436,9 @@ impl ObjectHistory {
         if !self.is_due() || pending.is_unknown {
             return false;
         }
+        if let Action::Txn(_) = pending.action {
+            return self.inject_into_txn(pending);
+        }
         let wrong = match (self.injection, &pending.action) {
             (Some(Injection::PhantomRead), Action::Read | Action::Dequeue | Action::Pop) => {
                 match &self.objects[pending.key as usize] {
@@ -459,6 +462,29 @@ impl ObjectHistory {
         pending.answer = Some(Answer::Value(wrong));
         self.injection = None;
         self.injected = true;
+        true
+    }
+
+    /// A transaction reads what nobody appended, or something twice.
+    fn inject_into_txn(&mut self, pending: &mut Pending) -> bool {
+        let Answer::Txn(mut answers) = self.apply(pending.key, &pending.action) else {
+            unreachable!("a transaction is answered as one");
+        };
+        let read = answers.iter_mut().find_map(|answer| match answer {
+            Answer::Value(Value::List(read)) if !read.is_empty() => Some(read),
+            _ => None,
+        });
+        if let Some(read) = read {
+            let wrong = match self.injection {
+                Some(Injection::DuplicatedWrite) => read[0].clone(),
+                _ => Value::Int(NEVER_ADDED),
+            };
+            *read = read.iter().cloned().chain([wrong]).collect();
+            self.injection = None;
+            self.injected = true;
+        }
+        // The transaction has taken effect, whatever it was told.
+        pending.answer = Some(Answer::Txn(answers));
         true
     }
 

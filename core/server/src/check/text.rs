@@ -70,7 +70,7 @@ fn counts(report: &Report, line: Line<'_>) {
         ("B (zones)", report.engine.zones),
         ("C (revisions)", report.engine.revisions),
         ("D (collections)", report.engine.collections),
-        ("graph of transactions", report.engine.graph),
+        ("E (graph)", report.engine.graph),
     ];
     let engines: Vec<String> = engines
         .iter()
