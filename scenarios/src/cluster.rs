@@ -6,14 +6,14 @@ use tokio::sync::watch;
 use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
-use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, StopReason};
+use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, Status, StopReason};
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::{Raft, Ready, Role};
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::{Engine, MemoryEngine};
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
-use veridical_store::StateHash;
+use veridical_store::{StateHash, StoreReader};
 
 use crate::observer::Observer;
 use crate::plan::Plan;
@@ -22,6 +22,7 @@ use crate::properties::leases::LeaseDeadlines;
 use crate::properties::members::MemberLaws;
 use crate::properties::raft::{RaftLaws, Standing};
 use crate::report::{Class, Finding};
+use crate::view::{MemberState, Recorder};
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;
@@ -100,7 +101,12 @@ const REMEMBERED_STATES_MAX: usize = 4_096;
 
 impl Cluster {
     /// Adds the members to the world and starts them.
-    pub fn start(world: &World, observer: &Observer, plan: &Plan) -> Self {
+    pub fn start(
+        world: &World,
+        observer: &Observer,
+        plan: &Plan,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let nodes = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let elections = Arc::new(watch::Sender::new(Election::default()));
@@ -119,6 +125,7 @@ impl Cluster {
                     nodes: Arc::clone(&nodes),
                     elections: Arc::clone(&elections),
                     observer: observer.clone(),
+                    recorder: recorder.clone(),
                 };
                 world.add_process(&member_name(index), move |environment| {
                     let (config, outside) = (config.clone(), outside.clone());
@@ -385,6 +392,7 @@ struct Outside {
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
     elections: Arc<watch::Sender<Election>>,
     observer: Observer,
+    recorder: Option<Recorder>,
 }
 
 impl Outside {
@@ -403,9 +411,18 @@ impl Outside {
     }
 
     /// Follows what a member says of its role.
-    async fn follow(self, node: Node<SimEnvironment>) {
+    async fn follow(self, process: ProcessId, node: Node<SimEnvironment>) {
         let mut status = node.watch_status();
+        if let Some(recorder) = &self.recorder {
+            // Not the node itself: its end is part of the run.
+            let (status, reader) = (status.clone(), node.reader().clone());
+            let look = move || state_of(&status.borrow(), &reader);
+            recorder.follow(process, now_ns(), Box::new(look));
+        }
         loop {
+            if let Some(recorder) = &self.recorder {
+                recorder.look(process, now_ns());
+            }
             let (role, term) = {
                 let status = status.borrow_and_update();
                 (status.role, status.term)
@@ -417,6 +434,31 @@ impl Outside {
                 return;
             }
         }
+    }
+}
+
+/// The present time of the run.
+fn now_ns() -> u64 {
+    World::time_here().unwrap_or_default().as_nanos() as u64
+}
+
+/// What a member is now.
+fn state_of(status: &Status, reader: &StoreReader) -> MemberState {
+    let role = match status.role {
+        _ if status.learner => "learner",
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    };
+    MemberState {
+        role: role.to_owned(),
+        term: status.term,
+        leader: status.leader,
+        commit: status.commit_index,
+        applied: reader.applied_index(),
+        last: status.last_index,
+        revision: reader.revision(),
     }
 }
 
@@ -437,6 +479,7 @@ async fn run_member(
         Ok(node) => node,
         Err(error) => return error.into(),
     };
+    let process = environment.process();
     let listening = environment
         .network()
         .listen(&client_address(outside.index))
@@ -446,7 +489,7 @@ async fn run_member(
         Err(error) => return MemberExit::Listen(error),
     };
     veridical_env::task::spawn(accept_clients(node.clone(), listener));
-    veridical_env::task::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(outside.clone().follow(process, node.clone()));
     outside
         .nodes
         .lock()

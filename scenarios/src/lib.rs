@@ -25,11 +25,14 @@ pub mod properties;
 pub mod recall;
 pub mod replay;
 pub mod report;
+pub mod sessions;
 pub mod shrink;
+pub mod single;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
 pub mod trial;
+pub mod view;
 
 #[cfg(madsim)]
 mod cluster;

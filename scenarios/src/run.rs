@@ -12,7 +12,8 @@ use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_sim::{
-    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, TraceMode, World, WorldConfig,
+    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, Spectator, TraceMode, World,
+    WorldConfig,
 };
 
 use crate::cluster::{Cluster, client_address};
@@ -22,6 +23,8 @@ use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
+use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
+use crate::view::{Recorder, Recording};
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{Host, key, run_host};
 
@@ -44,12 +47,6 @@ const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 /// faults: the period in which expired leases are looked for, and a few round trips and
 /// synchronisations.
 const LEASE_END_SLACK: Duration = Duration::from_secs(2);
-
-/// The probe's number as a client, apart from all others.
-const PROBE_CLIENT: u64 = 900_000;
-
-/// The first watcher's number as a client.
-const WATCHER_CLIENT: u64 = 800_000;
 
 /// Answers that may wait until a watcher or a read tells who wrote a revision: as many
 /// as a run has, since under faults the outcome of many operations is unknown at once.
@@ -74,6 +71,19 @@ pub struct Keep {
     pub decisions: bool,
     /// When planned operations were called.
     pub timetable: bool,
+    /// What a page or a trace shows of it.
+    pub recording: bool,
+}
+
+/// How a run is made, beside its plan.
+#[derive(Default)]
+pub struct Settings {
+    /// What is kept.
+    pub keep: Keep,
+    /// Where random decisions are taken from, where that has a counterpart.
+    pub record: Option<Vec<Decision>>,
+    /// Stop at this simulated time.
+    pub until: Option<Duration>,
 }
 
 /// A run with what was kept of it.
@@ -86,11 +96,20 @@ pub struct Run {
     pub trace: Vec<Event>,
     /// The random decisions, if they were kept.
     pub decisions: Vec<Decision>,
+    /// What was recorded, if it was.
+    pub recording: Option<Recording>,
+    /// What the members were doing when the run was stopped, if it was to be stopped.
+    pub members: Option<String>,
 }
 
-/// Carries a plan out. Random decisions follow from its seed, or are taken from `record`
-/// where that has a counterpart.
-pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
+/// Carries a plan out.
+pub fn run(plan: &Plan, settings: Settings) -> Run {
+    let Settings {
+        keep,
+        record,
+        until,
+    } = settings;
+    let recorder = keep.recording.then(Recorder::default);
     let started = Instant::now();
     let config = WorldConfig {
         network: plan.network,
@@ -105,23 +124,33 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             record,
         },
         schedule_seed: plan.schedule_seed,
+        spectator: recorder
+            .clone()
+            .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
         schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
     let shared = Arc::new(plan.clone());
-    let outcome = World::run_catching(plan.seed, config, |world| drive(world, shared, keep));
+    let recording = recorder.clone();
+    let outcome = World::run_catching(plan.seed, config, |world| {
+        drive(world, shared, keep, recording, until)
+    });
     let wall = started.elapsed();
-    let (observed, panicked) = match outcome.output {
-        Ok(observed) => (observed, None),
+    let end_ns = outcome.simulated.as_nanos() as u64;
+    let (observed, members, panicked) = match outcome.output {
+        Ok((observed, members)) => (observed, members, None),
         Err(text) => (
             Observed::nothing(),
+            None,
             Some(Finding::new(Class::Crash, "driver", text)),
         ),
     };
+    let is_stopped = until.is_some_and(|until| outcome.simulated >= until);
     let finding = panicked.or(observed.finding).or_else(|| {
         observed
             .undecided
+            .filter(|_| !is_stopped)
             .map(|text| Finding::new(Class::Unknown, "undecided", text))
     });
     let report = RunReport {
@@ -129,7 +158,11 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         scenario: plan.scenario.clone(),
         planted: plan.planted.clone(),
         digest: format!("{:032x}", outcome.digest),
-        verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
+        verdict: match &finding {
+            Some(finding) => finding.class,
+            None if is_stopped => Class::Stopped,
+            None => Class::Ok,
+        },
         members: plan.members,
         knobs: knobs::changed(&plan.knobs),
         schedule: plan.schedule.to_string(),
@@ -169,10 +202,20 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         history: observed.history.unwrap_or_default(),
         trace: outcome.trace,
         decisions: outcome.decisions,
+        recording: recorder.map(|recorder| recorder.take(end_ns)),
+        members,
     }
 }
 
-async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
+/// Carries the plan out until its end, a finding, or the time at which to stop; then says
+/// what the members are doing.
+async fn drive(
+    world: World,
+    plan: Arc<Plan>,
+    keep: Keep,
+    recorder: Option<Recorder>,
+    until: Option<Duration>,
+) -> (Observed, Option<String>) {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
@@ -180,11 +223,12 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
+    let cluster = Cluster::start(&world, &observer, &plan, recorder);
     let mut run = Driver {
-        cluster: Cluster::start(&world, &observer, &plan),
+        cluster: cluster.clone(),
         lanes_left: Arc::new(AtomicU64::new(0)),
         reached: Vec::new(),
-        world,
+        world: world.clone(),
         observer: observer.clone(),
         plan,
     };
@@ -192,13 +236,27 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         biased;
         // The run stops at the earliest event that is wrong.
         () = observer.found() => {}
+        () = stop_at(&world, until) => {}
         finding = run.carry_through() => {
             if let Err(finding) = finding {
                 observer.report(finding);
             }
         }
     }
-    observer.finish()
+    let members = until.map(|_| cluster.describe());
+    (observer.finish(), members)
+}
+
+/// Waits until that time, if there is one.
+async fn stop_at(world: &World, until: Option<Duration>) {
+    match until {
+        Some(until) => {
+            while world.now() < until {
+                world.sleep(until - world.now()).await;
+            }
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// By how much a lease may end early: the longest one, timed by a clock that is as wrong
@@ -271,7 +329,7 @@ impl Driver {
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
             let audited = audited.clone();
             self.world
-                .add_process(&format!("clients-{number}"), move |environment| {
+                .add_process(&host_name(number), move |environment| {
                     let (host, observer, audited, left) = (
                         Arc::clone(&host),
                         observer.clone(),
@@ -287,7 +345,7 @@ impl Driver {
             let (observer, watcher, members) =
                 (self.observer.clone(), watcher.clone(), self.plan.members);
             self.world
-                .add_process(&format!("watcher-{number}"), move |environment| {
+                .add_process(&watcher_name(number as u64), move |environment| {
                     let (observer, watcher, reached) =
                         (observer.clone(), watcher.clone(), reached.clone());
                     let client = WATCHER_CLIENT + number as u64;
@@ -331,7 +389,7 @@ impl Driver {
     /// watches, all members level; and clients end what they planned.
     async fn converge(&self) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
-        let probe = self.world.add_host("probe");
+        let probe = self.world.add_host(PROBE_NAME);
         self.probe(&probe, bound).await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.lanes_left.load(Ordering::Relaxed) == 0

@@ -24,6 +24,7 @@ use veridical_sim::{SimClock, SimEnvironment, SimNetwork};
 use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, Op, PlannedOp};
+use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
 
 /// Connecting to a member.
@@ -34,9 +35,6 @@ const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 /// Lease slots of a client.
 const LEASE_SLOTS: usize = 2;
-
-/// Sessions of one client are numbered this far apart from those of another.
-const SESSIONS_PER_CLIENT: u64 = 1 << 20;
 
 /// The key of a number.
 pub fn key(number: u32) -> Bytes {

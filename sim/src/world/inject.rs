@@ -337,6 +337,7 @@ impl Kernel {
                 hash: fingerprint(text.as_bytes()),
             };
             state.journal.record(now_ns, None, kind);
+            state.journal.show_fault(now_ns, id, fault);
             let undo = state.apply(now_ns, id, fault);
             state.active_faults.insert(id, ActiveFault { undo });
             if let Some(duration_ms) = fault.duration_ms() {

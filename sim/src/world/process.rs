@@ -168,6 +168,7 @@ impl State {
             drift: Layered::new(0),
         });
         self.names.push(name.to_owned());
+        self.journal.show_process(id, name);
         self.on_network(now_ns, |network, context| network.add_host(context));
         id
     }
