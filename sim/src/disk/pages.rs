@@ -3,24 +3,7 @@
 /// The size of a page in bytes.
 pub(super) const PAGE_BYTES: usize = 4096;
 
-/// A page that was written. Logs are filled with zeros ahead of what is written to them,
-/// so most pages of a simulated disk are zeros at some time and many for ever.
-#[derive(Clone, Debug)]
-enum Page {
-    Zeros,
-    Bytes(Box<[u8; PAGE_BYTES]>),
-}
-
-impl Page {
-    fn bytes(&mut self) -> &mut [u8; PAGE_BYTES] {
-        loop {
-            match self {
-                Self::Bytes(bytes) => return bytes,
-                Self::Zeros => *self = Self::Bytes(Box::new([0; PAGE_BYTES])),
-            }
-        }
-    }
-}
+type Page = Box<[u8; PAGE_BYTES]>;
 
 /// The contents of a file: pages that were never written read as zeros and take no
 /// memory.
@@ -73,9 +56,7 @@ impl Pages {
         let mut out = Vec::with_capacity(length);
         for (index, start, bytes) in parts(offset, length) {
             match self.pages.get(index) {
-                Some(Some(Page::Bytes(page))) => {
-                    out.extend_from_slice(&page[start..start + bytes]);
-                }
+                Some(Some(page)) => out.extend_from_slice(&page[start..start + bytes]),
                 _ => out.resize(out.len() + bytes, 0),
             }
         }
@@ -94,10 +75,7 @@ impl Pages {
         for (index, start, bytes) in parts(offset, data.len()) {
             let (part, after) = rest.split_at(bytes);
             rest = after;
-            let page = self.page(index);
-            if matches!(page, Page::Bytes(_)) || part.iter().any(|byte| *byte != 0) {
-                page.bytes()[start..start + bytes].copy_from_slice(part);
-            }
+            self.page(index)[start..start + bytes].copy_from_slice(part);
         }
     }
 
@@ -108,7 +86,7 @@ impl Pages {
         let present = &mut self.present;
         self.pages[index].get_or_insert_with(|| {
             *present += 1;
-            Page::Zeros
+            Box::new([0; PAGE_BYTES])
         })
     }
 
@@ -121,7 +99,7 @@ impl Pages {
             }
             let edge = (length % PAGE_BYTES as u64) as usize;
             if edge > 0
-                && let Some(Some(Page::Bytes(page))) = self.pages.get_mut(keep - 1)
+                && let Some(Some(page)) = self.pages.get_mut(keep - 1)
             {
                 page[edge..].fill(0);
             }
@@ -138,7 +116,7 @@ impl Pages {
     pub(super) fn flip(&mut self, offset: u64, bit: u8) {
         let index = (offset / PAGE_BYTES as u64) as usize;
         let start = (offset % PAGE_BYTES as u64) as usize;
-        self.page(index).bytes()[start] ^= 1 << (bit & 7);
+        self.page(index)[start] ^= 1 << (bit & 7);
     }
 }
 
@@ -157,21 +135,6 @@ mod tests {
             pages.missing_bytes(0, PAGE_BYTES + 1),
             2 * PAGE_BYTES as u64
         );
-    }
-
-    #[test]
-    fn zeros_take_room_on_the_disk_and_can_be_written_over() {
-        let mut pages = Pages::default();
-        pages.write(0, &[0; 2 * PAGE_BYTES]);
-        assert_eq!(pages.present_bytes(), 2 * PAGE_BYTES as u64);
-        assert_eq!(pages.missing_bytes(0, 2 * PAGE_BYTES), 0);
-        pages.write(PAGE_BYTES as u64 + 3, b"ab");
-        pages.write(PAGE_BYTES as u64 + 4, &[0]);
-        pages.flip(5, 0);
-        let bytes = pages.read(0, 2 * PAGE_BYTES);
-        let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-        assert_eq!(written, [5, PAGE_BYTES + 3]);
-        assert_eq!((bytes[5], bytes[PAGE_BYTES + 3]), (1, b'a'));
     }
 
     #[test]
