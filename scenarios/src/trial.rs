@@ -23,7 +23,7 @@ const ALLOCATOR: [(&str, &str); 4] = [
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_TOP_PAD_", "16777216"),
     ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
-    ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
 ];
 
 /// The signature of a run that somebody stopped: it says nothing of the run.
