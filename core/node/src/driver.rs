@@ -427,10 +427,14 @@ impl<E: Environment> Driver<E> {
                     answer(vec![reply], &Err(ApiError::too_many_requests()));
                 }
                 Request::Confirm { term, reply } => {
-                    if self.raft.role() == Role::Leader && self.raft.term() == term {
+                    let leads = self.raft.role() == Role::Leader && self.raft.term() == term;
+                    if !leads {
+                        answer(vec![reply], &Err(ApiError::not_leader()));
+                    } else if self.has_room_to_read(readers.len()) {
                         self.ask(vec![reply], Some(term), now);
                     } else {
-                        answer(vec![reply], &Err(ApiError::not_leader()));
+                        reachable!("node.confirmation-refused-at-the-bound");
+                        answer(vec![reply], &Err(ApiError::too_many_requests()));
                     }
                 }
                 Request::ChangeMembership { reply, .. }
