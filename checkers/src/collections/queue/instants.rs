@@ -123,15 +123,21 @@ impl Instants {
         Some(empty.span)
     }
 
-    /// Takes out an answer with one instant left, and the instant. Those that have one
-    /// before which only `due` values are needed, by the number due by then, are explained
-    /// and go, too.
-    pub fn take_decided(&mut self, due: impl Fn(u64) -> usize) -> Option<u64> {
+    /// Takes out an answer whose instant is certain, and the instant: it is the only one, or
+    /// the first of several, and every open dequeue was called after the last. For then
+    /// only dequeues of unknown outcome can have taken what has to be gone, and whatever
+    /// rules the first one out rules out the others. Those that have an instant before
+    /// which only `due` values are needed, by the number due by then, are explained and go,
+    /// too.
+    pub fn take_decided(&mut self, oldest_open: u64, due: impl Fn(u64) -> usize) -> Option<u64> {
         self.unresolved.retain(|empty| {
             let is_free = |it: &Instant| it.needed == 0 || it.needed == due(it.at);
             !empty.instants.iter().any(is_free)
         });
-        let decided = (self.unresolved.iter()).position(|empty| empty.instants.len() == 1)?;
+        let decided = self.unresolved.iter().position(|empty| {
+            let last = empty.instants.last();
+            empty.instants.len() == 1 || last.is_some_and(|last| last.at < oldest_open)
+        })?;
         Some(self.unresolved.swap_remove(decided).instants[0].at)
     }
 

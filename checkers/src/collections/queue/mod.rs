@@ -213,7 +213,7 @@ impl Queue {
     pub fn take_unknown(&mut self, span: Span) {
         self.open -= 1;
         self.dues.lost(span.call);
-        self.forget();
+        self.decide();
     }
 
     pub fn take_failed(&mut self, span: Span) -> Result<(), Conflict> {
@@ -239,9 +239,16 @@ impl Queue {
                 got: "the answer that there was none".to_owned(),
             });
         }
-        // Where one instant is left, all that was put in before is due by then.
+        self.decide();
+        Ok(())
+    }
+
+    /// Takes in what is certain, and forgets what is over.
+    fn decide(&mut self) {
+        // Where the instant is certain, all that was put in before is due by then.
         let dues = &mut self.dues;
-        while let Some(at) = self.instants.take_decided(|at| dues.count_by(at)) {
+        let oldest = dues.oldest_open();
+        while let Some(at) = (self.instants).take_decided(oldest, |at| dues.count_by(at)) {
             for value in dues.hasten(at) {
                 if let Some(live) = self.live.get_mut(&value) {
                     live.due = at;
@@ -258,7 +265,6 @@ impl Queue {
             }
         }
         self.forget();
-        Ok(())
     }
 
     /// What an answer, if it comes yet, can be about begins here.
