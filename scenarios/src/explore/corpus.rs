@@ -41,13 +41,8 @@ impl Corpus {
     }
 
     /// How many plans there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// A plan to be changed and another one to take parts from, by their energies; `None`
@@ -129,7 +124,7 @@ mod tests {
         for _ in 0..2 * PLANS_MAX {
             corpus.add(plan.clone(), often.clone(), &rarity);
         }
-        assert_eq!(corpus.len(), PLANS_MAX);
+        assert_eq!(corpus.count(), PLANS_MAX);
         assert!(corpus.entries.iter().any(|entry| entry.plan.seed == 7));
     }
 }

@@ -120,7 +120,7 @@ impl Exploration<'_> {
                 reach = Reach {
                     places,
                     features,
-                    kept: corpus.len(),
+                    kept: corpus.count(),
                 };
                 let execution = Execution {
                     number: done,

@@ -9,7 +9,7 @@ use veridical_probe::PlantedBug;
 use super::{HIDE_FROM_RUNS, Recalled, Search};
 use crate::command_line::RecallArguments;
 use crate::commands::{CommandError, interruption, jobs, plan_of, program};
-use crate::failures::{file_error, keep_run};
+use crate::failures::file_error;
 use crate::report::Class;
 use crate::swarm;
 
@@ -56,13 +56,9 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
                 jobs: jobs(arguments.jobs),
                 program: &program,
                 guided: arguments.guided,
+                artefacts: &arguments.artefacts,
             };
-            let (mut recalled, plan) = search.run(&interrupted);
-            if let Some(plan) = plan {
-                let name = format!("guided-{bug}-{}", search.first);
-                let dir = arguments.artefacts.join(name);
-                recalled.reproduce = Some(keep_run(&program, &plan, None, &dir).reproduce);
-            }
+            let recalled = search.run(&interrupted);
             println!("{}", describe(&recalled));
             if let Some(own) = &recalled.without_it {
                 println!(

@@ -8,16 +8,16 @@ pub mod command;
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use veridical_probe::PlantedBug;
 
 use crate::campaign::{Campaign, Seeds};
-use crate::explore::{self, Exploration, Origin};
+use crate::explore::{self, Execution, Exploration, Origin};
+use crate::failures::keep_run;
 use crate::plan::Plan;
-use crate::report::{Class, RunReport};
+use crate::report::{Class, RunReport, reproduce};
 use crate::trial::was_stopped;
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
@@ -41,6 +41,8 @@ pub struct Search<'a> {
     pub program: &'a Path,
     /// Changed plans are run, too.
     pub guided: bool,
+    /// Where changed plans that found something are kept.
+    pub artefacts: &'a Path,
 }
 
 /// What came of looking for one planted bug.
@@ -48,7 +50,7 @@ pub struct Search<'a> {
 pub struct Recalled {
     /// The bug.
     pub bug: String,
-    /// Whether some run found it, and nothing without it.
+    /// Whether some run found it that shows nothing without it.
     pub found: bool,
     /// The first seed.
     #[serde(default)]
@@ -69,7 +71,7 @@ pub struct Recalled {
     /// The command that runs the finding seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reproduce: Option<String>,
-    /// What the finding plan shows without the bug: a failure of the store itself.
+    /// What a plan shows without the bug, too: a failure of the store itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without_it: Option<Unplanted>,
 }
@@ -103,15 +105,15 @@ impl Unplanted {
     }
 }
 
-/// A run that failed.
-struct Found {
-    /// Its number, from 1.
-    number: u64,
-    report: RunReport,
-    /// What the same plan shows without the bug.
+/// What looking for a bug has shown.
+#[derive(Default)]
+struct Shown {
+    /// Runs that were made, up to the one that found it.
+    ran: u64,
+    /// The run that found it, with the command that shows it again.
+    found: Option<(RunReport, String)>,
+    /// The first failure of the store itself.
     without_it: Option<Unplanted>,
-    /// Its plan, if no seed leads to it.
-    plan: Option<Plan>,
 }
 
 /// Whether a run shows something. What the checker could not decide is no finding, nor
@@ -121,52 +123,80 @@ fn shows(report: &RunReport) -> bool {
 }
 
 impl Search<'_> {
-    /// Looks for the bug. With it comes the plan that found it if no seed leads to it.
-    pub fn run(&self, interrupted: &AtomicBool) -> (Recalled, Option<Plan>) {
+    /// Looks for the bug. A failure that shows without the bug is told, and the search
+    /// goes on.
+    pub fn run(&self, interrupted: &AtomicBool) -> Recalled {
         let started = Instant::now();
-        let (found, ran) = if self.guided {
+        let shown = if self.guided {
             self.explore(interrupted)
         } else {
             self.seeds(interrupted)
         };
         let mut recalled = Recalled {
             bug: self.bug.to_owned(),
-            found: false,
+            found: shown.found.is_some(),
             first: self.first,
             guided: self.guided,
-            seeds: ran,
+            seeds: shown.ran,
             wall_ms: started.elapsed().as_millis() as u64,
             class: None,
             signature: None,
             reproduce: None,
-            without_it: None,
+            without_it: shown.without_it,
         };
-        let Some(found) = found else {
-            return (recalled, None);
-        };
-        recalled.found = found.without_it.is_none();
-        recalled.seeds = found.number;
-        recalled.class = Some(found.report.verdict);
-        recalled.signature = found.report.finding.map(|finding| finding.signature);
-        recalled.reproduce = Some(found.report.reproduce);
-        recalled.without_it = found.without_it;
-        (recalled, found.plan)
+        if let Some((report, reproduce)) = shown.found {
+            recalled.class = Some(report.verdict);
+            recalled.signature = report.finding.map(|finding| finding.signature);
+            recalled.reproduce = Some(reproduce);
+        }
+        recalled
     }
 
-    fn seeds(&self, interrupted: &AtomicBool) -> (Option<Found>, u64) {
-        let campaign = Campaign {
+    fn seeds(&self, interrupted: &AtomicBool) -> Shown {
+        let mut shown = Shown::default();
+        while shown.ran < self.budget && !interrupted.load(Ordering::Relaxed) {
+            let first = self.first + shown.ran;
+            let left = self.budget - shown.ran;
+            let (finding, ran) = self.first_finding(first, left, interrupted);
+            shown.ran += ran;
+            let Some(report) = finding else { break };
+            let unplanted = self.campaign(None).seed(report.seed);
+            match Unplanted::of(unplanted) {
+                Some(own) => shown.without_it = shown.without_it.or(Some(own)),
+                None => {
+                    let command = report.reproduce.clone();
+                    shown.found = Some((report, command));
+                    break;
+                }
+            }
+        }
+        shown
+    }
+
+    fn campaign(&self, planted: Option<&str>) -> Campaign {
+        Campaign {
             scenario: self.scenario.to_owned(),
-            planted: Some(self.bug.to_owned()),
+            planted: planted.map(str::to_owned),
             jobs: self.jobs,
             check_determinism: false,
             log: None,
             program: self.program.to_owned(),
-        };
-        let seeds = Seeds::new(self.first, self.budget);
+        }
+    }
+
+    /// The first of these seeds that shows something, and how many there are up to it; or
+    /// how many were run.
+    fn first_finding(
+        &self,
+        first: u64,
+        budget: u64,
+        interrupted: &AtomicBool,
+    ) -> (Option<RunReport>, u64) {
+        let seeds = Seeds::new(first, budget);
         let stop = AtomicBool::new(false);
-        let finding: Mutex<Option<RunReport>> = Mutex::new(None);
+        let mut finding: Option<RunReport> = None;
         let mut ran = 0;
-        campaign.run(
+        self.campaign(Some(self.bug)).run(
             || {
                 (!interrupted.load(Ordering::Relaxed))
                     .then(|| seeds.next())
@@ -175,35 +205,22 @@ impl Search<'_> {
             &stop,
             |report| {
                 ran += 1;
-                let mut finding = finding.lock().expect("nobody panics with the finding");
                 let is_first = finding
                     .as_ref()
                     .is_none_or(|known| report.seed < known.seed);
                 if shows(&report) && is_first {
                     stop.store(true, Ordering::Relaxed);
-                    *finding = Some(report);
+                    finding = Some(report);
                 }
             },
         );
-        let finding = finding
-            .into_inner()
-            .expect("nobody panics with the finding");
-        let found = finding.map(|report| {
-            let unplanted = Campaign {
-                planted: None,
-                ..campaign
-            };
-            Found {
-                number: report.seed - self.first + 1,
-                without_it: Unplanted::of(unplanted.seed(report.seed)),
-                report,
-                plan: None,
-            }
-        });
-        (found, ran)
+        let ran = finding
+            .as_ref()
+            .map_or(ran, |report| report.seed - first + 1);
+        (finding, ran)
     }
 
-    fn explore(&self, interrupted: &AtomicBool) -> (Option<Found>, u64) {
+    fn explore(&self, interrupted: &AtomicBool) -> Shown {
         let exploration = Exploration {
             program: self.program,
             scenario: self.scenario,
@@ -212,10 +229,9 @@ impl Search<'_> {
             executions: self.budget,
             jobs: self.jobs,
         };
-        let mut found = None;
-        let mut ran = 0;
+        let mut shown = Shown::default();
         exploration.run(interrupted, |execution, _| {
-            ran = execution.number;
+            shown.ran = execution.number;
             if !shows(&execution.report) {
                 return true;
             }
@@ -223,15 +239,34 @@ impl Search<'_> {
                 planted: None,
                 ..execution.plan.clone()
             };
-            found = Some(Found {
-                number: execution.number,
-                report: execution.report.clone(),
-                without_it: Unplanted::of(explore::run(self.program, &unplanted)),
-                plan: (execution.origin == Origin::Changed).then(|| execution.plan.clone()),
-            });
-            false
+            match Unplanted::of(explore::run(self.program, &unplanted)) {
+                Some(own) if shown.without_it.is_none() => {
+                    let reproduce = self.command(execution, &unplanted);
+                    shown.without_it = Some(Unplanted { reproduce, ..own });
+                    true
+                }
+                Some(_) => true,
+                None => {
+                    let command = self.command(execution, &execution.plan);
+                    shown.found = Some((execution.report.clone(), command));
+                    false
+                }
+            }
         });
-        (found, ran)
+        shown
+    }
+
+    /// The command that shows it again; a changed plan is kept for that.
+    fn command(&self, execution: &Execution, plan: &Plan) -> String {
+        match execution.origin {
+            Origin::Seed(seed) => reproduce(self.scenario, seed, plan.planted.as_deref()),
+            Origin::Changed => {
+                let what = plan.planted.as_deref().unwrap_or("unplanted");
+                let name = format!("guided-{what}-{}-{}", self.first, execution.number);
+                let dir = self.artefacts.join(name);
+                keep_run(self.program, plan, None, &dir).reproduce
+            }
+        }
     }
 }
 
@@ -278,10 +313,11 @@ mod tests {
                     jobs: 1,
                     program: &program,
                     guided,
+                    artefacts: Path::new("artefacts"),
                 };
-                let (recalled, _) = search.run(&AtomicBool::new(false));
+                let recalled = search.run(&AtomicBool::new(false));
                 assert_eq!((recalled.found, recalled.seeds), (found, 1), "{recalled:?}");
-                assert_eq!(recalled.class, Some(Class::Violation));
+                assert_eq!(recalled.class, found.then_some(Class::Violation));
                 let without_it = recalled.without_it.map(|unplanted| unplanted.class);
                 assert_eq!(without_it, (!found).then_some(unplanted));
             }
