@@ -17,6 +17,7 @@ use crate::junit;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
+use crate::stale_disk;
 use crate::swarm;
 use crate::table::Summary;
 
@@ -69,9 +70,11 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    if scenario != swarm::NAME {
-        return Err(CommandError::NoScenario(scenario.to_owned()));
-    }
+    let plan = match scenario {
+        swarm::NAME => swarm::plan(seed),
+        stale_disk::NAME => stale_disk::plan(seed),
+        other => return Err(CommandError::NoScenario(other.to_owned())),
+    };
     if let Some(bug) = planted
         && PlantedBug::from_name(bug).is_none()
     {
@@ -79,7 +82,7 @@ pub(crate) fn plan_of(
     }
     Ok(Plan {
         planted: planted.map(str::to_owned),
-        ..swarm::plan(seed)
+        ..plan
     })
 }
 
@@ -253,7 +256,7 @@ fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, Comma
 /// # Errors
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
-    println!("scenarios:\n  {}", swarm::NAME);
+    println!("scenarios:\n  {}\n  {}", swarm::NAME, stale_disk::NAME);
     println!("planted bugs:");
     for bug in PlantedBug::ALL {
         println!("  {bug}");

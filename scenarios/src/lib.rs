@@ -6,8 +6,8 @@
 //! May depend on: core, sim, checkers, histories.
 //!
 //! `swarm` makes the [`plan::Plan`] of a seed; `run` carries it out: `cluster` boots
-//! the members, `workload` and `watching` are the clients, `observer` feeds the checker
-//! while they run; `campaign` runs many seeds, each in a process of its own.
+//! the members, `workload` and `watching` are the clients, `operator` changes the
+//! membership, `observer` feeds the checker while they run; `campaign` runs many seeds, each in a process of its own.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
@@ -23,7 +23,9 @@ pub mod progress;
 pub mod recall;
 pub mod replay;
 pub mod report;
+pub mod roll;
 pub mod shrink;
+pub mod stale_disk;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
@@ -37,6 +39,8 @@ mod hunt;
 mod member_log;
 #[cfg(madsim)]
 mod observer;
+#[cfg(madsim)]
+mod operator;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
-use veridical_sim::{DiskFaults, Fault, NetworkFaults};
+use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId};
 
 /// The version of the written form.
 pub const PLAN_FORMAT: u32 = 1;
@@ -27,8 +27,11 @@ pub struct Plan {
     /// The planted bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,
-    /// Members of the cluster.
+    /// Founders of the cluster.
     pub members: u32,
+    /// Machines beside theirs, on which no member runs until one is installed there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: u32,
     /// Settings of all members.
     pub knobs: Knobs,
     /// Whether members keep a copy of their state in an engine, which a crash takes back
@@ -45,6 +48,12 @@ pub struct Plan {
     pub watchers: Vec<WatcherPlan>,
     /// What is done to the cluster, by time.
     pub faults: Vec<TimedFault>,
+    /// Machines whose members begin with the previous version of the data formats.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub previous_format: BTreeSet<u32>,
+    /// What the operator does to the cluster, one thing after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<PlannedChange>,
     /// What is done whenever a new leader appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunt: Option<HuntPlan>,
@@ -64,11 +73,15 @@ pub struct Plan {
     pub schedule_seed: Option<u64>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 macro_rules! knobs {
     ($($field:ident: $type:ty,)+) => {
         /// Settings that a plan varies; the others have their defaults.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, default)]
         #[allow(
             missing_docs,
             reason = "each is explained at the field of the same name in `Limits`"
@@ -133,6 +146,9 @@ knobs! {
     watch_catch_up_revisions: usize,
     watch_buffered_events: usize,
     max_session_requests: usize,
+    max_pending_reads: usize,
+    max_pending_requests: usize,
+    max_outbox_frames: usize,
 }
 
 /// A fault and when it begins.
@@ -143,6 +159,101 @@ pub struct TimedFault {
     pub at_ms: u64,
     /// What.
     pub fault: Fault,
+}
+
+/// A change of the cluster and when it begins, at the earliest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedChange {
+    /// In ms of simulated time.
+    pub at_ms: u64,
+    /// What.
+    pub change: Change,
+}
+
+/// What an operator does to the cluster. What makes no sense by the time that it is
+/// its turn, or would leave too few voters, is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Installs a member on a machine that has none: it is added as a learner, and
+    /// promoted once it has caught up.
+    Join {
+        /// On this machine.
+        site: u32,
+    },
+    /// Removes a member.
+    Leave {
+        /// Which.
+        who: Who,
+        /// Its machine is switched off before.
+        #[serde(default)]
+        power_off: bool,
+    },
+    /// Replaces a member by one on another machine.
+    Replace {
+        /// Which.
+        who: Who,
+        /// The other machine.
+        by: u32,
+        /// Its machine is cut off from everybody meanwhile, for so many ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_ms: Option<u64>,
+        /// The newcomer votes before the other one leaves.
+        #[serde(default)]
+        add_first: bool,
+    },
+    /// Restarts the member of a machine with another version of the data formats: a step of
+    /// a rolling upgrade or downgrade.
+    Reformat {
+        /// The machine.
+        site: u32,
+        /// The previous version; the current one otherwise.
+        #[serde(default)]
+        previous: bool,
+    },
+    /// The disk of a machine is lost. A voter must not forget what it promised, so the
+    /// member is removed, and the machine joins again under a new id.
+    Wipe {
+        /// Whose.
+        who: Who,
+    },
+}
+
+impl Change {
+    /// The same change where machines have other numbers, or are missing (`None`);
+    /// nothing if it concerned those.
+    #[must_use]
+    pub fn renumbered(mut self, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Option<Self> {
+        let site = |site: u32| number(ProcessId(site)).map(|process| process.0);
+        match &mut self {
+            Self::Join { site: by }
+            | Self::Replace { by, .. }
+            | Self::Reformat { site: by, .. } => {
+                *by = site(*by)?;
+            }
+            Self::Leave { .. } | Self::Wipe { .. } => {}
+        }
+        match &mut self {
+            Self::Leave { who, .. } | Self::Replace { who, .. } | Self::Wipe { who } => {
+                if let Who::Site(number) = who {
+                    *number = site(*number)?;
+                }
+            }
+            Self::Join { .. } | Self::Reformat { .. } => {}
+        }
+        Some(self)
+    }
+}
+
+/// A member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// Whoever led last.
+    Leader,
+    /// The one on this machine.
+    Site(u32),
 }
 
 /// A hunt for leaders: shortly after a member has become leader, something is done to
@@ -186,6 +297,9 @@ pub struct HostPlan {
     pub retries: bool,
     /// A request with all its retries, in ms.
     pub request_timeout_ms: u64,
+    /// Values that it writes are at least this long, in bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub value_bytes: u32,
     /// Its clients; each does one operation after the other.
     pub lanes: Vec<Vec<PlannedOp>>,
 }
@@ -265,6 +379,9 @@ pub enum Op {
         keys_only: bool,
         /// By revision of the last change, descending, instead of by key.
         newest_first: bool,
+        /// In another order.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sort: Option<Sort>,
         /// From the member's own state.
         serializable: bool,
     },
@@ -279,6 +396,29 @@ pub enum Op {
         first: u32,
         /// The other.
         second: u32,
+        /// Attach both to the client's lease of that number, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<u8>,
+    },
+    /// Write a key and read a range, which may have it, in one transaction.
+    PutAndRange {
+        /// Which.
+        key: u32,
+        /// The first key that is read.
+        from: u32,
+        /// The first one that is not.
+        to: u32,
+        /// In this order instead of by key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sort: Option<Sort>,
+    },
+    /// A transaction in a transaction: each writes its key; the inner one only if the
+    /// key is there.
+    Nested {
+        /// Written in any case, before the inner one if it is there, else behind it.
+        outer: u32,
+        /// The inner one's.
+        inner: u32,
     },
     /// Read two keys at once.
     GetBoth {
@@ -325,6 +465,22 @@ pub enum Op {
     },
 }
 
+/// An order of pairs other than by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// By key, descending.
+    KeyDescending,
+    /// By revision of the last change.
+    OldestChangeFirst,
+    /// By revision of the creation.
+    OldestCreationFirst,
+    /// By number of changes, descending.
+    MostChangedFirst,
+    /// By value.
+    Value,
+}
+
 impl Plan {
     /// What members and clients carry of the planted bug.
     pub fn planted(&self) -> Planted {
@@ -341,6 +497,22 @@ impl Plan {
             .flat_map(|host| &host.lanes)
             .map(Vec::len)
             .sum()
+    }
+
+    /// Machines that have a member, or may get one.
+    pub fn sites(&self) -> u32 {
+        self.members + self.spares
+    }
+
+    /// Whether members find their disks without what they had synchronised.
+    pub fn loses_disks(&self) -> bool {
+        let loses = |timed: &TimedFault| {
+            matches!(
+                timed.fault,
+                Fault::WipeDisk { .. } | Fault::RestoreDisk { .. }
+            )
+        };
+        self.faults.iter().any(loses)
     }
 
     /// When all faults end.

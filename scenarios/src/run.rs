@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_client::record;
 use veridical_client::{Client, ClientConfig};
@@ -16,6 +17,7 @@ use veridical_sim::{Decision, DecisionMode, Event, SimEnvironment, TraceMode, Wo
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
 use crate::observer::{Observed, Observer};
+use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
 use crate::watching::{Reached, run_watcher};
@@ -29,6 +31,10 @@ const POLL_PERIOD: Duration = Duration::from_millis(50);
 
 /// How long after the heal clients may take for what they planned.
 const CLIENTS_BOUND: Duration = Duration::from_secs(240);
+
+/// How long after the heal the operator may take to bring the membership in order: each
+/// of its calls may wait for an answer that does not come.
+const OPERATOR_BOUND: Duration = Duration::from_secs(60);
 
 /// One request of the probe with its retries.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -122,6 +128,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         faults: outcome
             .counters
             .into_iter()
+            .chain(observed.counts)
             .map(|(name, count)| (name.to_owned(), count))
             .collect(),
         // A process runs one seed, so what its places have counted is this run's.
@@ -191,27 +198,25 @@ struct Driver {
 impl Driver {
     async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
-        let supervisors: Vec<_> = (0..self.plan.members)
-            .map(|index| {
+        let operating = self.start_operator();
+        let supervisors: Vec<_> = (0..self.plan.sites())
+            .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
-                tokio::spawn(self.cluster.clone().supervise(index, delay))
+                tokio::spawn(self.cluster.clone().supervise(site, delay))
             })
             .collect();
         let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
-        let hunting = self.plan.hunt.clone().map(|plan| {
-            tokio::spawn(hunt(
-                self.world.clone(),
-                self.cluster.clone(),
-                plan,
-                self.plan.members,
-            ))
-        });
+        let hunting = self
+            .plan
+            .hunt
+            .clone()
+            .map(|plan| tokio::spawn(hunt(self.world.clone(), self.cluster.clone(), plan)));
         self.nemesis().await;
         if let Some(hunting) = hunting {
             hunting.abort();
         }
         self.heal().await;
-        let result = self.converge().await;
+        let result = self.converge(operating).await;
         for task in supervisors {
             task.abort();
         }
@@ -234,7 +239,7 @@ impl Driver {
             let lanes = host.lanes.len() as u64;
             let host = Arc::new(Host {
                 plan: host.clone(),
-                members: self.plan.members,
+                members: self.plan.sites(),
                 first_client,
                 planted,
             });
@@ -256,7 +261,7 @@ impl Driver {
         for (number, watcher) in self.plan.watchers.iter().enumerate() {
             let reached = self.reached[number].clone();
             let (observer, watcher, members) =
-                (self.observer.clone(), watcher.clone(), self.plan.members);
+                (self.observer.clone(), watcher.clone(), self.plan.sites());
             self.world
                 .add_process(&format!("watcher-{number}"), move |environment| {
                     let (observer, watcher, reached) =
@@ -265,6 +270,21 @@ impl Driver {
                     run_watcher(environment, watcher, members, client, observer, reached)
                 });
         }
+    }
+
+    /// Starts the one who changes the membership, if the plan has one.
+    fn start_operator(&self) -> Option<JoinHandle<()>> {
+        if self.plan.changes.is_empty() {
+            return None;
+        }
+        let operator = Operator::new(
+            self.world.clone(),
+            self.cluster.clone(),
+            self.observer.clone(),
+            self.world.add_host("operator"),
+            Arc::clone(&self.plan),
+        );
+        Some(tokio::spawn(operator.run()))
     }
 
     async fn sleep_until(&self, at: Duration) {
@@ -288,8 +308,8 @@ impl Driver {
     async fn heal(&self) {
         self.world.heal_all();
         self.world.set_network_faults(self.plan.network.healed());
-        for index in 0..self.plan.members {
-            let process = self.cluster.process(index);
+        for site in 0..self.plan.sites() {
+            let process = self.cluster.process(site);
             self.world.set_disk_faults(process, self.plan.disk.healed());
             if !self.world.is_running(process) {
                 self.world.restart(process);
@@ -299,11 +319,18 @@ impl Driver {
     }
 
     /// After the heal everything has to work again within the bound: writes, reads,
-    /// watches, all members level; and clients end what they planned.
-    async fn converge(&self) -> Result<(), Finding> {
+    /// watches, all members level and of one mind about who they are; and clients end
+    /// what they planned.
+    async fn converge(&self, operating: Option<JoinHandle<()>>) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host("probe");
         self.probe(&probe, bound).await?;
+        self.until(
+            self.world.now() + OPERATOR_BOUND,
+            "operator-not-done",
+            || operating.as_ref().is_none_or(JoinHandle::is_finished),
+        )
+        .await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.lanes_left.load(Ordering::Relaxed) == 0
         })
@@ -323,6 +350,10 @@ impl Driver {
         }
         self.until(bound, "members-not-level", || self.cluster.is_level())
             .await?;
+        self.until(bound, "members-disagree", || {
+            self.cluster.agrees_on_members()
+        })
+        .await?;
         self.cluster.compare();
         Ok(())
     }
@@ -332,7 +363,7 @@ impl Driver {
         let keys = self.keys();
         let config = ClientConfig {
             request_timeout: PROBE_TIMEOUT,
-            ..ClientConfig::new((0..self.plan.members).map(client_address).collect())
+            ..ClientConfig::new((0..self.plan.sites()).map(client_address).collect())
         };
         let client = Client::new(probe.network().clone(), probe.clock().clone(), config);
         let mut revisions = Vec::new();

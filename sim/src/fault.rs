@@ -205,6 +205,22 @@ pub enum Fault {
         /// Which.
         process: ProcessId,
     },
+    /// Keeps an image of what the disk of a process holds now, page cache and medium; it
+    /// replaces an earlier one.
+    KeepDisk {
+        /// Whose.
+        process: ProcessId,
+    },
+    /// Puts the kept image back onto the disk of a process, or nothing if none was kept
+    /// (a backup restored, a virtual machine rolled back). The process is crashed first
+    /// if it runs.
+    RestoreDisk {
+        /// Whose.
+        process: ProcessId,
+        /// Start it again after so many ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_after_ms: Option<u64>,
+    },
     /// Pauses a process: time passes, sockets fill, timers fire late and together.
     Pause {
         /// Which.
@@ -309,6 +325,8 @@ impl Fault {
             Self::CrashAt { .. } => "fault.crash_at",
             Self::Restart { .. } => "fault.restart",
             Self::WipeDisk { .. } => "fault.wipe_disk",
+            Self::KeepDisk { .. } => "fault.keep_disk",
+            Self::RestoreDisk { .. } => "fault.restore_disk",
             Self::Pause { .. } => "fault.pause",
             Self::Suspend { .. } => "fault.suspend",
             Self::ClockDrift { .. } => "fault.clock_drift",
@@ -345,6 +363,8 @@ impl Fault {
             | Self::CrashAt { .. }
             | Self::Restart { .. }
             | Self::WipeDisk { .. }
+            | Self::KeepDisk { .. }
+            | Self::RestoreDisk { .. }
             | Self::ClockJump { .. }
             | Self::BitRot { .. } => None,
         }
@@ -412,6 +432,8 @@ impl Fault {
             | Self::CrashAt { process, .. }
             | Self::Restart { process }
             | Self::WipeDisk { process }
+            | Self::KeepDisk { process }
+            | Self::RestoreDisk { process, .. }
             | Self::Pause { process, .. }
             | Self::Suspend { process, .. }
             | Self::ClockDrift { process, .. }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::Member;
+use veridical_storage::format::DataFormat;
+
+use crate::directory::Directory;
 
 /// The settings of one member.
 #[derive(Clone, Debug)]
@@ -85,6 +88,8 @@ pub struct Limits {
     pub snapshot_timeout_ms: u64,
     /// Size of one segment of the write-ahead log.
     pub wal_segment_bytes: u64,
+    /// Which version of the formats on disk and between peers is written; both are read.
+    pub data_format: DataFormat,
     /// Shards of the map.
     pub shards: usize,
     /// How often expired leases are looked for.
@@ -131,6 +136,7 @@ impl Default for Limits {
             snapshot_window_chunks: 8,
             snapshot_timeout_ms: 10_000,
             wal_segment_bytes: 64 * 1024 * 1024,
+            data_format: DataFormat::Current,
             shards: 64,
             lease_check_ms: 500,
             watch_progress_ms: 600_000,
@@ -153,6 +159,11 @@ pub struct ConfigError {
 }
 
 impl NodeConfig {
+    /// `host:port` under which peers reach this member, as far as it was told.
+    pub fn advertised_peer_address(&self) -> Option<String> {
+        Directory::new(self.initial_members.clone()).peer_address(self.member_id)
+    }
+
     /// Refuses settings with which the member could not work.
     ///
     /// # Errors

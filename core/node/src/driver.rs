@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
 use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_proto::etcdserverpb::Member;
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
-    MembershipChange, Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotMeta,
-    SnapshotOutcome,
+    Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotMeta, SnapshotOutcome, StepError,
 };
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
@@ -25,9 +25,10 @@ use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::DiskJob;
 use crate::proposals::{Attempt, Proposals};
 use crate::reads::{AppliedWaiters, ReadReply, answer};
+use crate::reconfiguration::{Intent, PendingChange};
 use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
 use crate::status::Status;
-use crate::stop::Stop;
+use crate::stop::{Stop, StopReason};
 use crate::transport::{Inbound, Transport};
 
 /// Inputs taken in one turn before the effects are carried out.
@@ -45,7 +46,8 @@ pub(crate) enum Request {
     Confirm { term: u64, reply: ReadReply },
     /// Change the membership.
     ChangeMembership {
-        change: MembershipChange,
+        intent: Intent,
+        member: Member,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
     /// Hand leadership to another member.
@@ -62,13 +64,6 @@ struct ReadBatch {
     own_term: Option<u64>,
     asked_at: Duration,
     term: u64,
-}
-
-/// A membership change that is in the log.
-struct PendingChange {
-    index: u64,
-    term: u64,
-    reply: oneshot::Sender<Result<(), ApiError>>,
 }
 
 /// The channels that lead to the driver.
@@ -106,15 +101,15 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
-    turn: Turn,
+    pub(crate) turn: Turn,
 }
 
 /// What the driver keeps between turns.
 #[derive(Default)]
-struct Turn {
+pub(crate) struct Turn {
     reads: BTreeMap<u64, ReadBatch>,
     next_read: u64,
-    changes: Vec<PendingChange>,
+    pub(crate) changes: Vec<PendingChange>,
     /// The number of the last `Ready`.
     last_number: u64,
     /// The number of the last one that was handed to the disk.
@@ -376,16 +371,18 @@ impl<E: Environment> Driver<E> {
                         answer(vec![reply], &Err(ApiError::not_leader()));
                     }
                 }
-                Request::ChangeMembership { change, reply } => {
-                    match self.raft.propose_membership(change) {
-                        Ok((term, index)) => {
-                            self.turn.changes.push(PendingChange { index, term, reply });
-                        }
-                        Err(error) => {
-                            let _ = reply.send(Err(membership_error(&error)));
-                        }
+                Request::ChangeMembership {
+                    intent,
+                    member,
+                    reply,
+                } => match self.change_membership(intent, member) {
+                    Ok((term, index)) => {
+                        self.turn.changes.push(PendingChange { index, term, reply });
                     }
-                }
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
+                },
                 Request::Transfer { to, reply } => {
                     let result = self.raft.transfer_leadership(to);
                     let _ = reply.send(result.map_err(|_| ApiError::not_leader()));
@@ -400,8 +397,14 @@ impl<E: Environment> Driver<E> {
     async fn on_inbound(&mut self, message: Inbound) {
         match message {
             Inbound::Raft(message) => {
-                if let Err(error) = self.raft.step(message) {
-                    debug!(%error, "ignored a message");
+                match self.raft.step(message) {
+                    Ok(()) => {}
+                    // What it has promised may be lost as well: it must not vote.
+                    Err(error @ StepError::AcknowledgedEntriesLost { .. }) => {
+                        reachable!("node.lost-what-it-had-acknowledged");
+                        self.stop.now(StopReason::Forgetful(error.to_string()));
+                    }
+                    Err(error) => debug!(%error, "ignored a message"),
                 }
             }
             Inbound::Frame(from, Body::Forward(forward)) => self.on_forward(from, forward),
@@ -720,25 +723,6 @@ impl<E: Environment> Driver<E> {
         }
     }
 
-    /// Answers those who asked for a membership change once its index is committed.
-    fn settle_changes(&mut self, ready: &Ready) {
-        for entry in &ready.committed {
-            let (settled, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.turn.changes)
-                .into_iter()
-                .partition(|change| change.index <= entry.index);
-            self.turn.changes = open;
-            for change in settled {
-                let result = if (change.index, change.term) == (entry.index, entry.term) {
-                    Ok(())
-                } else {
-                    reachable!("node.membership-change-lost-with-its-leader");
-                    Err(ApiError::leader_changed())
-                };
-                let _ = change.reply.send(result);
-            }
-        }
-    }
-
     fn publish_status(&self) {
         let status = Status {
             term: self.raft.term(),
@@ -764,15 +748,5 @@ pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Dire
         {
             transport.set_peer(node, &address);
         }
-    }
-}
-
-fn membership_error(error: &ProposeError) -> ApiError {
-    match error {
-        ProposeError::NotLeader { .. } => ApiError::not_leader(),
-        ProposeError::Refused(veridical_raft::ChangeRefused::UnknownNode(_)) => {
-            ApiError::member_not_found()
-        }
-        _ => ApiError::unhealthy(),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use veridical_sim::{DiskFaults, NetworkFaults, ProcessId};
 
-use crate::plan::{HuntPlan, Knobs, Plan};
+use crate::plan::{HuntPlan, Knobs, Plan, PlannedChange};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
@@ -22,6 +22,8 @@ pub enum Kind {
     Faults,
     /// Elections that the hunt follows.
     Elections,
+    /// Changes of the membership.
+    Changes,
     /// Clients with all they do.
     Clients,
     /// Operations.
@@ -32,10 +34,11 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
+        Self::Changes,
         Self::Operations,
         Self::Watchers,
     ];
@@ -45,6 +48,7 @@ impl Kind {
         match self {
             Self::Faults => plan.faults.len(),
             Self::Elections => plan.hunt.as_ref().map_or(0, |hunt| elections(hunt).len()),
+            Self::Changes => plan.changes.len(),
             Self::Clients => clients(plan).len(),
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
@@ -57,6 +61,7 @@ impl Kind {
         match self {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
+            Self::Changes => less.changes = keep(&plan.changes, out),
             Self::Elections => {
                 if let Some(hunt) = &mut less.hunt {
                     let left = keep(&elections(hunt), out);
@@ -123,6 +128,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     let mut simpler = Vec::new();
     simpler.extend(shorter(plan, failed_at_ms));
     simpler.extend(fewer_members(plan));
+    simpler.extend(without_spares(plan));
     simpler.extend(without_idle_hosts(plan));
     let calm = Plan {
         knobs: Knobs::default(),
@@ -153,6 +159,10 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         });
     }
+    simpler.push(Plan {
+        previous_format: BTreeSet::new(),
+        ..plan.clone()
+    });
     simpler.retain(|candidate| candidate != plan);
     simpler
 }
@@ -193,6 +203,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         };
         shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
+        shorter.changes.retain(|change| change.at_ms < heal_at_ms);
         shorter
     };
     let prompt = Plan {
@@ -238,7 +249,7 @@ fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
         return None;
     }
     let number = |id: ProcessId| {
-        let Some(host) = id.0.checked_sub(plan.members) else {
+        let Some(host) = id.0.checked_sub(plan.sites()) else {
             return Some(id);
         };
         if idle.get(host as usize) == Some(&true) {
@@ -269,7 +280,39 @@ fn renumbered(plan: &Plan, number: impl Fn(ProcessId) -> Option<ProcessId>) -> P
             })
         })
         .collect();
+    other.previous_format = plan
+        .previous_format
+        .iter()
+        .filter_map(|site| number(ProcessId(*site)).map(|process| process.0))
+        .collect();
+    other.changes = plan
+        .changes
+        .iter()
+        .filter_map(|planned| {
+            let change = planned.change.clone().renumbered(&number)?;
+            Some(PlannedChange {
+                change,
+                ..planned.clone()
+            })
+        })
+        .collect();
     other
+}
+
+/// Without the machines that nobody is installed on.
+fn without_spares(plan: &Plan) -> Option<Plan> {
+    if plan.spares == 0 || !plan.changes.is_empty() {
+        return None;
+    }
+    let number = |id: ProcessId| match id.0 {
+        founder if founder < plan.members => Some(id),
+        spare if spare < plan.sites() => None,
+        client => Some(ProcessId(client - plan.spares)),
+    };
+    Some(Plan {
+        spares: 0,
+        ..renumbered(plan, number)
+    })
 }
 
 /// How big a plan is.
@@ -281,7 +324,8 @@ pub struct Size {
     pub clients: usize,
     /// Watchers.
     pub watchers: usize,
-    /// Faults: those with a time, and elections that are followed by one.
+    /// Faults: those with a time, elections that are followed by one, and changes of the
+    /// membership.
     pub faults: usize,
     /// Members.
     pub members: u32,
@@ -300,7 +344,7 @@ impl Size {
             operations: plan.operations(),
             clients: clients(plan).len(),
             watchers: plan.watchers.len(),
-            faults: plan.faults.len() + Kind::Elections.count(plan),
+            faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
             members: plan.members,
             knobs: plan.knobs.steps_to_default().len(),
             conditions: steps_to(&plan.network, &NetworkFaults::none()).len()

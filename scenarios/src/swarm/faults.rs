@@ -8,8 +8,9 @@ use crate::swarm::{CLAIMED_DRIFT_PPM, Family, pick};
 /// Draws the faults of a plan.
 pub(super) struct Nemesis {
     pub(super) rng: Rng,
-    pub(super) members: u32,
-    /// Hosts of clients and watchers; their numbers follow the members'.
+    /// Machines of members, spare ones included.
+    pub(super) sites: u32,
+    /// Hosts of clients and watchers; their numbers follow the sites'.
     pub(super) clients: u32,
     pub(super) heal_at_ms: u64,
     pub(super) faults: Vec<TimedFault>,
@@ -17,11 +18,11 @@ pub(super) struct Nemesis {
 
 impl Nemesis {
     fn member(&mut self) -> ProcessId {
-        ProcessId(self.rng.below(u64::from(self.members)) as u32)
+        ProcessId(self.rng.below(u64::from(self.sites)) as u32)
     }
 
     fn all_members(&self) -> Vec<ProcessId> {
-        (0..self.members).map(ProcessId).collect()
+        (0..self.sites).map(ProcessId).collect()
     }
 
     fn shuffled_members(&mut self) -> Vec<ProcessId> {
@@ -57,6 +58,8 @@ impl Nemesis {
             Family::LossyNetwork | Family::Corruption | Family::SlowNetwork | Family::SlowDisk => {}
             // A plan of its own: it follows the elections.
             Family::LeaderHunt => {}
+            // The operator's business.
+            Family::Membership | Family::Upgrade => {}
             Family::Partition => self.partitions(gap_ms, election_ms),
             Family::Clog => self.clogs(gap_ms, election_ms),
             Family::Crash => self.crashes(gap_ms),
@@ -82,7 +85,7 @@ impl Nemesis {
                     // Clients and watchers stay with one side or the other.
                     let mut left = members[..middle].to_vec();
                     let mut right = members[middle..].to_vec();
-                    for client in self.members..self.members + self.clients {
+                    for client in self.sites..self.sites + self.clients {
                         if self.rng.chance(0.5) {
                             left.push(ProcessId(client));
                         } else {

@@ -31,5 +31,8 @@ pub(super) fn knobs(rng: &mut Rng) -> Knobs {
         watch_catch_up_revisions: pick(rng, &[1, 2, 16, 1_000]),
         watch_buffered_events: pick(rng, &[1, 8, 8_192]),
         max_session_requests: pick(rng, &[1, 4, 64, 1_024]),
+        max_pending_reads: pick(rng, &[1, 4, 1_024, 1_024]),
+        max_pending_requests: pick(rng, &[2, 8, 16_384, 16_384]),
+        max_outbox_frames: pick(rng, &[4, 32, 1_024, 1_024]),
     }
 }

@@ -4,14 +4,18 @@
 //!
 //! The fault atlas that keeps a run answerable: whatever stops a member for good is
 //! undone at the latest when the faults end; disks lie to nobody and rot nowhere, so a
-//! majority can always recover.
+//! majority can always recover. A disk is lost only together with its member: the operator
+//! removes it, one at a time and while two sound voters are left, and the machine joins
+//! again under another id.
 
 mod baseline;
+mod changes;
 mod faults;
 mod hunt;
 mod knobs;
 mod workload;
 
+use std::collections::BTreeSet;
 use veridical_sim::{Latency, Rng, Stream};
 
 use crate::plan::{PLAN_FORMAT, Plan};
@@ -24,6 +28,9 @@ pub const NAME: &str = "swarm";
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
+
+/// Machines on which a member can be installed later, at most.
+const SPARES_MAX: u64 = 2;
 
 /// Seeds that only hunt leaders.
 const PURE_HUNT_SHARE: f64 = 0.05;
@@ -44,9 +51,11 @@ enum Family {
     DiskErrors,
     SlowDisk,
     LeaderHunt,
+    Membership,
+    Upgrade,
 }
 
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 15] = [
     Family::Partition,
     Family::Clog,
     Family::LossyNetwork,
@@ -60,6 +69,8 @@ const FAMILIES: [Family; 13] = [
     Family::DiskErrors,
     Family::SlowDisk,
     Family::LeaderHunt,
+    Family::Membership,
+    Family::Upgrade,
 ];
 
 /// The plan of a seed.
@@ -85,9 +96,14 @@ pub fn plan(seed: u64) -> Plan {
     if is_pure_hunt {
         chosen = vec![Family::LeaderHunt];
     }
+    let spares = if chosen.contains(&Family::Membership) {
+        nemesis_rng.between(1, SPARES_MAX) as u32
+    } else {
+        0
+    };
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
-        members,
+        sites: members + spares,
         clients,
         heal_at_ms,
         faults: Vec::new(),
@@ -96,6 +112,16 @@ pub fn plan(seed: u64) -> Plan {
     let disk = nemesis.disk(&chosen);
     for family in &chosen {
         nemesis.family(*family, &knobs);
+    }
+    let mut changes = Vec::new();
+    if spares > 0 {
+        changes = nemesis.changes(knobs.election_timeout_ms);
+    }
+    let mut previous_format = BTreeSet::new();
+    if chosen.contains(&Family::Upgrade) {
+        previous_format = nemesis.formats();
+        changes.extend(nemesis.upgrades(&previous_format));
+        changes.sort_by_key(|change| change.at_ms);
     }
     let hunt = chosen
         .contains(&Family::LeaderHunt)
@@ -112,6 +138,7 @@ pub fn plan(seed: u64) -> Plan {
         seed,
         planted: None,
         members,
+        spares,
         knobs,
         engine,
         network,
@@ -119,6 +146,8 @@ pub fn plan(seed: u64) -> Plan {
         hosts,
         watchers,
         faults,
+        previous_format,
+        changes,
         hunt,
         heal_at_ms,
         heal_bound_ms: 30_000,

@@ -2,8 +2,12 @@
 
 use veridical_sim::Rng;
 
-use crate::plan::{HostPlan, Op, PlannedOp, WatcherPlan};
+use crate::plan::{HostPlan, Op, PlannedOp, Sort, WatcherPlan};
 use crate::swarm::pick;
+
+/// How long values are at least: mostly as short as can be; some fill what a connection
+/// may hold unread.
+const VALUE_BYTES: [u32; 8] = [0, 0, 0, 0, 0, 200, 1_000, 4_000];
 
 /// At least this many operations are planned for a run.
 const OPERATIONS_MIN: u64 = 560;
@@ -22,6 +26,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
     let mut hosts = Vec::new();
     for lanes in lanes {
         let retries = rng.chance(0.5);
+        let value_bytes = pick(rng, &VALUE_BYTES);
         let lanes = (0..lanes)
             .map(|_| {
                 (0..per_lane)
@@ -37,6 +42,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
             first_member: rng.below(u64::from(members)) as u32,
             retries,
             request_timeout_ms: pick(rng, &[1_000, 2_000, 4_000]),
+            value_bytes,
             lanes,
         });
     }
@@ -62,6 +68,20 @@ fn span(rng: &mut Rng, keys: u32) -> (u32, u32) {
     let from = rng.below(u64::from(keys)) as u32;
     let to = from + 1 + rng.below(u64::from(keys - from)) as u32;
     (from, to)
+}
+
+fn sort(rng: &mut Rng) -> Option<Sort> {
+    let sort = pick(
+        rng,
+        &[
+            Sort::KeyDescending,
+            Sort::OldestChangeFirst,
+            Sort::OldestCreationFirst,
+            Sort::MostChangedFirst,
+            Sort::Value,
+        ],
+    );
+    rng.chance(0.25).then_some(sort)
 }
 
 fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
@@ -98,6 +118,7 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
                     count_only: rng.chance(0.1),
                     keys_only: rng.chance(0.1),
                     newest_first: rng.chance(0.2),
+                    sort: sort(rng),
                     serializable,
                 }
             }
@@ -110,9 +131,26 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
             lease: None,
         },
         40..=59 => Op::CompareAndSwap { key },
-        60..=74 => {
+        60..=68 => {
             let (first, second) = two_keys(rng, keys);
-            Op::PutBoth { first, second }
+            Op::PutBoth {
+                first,
+                second,
+                lease: rng.chance(0.2).then(|| rng.below(2) as u8),
+            }
+        }
+        69..=71 => {
+            let (from, to) = span(rng, keys);
+            Op::PutAndRange {
+                key,
+                from,
+                to,
+                sort: sort(rng),
+            }
+        }
+        72..=74 => {
+            let (outer, inner) = two_keys(rng, keys);
+            Op::Nested { outer, inner }
         }
         75..=82 => Op::Delete {
             key,

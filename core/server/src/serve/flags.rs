@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use veridical_node::Limits;
+use veridical_node::{DataFormat, Limits};
 
 use super::founding::{InitialCluster, InitialClusterError};
 use crate::url::{Url, UrlError};
@@ -33,6 +33,24 @@ pub(crate) enum EngineKind {
     Memory,
     /// In memory, with a copy in RocksDB instead of periodic snapshots
     Rocksdb,
+}
+
+/// Which version of the data formats is written; both are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataFormatFlag {
+    /// The newest
+    Current,
+    /// The one before, for a way back to an earlier program
+    Previous,
+}
+
+impl From<DataFormatFlag> for DataFormat {
+    fn from(flag: DataFormatFlag) -> Self {
+        match flag {
+            DataFormatFlag::Current => Self::Current,
+            DataFormatFlag::Previous => Self::Previous,
+        }
+    }
 }
 
 /// How log lines look.
@@ -139,6 +157,10 @@ pub(crate) struct ServeFlags {
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
     engine: EngineKind,
+
+    /// Which version of the formats on disk and between members is written (both are read)
+    #[arg(long, env = "VERIDICAL_DATA_FORMAT", default_value = "current")]
+    data_format: DataFormatFlag,
 
     /// The least severe log line that is written (RUST_LOG refines it)
     #[arg(long, env = "VERIDICAL_LOG_LEVEL", default_value = "info")]
@@ -351,6 +373,7 @@ impl ServeFlags {
             snapshot_entries: self.snapshot_count,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
+            data_format: self.data_format.into(),
             ..Limits::default()
         })
     }

@@ -190,6 +190,7 @@ async fn start(
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
+                peer_ur_ls: founding::texts(&config.advertise_peer_urls),
                 ..Member::default()
             });
             (identity, members, true)
