@@ -20,6 +20,7 @@ pub mod failures;
 pub mod junit;
 pub mod plan;
 pub mod progress;
+pub mod properties;
 pub mod recall;
 pub mod replay;
 pub mod report;

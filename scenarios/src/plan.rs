@@ -63,6 +63,10 @@ pub struct Plan {
     pub heal_bound_ms: u64,
     /// The run lasts at least until then, in ms.
     pub end_at_ms: u64,
+    /// Whether at the very end all members lose their power at once, and what was
+    /// acknowledged has to be there afterwards.
+    #[serde(default)]
+    pub last_power_failure: bool,
     /// How long a member that stopped by itself stays down, in ms.
     pub restart_delay_ms: u64,
     /// By how much members' clocks may run wrong before leases are not promised any

@@ -6,6 +6,7 @@ use std::fmt;
 use veridical_checkers::Violation;
 use veridical_sim::ReplayCounts;
 
+use crate::properties::Broken;
 use crate::timetable::Began;
 
 /// How a run ended. The order is that of the exit codes' gravity.
@@ -84,6 +85,34 @@ impl Finding {
     }
 }
 
+impl From<Broken> for Finding {
+    fn from(broken: Broken) -> Self {
+        Self::new(Class::Violation, broken.signature, broken.text)
+    }
+}
+
+/// How full a queue has been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueFilling {
+    /// The most that it has held.
+    pub longest: u64,
+    /// What it could have held then.
+    pub bound: u64,
+}
+
+impl QueueFilling {
+    /// The fuller of the two, by the share of its bound.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let (own, others) = (self.longest * other.bound, other.longest * self.bound);
+        if self.bound == 0 || (others, other.longest) > (own, self.longest) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 /// The result of one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -116,6 +145,9 @@ pub struct RunReport {
     pub faults: BTreeMap<String, u64>,
     /// Events that a campaign has to reach now and then.
     pub sometimes: BTreeMap<String, u64>,
+    /// How full each queue of the store has been at most.
+    #[serde(default)]
+    pub queues: BTreeMap<String, QueueFilling>,
     /// The most memory that the run's process had, in bytes.
     pub peak_memory_bytes: u64,
     /// The command that runs it again.
@@ -153,6 +185,7 @@ impl RunReport {
             wall_ms: 0.0,
             faults: BTreeMap::new(),
             sometimes: BTreeMap::new(),
+            queues: BTreeMap::new(),
             peak_memory_bytes: 0,
             reproduce: reproduce(scenario, seed, planted),
             finding: Some(finding),
@@ -187,6 +220,14 @@ pub fn peak_memory_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_fillings_the_one_nearer_to_its_bound_counts() {
+        let filling = |longest, bound| QueueFilling { longest, bound };
+        assert_eq!(filling(3, 4).max(filling(50, 100)), filling(3, 4));
+        assert_eq!(filling(50, 100).max(filling(3, 4)), filling(3, 4));
+        assert_eq!(filling(0, 0).max(filling(0, 9)), filling(0, 9));
+    }
 
     #[test]
     fn the_gravest_class_is_the_least_and_its_exit_code_is_the_documented_one() {

@@ -6,20 +6,23 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_client::record;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{CallError, Client, ClientConfig};
 use veridical_env::Environment;
 use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{Decision, DecisionMode, Event, SimEnvironment, TraceMode, World, WorldConfig};
+use veridical_sim::{
+    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, TraceMode, World, WorldConfig,
+};
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
 use crate::observer::{Observed, Observer};
 use crate::operator::Operator;
 use crate::plan::Plan;
-use crate::report::{Class, Finding, RunReport, peak_memory_bytes, reproduce};
+use crate::properties::leases::{LeaseBound, LeaseDeadlines};
+use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{Host, key, run_host};
 
@@ -39,6 +42,14 @@ const OPERATOR_BOUND: Duration = Duration::from_secs(60);
 /// One request of the probe with its retries.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How often the leases that are left are looked at.
+const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
+
+/// From the end of a lease's time until its end has to be applied, in a cluster without
+/// faults: the period in which expired leases are looked for, and a few round trips and
+/// synchronisations.
+const LEASE_END_SLACK: Duration = Duration::from_secs(2);
+
 /// The probe's number as a client, apart from all others.
 const PROBE_CLIENT: u64 = 900_000;
 
@@ -52,6 +63,10 @@ const EVIDENCE_PATIENCE: usize = 1 << 14;
 /// Explanations of unseen revisions that are followed at once. More than the default: a
 /// run is short, and its watchers may have missed what was compacted.
 const HYPOTHESES_MAX: usize = 1_024;
+
+/// A client of the probe.
+type ProbeClient =
+    Client<<SimEnvironment as Environment>::Network, <SimEnvironment as Environment>::Clock>;
 
 /// What is kept of a run beside its report.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,6 +150,16 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         sometimes: veridical_probe::coverage()
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+        queues: veridical_probe::queues()
+            .into_iter()
+            .map(|(name, filling)| {
+                let filling = QueueFilling {
+                    longest: filling.longest,
+                    bound: filling.bound,
+                };
+                (name.to_owned(), filling)
+            })
             .collect(),
         peak_memory_bytes: peak_memory_bytes(),
         reproduce: reproduce(&plan.scenario, plan.seed, plan.planted.as_deref()),
@@ -355,17 +380,86 @@ impl Driver {
         })
         .await?;
         self.cluster.compare();
+        self.leases_end().await?;
+        if self.plan.last_power_failure {
+            self.all_lose_power().await;
+            self.read_everything(&probe).await?;
+            let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
+            self.until(bound, "members-not-level", || self.cluster.is_level())
+                .await?;
+            self.cluster.compare();
+        }
         Ok(())
+    }
+
+    /// Waits until the last lease has ended, which nobody renews any more.
+    async fn leases_end(&self) -> Result<(), Finding> {
+        let bound = LeaseBound {
+            drift_ppm: self.plan.claimed_drift_ppm,
+            slack: LEASE_END_SLACK,
+        };
+        let mut deadlines = LeaseDeadlines::new(bound, self.world.now());
+        while !self.cluster.leases_end(&mut deadlines)? {
+            self.world.sleep(LEASE_POLL_PERIOD).await;
+        }
+        Ok(())
+    }
+
+    /// A power failure of the whole cluster: what is not on a disk is lost.
+    async fn all_lose_power(&self) {
+        for site in 0..self.plan.sites() {
+            self.world.inject(&Fault::Crash {
+                process: self.cluster.process(site),
+                kind: CrashKind::PowerLoss,
+                restart_after_ms: Some(self.plan.restart_delay_ms),
+            });
+        }
+        let restarted = Duration::from_millis(self.plan.restart_delay_ms) + POLL_PERIOD;
+        self.world.sleep(restarted).await;
+    }
+
+    /// Reads all keys at once; the checker of the history compares them with everything
+    /// that was ever acknowledged.
+    async fn read_everything(&self, probe: &SimEnvironment) -> Result<(), Finding> {
+        let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
+        let client = self.probe_client(probe);
+        loop {
+            let ask = Ask::Range(api::RangeRequest {
+                key: key(0),
+                range_end: key(self.keys()),
+                ..Default::default()
+            });
+            if self.probe_call(&client, ask).await.is_ok() {
+                return Ok(());
+            }
+            if self.world.now() > bound {
+                return Err(self.liveness("no-progress"));
+            }
+        }
+    }
+
+    fn probe_client(&self, probe: &SimEnvironment) -> ProbeClient {
+        let config = ClientConfig {
+            request_timeout: PROBE_TIMEOUT,
+            ..ClientConfig::new((0..self.plan.sites()).map(client_address).collect())
+        };
+        Client::new(probe.network().clone(), probe.clock().clone(), config)
+    }
+
+    /// A request of the probe, as part of the history.
+    async fn probe_call(&self, client: &ProbeClient, ask: Ask) -> Result<Answer, CallError> {
+        let input = record::request(&ask).expect("what the probe asks is an operation");
+        let op = self.observer.called(PROBE_CLIENT, input);
+        let result = client.call(ask).await;
+        self.observer
+            .ended(PROBE_CLIENT, op, record::ending(&result));
+        result
     }
 
     /// Writes every key; the revisions by key.
     async fn probe(&self, probe: &SimEnvironment, bound: Duration) -> Result<Vec<i64>, Finding> {
         let keys = self.keys();
-        let config = ClientConfig {
-            request_timeout: PROBE_TIMEOUT,
-            ..ClientConfig::new((0..self.plan.sites()).map(client_address).collect())
-        };
-        let client = Client::new(probe.network().clone(), probe.clock().clone(), config);
+        let client = self.probe_client(probe);
         let mut revisions = Vec::new();
         for number in 0..keys {
             loop {
@@ -375,12 +469,7 @@ impl Driver {
                     value: value.into(),
                     ..Default::default()
                 };
-                let ask = Ask::Put(put);
-                let input = record::request(&ask).expect("a put is an operation");
-                let op = self.observer.called(PROBE_CLIENT, input);
-                let result = client.call(ask).await;
-                self.observer
-                    .ended(PROBE_CLIENT, op, record::ending(&result));
+                let result = self.probe_call(&client, Ask::Put(put)).await;
                 if let Ok(Answer::Put(response)) = result {
                     revisions.push(response.header.map_or(0, |header| header.revision));
                     break;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::report::{Class, RunReport};
+use crate::report::{Class, QueueFilling, RunReport};
+
+/// Queues that the table shows; the JSON forms have all.
+const FULLEST_QUEUES_SHOWN: usize = 8;
 
 /// The sum of many reports.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Summary {
     pub faults: BTreeMap<String, u64>,
     /// Events that have to be reached now and then, and how often they were.
     pub sometimes: BTreeMap<String, u64>,
+    /// How full each queue of the store has been at most, over all seeds.
+    pub queues: BTreeMap<String, QueueFilling>,
     /// Seeds by how they ended.
     pub verdicts: BTreeMap<Class, u64>,
     digests: BTreeMap<u64, String>,
@@ -47,6 +52,10 @@ impl Summary {
         }
         for (name, count) in &report.sometimes {
             *self.sometimes.entry(name.clone()).or_default() += count;
+        }
+        for (name, filling) in &report.queues {
+            let fullest = self.queues.entry(name.clone()).or_default();
+            *fullest = fullest.max(*filling);
         }
         *self.verdicts.entry(report.verdict).or_default() += 1;
         self.digests.insert(report.seed, report.digest.clone());
@@ -135,7 +144,27 @@ impl Summary {
                 row(&format!("  {}", group.trim_end_matches('.')), effects);
             }
         }
+        if !self.queues.is_empty() {
+            row("fullest queues", self.fullest_queues());
+        }
         text
+    }
+
+    /// The queues that came nearest to their bounds.
+    fn fullest_queues(&self) -> String {
+        let mut queues: Vec<_> = self
+            .queues
+            .iter()
+            .filter(|(_, filling)| filling.longest > 0)
+            .collect();
+        let share = |filling: &QueueFilling| filling.longest as f64 / filling.bound as f64;
+        queues.sort_by(|(_, a), (_, b)| share(b).total_cmp(&share(a)));
+        let items: Vec<String> = queues
+            .into_iter()
+            .take(FULLEST_QUEUES_SHOWN)
+            .map(|(name, filling)| format!("{name} {}/{}", filling.longest, filling.bound))
+            .collect();
+        items.join(", ")
     }
 
     fn list(&self, wanted: impl Fn(&str) -> bool, prefix: &str) -> String {

@@ -2,6 +2,7 @@
 //! publishes each batch at once, and answers those who waited for it.
 
 use prost::Message as _;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use veridical_env::{Clock, Environment};
@@ -14,6 +15,7 @@ use crate::config::{Limits, ms};
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
 use crate::materialise::EngineQueue;
+use crate::observe::NodeObserver;
 use crate::proposals::Proposals;
 use crate::reads::AppliedWaiters;
 use crate::snapshots::{SnapshotChunks, SnapshotJob};
@@ -51,6 +53,7 @@ pub(crate) struct Applier<E: Environment> {
     pub(crate) proposals: Proposals,
     pub(crate) waiters: AppliedWaiters,
     pub(crate) keeper: LeaseKeeper,
+    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
     pub(crate) applied: watch::Sender<u64>,
     pub(crate) members: watch::Sender<Directory>,
     pub(crate) stop: Stop,
@@ -108,7 +111,7 @@ impl<E: Environment> Applier<E> {
                     removed |= change.kind == veridical_raft::ChangeKind::Remove
                         && change.node == self.member_id;
                     self.directory.apply(&change);
-                    self.members.send_replace(self.directory.clone());
+                    self.tell_members(entry.index);
                 }
             }
             // Others of this thread's tasks get their turn; readers go on seeing the
@@ -143,6 +146,14 @@ impl<E: Environment> Applier<E> {
         }
         self.maybe_snapshot().await;
         Ok(())
+    }
+
+    /// The members are others as of `index`.
+    fn tell_members(&self, index: u64) {
+        self.members.send_replace(self.directory.clone());
+        if let Some(observer) = &self.observer {
+            observer.members_applied(self.member_id, index, &self.directory);
+        }
     }
 
     fn publish(&mut self, index: u64, lease_changes: &[LeaseChange]) {
@@ -231,7 +242,7 @@ impl<E: Environment> Applier<E> {
         info!(index = meta.index, term = meta.term, "installed a snapshot");
         self.store.install(restored);
         self.directory = directory;
-        self.members.send_replace(self.directory.clone());
+        self.tell_members(meta.index);
         self.last_term = meta.term;
         self.last_snapshot_index = meta.index;
         self.publish(meta.index, &[]);

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 
 use crate::directory::Directory;
+
+use crate::observe::NodeObserver;
 
 /// The settings of one member.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Defects planted on purpose; empty in production.
     pub planted: Planted,
+    /// Watches over this member's steps; nobody does in production.
+    pub observer: Option<Arc<dyn NodeObserver>>,
 }
 
 /// Timeouts, batch sizes, queue bounds and thresholds.
@@ -234,6 +239,7 @@ mod tests {
             listen_peer_address: "127.0.0.1:0".to_owned(),
             limits: Limits::default(),
             planted: Planted::none(),
+            observer: None,
         }
     }
 

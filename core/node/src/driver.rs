@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
 use veridical_proto::etcdserverpb::Member;
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
@@ -23,13 +24,18 @@ use crate::config::{Limits, ms};
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
 use crate::log_writer::DiskJob;
+use crate::observe::NodeObserver;
 use crate::proposals::{Attempt, Proposals};
-use crate::reads::{AppliedWaiters, ReadReply, answer};
+use crate::reads::{AppliedWaiters, ReadBatch, ReadBatches, ReadReply, answer};
 use crate::reconfiguration::{Intent, PendingChange};
 use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
 use crate::status::Status;
 use crate::stop::{Stop, StopReason};
 use crate::transport::{Inbound, Transport};
+
+/// Membership changes that wait until something at their index is committed. Raft takes
+/// one at a time; those of leaders that were deposed may still wait.
+const MEMBERSHIP_CHANGES_MAX: usize = 64;
 
 /// Inputs taken in one turn before the effects are carried out.
 const TURN_INPUTS: usize = 256;
@@ -55,15 +61,6 @@ pub(crate) enum Request {
         to: u64,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
-}
-
-/// Readers whose question was put to Raft together.
-struct ReadBatch {
-    replies: Vec<ReadReply>,
-    /// The term in which this member has to lead, if the question was for that.
-    own_term: Option<u64>,
-    asked_at: Duration,
-    term: u64,
 }
 
 /// The channels that lead to the driver.
@@ -98,6 +95,7 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) keeper: LeaseKeeper,
     pub(crate) reader: StoreReader,
     pub(crate) planted: Planted,
+    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
@@ -107,8 +105,7 @@ pub(crate) struct Driver<E: Environment> {
 /// What the driver keeps between turns.
 #[derive(Default)]
 pub(crate) struct Turn {
-    reads: BTreeMap<u64, ReadBatch>,
-    next_read: u64,
+    reads: ReadBatches,
     pub(crate) changes: Vec<PendingChange>,
     /// The number of the last `Ready`.
     last_number: u64,
@@ -146,6 +143,7 @@ impl<E: Environment> Driver<E> {
         reader: StoreReader,
         newest_file_index: u64,
         planted: Planted,
+        observer: Option<Arc<dyn NodeObserver>>,
         stop: Stop,
     ) -> Self {
         Self {
@@ -159,6 +157,7 @@ impl<E: Environment> Driver<E> {
             keeper,
             reader,
             planted,
+            observer,
             stop,
             newest_file_index,
             turn: Turn::default(),
@@ -177,7 +176,7 @@ impl<E: Environment> Driver<E> {
         let stopped = ApiError::stopped();
         self.proposals.close(&stopped);
         self.waiters.close(&stopped);
-        for batch in std::mem::take(&mut self.turn.reads).into_values() {
+        for batch in self.turn.reads.drain() {
             answer(batch.replies, &Err(stopped.clone()));
         }
     }
@@ -196,6 +195,7 @@ impl<E: Environment> Driver<E> {
         let mut requests = Vec::new();
         loop {
             self.carry_out().await;
+            self.note_queues();
             tokio::select! {
                 biased;
                 () = &mut timer => {
@@ -298,16 +298,13 @@ impl<E: Environment> Driver<E> {
     fn ask_again(&mut self, now: Duration) {
         let retry = ms(self.limits.retry_ms);
         let term = self.raft.term();
-        let stale: Vec<u64> = self
+        let stale = self
             .turn
             .reads
-            .iter()
-            .filter(|(_, batch)| batch.term != term || now >= batch.asked_at.saturating_add(retry))
-            .map(|(context, _)| *context)
-            .collect();
+            .stale(term, |asked_at| now >= asked_at.saturating_add(retry));
         let mut readers = Vec::new();
         for context in stale {
-            let Some(mut batch) = self.turn.reads.remove(&context) else {
+            let Some(mut batch) = self.turn.reads.remove(context) else {
                 continue;
             };
             sometimes!(batch.term == term, "node.read-asked-again-after-a-silence");
@@ -324,10 +321,65 @@ impl<E: Environment> Driver<E> {
         }
     }
 
+    /// Whether one more caller may wait for a read, beside `coming` new ones.
+    fn has_room_to_read(&self, coming: usize) -> bool {
+        let waiting = self.turn.reads.readers() + self.waiters.readers() + coming;
+        let bound = self.limits.max_pending_requests;
+        let has_room = waiting < bound || self.planted.has(PlantedBug::ReadsUnbounded);
+        queue!("node.reads", waiting + usize::from(has_room), bound);
+        has_room
+    }
+
+    /// Says how full the queues of this member are.
+    fn note_queues(&self) {
+        let limits = &self.limits;
+        let inputs = &self.inputs;
+        queue!(
+            "node.inbox",
+            inputs.inbound.len(),
+            limits.max_inbox_messages
+        );
+        queue!(
+            "node.requests",
+            inputs.requests.len(),
+            limits.max_pending_requests
+        );
+        queue!(
+            "node.snapshot-events",
+            inputs.snapshot_events.len(),
+            inputs.snapshot_events.max_capacity()
+        );
+        let outputs = &self.outputs;
+        queue!(
+            "node.disk-jobs",
+            waiting(&outputs.disk),
+            limits.max_disk_jobs
+        );
+        queue!(
+            "node.apply-batches",
+            waiting(&outputs.apply),
+            limits.max_apply_batches
+        );
+        queue!(
+            "node.snapshot-jobs",
+            waiting(&outputs.snapshots),
+            outputs.snapshots.max_capacity()
+        );
+        queue!(
+            "node.lease-frames",
+            waiting(&outputs.lease_frames),
+            outputs.lease_frames.max_capacity()
+        );
+        queue!(
+            "node.membership-changes",
+            self.turn.changes.len(),
+            MEMBERSHIP_CHANGES_MAX
+        );
+    }
+
     /// Puts a read question for all these readers together.
     fn ask(&mut self, replies: Vec<ReadReply>, own_term: Option<u64>, now: Duration) {
-        self.turn.next_read += 1;
-        let context = self.turn.next_read;
+        let context = self.turn.reads.next_context();
         match self.raft.read_index(context) {
             // Without a leader the question waits for the next tick.
             Ok(()) | Err(ReadError::NoLeader) => {
@@ -363,13 +415,24 @@ impl<E: Environment> Driver<E> {
                         reachable!("node.lease-expired-when-its-leader-was-deposed");
                     }
                 }
-                Request::Read { reply } => readers.push(reply),
+                Request::Read { reply } if self.has_room_to_read(readers.len()) => {
+                    readers.push(reply);
+                }
+                Request::Read { reply } => {
+                    reachable!("node.read-refused-at-the-bound");
+                    answer(vec![reply], &Err(ApiError::too_many_requests()));
+                }
                 Request::Confirm { term, reply } => {
                     if self.raft.role() == Role::Leader && self.raft.term() == term {
                         self.ask(vec![reply], Some(term), now);
                     } else {
                         answer(vec![reply], &Err(ApiError::not_leader()));
                     }
+                }
+                Request::ChangeMembership { reply, .. }
+                    if self.turn.changes.len() >= MEMBERSHIP_CHANGES_MAX =>
+                {
+                    let _ = reply.send(Err(ApiError::too_many_requests()));
                 }
                 Request::ChangeMembership {
                     intent,
@@ -576,6 +639,9 @@ impl<E: Environment> Driver<E> {
     }
 
     async fn carry_out_one(&mut self, ready: Ready) {
+        if let Some(observer) = &self.observer {
+            observer.raft_stepped(&self.raft, &ready);
+        }
         if let Some(soft_state) = ready.soft_state {
             info!(
                 term = self.raft.term(), role = ?soft_state.role, leader = soft_state.leader,
@@ -602,7 +668,7 @@ impl<E: Environment> Driver<E> {
                 .await;
         }
         for read in ready.read_states {
-            if let Some(batch) = self.turn.reads.remove(&read.context) {
+            if let Some(batch) = self.turn.reads.remove(read.context) {
                 match batch.own_term {
                     Some(own) if own != self.raft.term() || self.raft.role() != Role::Leader => {
                         answer(batch.replies, &Err(ApiError::not_leader()));
@@ -738,6 +804,11 @@ impl<E: Environment> Driver<E> {
             modified
         });
     }
+}
+
+/// What a channel holds.
+fn waiting<T>(sender: &mpsc::Sender<T>) -> usize {
+    sender.max_capacity() - sender.capacity()
 }
 
 /// Opens the connections to the members of a directory.

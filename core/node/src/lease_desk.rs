@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb::LeaseRevokeRequest;
 use veridical_proto::peer::peer_frame::Body;
@@ -23,6 +23,10 @@ const EXPIRED_PER_CHECK: usize = 256;
 
 /// Calls to the leader that wait for its reply; above it callers are refused.
 const PENDING_CALLS_MAX: usize = 4_096;
+
+/// Calls of other members that are served at once; above it they are passed over, and
+/// the callers ask again.
+const SERVED_CALLS_MAX: usize = 1_024;
 
 /// What the leader says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +161,7 @@ impl<E: Environment> LeaseDesk<E> {
             let call = calls.next;
             let (sender, reply) = oneshot::channel();
             calls.waiting.insert(call, sender);
+            queue!("node.lease-calls", calls.waiting.len(), PENDING_CALLS_MAX);
             (call, reply)
         };
         self.transport.send(
@@ -182,9 +187,19 @@ impl<E: Environment> LeaseDesk<E> {
 
     /// Serves the calls of other members and hands on their replies.
     pub(crate) async fn serve(self, mut frames: mpsc::Receiver<(u64, Body)>) {
+        let permits = Arc::new(Semaphore::new(SERVED_CALLS_MAX));
         while let Some((from, body)) = frames.recv().await {
             match body {
                 Body::LeaseCall(call) => {
+                    let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                        reachable!("node.lease-call-passed-over-at-the-bound");
+                        continue;
+                    };
+                    queue!(
+                        "node.lease-calls-served",
+                        SERVED_CALLS_MAX - permits.available_permits(),
+                        SERVED_CALLS_MAX
+                    );
                     let desk = self.clone();
                     tokio::spawn(async move {
                         let answer = tokio::select! {
@@ -203,6 +218,7 @@ impl<E: Environment> LeaseDesk<E> {
                             remaining_ttl_s: state.map_or(0, |state| state.remaining_ttl_s),
                         };
                         desk.transport.send(from, Body::LeaseReply(reply));
+                        drop(permit);
                     });
                 }
                 Body::LeaseReply(reply) => {

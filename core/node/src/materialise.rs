@@ -11,7 +11,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info};
-use veridical_probe::{always, sometimes};
+use veridical_probe::{always, queue, sometimes};
 use veridical_raft::SnapshotMeta;
 use veridical_storage::engine::{Engine, EngineError, WriteBatch};
 use veridical_store::{
@@ -115,6 +115,11 @@ impl EngineQueue {
         });
         let bytes = feed.bytes().clamp(1, ENGINE_QUEUE_BYTES_MAX) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        queue!(
+            "node.engine-bytes",
+            ENGINE_QUEUE_BYTES_MAX - self.room.available_permits(),
+            ENGINE_QUEUE_BYTES_MAX
+        );
         let job = EngineJob::Write {
             feed,
             applied_index,
@@ -145,6 +150,11 @@ impl EngineQueue {
     async fn send(&self, job: EngineJob) {
         // The receiver is gone only after a failure, which stops the member.
         let _ = self.jobs.send(job).await;
+        queue!(
+            "node.engine-jobs",
+            self.jobs.max_capacity() - self.jobs.capacity(),
+            ENGINE_JOBS_MAX
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
 use veridical_proto::command::{Command, command::Request};
 use veridical_store::{ApiError, CommandResponse};
 
@@ -136,6 +136,11 @@ impl Proposals {
             handed_out: false,
         };
         state.pending.insert(sequence, pending);
+        queue!(
+            "node.proposals",
+            state.pending.len(),
+            self.shared.max_pending
+        );
         drop(state);
         Ok(Ticket {
             sequence,

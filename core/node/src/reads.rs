@@ -1,7 +1,9 @@
-//! Callers that wait until this member has applied a log index.
+//! Callers that wait for a linearizable read: first until Raft has confirmed it, then
+//! until this member has applied its index.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use veridical_probe::reachable;
 use veridical_store::ApiError;
@@ -9,6 +11,62 @@ use veridical_store::ApiError;
 /// A caller that waits for a linearizable read: it gets `Ok` once the state of this
 /// member is at least as new as the cluster's at the time of the request.
 pub(crate) type ReadReply = oneshot::Sender<Result<(), ApiError>>;
+
+/// Readers whose question was put to Raft together.
+pub(crate) struct ReadBatch {
+    pub(crate) replies: Vec<ReadReply>,
+    /// The term in which this member has to lead, if the question was for that.
+    pub(crate) own_term: Option<u64>,
+    pub(crate) asked_at: Duration,
+    pub(crate) term: u64,
+}
+
+/// Questions without an answer, by the context that Raft knows them under.
+#[derive(Default)]
+pub(crate) struct ReadBatches {
+    batches: BTreeMap<u64, ReadBatch>,
+    next_context: u64,
+    readers: usize,
+}
+
+impl ReadBatches {
+    /// A context for another question.
+    pub(crate) fn next_context(&mut self) -> u64 {
+        self.next_context += 1;
+        self.next_context
+    }
+
+    pub(crate) fn insert(&mut self, context: u64, batch: ReadBatch) {
+        self.readers += batch.replies.len();
+        self.batches.insert(context, batch);
+    }
+
+    pub(crate) fn remove(&mut self, context: u64) -> Option<ReadBatch> {
+        let batch = self.batches.remove(&context)?;
+        self.readers -= batch.replies.len();
+        Some(batch)
+    }
+
+    /// Questions that were put in another term than `term`, or before `before`.
+    pub(crate) fn stale(&self, term: u64, before: impl Fn(Duration) -> bool) -> Vec<u64> {
+        self.batches
+            .iter()
+            .filter(|(_, batch)| batch.term != term || before(batch.asked_at))
+            .map(|(context, _)| *context)
+            .collect()
+    }
+
+    /// How many callers wait here.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// Takes all of them.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = ReadBatch> {
+        self.readers = 0;
+        std::mem::take(&mut self.batches).into_values()
+    }
+}
 
 /// Callers by the log index that they wait for.
 #[derive(Clone, Default)]
@@ -20,6 +78,7 @@ pub(crate) struct AppliedWaiters {
 struct State {
     applied: u64,
     waiting: BTreeMap<u64, Vec<ReadReply>>,
+    readers: usize,
 }
 
 impl AppliedWaiters {
@@ -37,6 +96,7 @@ impl AppliedWaiters {
             answer(replies, &Ok(()));
         } else {
             reachable!("node.read-waited-for-its-index-to-be-applied");
+            state.readers += replies.len();
             state.waiting.entry(index).or_default().extend(replies);
         }
     }
@@ -47,15 +107,24 @@ impl AppliedWaiters {
         state.applied = state.applied.max(index);
         let rest = state.waiting.split_off(&(index + 1));
         let ready = std::mem::replace(&mut state.waiting, rest);
+        state.readers -= ready.values().map(Vec::len).sum::<usize>();
         drop(state);
         for replies in ready.into_values() {
             answer(replies, &Ok(()));
         }
     }
 
+    /// How many callers wait here.
+    pub(crate) fn readers(&self) -> usize {
+        self.state().readers
+    }
+
     /// Answers everybody with `error`: the member stops.
     pub(crate) fn close(&self, error: &ApiError) {
-        let waiting = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.readers = 0;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
         for replies in waiting.into_values() {
             answer(replies, &Err(error.clone()));
         }
@@ -72,6 +141,32 @@ pub(crate) fn answer(replies: Vec<ReadReply>, result: &Result<(), ApiError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_are_counted_from_the_question_to_the_answer() {
+        let batch = |replies: usize| ReadBatch {
+            replies: (0..replies).map(|_| oneshot::channel().0).collect(),
+            own_term: None,
+            asked_at: Duration::ZERO,
+            term: 1,
+        };
+        let mut batches = ReadBatches::default();
+        for replies in [2, 3] {
+            let context = batches.next_context();
+            batches.insert(context, batch(replies));
+        }
+        assert_eq!(batches.readers(), 5);
+        assert_eq!(batches.stale(2, |_| false), [1, 2]);
+        let first = batches.remove(1).expect("it was inserted");
+        assert_eq!(batches.readers(), 3);
+        let waiters = AppliedWaiters::default();
+        waiters.wait(7, first.replies);
+        assert_eq!(waiters.readers(), 2);
+        waiters.advance(7);
+        assert_eq!(waiters.readers(), 0);
+        assert_eq!(batches.drain().count(), 1);
+        assert_eq!(batches.readers(), 0);
+    }
 
     #[test]
     fn a_caller_is_answered_exactly_when_its_index_is_applied() {

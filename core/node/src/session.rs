@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::native::request::Body as Ask;
@@ -141,6 +141,11 @@ pub async fn serve_client<E: Environment>(
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                     return Ok(());
                 };
+                queue!(
+                    "node.session-requests",
+                    limit - permits.available_permits(),
+                    limit
+                );
                 let (node, responses) = (node.clone(), responses.clone());
                 tokio::spawn(async move {
                     let answer = serve_request(&node, body).await.unwrap_or_else(failure);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Disk, Environment};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{SnapshotAck, SnapshotChunk};
 use veridical_raft::SnapshotMeta;
@@ -259,6 +259,11 @@ impl<E: Environment> Snapshots<E> {
             outgoing.sent_at = now;
             self.transport.send(to, Body::SnapshotChunk(chunk.clone()));
             outgoing.window.push_back(chunk);
+            queue!(
+                "node.snapshot-window",
+                outgoing.window.len(),
+                self.limits.snapshot_window_chunks
+            );
         }
         Ok(())
     }

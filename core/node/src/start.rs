@@ -141,6 +141,12 @@ fn assemble<E: Environment>(
         newest_file_index,
         raft,
     } = recovered;
+    if let Some(observer) = &config.observer {
+        observer.raft_started(&raft);
+        if !directory.is_empty() {
+            observer.members_applied(config.member_id, last_applied.index, &directory);
+        }
+    }
     let reader = store.reader();
     let transport = Transport::new(environment.clone(), &config);
     if directory.is_empty() {
@@ -232,6 +238,7 @@ fn assemble<E: Environment>(
         proposals: proposals.clone(),
         waiters: waiters.clone(),
         keeper: keeper.clone(),
+        observer: config.observer.clone(),
         applied: applied_sender,
         members: members_sender,
         stop: stop.clone(),
@@ -275,6 +282,7 @@ fn assemble<E: Environment>(
         reader.clone(),
         newest_file_index,
         config.planted,
+        config.observer.clone(),
         stop.clone(),
     );
     tokio::spawn(async move {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment, Listener, Network, StreamReader, StreamWriter};
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Hello, PeerFrame, Ping, Pong};
@@ -223,6 +223,11 @@ impl<E: Environment> Transport<E> {
         };
         let queued = peer.outbox.try_send(PeerFrame { body: Some(body) }).is_ok();
         sometimes!(!queued, "node.frame-dropped-at-a-full-outbox");
+        queue!(
+            "node.outbox",
+            peer.outbox.max_capacity() - peer.outbox.capacity(),
+            self.shared.limits.max_outbox_frames
+        );
         queued
     }
 

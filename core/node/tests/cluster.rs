@@ -52,6 +52,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
             ..Limits::default()
         },
         planted: Planted::none(),
+        observer: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Instrumentation that product code carries and that costs nothing in production.
 //!
 //! Comes in: a name of a planted bug, chosen by a simulation run or a test; visits to
-//! the places that the code declares with [`reachable!`], [`sometimes!`] and [`always!`].
+//! the places that the code declares with [`reachable!`], [`sometimes!`] and [`always!`];
+//! the lengths of queues and their bounds, with [`queue!`].
 //! Goes out: [`Planted`], a set that the core crates ask at the very line where the
-//! bug would sit; with the feature `coverage`, how often each place was reached.
+//! bug would sit; with the feature `coverage`, how often each place was reached
+//! and how full each queue has been.
 //! May depend on: nothing; with `coverage` on linkme, which gathers the places.
 //!
 //! Without the cargo feature `planted-bugs` the set is always empty and
@@ -13,6 +15,7 @@
 
 mod place;
 mod planted;
+mod queue;
 
 #[cfg(feature = "coverage")]
 #[doc(hidden)]
@@ -21,3 +24,5 @@ pub use place::{Claim, Place};
 #[cfg(feature = "coverage")]
 pub use place::{PLACES, coverage};
 pub use planted::{Planted, PlantedBug};
+#[cfg(feature = "coverage")]
+pub use queue::{Filling, QUEUES, Queue, queues};

@@ -65,6 +65,8 @@ planted_bugs! {
     SnapshotMislabelled => "snapshot-mislabelled",
     /// node: a member that leads again goes on with the lease clock of its former term.
     LeaseClockKept => "lease-clock-kept",
+    /// node: callers that wait for reads are not counted, however many they are.
+    ReadsUnbounded => "reads-unbounded",
     /// client: a write whose outcome is unknown is sent again.
     UnsafeRetry => "unsafe-retry",
     /// store: a watcher that fell behind skips what happened while it caught up.

@@ -10,7 +10,7 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::{PlantedBug, always, reachable};
+use veridical_probe::{PlantedBug, always, queue, reachable};
 
 use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 use crate::entry::{
@@ -389,6 +389,11 @@ impl Raft {
                 uncommitted_bytes: bytes,
             });
         }
+        queue!(
+            "raft.uncommitted-bytes",
+            bytes + size,
+            self.config.max_uncommitted_bytes.max(size)
+        );
         Ok(self.append_as_leader(payload))
     }
 
@@ -417,6 +422,7 @@ impl Raft {
     }
 
     fn send_in_term(&mut self, to: NodeId, term: Term, body: MessageBody) {
+        queue!("raft.messages", self.messages.len(), MAX_QUEUED_MESSAGES);
         if self.messages.len() < MAX_QUEUED_MESSAGES {
             self.messages.push(Message {
                 from: self.config.id,

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use veridical_probe::{Planted, PlantedBug, sometimes};
+use veridical_probe::{Planted, PlantedBug, queue, sometimes};
 use veridical_proto::{command::Command, snapshot};
 
 /// Most applied and unsettled proposals that one member may have. A proposer keeps its
@@ -94,6 +94,11 @@ impl SessionTable {
             return Admission::WindowFull;
         }
         session.insert(command.sequence);
+        queue!(
+            "store.session-window",
+            session.applied.len(),
+            SESSION_WINDOW_MAX
+        );
         Admission::New
     }
 

@@ -151,6 +151,7 @@ impl Sum {
         // They are in the sum, and would take most of the room.
         report.faults.clear();
         report.sometimes.clear();
+        report.queues.clear();
         self.reports.push(report);
     }
 

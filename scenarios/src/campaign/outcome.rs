@@ -12,7 +12,7 @@ use super::groups::Group;
 use super::ledger::Header;
 use crate::artefact::write_json;
 use crate::junit;
-use crate::report::{Class, RunReport};
+use crate::report::{Class, QueueFilling, RunReport};
 use crate::table::Summary;
 
 /// A year in ms.
@@ -58,6 +58,7 @@ struct AsJson<'a> {
     digest: String,
     contradictions: &'a [u64],
     sometimes: &'a BTreeMap<String, u64>,
+    queues: &'a BTreeMap<String, QueueFilling>,
     groups: &'a [Group],
 }
 
@@ -100,6 +101,7 @@ impl CampaignOutcome<'_> {
             digest: self.summary.digest(),
             contradictions: &self.contradictions,
             sometimes: &self.summary.sometimes,
+            queues: &self.summary.queues,
             groups: &self.groups,
         }
     }

@@ -108,33 +108,22 @@ impl Outside {
     /// Follows what a member says of its role.
     async fn follow(self, node: Node<SimEnvironment>) {
         let mut status = node.watch_status();
-        let id = node.member_id();
-        let mut was_member = false;
         loop {
             let (role, term) = {
                 let status = status.borrow_and_update();
                 (status.role, status.term)
             };
             if role == Role::Leader {
-                self.leads(id, term);
+                self.leads(term);
             }
-            // A newcomer may first be told of a time before it was added.
-            let is_member = node.directory().get(id).is_some();
-            if was_member && !is_member {
-                lock(&self.shared).seen.is_removed(id, term);
-            }
-            was_member |= is_member;
             if status.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    fn leads(&self, id: u64, term: u64) {
-        let finding = lock(&self.shared).seen.leads(id, self.site, term);
-        if let Some(finding) = finding {
-            self.observer.report(finding);
-        }
+    /// Tells of a leader.
+    fn leads(&self, term: u64) {
         self.elections.send_if_modified(|last| {
             let is_newer = term > last.term;
             if is_newer {

@@ -5,6 +5,7 @@
 //! first, then spare ones, on which nothing runs until a member is installed there. Which
 //! member a site has may change; the process of a site without one only waits.
 
+mod laws;
 mod member;
 mod seen;
 
@@ -13,15 +14,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::info;
-use veridical_node::{DataFormat, Directory, Node, NodeConfig};
+use veridical_node::{DataFormat, Directory, Node, NodeConfig, NodeObserver};
 use veridical_proto::etcdserverpb::Member;
 use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::MemoryEngine;
 
+use crate::cluster::laws::Laws;
 use crate::cluster::member::{Outside, boot};
 use crate::cluster::seen::Seen;
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::properties::leases::LeaseDeadlines;
 use crate::report::{Class, Finding};
 
 /// Where members listen for clients.
@@ -92,6 +95,7 @@ pub struct Cluster {
     processes: Vec<ProcessId>,
     shared: Arc<Mutex<Shared>>,
     elections: Arc<watch::Sender<Election>>,
+    laws: Arc<dyn NodeObserver>,
     plan: Arc<Plan>,
 }
 
@@ -113,10 +117,11 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 impl Cluster {
     /// Adds the sites to the world and starts the founders.
     pub fn start(world: &World, observer: &Observer, plan: &Arc<Plan>) -> Self {
+        let laws: Arc<dyn NodeObserver> = Arc::new(Laws::new(observer.clone()));
         let sites = (0..plan.sites()).map(|site| {
             let is_founder = site < plan.members;
             Site {
-                config: is_founder.then(|| founder(plan, site)),
+                config: is_founder.then(|| founder(plan, site, &laws)),
                 engine: (is_founder && plan.engine).then(MemoryEngine::new),
                 format: if plan.previous_format.contains(&site) {
                     DataFormat::Previous
@@ -154,6 +159,7 @@ impl Cluster {
             processes,
             shared,
             elections,
+            laws,
             plan: Arc::clone(plan),
         }
     }
@@ -213,7 +219,7 @@ impl Cluster {
                 member_id: id,
                 initial_members: members,
                 join: true,
-                ..founder(&self.plan, site)
+                ..founder(&self.plan, site, &self.laws)
             });
             site_state.engine = self.plan.engine.then(MemoryEngine::new);
             site_state.is_used = true;
@@ -298,6 +304,22 @@ impl Cluster {
         }
     }
 
+    /// Looks at the leases that are left, by what the most advanced member has applied.
+    /// Whether there are none.
+    pub fn leases_end(&self, deadlines: &mut LeaseDeadlines) -> Result<bool, Finding> {
+        let running = self.running();
+        let newest = running
+            .iter()
+            .max_by_key(|(_, node)| node.reader().applied_index());
+        let Some((_, node)) = newest else {
+            return Ok(false);
+        };
+        let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
+        let terms = running.iter().map(|(_, node)| node.raft_status().term);
+        deadlines.look(self.world.now(), terms.max().unwrap_or_default(), &left)?;
+        Ok(left.is_empty())
+    }
+
     /// Whether all members run and have applied the same index.
     pub fn is_level(&self) -> bool {
         let running = self.running();
@@ -362,7 +384,7 @@ impl Cluster {
     }
 }
 
-fn founder(plan: &Plan, site: u32) -> NodeConfig {
+fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
     let initial_members = (0..plan.members)
         .map(|site| {
             let id = u64::from(site) + 1;
@@ -385,5 +407,6 @@ fn founder(plan: &Plan, site: u32) -> NodeConfig {
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
         limits: plan.knobs.limits(),
         planted: plan.planted(),
+        observer: Some(Arc::clone(laws)),
     }
 }

@@ -138,6 +138,10 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     };
     simpler.push(calm);
     simpler.push(Plan {
+        last_power_failure: false,
+        ..plan.clone()
+    });
+    simpler.push(Plan {
         knobs: Knobs::default(),
         ..plan.clone()
     });

@@ -85,6 +85,11 @@ pub fn plan(seed: u64) -> Plan {
     let end_at_ms = heal_at_ms + 15_000;
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
     let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
+    // A snapshot of long values in tiny chunks would take longer than the run.
+    let longest_value = hosts.iter().map(|host| host.value_bytes).max();
+    knobs.snapshot_chunk_bytes = knobs
+        .snapshot_chunk_bytes
+        .max(longest_value.unwrap_or_default() as usize);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
     let mut chosen: Vec<Family> = FAMILIES
@@ -152,6 +157,7 @@ pub fn plan(seed: u64) -> Plan {
         heal_at_ms,
         heal_bound_ms: 30_000,
         end_at_ms,
+        last_power_failure: true,
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         schedule_seed: None,

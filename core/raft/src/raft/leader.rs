@@ -1,7 +1,7 @@
 //! What a leader does: replication (paper section 5.3), commitment (5.4.2), reads
 //! (thesis section 6.4), membership (thesis chapter 4), handing over (3.10).
 
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_probe::{PlantedBug, queue, reachable, sometimes};
 
 use super::{MAX_QUEUED_MESSAGES, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, Payload, Term};
@@ -282,6 +282,11 @@ impl Raft {
             self.send(from, MessageBody::ReadIndexResponse { context, index });
         } else {
             self.reads.ask(ReadRequest { from, context });
+            queue!(
+                "raft.reads",
+                self.reads.pending(),
+                self.config.max_pending_reads
+            );
         }
     }
 

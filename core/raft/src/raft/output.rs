@@ -1,6 +1,6 @@
 //! Effects for the owner.
 
-use veridical_probe::{PlantedBug, sometimes};
+use veridical_probe::{PlantedBug, queue, sometimes};
 
 use super::{MAX_COMMITTED_BATCH_BYTES, MAX_OUTSTANDING_READYS, Raft};
 use crate::entry::{HardState, LogIndex};
@@ -57,6 +57,11 @@ impl Raft {
                 .map(|last| last.index)
                 .or(install_snapshot.as_ref().map(|meta| meta.index)),
             hard_state.map(|state| (state.term, state.vote)),
+        );
+        queue!(
+            "raft.outstanding-readys",
+            self.persistence.outstanding(),
+            MAX_OUTSTANDING_READYS
         );
         let (committed, _) = self.log.batch(
             self.handed_for_apply + 1..self.may_apply() + 1,

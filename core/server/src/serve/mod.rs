@@ -219,6 +219,7 @@ async fn start(
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),
             planted: Default::default(),
+            observer: None,
         },
         engine,
     )

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use veridical_probe::{reachable, sometimes};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::mvccpb::Event;
 
 use super::event::event_bytes;
@@ -88,6 +88,14 @@ impl StreamQueue {
         inner.bytes += bytes;
         let place = inner.pushed;
         inner.batches.push_back((place, batch));
+        // One revision is taken whole, however many events it has.
+        let events_max = self.limits.max_buffered_events;
+        let only = if inner.batches.len() == 1 {
+            inner.events
+        } else {
+            0
+        };
+        queue!("store.watch-events", inner.events, events_max.max(only));
         inner.pushed += 1;
         true
     }

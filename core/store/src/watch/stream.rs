@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_probe::{PlantedBug, queue, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
@@ -110,6 +110,11 @@ impl WatchStream {
         if self.control.len() >= self.shared.config.watch.max_control_responses {
             return Err(ApiError::too_many_requests());
         }
+        queue!(
+            "store.watch-responses",
+            self.control.len() + 1,
+            self.shared.config.watch.max_control_responses
+        );
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),

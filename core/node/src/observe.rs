@@ -1,0 +1,29 @@
+//! What a member shows of its inner steps to whoever watches over it.
+
+use std::fmt;
+use veridical_raft::{Raft, Ready};
+
+use crate::directory::Directory;
+
+/// Sees the steps of members as they happen, before they have an effect outside: for
+/// properties that are about logs and terms, which no client sees. It is called from the
+/// members' own tasks, so it must neither block nor take long. Production members have
+/// none.
+pub trait NodeObserver: Send + Sync {
+    /// A member starts, and Raft begins with what the disk had.
+    fn raft_started(&self, raft: &Raft);
+
+    /// Raft has handed out effects, which are about to be carried out. `raft` is as it was
+    /// when it did.
+    fn raft_stepped(&self, raft: &Raft, ready: &Ready);
+
+    /// At this member the members of the cluster are these as of the applied `index`:
+    /// when it starts, when it applies a change, when it installs a snapshot.
+    fn members_applied(&self, member_id: u64, index: u64, directory: &Directory);
+}
+
+impl fmt::Debug for dyn NodeObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeObserver")
+    }
+}

@@ -1,0 +1,166 @@
+//! Who the members are, as of the applied log: all members agree on it, and who has
+//! applied its own removal leads no more.
+
+use std::collections::BTreeMap;
+use veridical_node::Directory;
+use veridical_raft::{LogIndex, NodeId, Term};
+
+use super::Broken;
+
+/// Changes of the membership that are remembered.
+const CHANGES_MAX: usize = 1_024;
+
+/// What a removed member knows of its removal.
+#[derive(Clone, Copy)]
+struct Removal {
+    index: LogIndex,
+    /// The term in which it applied it.
+    known_in: Term,
+}
+
+/// The membership of one cluster.
+#[derive(Default)]
+pub struct MemberLaws {
+    /// What the members were from an index on.
+    lists: BTreeMap<LogIndex, Directory>,
+    removed: BTreeMap<NodeId, Removal>,
+}
+
+impl MemberLaws {
+    /// At member `at`, which is in `term`, the members are these as of the applied
+    /// `index`.
+    ///
+    /// # Errors
+    /// At another member they were others as of that index.
+    pub fn applied(
+        &mut self,
+        at: NodeId,
+        term: Term,
+        index: LogIndex,
+        list: &Directory,
+    ) -> Result<(), Broken> {
+        self.note_removal(at, term, index, list);
+        let last = self.lists.range(..=index).next_back();
+        let known = last.map(|(since, list)| (*since, list.clone()));
+        let newer = self.lists.range(index + 1..).next().is_some();
+        match known {
+            Some((_, known)) if known == *list => Ok(()),
+            Some((since, known)) if since == index || newer => Broken::new(
+                "members-differ",
+                format!(
+                    "as of entry {index} member {at} takes {} for the members, and others took \
+                     {}",
+                    tell(list),
+                    tell(&known)
+                ),
+            ),
+            _ => {
+                self.lists.insert(index, list.clone());
+                if self.lists.len() > CHANGES_MAX {
+                    self.lists.pop_first();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes note of a member's own removal, when it applies it. Until then it may lead
+    /// again, with the removal in its log, and complete it (thesis section 4.2.2).
+    fn note_removal(&mut self, at: NodeId, term: Term, index: LogIndex, list: &Directory) {
+        let mut before = self.lists.range(..index);
+        if list.get(at).is_some() {
+            self.removed.remove(&at);
+        } else if before.any(|(_, list)| list.get(at).is_some()) {
+            let known_in = term;
+            self.removed
+                .entry(at)
+                .or_insert(Removal { index, known_in });
+        }
+    }
+
+    /// A member leads `term`.
+    ///
+    /// # Errors
+    /// It had applied its own removal in an earlier one.
+    pub fn leads(&self, member: NodeId, term: Term) -> Result<(), Broken> {
+        match self.removed.get(&member) {
+            Some(removal) if removal.known_in < term => Broken::new(
+                "removed-member-leads",
+                format!(
+                    "member {member} leads term {term}, and was removed by entry {}, which it \
+                     applied in term {}",
+                    removal.index, removal.known_in
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn tell(list: &Directory) -> String {
+    let members: Vec<String> = list
+        .iter()
+        .map(|(node, member)| {
+            let role = if member.is_learner { " (learner)" } else { "" };
+            format!("{node}{role}")
+        })
+        .collect();
+    format!("[{}]", members.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veridical_proto::etcdserverpb::Member;
+
+    fn list(nodes: &[NodeId]) -> Directory {
+        let member = |node: &NodeId| {
+            (
+                *node,
+                Member {
+                    id: *node,
+                    ..Default::default()
+                },
+            )
+        };
+        Directory::new(nodes.iter().map(member).collect())
+    }
+
+    #[test]
+    fn members_that_apply_the_same_changes_agree() {
+        let mut laws = MemberLaws::default();
+        for at in [1, 2] {
+            laws.applied(at, 1, 0, &list(&[1, 2, 3])).expect("founded");
+            laws.applied(at, 1, 7, &list(&[1, 2])).expect("removed");
+            laws.applied(at, 2, 9, &list(&[1, 2, 4])).expect("added");
+        }
+        // From a snapshot in between.
+        laws.applied(4, 2, 8, &list(&[1, 2])).expect("as it was");
+    }
+
+    #[test]
+    fn members_that_apply_other_changes_are_found() {
+        let mut laws = MemberLaws::default();
+        laws.applied(1, 1, 0, &list(&[1, 2, 3])).expect("founded");
+        laws.applied(1, 1, 7, &list(&[1, 2])).expect("removed");
+        laws.applied(1, 2, 9, &list(&[1, 2, 4])).expect("added");
+        for (index, nodes) in [(7, &[1, 3][..]), (8, &[1, 2, 4]), (0, &[1, 2])] {
+            let broken = laws.applied(2, 1, index, &list(nodes));
+            assert_eq!(broken.expect_err("differs").signature, "members-differ");
+        }
+    }
+
+    #[test]
+    fn a_removed_member_leads_no_later_term_unless_it_was_added_again() {
+        let mut laws = MemberLaws::default();
+        laws.applied(1, 1, 0, &list(&[1, 2, 3])).expect("founded");
+        laws.applied(1, 4, 7, &list(&[1, 2])).expect("removed");
+        laws.leads(3, 5).expect("it does not know yet");
+        laws.applied(3, 4, 7, &list(&[1, 2])).expect("removed");
+        laws.leads(3, 4).expect("a leader may remove itself");
+        let broken = laws.leads(3, 5).expect_err("it is removed");
+        assert_eq!(broken.signature, "removed-member-leads");
+        laws.applied(3, 5, 8, &list(&[1, 2, 3])).expect("added");
+        laws.leads(3, 6).expect("it is a member");
+    }
+}

@@ -1,0 +1,329 @@
+use bytes::Bytes;
+use veridical_raft::{Payload, SnapshotMeta, SoftState};
+
+use super::*;
+
+fn entry(index: LogIndex, term: Term, says: &'static str) -> Entry {
+    Entry {
+        term,
+        index,
+        payload: Payload::Command(Bytes::from_static(says.as_bytes())),
+    }
+}
+
+/// The story of a cluster, told step by step.
+#[derive(Default)]
+struct Story {
+    laws: RaftLaws,
+    logs: BTreeMap<NodeId, Vec<Entry>>,
+    standings: BTreeMap<NodeId, Standing>,
+}
+
+impl Story {
+    /// Three members that have just been founded.
+    fn begins() -> Self {
+        let mut story = Self::default();
+        for member in 1..=3 {
+            story.starts(member, 0).expect("an empty log is right");
+        }
+        story
+    }
+
+    fn standing(&self, member: NodeId) -> Standing {
+        self.standings.get(&member).copied().unwrap_or(Standing {
+            member,
+            term: 0,
+            role: Role::Follower,
+            commit: 0,
+            last_index: 0,
+            persisted: 0,
+        })
+    }
+
+    /// Starts (again) with the first `kept` entries of its log.
+    fn starts(&mut self, member: NodeId, kept: usize) -> Result<(), Broken> {
+        let log = self.logs.entry(member).or_default();
+        log.truncate(kept);
+        let log = log.clone();
+        let standing = Standing {
+            role: Role::Follower,
+            commit: 0,
+            last_index: kept as u64,
+            persisted: kept as u64,
+            ..self.standing(member)
+        };
+        self.standings.insert(member, standing);
+        self.laws.started(standing, (0, 0), 0, log.iter())
+    }
+
+    fn step(&mut self, standing: Standing, ready: &Ready) -> Result<(), Broken> {
+        self.standings.insert(standing.member, standing);
+        self.laws.stepped(standing, ready)
+    }
+
+    /// Its log is replaced from the first of these on.
+    fn appends(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+        let log = self.logs.entry(member).or_default();
+        log.truncate(entries[0].index as usize - 1);
+        log.extend_from_slice(entries);
+        let standing = Standing {
+            last_index: log.len() as u64,
+            ..self.standing(member)
+        };
+        let ready = Ready {
+            entries: entries.to_vec(),
+            ..Ready::default()
+        };
+        self.step(standing, &ready)
+    }
+
+    fn leads(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
+        let standing = Standing {
+            term,
+            role: Role::Leader,
+            ..self.standing(member)
+        };
+        let ready = Ready {
+            soft_state: Some(SoftState {
+                role: Role::Leader,
+                leader: Some(member),
+            }),
+            ..Ready::default()
+        };
+        self.step(standing, &ready)
+    }
+
+    fn follows(&mut self, member: NodeId, term: Term) {
+        let standing = Standing {
+            term,
+            role: Role::Follower,
+            ..self.standing(member)
+        };
+        self.step(standing, &Ready::default())
+            .expect("to follow is no crime");
+    }
+
+    fn persists(&mut self, member: NodeId) {
+        let standing = self.standing(member);
+        let standing = Standing {
+            persisted: standing.last_index,
+            ..standing
+        };
+        self.step(standing, &Ready::default())
+            .expect("to persist is no crime");
+    }
+
+    fn commits(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
+        let standing = Standing {
+            commit,
+            ..self.standing(member)
+        };
+        self.step(standing, &Ready::default())
+    }
+
+    fn applies(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+        let ready = Ready {
+            committed: entries.to_vec(),
+            ..Ready::default()
+        };
+        self.step(self.standing(member), &ready)
+    }
+
+    /// Member 1 leads term 1 and has put two entries into its log and that of member 2,
+    /// and committed them; member 3 has only the first.
+    fn with_two_committed() -> Self {
+        let mut story = Self::begins();
+        story.leads(1, 1).expect("the first leader");
+        story.follows(2, 1);
+        story.follows(3, 1);
+        for member in [1, 2] {
+            story
+                .appends(member, &[entry(1, 1, "a"), entry(2, 1, "b")])
+                .expect("equal logs");
+        }
+        story.appends(3, &[entry(1, 1, "a")]).expect("a prefix");
+        story.commits(1, 2).expect("a majority has them");
+        story
+    }
+}
+
+#[track_caller]
+fn breaks(result: Result<(), Broken>, signature: &str) {
+    assert_eq!(result.expect_err("a law is broken").signature, signature);
+}
+
+#[test]
+fn a_cluster_that_works_breaks_no_law() {
+    let mut story = Story::with_two_committed();
+    story
+        .applies(1, &[entry(1, 1, "a"), entry(2, 1, "b")])
+        .expect("committed");
+    // An entry that is never committed, and its replacement by another leader.
+    story.appends(1, &[entry(3, 1, "lost")]).expect("appended");
+    story.follows(2, 2);
+    story.leads(2, 2).expect("it has what is committed");
+    story.appends(2, &[entry(3, 2, "c")]).expect("appended");
+    story.follows(1, 2);
+    story.follows(3, 2);
+    story.appends(1, &[entry(3, 2, "c")]).expect("replaced");
+    story
+        .appends(3, &[entry(2, 1, "b"), entry(3, 2, "c")])
+        .expect("caught up");
+    story.commits(2, 3).expect("all have it");
+    story.commits(3, 3).expect("all have it");
+    story.starts(1, 3).expect("as it was");
+}
+
+#[test]
+fn two_leaders_of_a_term_break_election_safety() {
+    let mut story = Story::begins();
+    story.leads(1, 4).expect("the first");
+    breaks(story.leads(2, 4), "two-leaders");
+}
+
+#[test]
+fn a_leader_that_replaces_its_entries_breaks_the_law() {
+    let mut story = Story::begins();
+    story.leads(1, 1).expect("the first leader");
+    story
+        .appends(1, &[entry(1, 1, "a"), entry(2, 1, "b")])
+        .expect("appended");
+    breaks(story.appends(1, &[entry(2, 1, "c")]), "leader-append-only");
+}
+
+#[test]
+fn a_leader_whose_log_shrinks_breaks_the_law() {
+    let mut story = Story::begins();
+    story.leads(1, 1).expect("the first leader");
+    story.appends(1, &[entry(1, 1, "a")]).expect("appended");
+    let standing = Standing {
+        last_index: 0,
+        ..story.standing(1)
+    };
+    breaks(
+        story.step(standing, &Ready::default()),
+        "leader-append-only",
+    );
+}
+
+#[test]
+fn other_contents_under_the_same_index_and_term_break_log_matching() {
+    let mut story = Story::begins();
+    story.appends(1, &[entry(1, 1, "a")]).expect("the first");
+    breaks(story.appends(2, &[entry(1, 1, "b")]), "log-matching");
+}
+
+#[test]
+fn another_prefix_before_the_same_entry_breaks_log_matching() {
+    let mut story = Story::begins();
+    story
+        .appends(1, &[entry(1, 1, "a"), entry(2, 3, "c")])
+        .expect("the first");
+    story.appends(2, &[entry(1, 2, "b")]).expect("another term");
+    breaks(story.appends(2, &[entry(2, 3, "c")]), "log-matching");
+}
+
+#[test]
+fn a_leader_without_a_committed_entry_breaks_completeness() {
+    let mut story = Story::with_two_committed();
+    breaks(story.leads(3, 2), "leader-completeness");
+}
+
+#[test]
+fn a_leader_without_an_entry_whose_commit_is_seen_later_breaks_completeness() {
+    let mut story = Story::begins();
+    story.leads(1, 1).expect("the first leader");
+    story.appends(1, &[entry(1, 1, "a")]).expect("appended");
+    story.leads(3, 2).expect("nothing is known to be committed");
+    breaks(story.commits(1, 1), "leader-completeness");
+}
+
+#[test]
+fn different_committed_entries_break_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    story
+        .appends(3, &[entry(2, 3, "other")])
+        .expect("not committed");
+    breaks(story.commits(3, 2), "state-machine-safety");
+}
+
+#[test]
+fn a_commit_index_behind_the_end_of_the_log_breaks_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    breaks(story.commits(3, 2), "state-machine-safety");
+}
+
+#[test]
+fn an_entry_applied_twice_or_left_out_breaks_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    story.applies(1, &[entry(1, 1, "a")]).expect("the first");
+    breaks(
+        story.applies(1, &[entry(1, 1, "a")]),
+        "state-machine-safety",
+    );
+    let mut story = Story::with_two_committed();
+    breaks(
+        story.applies(1, &[entry(2, 1, "b")]),
+        "state-machine-safety",
+    );
+}
+
+#[test]
+fn a_member_that_removes_what_it_knows_to_be_committed_breaks_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    story.commits(2, 2).expect("the same");
+    breaks(
+        story.appends(2, &[entry(2, 1, "b")]),
+        "state-machine-safety",
+    );
+}
+
+#[test]
+fn a_snapshot_of_another_term_than_what_is_committed_breaks_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    let ready = Ready {
+        install_snapshot: Some(SnapshotMeta {
+            index: 2,
+            term: 7,
+            ..SnapshotMeta::default()
+        }),
+        ..Ready::default()
+    };
+    breaks(
+        story.step(story.standing(3), &ready),
+        "state-machine-safety",
+    );
+}
+
+#[test]
+fn a_log_goes_on_behind_an_installed_snapshot() {
+    let mut story = Story::with_two_committed();
+    let ready = Ready {
+        install_snapshot: Some(SnapshotMeta {
+            index: 2,
+            term: 1,
+            ..SnapshotMeta::default()
+        }),
+        ..Ready::default()
+    };
+    let standing = Standing {
+        last_index: 2,
+        ..story.standing(3)
+    };
+    story.step(standing, &ready).expect("as it was committed");
+    story
+        .logs
+        .insert(3, vec![entry(1, 1, "a"), entry(2, 1, "b")]);
+    story.appends(1, &[entry(3, 1, "c")]).expect("appended");
+    story.appends(3, &[entry(3, 1, "c")]).expect("the same");
+    breaks(story.appends(2, &[entry(3, 1, "d")]), "log-matching");
+}
+
+#[test]
+fn a_member_that_comes_back_without_what_it_called_durable_is_found() {
+    let mut story = Story::with_two_committed();
+    story.starts(2, 1).expect("nothing was durable");
+    story.appends(2, &[entry(2, 1, "b")]).expect("again");
+    story.persists(2);
+    breaks(story.starts(2, 1), "durable-entries-lost");
+}
