@@ -146,7 +146,6 @@ fn check(
         Intent::AddVoter if answering < majority_of(voters.len() + 1) => Err(ApiError::unhealthy()),
         Intent::Promote if voters.contains(&member.id) => Err(ApiError::not_a_learner()),
         Intent::Promote if !membership.learners.contains(&member.id) => {
-            reachable!("node.promotion-of-a-learner-that-was-removed");
             Err(ApiError::member_not_found())
         }
         Intent::Promote => {
