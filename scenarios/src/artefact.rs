@@ -9,9 +9,10 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::jsonl;
+use veridical_node::{KNOBS, Limits};
 use veridical_sim::{Decision, Digest, Event};
 
-use crate::plan::{Knobs, PLAN_FORMAT, Plan};
+use crate::plan::{PLAN_FORMAT, Plan};
 use crate::report::RunReport;
 
 /// The plan.
@@ -77,7 +78,7 @@ pub struct Contents<'a> {
 pub fn write(dir: &Path, contents: &Contents<'_>) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     write_json(&dir.join(PLAN_FILE), contents.plan)?;
-    write_json(&dir.join("knobs.json"), &knobs(&contents.plan.knobs)?)?;
+    write_json(&dir.join("knobs.json"), &knobs(&contents.plan.knobs))?;
     write_json(&dir.join(REPORT_FILE), contents.report)?;
     write_json(&dir.join(VERSION_FILE), &Version::of_this_program()?)?;
     write_lines(&dir.join(DECISIONS_FILE), contents.decisions)?;
@@ -104,15 +105,15 @@ pub fn write(dir: &Path, contents: &Contents<'_>) -> io::Result<()> {
 }
 
 /// Each knob with its value and its default.
-fn knobs(knobs: &Knobs) -> io::Result<serde_json::Value> {
-    let default = serde_json::to_value(Knobs::default())?;
-    let mut values = serde_json::to_value(knobs)?;
-    if let serde_json::Value::Object(fields) = &mut values {
-        for (name, value) in fields {
-            *value = serde_json::json!({ "value": value.take(), "default": default[name] });
-        }
-    }
-    Ok(values)
+fn knobs(limits: &Limits) -> BTreeMap<&'static str, serde_json::Value> {
+    KNOBS
+        .iter()
+        .map(|knob| {
+            let value = (knob.get)(limits);
+            let pair = serde_json::json!({ "value": value, "default": knob.default });
+            (knob.name, pair)
+        })
+        .collect()
 }
 
 /// Writes a value as JSON for people.
@@ -269,6 +270,17 @@ pub fn witness(report: &RunReport) -> String {
             report.digest,
             finding.text
         ));
+    }
+    if !report.schedule.is_empty() {
+        text.push_str(&format!("schedule: {}\n", report.schedule));
+    }
+    if !report.knobs.is_empty() {
+        let knobs: Vec<String> = report
+            .knobs
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        text.push_str(&format!("knobs beside the default: {}\n", knobs.join(", ")));
     }
     text
 }

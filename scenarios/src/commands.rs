@@ -71,9 +71,11 @@ pub(crate) fn plan_of(
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
     let plan = match scenario {
-        swarm::NAME => swarm::plan(seed),
-        stale_disk::NAME => stale_disk::plan(seed),
-        other => return Err(CommandError::NoScenario(other.to_owned())),
+        stale_disk::NAME => Some(stale_disk::plan(seed)),
+        other => swarm::plan_of(other, seed),
+    };
+    let Some(plan) = plan else {
+        return Err(CommandError::NoScenario(scenario.to_owned()));
     };
     if let Some(bug) = planted
         && PlantedBug::from_name(bug).is_none()
@@ -256,7 +258,10 @@ fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, Comma
 /// # Errors
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
-    println!("scenarios:\n  {}\n  {}", swarm::NAME, stale_disk::NAME);
+    println!("scenarios:");
+    for name in swarm::names().chain([stale_disk::NAME]) {
+        println!("  {name}");
+    }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {
         println!("  {bug}");

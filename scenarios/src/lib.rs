@@ -18,6 +18,7 @@ pub mod command_line;
 pub mod commands;
 pub mod failures;
 pub mod junit;
+pub mod knobs;
 pub mod plan;
 pub mod progress;
 pub mod properties;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
-use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId};
+use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
 /// The version of the written form.
 pub const PLAN_FORMAT: u32 = 1;
@@ -33,7 +33,8 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spares: u32,
     /// Settings of all members.
-    pub knobs: Knobs,
+    #[serde(with = "crate::knobs")]
+    pub knobs: Limits,
     /// Whether members keep a copy of their state in an engine, which a crash takes back
     /// to its last flush, instead of writing snapshots.
     #[serde(default)]
@@ -75,84 +76,13 @@ pub struct Plan {
     /// The seed of the scheduler, if it is not the one that follows from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_seed: Option<u64>,
+    /// In which order tasks run and messages arrive.
+    #[serde(default, skip_serializing_if = "Schedule::is_uniform")]
+    pub schedule: Schedule,
 }
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-macro_rules! knobs {
-    ($($field:ident: $type:ty,)+) => {
-        /// Settings that a plan varies; the others have their defaults.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        #[allow(
-            missing_docs,
-            reason = "each is explained at the field of the same name in `Limits`"
-        )]
-        pub struct Knobs {
-            $(pub $field: $type,)+
-        }
-
-        impl Knobs {
-            /// The settings of a member.
-            pub fn limits(&self) -> Limits {
-                Limits {
-                    $($field: self.$field,)+
-                    ..Limits::default()
-                }
-            }
-
-            /// Sets one after the other of the settings that differ to its default, and
-            /// hands each result on with the setting's name.
-            pub fn steps_to_default(&self) -> Vec<(&'static str, Knobs)> {
-                let default = Knobs::default();
-                let mut steps = Vec::new();
-                $(if self.$field != default.$field {
-                    steps.push((
-                        stringify!($field),
-                        Knobs { $field: default.$field, ..self.clone() },
-                    ));
-                })+
-                steps
-            }
-        }
-
-        impl Default for Knobs {
-            fn default() -> Self {
-                let limits = Limits::default();
-                Self { $($field: limits.$field,)+ }
-            }
-        }
-    };
-}
-
-knobs! {
-    heartbeat_ms: u64,
-    election_timeout_ms: u64,
-    max_append_bytes: usize,
-    max_inflight_appends: usize,
-    max_uncommitted_bytes: usize,
-    apply_yield_commands: usize,
-    request_timeout_ms: u64,
-    retry_ms: u64,
-    snapshot_entries: u64,
-    snapshot_keep_entries: u64,
-    snapshot_chunk_bytes: usize,
-    snapshot_window_chunks: u64,
-    wal_segment_bytes: u64,
-    shards: usize,
-    lease_check_ms: u64,
-    watch_progress_ms: u64,
-    watch_pace_ms: u64,
-    connect_timeout_ms: u64,
-    reconnect_delay_ms: u64,
-    watch_catch_up_revisions: usize,
-    watch_buffered_events: usize,
-    max_session_requests: usize,
-    max_pending_reads: usize,
-    max_pending_requests: usize,
-    max_outbox_frames: usize,
 }
 
 /// A fault and when it begins.

@@ -129,6 +129,12 @@ pub struct RunReport {
     pub verdict: Class,
     /// Members of the cluster.
     pub members: u32,
+    /// Settings of the members that are not at their defaults.
+    #[serde(default)]
+    pub knobs: BTreeMap<String, u64>,
+    /// In which order tasks ran and messages arrived, in words.
+    #[serde(default)]
+    pub schedule: String,
     /// Operations that clients called.
     pub operations: u64,
     /// Of these, those whose outcome nobody can tell.
@@ -178,6 +184,8 @@ impl RunReport {
             digest: String::new(),
             verdict: finding.class,
             members: 0,
+            knobs: BTreeMap::new(),
+            schedule: String::new(),
             operations: 0,
             unknown_outcomes: 0,
             watch_responses: 0,

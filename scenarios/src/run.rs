@@ -18,6 +18,7 @@ use veridical_sim::{
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
+use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::operator::Operator;
 use crate::plan::Plan;
@@ -110,6 +111,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             record,
         },
         schedule_seed: plan.schedule_seed,
+        schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
@@ -135,6 +137,8 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         digest: format!("{:032x}", outcome.digest),
         verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
         members: plan.members,
+        knobs: knobs::changed(&plan.knobs),
+        schedule: plan.schedule.to_string(),
         operations: observed.operations,
         unknown_outcomes: observed.unknown_outcomes,
         watch_responses: observed.watch_responses,

@@ -5,9 +5,12 @@
 //! It is there to show that the checks notice. What an operator has to do instead, the
 //! default scenario does: the member is removed, and its machine joins under a new id.
 
-use veridical_sim::{CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rng, Stream};
+use veridical_node::Limits;
+use veridical_sim::{
+    CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rng, Schedule, Stream,
+};
 
-use crate::plan::{Knobs, Plan, TimedFault};
+use crate::plan::{Plan, TimedFault};
 use crate::swarm;
 
 /// The scenario's name.
@@ -64,10 +67,10 @@ pub fn plan(seed: u64) -> Plan {
         scenario: NAME.to_owned(),
         members: MEMBERS,
         spares: 0,
-        knobs: Knobs {
+        knobs: Limits {
             heartbeat_ms: 50,
             election_timeout_ms: 300,
-            ..Knobs::default()
+            ..Limits::default()
         },
         engine: false,
         network: NetworkFaults::none(),
@@ -92,6 +95,7 @@ pub fn plan(seed: u64) -> Plan {
         previous_format: Default::default(),
         changes: Vec::new(),
         hunt: None,
+        schedule: Schedule::Uniform,
         ..base
     }
 }

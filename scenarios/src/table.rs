@@ -138,6 +138,7 @@ impl Summary {
             "disk.",
             "process.",
             "clock.",
+            "schedule.",
         ] {
             let effects = self.list(|name| name.starts_with(group), group);
             if !effects.is_empty() {

@@ -58,6 +58,17 @@ counters! {
     /// One end of a connection learnt of a reset, whatever its cause.
     Reset => "net.reset",
 
+    /// A message waited because of its link's priority.
+    MessageHeld => "schedule.message_held",
+    /// A link got the lowest priority.
+    LinkChange => "schedule.link_change",
+    /// A message was put off by the schedule.
+    MessageDelay => "schedule.message_delay",
+    /// Several tasks were runnable and the schedule said which one goes.
+    TaskChoice => "schedule.task_choice",
+    /// A task got the lowest priority, or was put off by the schedule.
+    TaskChange => "schedule.task_change",
+
     /// A read of a file.
     DiskRead => "disk.read",
     /// A write to a file, or a change of its length.
@@ -142,6 +153,11 @@ impl Counters {
     #[inline]
     pub fn add(&mut self, counter: Counter) {
         self.counts[counter as usize] += 1;
+    }
+
+    /// Sets a count that is kept elsewhere.
+    pub fn set(&mut self, counter: Counter, count: u64) {
+        self.counts[counter as usize] = count;
     }
 
     /// Counts an injected fault by the name of its kind.

@@ -41,6 +41,11 @@ impl Latency {
         }
     }
 
+    /// The mean without the tail, in nanoseconds.
+    pub const fn usual_ns(&self) -> u64 {
+        (self.base_us + self.exponential_mean_us) * 1_000
+    }
+
     /// Draws a duration in nanoseconds, and whether it came out of the tail.
     #[inline]
     pub fn draw_ns(&self, rng: &mut Rng) -> (u64, bool) {

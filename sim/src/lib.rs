@@ -20,6 +20,7 @@ mod fault;
 mod latency;
 pub mod network;
 mod rng;
+pub mod schedule;
 pub mod shrink;
 pub mod trace;
 
@@ -36,6 +37,7 @@ pub use network::{
     LISTEN_BACKLOG, LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS, STREAM_WINDOW_BYTES,
 };
 pub use rng::{Rng, Stream, stream_seed};
+pub use schedule::{DelayBounded, MessageDelay, Pct, Schedule};
 pub use trace::{
     Decision, DecisionMode, Difference, DiskOperation, DropCause, Event, EventKind, ReplayCounts,
     Site, TraceMode, first_difference, first_difference_of_streams,

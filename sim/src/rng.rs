@@ -77,6 +77,12 @@ impl Rng {
         Self::from_seed(stream_seed(seed, stream))
     }
 
+    /// The generator of a named part of a stream: a new part, or a draw more in one of
+    /// them, does not move the others.
+    pub const fn for_part(seed: u64, stream: Stream, name: &str) -> Self {
+        Self::from_seed(keyed_seed(seed, stream, name_code(name), 0))
+    }
+
     /// The next 64 random bits.
     #[inline]
     pub const fn next_u64(&mut self) -> u64 {
@@ -191,6 +197,18 @@ pub(crate) const fn keyed_seed(seed: u64, stream: Stream, code: u64, ordinal: u6
     split_mix(&mut state)
 }
 
+/// A name as a number (FNV-1a; Fowler, Noll and Vo, RFC 9923).
+const fn name_code(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let mut code = 0xCBF2_9CE4_8422_2325;
+    let mut index = 0;
+    while index < bytes.len() {
+        code = (code ^ bytes[index] as u64).wrapping_mul(0x0100_0000_01B3);
+        index += 1;
+    }
+    code
+}
+
 /// ln x for x in (0, 1], from additions, multiplications and one division only, all of
 /// which IEEE 754 fixes to the bit. Relative error below 1e-9.
 fn natural_logarithm(x: f64) -> f64 {
@@ -236,6 +254,16 @@ mod tests {
         for seed in 0..100 {
             for stream in STREAMS {
                 assert!(seen.insert(Rng::for_stream(seed, stream).next_u64()));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_stream_differ() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            for name in ["", "a", "b", "ab", "ba"] {
+                assert!(seen.insert(Rng::for_part(seed, Stream::Knobs, name).next_u64()));
             }
         }
     }

@@ -76,7 +76,7 @@ impl Connection {
             .map_err(|error| CallError::Unavailable(format!("connect to {address}: {error}")))?;
         let (requests, waiting) = mpsc::channel(WAITING_REQUESTS_MAX);
         let (watch_sender, watch_responses) = mpsc::channel(WATCH_RESPONSES_MAX);
-        tokio::spawn(serve(reader, writer, waiting, watch_sender));
+        veridical_env::task::spawn(serve(reader, writer, waiting, watch_sender));
         Ok((Self { requests }, watch_responses))
     }
 

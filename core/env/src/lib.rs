@@ -16,6 +16,7 @@ mod disk;
 mod network;
 #[cfg(not(madsim))]
 mod real;
+pub mod task;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

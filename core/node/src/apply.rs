@@ -11,9 +11,10 @@ use veridical_proto::command::Command;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
 
-use crate::config::{Limits, ms};
+use crate::config::ms;
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::materialise::EngineQueue;
 use crate::observe::NodeObserver;
 use crate::proposals::Proposals;

@@ -20,15 +20,16 @@ use veridical_store::{ApiError, StoreReader};
 
 use crate::apply::ApplyJob;
 use crate::codec::entry_to_log;
-use crate::config::{Limits, ms};
+use crate::config::ms;
 use crate::directory::Directory;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::log_writer::DiskJob;
 use crate::observe::NodeObserver;
 use crate::proposals::{Attempt, Proposals};
 use crate::reads::{AppliedWaiters, ReadBatch, ReadBatches, ReadReply, answer};
 use crate::reconfiguration::{Intent, PendingChange};
-use crate::snapshots::{SnapshotEvent, SnapshotJob, install_channel};
+use crate::snapshots::{SnapshotEvent, SnapshotJob};
 use crate::status::Status;
 use crate::stop::{Stop, StopReason};
 use crate::transport::{Inbound, Transport};
@@ -36,9 +37,6 @@ use crate::transport::{Inbound, Transport};
 /// Membership changes that wait until something at their index is committed. Raft takes
 /// one at a time; those of leaders that were deposed may still wait.
 const MEMBERSHIP_CHANGES_MAX: usize = 64;
-
-/// Inputs taken in one turn before the effects are carried out.
-const TURN_INPUTS: usize = 256;
 
 /// What this member's own tasks ask of Raft.
 pub(crate) enum Request {
@@ -183,6 +181,7 @@ impl<E: Environment> Driver<E> {
 
     async fn drive(&mut self) {
         let tick = ms(self.limits.heartbeat_ms);
+        let turn_inputs = self.limits.max_turn_inputs;
         let clock = self.clock.clone();
         let mut timer = Box::pin(clock.sleep(tick));
         if self.raft.membership().voters.len() == 1
@@ -219,13 +218,13 @@ impl<E: Environment> Driver<E> {
                     let Some(event) = event else { return };
                     self.on_snapshot(event).await;
                 }
-                taken = self.inputs.inbound.recv_many(&mut inbound, TURN_INPUTS) => {
+                taken = self.inputs.inbound.recv_many(&mut inbound, turn_inputs) => {
                     if taken == 0 { return }
                     for message in inbound.drain(..) {
                         self.on_inbound(message).await;
                     }
                 }
-                taken = self.inputs.requests.recv_many(&mut requests, TURN_INPUTS) => {
+                taken = self.inputs.requests.recv_many(&mut requests, turn_inputs) => {
                     if taken == 0 { return }
                     self.on_requests(requests.drain(..));
                 }
@@ -774,7 +773,7 @@ impl<E: Environment> Driver<E> {
             self.turn.received.clear();
             connect(&self.outputs.transport, &directory, self.raft.id());
             self.let_go(&directory);
-            let (sender, chunks) = install_channel();
+            let (sender, chunks) = mpsc::channel(self.limits.install_read_ahead_chunks);
             let load = SnapshotJob::Load {
                 meta: meta.clone(),
                 chunks: sender,

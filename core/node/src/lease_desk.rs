@@ -12,21 +12,12 @@ use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{LeaseCall, LeaseReply};
 use veridical_store::{ApiError, StoreReader};
 
-use crate::config::{Limits, ms};
+use crate::config::ms;
 use crate::driver::Request;
 use crate::lease_keeper::LeaseKeeper;
+use crate::limits::Limits;
 use crate::proposals::Proposals;
 use crate::transport::Transport;
-
-/// Leases that are proposed for revocation in one look.
-const EXPIRED_PER_CHECK: usize = 256;
-
-/// Calls to the leader that wait for its reply; above it callers are refused.
-const PENDING_CALLS_MAX: usize = 4_096;
-
-/// Calls of other members that are served at once; above it they are passed over, and
-/// the callers ask again.
-const SERVED_CALLS_MAX: usize = 1_024;
 
 /// What the leader says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +145,18 @@ impl<E: Environment> LeaseDesk<E> {
         let (call, reply) = {
             let mut calls = self.calls();
             calls.waiting.retain(|_, waiting| !waiting.is_closed());
-            if calls.waiting.len() >= PENDING_CALLS_MAX {
+            if calls.waiting.len() >= self.limits.max_lease_calls {
                 return Err(ApiError::too_many_requests());
             }
             calls.next += 1;
             let call = calls.next;
             let (sender, reply) = oneshot::channel();
             calls.waiting.insert(call, sender);
-            queue!("node.lease-calls", calls.waiting.len(), PENDING_CALLS_MAX);
+            queue!(
+                "node.lease-calls",
+                calls.waiting.len(),
+                self.limits.max_lease_calls
+            );
             (call, reply)
         };
         self.transport.send(
@@ -187,7 +182,7 @@ impl<E: Environment> LeaseDesk<E> {
 
     /// Serves the calls of other members and hands on their replies.
     pub(crate) async fn serve(self, mut frames: mpsc::Receiver<(u64, Body)>) {
-        let permits = Arc::new(Semaphore::new(SERVED_CALLS_MAX));
+        let permits = Arc::new(Semaphore::new(self.limits.max_served_lease_calls));
         while let Some((from, body)) = frames.recv().await {
             match body {
                 Body::LeaseCall(call) => {
@@ -197,11 +192,11 @@ impl<E: Environment> LeaseDesk<E> {
                     };
                     queue!(
                         "node.lease-calls-served",
-                        SERVED_CALLS_MAX - permits.available_permits(),
-                        SERVED_CALLS_MAX
+                        self.limits.max_served_lease_calls - permits.available_permits(),
+                        self.limits.max_served_lease_calls
                     );
                     let desk = self.clone();
-                    tokio::spawn(async move {
+                    veridical_env::task::spawn(async move {
                         let answer = tokio::select! {
                             biased;
                             answer = desk.own(call.lease, call.renew) => answer,
@@ -237,7 +232,8 @@ impl<E: Environment> LeaseDesk<E> {
         loop {
             self.clock.sleep(ms(self.limits.lease_check_ms)).await;
             let now = self.clock.monotonic();
-            let Some((term, expired)) = self.keeper.expired(now, EXPIRED_PER_CHECK) else {
+            let most = self.limits.lease_revokes_per_check;
+            let Some((term, expired)) = self.keeper.expired(now, most) else {
                 continue;
             };
             for id in expired {

@@ -8,7 +8,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use veridical_probe::{Planted, PlantedBug, sometimes};
-use veridical_store::{LeaseChange, LeaseClock, StoreReader};
+use veridical_store::{LeaseChange, LeaseClock, LeaseRetry, StoreReader};
+
+use crate::limits::Limits;
 
 /// The lease clock of one member; silent unless it leads.
 #[derive(Clone)]
@@ -20,7 +22,6 @@ pub(crate) struct LeaseKeeper {
 /// A lease with less than this left is about to expire.
 const NEARLY_EXPIRED: Duration = Duration::from_millis(500);
 
-#[derive(Default)]
 struct State {
     clock: LeaseClock,
     /// The term in which this member leads and times the leases.
@@ -29,9 +30,17 @@ struct State {
 
 impl LeaseKeeper {
     /// A keeper that times nothing yet.
-    pub(crate) fn new(planted: Planted) -> Self {
+    pub(crate) fn new(limits: &Limits, planted: Planted) -> Self {
+        let retry = LeaseRetry {
+            first_ms: limits.lease_revoke_retry_ms,
+            max_ms: limits.lease_revoke_retry_max_ms,
+        };
+        let state = State {
+            clock: LeaseClock::new(retry),
+            term: None,
+        };
         Self {
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(state)),
             planted,
         }
     }
@@ -128,7 +137,7 @@ mod tests {
     fn is_over_when_leadership_returns(planted: Planted) -> bool {
         let store = Store::new(StoreConfig::default());
         let reader = store.reader();
-        let keeper = LeaseKeeper::new(planted);
+        let keeper = LeaseKeeper::new(&Limits::default(), planted);
         let granted = LeaseChange::Granted {
             id: 7,
             granted_ttl_s: 5,

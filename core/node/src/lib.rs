@@ -21,6 +21,7 @@ mod directory;
 mod driver;
 mod lease_desk;
 mod lease_keeper;
+mod limits;
 mod log_writer;
 mod materialise;
 mod node;
@@ -37,8 +38,9 @@ mod stop;
 mod transport;
 
 pub use codec::{CodecError, message_from_wire, message_to_wire};
-pub use config::{ConfigError, Limits, NodeConfig};
+pub use config::{ConfigError, NodeConfig};
 pub use directory::{Directory, strip_scheme};
+pub use limits::{CONSTRAINTS, Constraint, KNOBS, Knob, Limits};
 pub use node::{Node, Watcher, member_id_of};
 pub use observe::NodeObserver;
 pub use recovery::StartError;

@@ -13,9 +13,6 @@ use veridical_storage::wal::{Wal, WalError, WalRecord};
 use crate::stop::{Stop, StopReason};
 use crate::transport::Transport;
 
-/// Jobs taken in one group commit at most.
-const GROUP_COMMIT_JOBS: usize = 64;
-
 /// Something to be made durable.
 #[derive(Debug)]
 pub(crate) enum DiskJob {
@@ -40,6 +37,8 @@ pub(crate) enum DiskJob {
 pub(crate) struct LogWriter<E: Environment> {
     pub(crate) wal: Wal<E::Disk>,
     pub(crate) jobs: mpsc::Receiver<DiskJob>,
+    /// Jobs taken in one group commit at most.
+    pub(crate) group_commit_jobs: usize,
     pub(crate) persisted: watch::Sender<u64>,
     pub(crate) transport: Transport<E>,
     pub(crate) clock: E::Clock,
@@ -58,10 +57,10 @@ impl<E: Environment> LogWriter<E> {
     }
 
     async fn serve(&mut self) -> Result<(), WalError> {
-        let mut jobs = Vec::with_capacity(GROUP_COMMIT_JOBS);
+        let mut jobs = Vec::with_capacity(self.group_commit_jobs);
         loop {
             jobs.clear();
-            if self.jobs.recv_many(&mut jobs, GROUP_COMMIT_JOBS).await == 0 {
+            if self.jobs.recv_many(&mut jobs, self.group_commit_jobs).await == 0 {
                 return self.wal.sync().await;
             }
             sometimes!(jobs.len() > 1, "node.one-sync-for-several-readys");

@@ -29,16 +29,6 @@ use crate::stop::{Stop, StopReason};
 /// applied index.
 const MEMBERS_KEY: &[u8] = &[FEED_PREFIX_END];
 
-/// Jobs that wait for the engine, which is busy for a while when it flushes; above it
-/// applying waits.
-const ENGINE_JOBS_MAX: usize = 1_024;
-
-/// The same in bytes of keys and values.
-const ENGINE_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Bytes of a batch in which a whole state is handed to the engine.
-const FILL_BATCH_BYTES: usize = 1024 * 1024;
-
 /// Something for the engine, in log order.
 enum EngineJob {
     /// The changes of one published batch.
@@ -63,6 +53,8 @@ enum EngineJob {
 pub(crate) struct EngineQueue {
     jobs: mpsc::Sender<EngineJob>,
     room: Arc<Semaphore>,
+    /// Of keys and values, in bytes, when nothing waits.
+    room_bytes: u32,
     owner: Owner,
     /// The members and the term that the engine has been told last.
     told: Option<(u64, Directory)>,
@@ -71,6 +63,8 @@ pub(crate) struct EngineQueue {
 /// Owns the engine until the queue closes or the engine fails.
 pub(crate) struct Materialiser {
     engine: Box<dyn Engine>,
+    /// Bytes of a batch in which a whole state is handed to the engine.
+    fill_bytes: usize,
     jobs: mpsc::Receiver<EngineJob>,
     events: mpsc::Sender<SnapshotEvent>,
     stop: Stop,
@@ -83,15 +77,19 @@ pub(crate) fn materialiser(
     events: mpsc::Sender<SnapshotEvent>,
     stop: Stop,
 ) -> (EngineQueue, Materialiser) {
-    let (sender, jobs) = mpsc::channel(ENGINE_JOBS_MAX);
+    let (sender, jobs) = mpsc::channel(config.limits.max_engine_jobs);
     let queue = EngineQueue {
         jobs: sender,
-        room: Arc::new(Semaphore::new(ENGINE_QUEUE_BYTES_MAX)),
+        room: Arc::new(Semaphore::new(
+            config.limits.max_engine_queue_bytes as usize,
+        )),
+        room_bytes: config.limits.max_engine_queue_bytes,
         owner: Owner::of(config),
         told: None,
     };
     let materialiser = Materialiser {
         engine,
+        fill_bytes: config.limits.engine_fill_bytes,
         jobs,
         events,
         stop,
@@ -113,12 +111,12 @@ impl EngineQueue {
             self.told = Some((term, directory.clone()));
             self.owner.members_record(term, directory)
         });
-        let bytes = feed.bytes().clamp(1, ENGINE_QUEUE_BYTES_MAX) as u32;
+        let bytes = feed.bytes().clamp(1, self.room_bytes as usize) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
         queue!(
             "node.engine-bytes",
-            ENGINE_QUEUE_BYTES_MAX - self.room.available_permits(),
-            ENGINE_QUEUE_BYTES_MAX
+            self.room_bytes as usize - self.room.available_permits(),
+            self.room_bytes
         );
         let job = EngineJob::Write {
             feed,
@@ -153,7 +151,7 @@ impl EngineQueue {
         queue!(
             "node.engine-jobs",
             self.jobs.max_capacity() - self.jobs.capacity(),
-            ENGINE_JOBS_MAX
+            self.jobs.max_capacity()
         );
     }
 }
@@ -187,7 +185,7 @@ impl Materialiser {
                     let _ = self.events.try_send(SnapshotEvent::Flushed { meta });
                 }
                 EngineJob::Replace { source, members } => {
-                    fill(self.engine.as_mut(), *source, members)?;
+                    fill(self.engine.as_mut(), *source, members, self.fill_bytes)?;
                 }
             }
         }
@@ -211,11 +209,13 @@ fn batch(feed: Feed, members: Option<Bytes>) -> WriteBatch {
     batch
 }
 
-/// Puts a whole state in place of the engine's content.
+/// Puts a whole state in place of the engine's content, in batches of about
+/// `batch_bytes`.
 fn fill(
     engine: &mut dyn Engine,
     mut source: SnapshotSource,
     members: Bytes,
+    batch_bytes: usize,
 ) -> Result<(), EngineError> {
     let applied_index = source.applied_index();
     engine.begin_replace()?;
@@ -223,7 +223,7 @@ fn fill(
     batch.put(MEMBERS_KEY, members);
     while let Some((key, value)) = source.next_put() {
         batch.put(key, value);
-        if batch.bytes() >= FILL_BATCH_BYTES {
+        if batch.bytes() >= batch_bytes {
             engine.stage(std::mem::take(&mut batch))?;
         }
     }
@@ -265,7 +265,7 @@ pub(crate) fn reconcile(
     let members = owner.members_record(snapshot.meta.term, &snapshot.directory);
     let source = snapshot.store.snapshot();
     snapshot.store.take_feed();
-    fill(engine, source, members)?;
+    fill(engine, source, members, config.limits.engine_fill_bytes)?;
     Ok((snapshot, false))
 }
 

@@ -128,7 +128,7 @@ pub(crate) async fn recover<E: Environment>(
     }
     let snapshot_config = SnapshotConfig {
         cluster_id: config.cluster_id,
-        format: config.limits.data_format,
+        format: config.data_format,
         planted: config.planted,
     };
     let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
@@ -224,7 +224,7 @@ async fn open_wal<D: Disk>(
 ) -> Result<(Wal<D>, Recovered), StartError> {
     let wal_config = WalConfig {
         segment_bytes: config.limits.wal_segment_bytes,
-        format: config.limits.data_format,
+        format: config.data_format,
         planted: config.planted,
     };
     let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;

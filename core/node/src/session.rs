@@ -21,9 +21,6 @@ use crate::node::Node;
 /// HTTP/2.
 pub const NATIVE_MAGIC: &[u8; 8] = b"VRDCLNT1";
 
-/// Responses are joined into one write up to this many bytes.
-const WRITE_BATCH_BYTES: usize = 256 * 1024;
-
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -52,7 +49,7 @@ pub async fn accept_clients<E: Environment, L: Listener>(node: Node<E>, mut list
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let node = node.clone();
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     if let Err(error) = serve_client(node, reader, writer, BytesMut::new()).await {
                         debug!(%address, %error, "client session ended");
                     }
@@ -87,6 +84,7 @@ pub async fn serve_client<E: Environment>(
     let _magic = buffer.split_to(NATIVE_MAGIC.len());
 
     let limit = node.config().limits.max_session_requests;
+    let write_bytes = node.config().limits.session_write_bytes;
     let (responses, mut outgoing) = mpsc::channel::<Response>(limit);
     let (watch_requests, watch_input) = mpsc::channel(limit);
     let writing = async move {
@@ -99,7 +97,7 @@ pub async fn serve_client<E: Environment>(
         };
         while let Some(response) = outgoing.recv().await {
             encode(response, &mut wire);
-            while wire.len() < WRITE_BATCH_BYTES {
+            while wire.len() < write_bytes {
                 let Ok(response) = outgoing.try_recv() else {
                     break;
                 };
@@ -147,7 +145,7 @@ pub async fn serve_client<E: Environment>(
                     limit
                 );
                 let (node, responses) = (node.clone(), responses.clone());
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     let answer = serve_request(&node, body).await.unwrap_or_else(failure);
                     // The client may be gone.
                     let _ = responses

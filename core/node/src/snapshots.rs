@@ -21,16 +21,11 @@ use veridical_storage::snapshot::{
 use veridical_store::SnapshotSource;
 
 use crate::codec::{membership_from_bytes, membership_to_bytes};
-use crate::config::{Limits, ms};
+use crate::config::ms;
 use crate::directory::Directory;
+use crate::limits::Limits;
 use crate::stop::{Stop, StopReason};
 use crate::transport::Transport;
-
-/// Snapshot files that are kept: the newest, and one more for a transfer under way.
-const KEPT_SNAPSHOTS: usize = 2;
-
-/// Chunks read ahead of the state machine while a snapshot is installed.
-const INSTALL_READ_AHEAD_CHUNKS: usize = 4;
 
 /// Work for the task.
 pub(crate) enum SnapshotJob {
@@ -196,7 +191,7 @@ impl<E: Environment> Snapshots<E> {
             tokio::task::yield_now().await;
         }
         writer.finish().await?;
-        retain_newest(&self.files).await?;
+        retain_newest(&self.files, self.limits.kept_snapshots).await?;
         info!(index = meta.index, term = meta.term, "saved a snapshot");
         self.tell(SnapshotEvent::Saved { meta }).await;
         Ok(())
@@ -423,7 +418,7 @@ impl<E: Environment> Snapshots<E> {
             }
         };
         incoming.writer.finish().await?;
-        retain_newest(&self.files).await?;
+        retain_newest(&self.files, self.limits.kept_snapshots).await?;
         self.finished = Some((from, chunk.transfer, incoming.next_ordinal));
         let ack = SnapshotAck {
             transfer: chunk.transfer,
@@ -475,9 +470,12 @@ async fn received_file<D: Disk>(
         .find(|file| (file.index, file.term) == (meta.index, meta.term)))
 }
 
-/// Deletes all but the newest snapshots.
-async fn retain_newest<D: Disk>(files: &SnapshotStore<D>) -> Result<(), SnapshotError> {
-    if let Some(oldest_kept) = files.list().await?.get(KEPT_SNAPSHOTS - 1) {
+/// Deletes all but the newest snapshots, of which `kept` stay.
+async fn retain_newest<D: Disk>(
+    files: &SnapshotStore<D>,
+    kept: usize,
+) -> Result<(), SnapshotError> {
+    if let Some(oldest_kept) = files.list().await?.get(kept - 1) {
         files.delete_older_than(oldest_kept.index).await?;
     }
     Ok(())
@@ -486,11 +484,6 @@ async fn retain_newest<D: Disk>(files: &SnapshotStore<D>) -> Result<(), Snapshot
 /// The content of a snapshot file on its way to the state machine; an error text if it
 /// cannot be read.
 pub(crate) type SnapshotChunks = mpsc::Receiver<Result<Bytes, String>>;
-
-/// A channel for [`SnapshotChunks`].
-pub(crate) fn install_channel() -> (mpsc::Sender<Result<Bytes, String>>, SnapshotChunks) {
-    mpsc::channel(INSTALL_READ_AHEAD_CHUNKS)
-}
 
 /// The folder of the snapshots inside a data folder.
 pub(crate) fn snapshot_dir(data_dir: &std::path::Path) -> PathBuf {

@@ -25,17 +25,10 @@ use crate::status::Status;
 use crate::stop::Stop;
 use crate::transport::{Transport, accept_peers};
 
-/// Snapshot jobs that wait; above it chunks and acknowledgements are dropped and sent
-/// again, and requests to send fail and are made again by Raft.
-const SNAPSHOT_JOBS_MAX: usize = 64;
-
-/// Tidings from the snapshot task that wait. More than the jobs that can wait can
-/// produce, so that the task never waits for the driver while the driver waits for it.
-const SNAPSHOT_EVENTS_MAX: usize = 16 * SNAPSHOT_JOBS_MAX;
-
-/// Lease calls and replies between members that wait; above it they are dropped and the
-/// callers ask again.
-const LEASE_FRAMES_MAX: usize = 1_024;
+/// Tidings from the snapshot task that wait, for each job that can wait there. More than
+/// a job produces, so that the task never waits for the driver while the driver waits
+/// for it.
+const EVENTS_PER_SNAPSHOT_JOB: usize = 16;
 
 fn raft_config(config: &NodeConfig) -> veridical_raft::Config {
     let limits = &config.limits;
@@ -48,6 +41,8 @@ fn raft_config(config: &NodeConfig) -> veridical_raft::Config {
         max_inflight_bytes: limits.max_inflight_bytes,
         max_uncommitted_bytes: limits.max_uncommitted_bytes,
         max_pending_reads: limits.max_pending_reads,
+        max_outstanding_readys: limits.max_outstanding_readys,
+        max_committed_bytes: limits.max_committed_bytes,
         pre_vote: true,
         check_quorum: true,
         planted: config.planted,
@@ -63,8 +58,12 @@ fn store_config<E: Environment>(environment: &E, config: &NodeConfig) -> StoreCo
         watch: WatchLimits {
             max_catch_up_revisions: config.limits.watch_catch_up_revisions,
             max_buffered_events: config.limits.watch_buffered_events,
+            max_buffered_bytes: config.limits.watch_buffered_bytes,
+            max_control_responses: config.limits.watch_waiting_answers,
+            max_catch_up_changes: config.limits.watch_catch_up_changes,
             ..WatchLimits::default()
         },
+        trim_keys: config.limits.trim_keys,
         planted: config.planted,
         ..StoreConfig::default()
     }
@@ -165,15 +164,16 @@ fn assemble<E: Environment>(
     );
     let waiters = AppliedWaiters::default();
     waiters.advance(last_applied.index);
-    let keeper = LeaseKeeper::new(config.planted);
+    let keeper = LeaseKeeper::new(&limits, config.planted);
 
     let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
     let (requests_sender, requests) = mpsc::channel(limits.max_pending_requests);
     let (disk_sender, disk_jobs) = mpsc::channel(limits.max_disk_jobs);
     let (apply_sender, apply_jobs) = mpsc::channel(limits.max_apply_batches);
-    let (snapshot_sender, snapshot_jobs) = mpsc::channel(SNAPSHOT_JOBS_MAX);
-    let (events_sender, snapshot_events) = mpsc::channel(SNAPSHOT_EVENTS_MAX);
-    let (lease_sender, lease_frames) = mpsc::channel(LEASE_FRAMES_MAX);
+    let (snapshot_sender, snapshot_jobs) = mpsc::channel(limits.max_snapshot_jobs);
+    let (events_sender, snapshot_events) =
+        mpsc::channel(EVENTS_PER_SNAPSHOT_JOB * limits.max_snapshot_jobs);
+    let (lease_sender, lease_frames) = mpsc::channel(limits.max_lease_frames);
     let (persisted_sender, persisted) = watch::channel(0);
     let (applied_sender, applied) = watch::channel(last_applied.index);
     let (members_sender, members) = watch::channel(directory.clone());
@@ -188,10 +188,12 @@ fn assemble<E: Environment>(
     let (stopped_sender, stopped) = watch::channel(false);
 
     let peer_address = listener.local_address();
-    let accepting = tokio::spawn(accept_peers(listener, transport.clone(), inbound_sender));
+    let accepting =
+        veridical_env::task::spawn(accept_peers(listener, transport.clone(), inbound_sender));
     let log_writer = LogWriter {
         wal,
         jobs: disk_jobs,
+        group_commit_jobs: limits.group_commit_jobs,
         persisted: persisted_sender,
         transport: transport.clone(),
         clock: clock.clone(),
@@ -243,7 +245,7 @@ fn assemble<E: Environment>(
         members: members_sender,
         stop: stop.clone(),
     };
-    tokio::spawn(applier.run());
+    veridical_env::task::spawn(applier.run());
     let desk = LeaseDesk::new(
         keeper.clone(),
         requests_sender.clone(),
@@ -254,8 +256,8 @@ fn assemble<E: Environment>(
         limits.clone(),
         environment.random_seed() >> 1,
     );
-    let serving_leases = tokio::spawn(desk.clone().serve(lease_frames));
-    let expiring = tokio::spawn(desk.clone().expire());
+    let serving_leases = veridical_env::task::spawn(desk.clone().serve(lease_frames));
+    let expiring = veridical_env::task::spawn(desk.clone().expire());
     let driver = Driver::new(
         raft,
         limits,
@@ -285,7 +287,7 @@ fn assemble<E: Environment>(
         config.observer.clone(),
         stop.clone(),
     );
-    tokio::spawn(async move {
+    veridical_env::task::spawn(async move {
         // It ends when the member stops. Its channels close with it, and the log
         // writer ends after the last job.
         driver.run().await;

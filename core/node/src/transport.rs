@@ -20,7 +20,8 @@ use veridical_raft::Message;
 use veridical_storage::format::DataFormat;
 
 use crate::codec::{CodecError, message_from_wire, message_to_wire};
-use crate::config::{Limits, NodeConfig, ms};
+use crate::config::{NodeConfig, ms};
+use crate::limits::Limits;
 
 /// The newest version of the peer protocol that this program speaks. Since version 2 a
 /// member says where it is reached, and is told that its greeting was taken.
@@ -28,9 +29,6 @@ pub const PEER_PROTOCOL_VERSION: u32 = DataFormat::NEWEST;
 
 /// From this version on greetings carry an address and are answered.
 const ANSWERED_VERSION: u32 = 2;
-
-/// Frames are joined into one write up to this many bytes.
-const WRITE_BATCH_BYTES: usize = 256 * 1024;
 
 /// What a peer said, decoded.
 #[derive(Debug)]
@@ -88,6 +86,7 @@ struct Peers {
 struct Shared<E: Environment> {
     environment: E,
     limits: Limits,
+    data_format: DataFormat,
     cluster_id: u64,
     member_id: u64,
     /// Where peers reach this member; empty if it was not told.
@@ -98,7 +97,7 @@ struct Shared<E: Environment> {
 impl<E: Environment> Shared<E> {
     /// The newest version of the protocol that this member speaks.
     fn newest_version(&self) -> u32 {
-        self.limits.data_format.version()
+        self.data_format.version()
     }
 }
 
@@ -120,6 +119,7 @@ impl<E: Environment> Transport<E> {
         let shared = Shared {
             environment,
             limits: config.limits.clone(),
+            data_format: config.data_format,
             cluster_id: config.cluster_id,
             member_id: config.member_id,
             address: config.advertised_peer_address().unwrap_or_default(),
@@ -166,7 +166,7 @@ impl<E: Environment> Transport<E> {
         Peer {
             address: address.to_owned(),
             outbox,
-            task: tokio::spawn(connection.run()),
+            task: veridical_env::task::spawn(connection.run()),
             is_caller,
         }
     }
@@ -366,7 +366,7 @@ impl<E: Environment> Outgoing<E> {
                 frame = self.frames.recv() => {
                     let Some(frame) = frame else { return Ok(()) };
                     encode_frame(&frame, &mut buffer);
-                    while buffer.len() < WRITE_BATCH_BYTES {
+                    while buffer.len() < self.shared.limits.peer_write_bytes {
                         let Ok(frame) = self.frames.try_recv() else { break };
                         encode_frame(&frame, &mut buffer);
                     }
@@ -443,7 +443,7 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let (transport, inbound) = (transport.clone(), inbound.clone());
-                tokio::spawn(async move {
+                veridical_env::task::spawn(async move {
                     match serve_peer(reader, writer, transport, inbound).await {
                         Ok(()) => debug!(%address, "peer closed its connection"),
                         Err(PeerError::Io(error)) => debug!(%address, %error, "connection lost"),

@@ -27,6 +27,13 @@ pub struct Config {
     pub max_uncommitted_bytes: usize,
     /// The most reads that wait for confirmation.
     pub max_pending_reads: usize,
+    /// The most Readys with something to persist that may be under way; at this number
+    /// [`Raft::ready`](crate::Raft::ready) waits for
+    /// [`Raft::persisted`](crate::Raft::persisted).
+    pub max_outstanding_readys: usize,
+    /// The most bytes of entries in [`Ready::committed`](crate::Ready); a single larger
+    /// entry comes alone.
+    pub max_committed_bytes: usize,
     /// Ask before standing for election (thesis section 9.6).
     pub pre_vote: bool,
     /// A leader that hears no majority for an election timeout steps down, and members
@@ -49,6 +56,8 @@ impl Config {
             max_inflight_bytes: 16 * 1024 * 1024,
             max_uncommitted_bytes: 64 * 1024 * 1024,
             max_pending_reads: 4096,
+            max_outstanding_readys: 1024,
+            max_committed_bytes: 4 * 1024 * 1024,
             pre_vote: true,
             check_quorum: true,
             planted: Planted::none(),
@@ -78,6 +87,8 @@ impl Config {
             ("max_inflight_bytes", self.max_inflight_bytes),
             ("max_uncommitted_bytes", self.max_uncommitted_bytes),
             ("max_pending_reads", self.max_pending_reads),
+            ("max_outstanding_readys", self.max_outstanding_readys),
+            ("max_committed_bytes", self.max_committed_bytes),
         ] {
             if limit == 0 {
                 return Err(ConfigError::ZeroLimit(name));

@@ -45,8 +45,5 @@ pub use crate::error::{
 pub use crate::membership::Membership;
 pub use crate::message::{AppendOutcome, Message, MessageBody};
 pub use crate::progress::{Progress, ProgressState};
-pub use crate::raft::{
-    MAX_COMMITTED_BATCH_BYTES, MAX_INDEX, MAX_OUTSTANDING_READYS, MAX_QUEUED_MESSAGES, MAX_TERM,
-    Raft,
-};
+pub use crate::raft::{MAX_INDEX, MAX_QUEUED_MESSAGES, MAX_TERM, Raft};
 pub use crate::ready::{ReadState, Ready, Role, SnapshotOutcome, SnapshotRequest, SoftState};

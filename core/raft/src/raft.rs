@@ -34,12 +34,6 @@ pub const MAX_INDEX: LogIndex = 1 << 62;
 /// The most messages that wait for the next Ready, of either kind; further ones are
 /// dropped, which is as harmless as a lossy network.
 pub const MAX_QUEUED_MESSAGES: usize = 16 * 1024;
-/// The most Readys with something to persist that may be under way; at this number
-/// [`Raft::ready`] waits for [`Raft::persisted`].
-pub const MAX_OUTSTANDING_READYS: usize = 1024;
-/// The most bytes of entries in [`crate::Ready::committed`]; a single larger entry comes
-/// alone.
-pub const MAX_COMMITTED_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// One member of a Raft group. See the crate's header for the owner's loop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

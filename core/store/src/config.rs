@@ -22,6 +22,9 @@ pub struct StoreConfig {
     pub max_request_bytes: usize,
     /// Bounds on watches.
     pub watch: WatchLimits,
+    /// Most keys whose old versions one publish forgets, so that a big compaction does not
+    /// hold up the writer: the rest follows with the next ones.
+    pub trim_keys: usize,
     /// Whether the store collects what a durable copy has to be told; see
     /// [`Store::take_feed`](crate::Store::take_feed), which must then be called.
     pub feed: bool,
@@ -38,6 +41,7 @@ impl Default for StoreConfig {
             max_txn_ops: 128,
             max_request_bytes: 1536 * 1024,
             watch: WatchLimits::default(),
+            trim_keys: 2048,
             feed: false,
             planted: Planted::none(),
         }
@@ -69,6 +73,8 @@ pub struct WatchLimits {
     pub max_watches_per_stream: usize,
     /// Most distinct revisions in one response to a watch that catches up (etcd: 1000).
     pub max_catch_up_revisions: usize,
+    /// Most changes of the log that one poll looks at before it gives way to others.
+    pub max_catch_up_changes: usize,
 }
 
 impl Default for WatchLimits {
@@ -79,6 +85,7 @@ impl Default for WatchLimits {
             max_control_responses: 128,
             max_watches_per_stream: 65_536,
             max_catch_up_revisions: 1000,
+            max_catch_up_changes: 65_536,
         }
     }
 }

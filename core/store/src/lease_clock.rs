@@ -10,16 +10,28 @@ use std::time::Duration;
 
 use veridical_probe::{reachable, sometimes};
 
-/// How long after it was reported a lease that still exists is reported again; doubles
-/// each time.
-const RETRY_FIRST_MS: u64 = 500;
+/// When a lease that was reported and still exists is reported again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRetry {
+    /// The first time after so many ms; doubles each time.
+    pub first_ms: u64,
+    /// The longest such time in ms.
+    pub max_ms: u64,
+}
 
-/// The longest such time.
-const RETRY_MAX_MS: u64 = 8_000;
+impl Default for LeaseRetry {
+    fn default() -> Self {
+        Self {
+            first_ms: 500,
+            max_ms: 8_000,
+        }
+    }
+}
 
 /// When leases expire, by the leader's monotonic clock. Every `now` is that clock's time.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseClock {
+    retry: LeaseRetry,
     /// Whether this member keeps the time.
     promoted: bool,
     leases: BTreeMap<i64, Timer>,
@@ -40,8 +52,11 @@ struct Timer {
 
 impl LeaseClock {
     /// A clock of a member that is not the leader: it keeps no time.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(retry: LeaseRetry) -> Self {
+        Self {
+            retry,
+            ..Self::default()
+        }
     }
 
     /// Begins to keep the time of `leases` (identifier and granted time in seconds), all
@@ -64,7 +79,7 @@ impl LeaseClock {
             self.leases.values().any(|timer| timer.reports > 0),
             "store.leader-changed-while-a-lease-was-ending"
         );
-        *self = Self::default();
+        *self = Self::new(self.retry);
     }
 
     /// Whether this member keeps the time.
@@ -122,8 +137,8 @@ impl LeaseClock {
             }
             self.deadlines.pop_first();
             let timer = self.leases.get_mut(&id).expect("deadlines are of leases");
-            let retry_ms = RETRY_FIRST_MS << timer.reports.min(16);
-            timer.deadline = now + Duration::from_millis(retry_ms.min(RETRY_MAX_MS));
+            let retry_ms = self.retry.first_ms << timer.reports.min(16);
+            timer.deadline = now + Duration::from_millis(retry_ms.min(self.retry.max_ms));
             timer.reports += 1;
             sometimes!(timer.reports > 1, "store.expired-lease-was-reported-again");
             self.deadlines.insert((timer.deadline, id));
@@ -163,7 +178,7 @@ mod tests {
     }
 
     fn promoted(leases: &[(i64, i64)]) -> LeaseClock {
-        let mut clock = LeaseClock::new();
+        let mut clock = LeaseClock::new(LeaseRetry::default());
         clock.promote(at(1000), leases.iter().copied());
         clock
     }

@@ -49,7 +49,7 @@ pub use feed_restore::FeedRestorer;
 pub use history::{KeyHistory, Put, Version};
 pub use key_range::{KeyBounds, KeyRange, RangeEnd};
 pub use lease::{LEASE_TTL_S_MAX, LEASE_TTL_S_MIN, LeaseChange, LeaseView};
-pub use lease_clock::LeaseClock;
+pub use lease_clock::{LeaseClock, LeaseRetry};
 pub use memtable::{
     KeyScan, Live, LockedMemtable, Memtable, NEWEST, PutWrite, Selection, ShardedMemtable, Trimmed,
     Visit, Written, select,

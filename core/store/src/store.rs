@@ -20,10 +20,6 @@ use crate::state::{
     COMPACTED_INITIAL, PublishedView, REVISION_INITIAL, Shared, State, new_memtable,
 };
 
-/// Most keys whose old versions one publish forgets, so that a big compaction does not
-/// hold up the writer: the rest follows with the next ones.
-const TRIM_KEYS_PER_PUBLISH: usize = 2048;
-
 /// The replicated state machine. Its one owner applies commands in log order and publishes
 /// them in batches; any number of [`StoreReader`]s see what has been published.
 #[derive(Debug)]
@@ -260,7 +256,7 @@ impl Store {
         let mut trimmed_keys = 0;
         let mut log = self.state.log.write();
         while log.first_revision() <= floor {
-            if trimmed_keys >= TRIM_KEYS_PER_PUBLISH {
+            if trimmed_keys >= self.shared.config.trim_keys {
                 return;
             }
             for key in log.keys(log.first_revision()) {

@@ -155,8 +155,8 @@ async fn run_member(
         Ok(listener) => listener,
         Err(error) => return MemberExit::Listen(error),
     };
-    tokio::spawn(accept_clients(node.clone(), listener));
-    tokio::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(accept_clients(node.clone(), listener));
+    veridical_env::task::spawn(outside.clone().follow(node.clone()));
     lock(&outside.shared)
         .nodes
         .insert(outside.site, node.clone());

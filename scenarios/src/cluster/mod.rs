@@ -72,7 +72,7 @@ impl Site {
     /// What the member is started with.
     fn config(&self) -> Option<NodeConfig> {
         let mut config = self.config.clone()?;
-        config.limits.data_format = self.format;
+        config.data_format = self.format;
         Some(config)
     }
 }
@@ -405,7 +405,8 @@ fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
         join: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
-        limits: plan.knobs.limits(),
+        limits: plan.knobs.clone(),
+        data_format: DataFormat::default(),
         planted: plan.planted(),
         observer: Some(Arc::clone(laws)),
     }

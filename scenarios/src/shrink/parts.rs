@@ -5,9 +5,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
-use veridical_sim::{DiskFaults, NetworkFaults, ProcessId};
+use veridical_node::Limits;
+use veridical_sim::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
-use crate::plan::{HuntPlan, Knobs, Plan, PlannedChange};
+use crate::knobs;
+use crate::plan::{HuntPlan, Plan, PlannedChange};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
@@ -30,17 +32,20 @@ pub enum Kind {
     Operations,
     /// Watchers.
     Watchers,
+    /// Chosen moments of the schedule.
+    Moments,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
         Self::Changes,
         Self::Operations,
         Self::Watchers,
+        Self::Moments,
     ];
 
     /// How many parts of this sort a plan has.
@@ -52,6 +57,7 @@ impl Kind {
             Self::Clients => clients(plan).len(),
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
+            Self::Moments => plan.schedule.moments(),
         }
     }
 
@@ -62,6 +68,7 @@ impl Kind {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
             Self::Changes => less.changes = keep(&plan.changes, out),
+            Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
                 if let Some(hunt) = &mut less.hunt {
                     let left = keep(&elections(hunt), out);
@@ -131,7 +138,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     simpler.extend(without_spares(plan));
     simpler.extend(without_idle_hosts(plan));
     let calm = Plan {
-        knobs: Knobs::default(),
+        knobs: Limits::default(),
         network: NetworkFaults::none(),
         disk: DiskFaults::none(),
         ..plan.clone()
@@ -142,7 +149,11 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         ..plan.clone()
     });
     simpler.push(Plan {
-        knobs: Knobs::default(),
+        knobs: Limits::default(),
+        ..plan.clone()
+    });
+    simpler.push(Plan {
+        schedule: Schedule::Uniform,
         ..plan.clone()
     });
     for network in steps_to(&plan.network, &NetworkFaults::none()) {
@@ -157,7 +168,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         });
     }
-    for (_, knobs) in plan.knobs.steps_to_default() {
+    for knobs in knobs::steps_to_default(&plan.knobs) {
         simpler.push(Plan {
             knobs,
             ..plan.clone()
@@ -337,6 +348,8 @@ pub struct Size {
     pub knobs: usize,
     /// Properties of network and disks that are not those of healthy ones.
     pub conditions: usize,
+    /// Chosen moments of the schedule.
+    pub moments: usize,
     /// When the failure showed, in ms of simulated time.
     pub failed_at_ms: u64,
 }
@@ -350,10 +363,11 @@ impl Size {
             watchers: plan.watchers.len(),
             faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
             members: plan.members,
-            knobs: plan.knobs.steps_to_default().len(),
+            knobs: plan.knobs.changed().count(),
             conditions: steps_to(&plan.network, &NetworkFaults::none()).len()
                 + steps_to(&plan.disk, &DiskFaults::none()).len()
                 - 2,
+            moments: plan.schedule.moments(),
             failed_at_ms,
         }
     }
@@ -364,7 +378,7 @@ impl fmt::Display for Size {
         write!(
             f,
             "{} operations by {} clients, {} watchers, {} faults, {} members, {} knobs and {} \
-             conditions beside the default, {} ms",
+             conditions beside the default, {} moments of the schedule, {} ms",
             self.operations,
             self.clients,
             self.watchers,
@@ -372,6 +386,7 @@ impl fmt::Display for Size {
             self.members,
             self.knobs,
             self.conditions,
+            self.moments,
             self.failed_at_ms
         )
     }

@@ -1,8 +1,9 @@
 //! Faults with a time.
 
+use veridical_node::Limits;
 use veridical_sim::{CrashKind, CrashPoint, DiskFaults, Fault, ProcessId, Rng};
 
-use crate::plan::{Knobs, TimedFault};
+use crate::plan::TimedFault;
 use crate::swarm::{CLAIMED_DRIFT_PPM, Family, pick};
 
 /// Draws the faults of a plan.
@@ -50,7 +51,7 @@ impl Nemesis {
         Some(100 + self.rng.exponential(mean_ms))
     }
 
-    pub(super) fn family(&mut self, family: Family, knobs: &Knobs) {
+    pub(super) fn family(&mut self, family: Family, knobs: &Limits) {
         let gap_ms = pick(&mut self.rng, &[2_500, 5_000, 10_000]);
         let election_ms = knobs.election_timeout_ms;
         match family {

@@ -1,11 +1,13 @@
 //! The hunt for leaders of a plan.
 
-use crate::plan::{HuntPlan, Knobs};
+use veridical_node::Limits;
+
+use crate::plan::HuntPlan;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::pick;
 
 impl Nemesis {
-    pub(super) fn hunt(&mut self, knobs: &mut Knobs, is_pure: bool) -> HuntPlan {
+    pub(super) fn hunt(&mut self, knobs: &mut Limits, is_pure: bool) -> HuntPlan {
         let rng = &mut self.rng;
         let from_ms = rng.below(5_000);
         let spare_probability = if is_pure {

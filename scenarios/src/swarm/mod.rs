@@ -12,15 +12,16 @@ mod baseline;
 mod changes;
 mod faults;
 mod hunt;
-mod knobs;
+mod schedule;
 mod workload;
 
 use std::collections::BTreeSet;
 use veridical_sim::{Latency, Rng, Stream};
 
+use crate::knobs;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::swarm::faults::Nemesis;
-use crate::swarm::knobs::knobs;
+use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{hosts, watchers};
 
 /// The scenario's name.
@@ -73,13 +74,28 @@ const FAMILIES: [Family; 15] = [
     Family::Upgrade,
 ];
 
+/// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SORTS.iter().map(|(name, _)| *name)
+}
+
+/// The plan of a seed of the scenario with this name, if it is one of the swarm's.
+pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
+    let (name, sort) = SORTS.iter().find(|(name, _)| *name == scenario)?;
+    Some(Plan {
+        scenario: (*name).to_owned(),
+        schedule: schedule(seed, *sort),
+        ..plan(seed)
+    })
+}
+
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
     let mut knobs_rng = Rng::for_stream(seed, Stream::Knobs);
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
-    let mut knobs = knobs(&mut knobs_rng);
+    let mut knobs = knobs::draw(seed);
     let engine = knobs_rng.chance(0.3);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
@@ -161,6 +177,7 @@ pub fn plan(seed: u64) -> Plan {
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         schedule_seed: None,
+        schedule: schedule(seed, None),
     }
 }
 

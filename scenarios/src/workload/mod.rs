@@ -72,7 +72,7 @@ pub async fn run_host(
                 value_bytes: host.plan.value_bytes as usize,
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
-            tokio::spawn(async move {
+            veridical_env::task::spawn(async move {
                 lane.run(&host.plan.lanes[number]).await;
                 left.fetch_sub(1, Ordering::Relaxed);
             })

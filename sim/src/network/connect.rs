@@ -6,6 +6,7 @@ use crate::counter::Counter;
 use crate::fault::ProcessId;
 use crate::network::NetworkModel;
 use crate::network::link::Link;
+use crate::schedule::Travel;
 use crate::trace::{EventKind, Site};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -227,7 +228,7 @@ impl NetworkModel {
         let (from, to) = (connecting.from, connecting.to);
         let link = &mut self.links[from.index()][to.index()];
         let mut rng = context.draw_control(from, to);
-        let fate = link.decide(&self.faults, &mut rng, from == to);
+        let fate = link.decide(&self.faults, &mut rng, from == to, Travel::AsDrawn);
         if link.clogs > 0 {
             let ordinal = link.take_ordinal();
             hold(
@@ -310,7 +311,7 @@ impl NetworkModel {
         };
         let link = &mut self.links[to.index()][from.index()];
         let mut rng = context.draw_control(to, from);
-        let fate = link.decide(&self.faults, &mut rng, from == to);
+        let fate = link.decide(&self.faults, &mut rng, from == to, Travel::AsDrawn);
         let at_ns = context.recorder.now_ns + fate.delay_ns.max(1);
         if let Some(back) = flow.and_then(|flow| self.flows.get(flow.back())) {
             // The listener's first words must not overtake the answer.

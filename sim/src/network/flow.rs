@@ -13,7 +13,7 @@ pub const STREAM_WINDOW_BYTES: usize = 256 * 1024;
 
 /// Names a flow. The other direction of the same connection has the index with the last
 /// bit flipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId {
     index: u32,
     generation: u32,

@@ -2,6 +2,7 @@
 
 use super::{Delivery, LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS};
 use crate::rng::Rng;
+use crate::schedule::Travel;
 
 /// What a link does with one unit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,8 +65,14 @@ impl Link {
         self.clogs > 0 || (self.cuts > 0 && loss == LossMode::Stream)
     }
 
-    /// Decides what happens to a unit of `length` bytes.
-    pub(super) fn decide(&self, general: &NetworkFaults, rng: &mut Rng, loopback: bool) -> Fate {
+    /// Decides what happens to a unit, which travels for as long as the schedule says.
+    pub(super) fn decide(
+        &self,
+        general: &NetworkFaults,
+        rng: &mut Rng,
+        loopback: bool,
+        travel: Travel,
+    ) -> Fate {
         if loopback {
             return Fate {
                 delay_ns: LOOPBACK_NS,
@@ -73,7 +80,12 @@ impl Link {
             };
         }
         let faults = self.behaviour(general);
-        let (delay_ns, slow) = faults.delay.draw_ns(rng);
+        let (drawn_ns, slow) = faults.delay.draw_ns(rng);
+        let delay_ns = match travel {
+            Travel::AsDrawn => drawn_ns,
+            Travel::Usual { further_ns } if slow => drawn_ns + further_ns,
+            Travel::Usual { further_ns } => faults.delay.usual_ns() + further_ns,
+        };
         let mut fate = Fate {
             delay_ns: delay_ns + self.offset_ns,
             slow,

@@ -4,11 +4,12 @@ use super::connect::{Connecting, Host};
 use super::flow::{Flows, STREAM_WINDOW_BYTES, Turn};
 use super::link::Link;
 use super::{Delivery, FlowId, NetworkContext, NetworkFaults, Rank};
-use crate::counter::Counter;
+use crate::counter::{Counter, Counters};
 use crate::digest::fingerprint;
 use crate::fault::ProcessId;
 use crate::network::LossMode;
 use crate::rng::Rng;
+use crate::schedule::{Courier, Passage, Schedule, Travel};
 use crate::trace::{DropCause, EventKind, Site};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -20,6 +21,23 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How soon what was held is on its way again after a clog ended, in ns.
 const RELEASE_NS: u64 = 1_000;
+
+/// How long a unit on this link travels, as far as the schedule says.
+#[inline]
+fn travel(
+    courier: &mut Courier<FlowId>,
+    context: &mut NetworkContext<'_>,
+    (from, to): (ProcessId, ProcessId),
+) -> Travel {
+    if from == to {
+        return Travel::AsDrawn;
+    }
+    if courier.wants_priority((from, to)) {
+        let mut rng = context.draw(Site::LinkPriority { from, to }, 0);
+        courier.set_priority((from, to), rng.next_u64() as u32);
+    }
+    courier.send((from, to))
+}
 
 /// How a process leaves the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +60,26 @@ pub struct NetworkModel {
     pub(super) next_connect: u64,
     /// How the network as a whole behaves.
     pub faults: NetworkFaults,
+    /// When units arrive, if the schedule has a say in it.
+    courier: Courier<FlowId>,
 }
 
 impl NetworkModel {
     /// A network without hosts.
-    pub fn new(faults: NetworkFaults) -> Self {
+    pub fn new(faults: NetworkFaults, schedule: &Schedule) -> Self {
         Self {
             faults,
+            courier: Courier::by(schedule),
             ..Self::default()
         }
+    }
+
+    /// Enters how often the schedule decided something.
+    pub fn count(&self, counters: &mut Counters) {
+        let counts = self.courier.counts();
+        counters.set(Counter::MessageHeld, counts.held);
+        counters.set(Counter::LinkChange, counts.changes);
+        counters.set(Counter::MessageDelay, counts.delays);
     }
 
     pub(super) fn link(&mut self, from: ProcessId, to: ProcessId) -> &mut Link {
@@ -107,8 +136,9 @@ impl NetworkModel {
             },
         );
 
+        let travel = travel(&mut self.courier, context, (from, to));
         let mut rng = context.draw(Site::Unit { from, to }, hash);
-        let fate = link.decide(&self.faults, &mut rng, from == to);
+        let fate = link.decide(&self.faults, &mut rng, from == to, travel);
         let loss = link.behaviour(&self.faults).loss;
         if link.cuts > 0 && loss == LossMode::Datagram {
             context.recorder.count(Counter::DropPartition);
@@ -187,6 +217,9 @@ impl NetworkModel {
             if fate.reordered {
                 context.recorder.count(Counter::Reorder);
             }
+            if rank == Rank::Ordered && from != to {
+                self.courier.set_out((from, to), id, ordinal, at_ns);
+            }
             context.plan.push((at_ns, unit));
         }
     }
@@ -259,7 +292,7 @@ impl NetworkModel {
             let link = &mut self.links[from.index()][to.index()];
             let ordinal = link.take_ordinal();
             let mut rng = context.draw_control(from, to);
-            let fate = link.decide(&self.faults, &mut rng, from == to);
+            let fate = link.decide(&self.faults, &mut rng, from == to, Travel::AsDrawn);
             flow.last_at_ns =
                 (context.recorder.now_ns + fate.delay_ns.max(1)).max(flow.last_at_ns + 1);
             flow.under_way.push_back(ordinal);
@@ -304,7 +337,7 @@ impl NetworkModel {
         let (from, to) = (flow.from, flow.to);
         let link = &mut self.links[from.index()][to.index()];
         let mut rng = context.draw_control(from, to);
-        let fate = link.decide(&self.faults, &mut rng, from == to);
+        let fate = link.decide(&self.faults, &mut rng, from == to, Travel::AsDrawn);
         context.plan.push((
             context.recorder.now_ns + fate.delay_ns.max(1),
             Delivery::Reset { flow: id },
@@ -327,6 +360,19 @@ impl NetworkModel {
 
     /// Something planned is due.
     pub fn arrive(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
+        if let Delivery::Unit {
+            flow,
+            ordinal,
+            rank: Rank::Ordered,
+            ..
+        } = &delivery
+            && let Passage::At(at_ns) =
+                self.courier
+                    .arrive(*flow, *ordinal, context.recorder.now_ns)
+        {
+            context.plan.push((at_ns, delivery));
+            return;
+        }
         match delivery {
             Delivery::Unit { .. } | Delivery::End { .. } => {
                 self.arrive_in_stream(context, delivery)

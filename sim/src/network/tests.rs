@@ -5,6 +5,7 @@ use super::{
 };
 use crate::fault::ProcessId;
 use crate::latency::Latency;
+use crate::schedule::Schedule;
 use crate::trace::{DecisionMode, Decisions, Journal, Recorder, TraceMode};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -25,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(faults: NetworkFaults) -> Self {
         let mut bench = Self {
-            network: NetworkModel::new(faults),
+            network: NetworkModel::new(faults, &Schedule::Uniform),
             decisions: Decisions::new(1, DecisionMode::default()),
             journal: Journal::new(TraceMode::Off, None),
             plan: Vec::new(),

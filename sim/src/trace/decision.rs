@@ -100,6 +100,20 @@ pub enum Site {
     },
     /// The orders of a swizzle.
     Swizzle,
+    /// The priority of a link, if the schedule goes by priorities.
+    LinkPriority {
+        /// The sender.
+        from: ProcessId,
+        /// The receiver.
+        to: ProcessId,
+    },
+    /// The priority of a task, if the schedule goes by priorities.
+    TaskPriority {
+        /// Whose.
+        process: ProcessId,
+        /// In which start of it.
+        incarnation: u32,
+    },
     /// A generator for the driver of the run.
     Driver {
         /// Out of this stream.
@@ -124,6 +138,7 @@ impl Site {
             Self::Clock { .. } => Stream::Clock,
             Self::Seed { .. } => Stream::Process,
             Self::Swizzle => Stream::Nemesis,
+            Self::LinkPriority { .. } | Self::TaskPriority { .. } => Stream::Schedule,
             Self::Driver { stream } => stream,
         }
     }
@@ -148,6 +163,11 @@ impl Site {
             } => (12, process.0 as u64, incarnation as u64),
             Self::Swizzle => (13, 0, 0),
             Self::Driver { stream } => (14, stream as u64, 0),
+            Self::LinkPriority { from, to } => (15, from.0 as u64, to.0 as u64),
+            Self::TaskPriority {
+                process,
+                incarnation,
+            } => (16, process.0 as u64, incarnation as u64),
         };
         kind << 56 | (a & 0xFFF_FFFF) << 28 | (b & 0xFFF_FFFF)
     }
@@ -161,6 +181,8 @@ impl Site {
                 | Self::Clock { .. }
                 | Self::Seed { .. }
                 | Self::Swizzle
+                | Self::LinkPriority { .. }
+                | Self::TaskPriority { .. }
                 | Self::Driver { .. }
         )
     }

@@ -1,6 +1,7 @@
 //! The world as the driver of a run sees it.
 
 use super::environment::SimEnvironment;
+use super::gate::Gatekeeping;
 use super::janitor;
 use super::kernel::Kernel;
 use super::panic_text::{self, PanicWatch};
@@ -9,6 +10,7 @@ use crate::disk::{DiskFaults, DiskSnapshot};
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::rng::{Rng, Stream, stream_seed};
+use crate::schedule::Schedule;
 use crate::trace::{
     Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, TraceMode,
 };
@@ -35,6 +37,8 @@ pub struct WorldConfig {
     pub decisions: DecisionMode,
     /// The seed of the scheduler; derived from the run's seed if there is none.
     pub schedule_seed: Option<u64>,
+    /// In which order tasks run and messages arrive.
+    pub schedule: Schedule,
     /// A panic in a process ends the run, rather than the process.
     pub stop_on_panic: bool,
     /// Panics are not printed.
@@ -56,6 +60,7 @@ impl Default for WorldConfig {
             trace_sink: None,
             decisions: DecisionMode::default(),
             schedule_seed: None,
+            schedule: Schedule::Uniform,
             stop_on_panic: false,
             quiet_panics: false,
             time_limit: None,
@@ -384,8 +389,7 @@ impl World {
 
     /// What happened how often so far, by name.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        self.kernel
-            .with(|state, _| state.journal.counters.by_name())
+        self.kernel.counters().by_name()
     }
 
     /// The digest so far.
@@ -421,6 +425,7 @@ where
             journal,
             decisions,
             config.network,
+            &config.schedule,
             config.stop_on_panic,
         );
         kernel.with(|state, _| state.default_disk = (config.disk, config.disk_capacity_bytes));
@@ -428,6 +433,7 @@ where
         madsim::task::spawn(janitor::work(kernel.clone()));
         kernel
     });
+    let _gatekeeping = Gatekeeping::begin(&kernel);
 
     let world = World {
         kernel: kernel.clone(),
@@ -436,6 +442,7 @@ where
     let output = ran.map_err(|payload| panic_text::take_last(Some(&*payload)));
 
     let simulated = Duration::from_nanos(kernel.now_ns());
+    let counters = kernel.counters().by_name();
     let outcome = kernel.with(|state, _| {
         let (trace, flushed) = state.journal.finish();
         let exits = (0..state.processes.len() as u32)
@@ -445,7 +452,7 @@ where
             output,
             digest: state.journal.digest().value(),
             simulated,
-            counters: state.journal.counters.by_name(),
+            counters,
             events: state.journal.count(),
             trace,
             decisions: state.decisions.take_kept(),

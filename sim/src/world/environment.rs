@@ -118,6 +118,6 @@ impl Environment for SimEnvironment {
     }
 
     fn spawn_disk_work(&self, _name: &str, work: impl Future<Output = ()> + Send + 'static) {
-        madsim::task::spawn(work);
+        veridical_env::task::spawn(work);
     }
 }

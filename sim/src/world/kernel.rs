@@ -9,13 +9,16 @@
 //! sets them.
 
 use super::agenda::Agenda;
+use super::gate::{Gate, Gates};
 use super::janitor::{Chore, JanitorQueue};
 use super::layered::Layered;
 use super::process::Process;
 use super::timer::{TimerId, Timers};
+use crate::counter::{Counter, Counters};
 use crate::disk::{DiskContext, DiskFaults, DiskModel};
 use crate::fault::{FaultId, ProcessId};
 use crate::network::{Delivery, NetworkContext, NetworkFaults, NetworkModel};
+use crate::schedule::Schedule;
 use crate::trace::{Decisions, EventKind, Journal, Recorder, Site};
 use madsim::time::{Instant, Sleep, TimeHandle};
 use std::collections::BTreeMap;
@@ -71,6 +74,8 @@ pub(super) struct Kernel {
     time: TimeHandle,
     origin: Instant,
     pump: Waker,
+    /// In front of the tasks of processes, if the schedule needs them.
+    pub(super) gates: Option<Arc<Gates>>,
     /// The seed of the run.
     pub(super) seed: u64,
     /// Whether a panic in a process ends the run.
@@ -100,6 +105,7 @@ impl Kernel {
         journal: Journal,
         decisions: Decisions,
         faults: NetworkFaults,
+        schedule: &Schedule,
         stop_on_panic: bool,
     ) -> Arc<Self> {
         let time = TimeHandle::current();
@@ -112,7 +118,7 @@ impl Kernel {
                 sleep: time.sleep(Duration::ZERO),
                 journal,
                 decisions,
-                network: NetworkModel::new(faults),
+                network: NetworkModel::new(faults, schedule),
                 network_faults: Layered::new(faults),
                 default_disk: (DiskFaults::none(), None),
                 processes: Vec::new(),
@@ -127,6 +133,7 @@ impl Kernel {
                 origin,
                 time,
                 pump: Waker::from(Arc::new(Pump(weak.clone()))),
+                gates: Gates::by(schedule),
                 seed,
                 stop_on_panic,
             }
@@ -192,6 +199,40 @@ impl Kernel {
         }
     }
 
+    /// A gate in front of a task of this process, if there are any.
+    ///
+    /// # Errors
+    /// There are none: the task as it is.
+    pub(super) fn gated<F>(&self, process: ProcessId, task: F) -> Result<Gate<F>, F> {
+        let Some(gates) = &self.gates else {
+            return Err(task);
+        };
+        let priority = self.with(|state, now_ns| {
+            let incarnation = state.processes[process.index()].incarnation;
+            let site = Site::TaskPriority {
+                process,
+                incarnation,
+            };
+            state.decisions.draw(site, now_ns, 0).next_u64() as u32
+        });
+        Ok(gates.gate(process, priority, task))
+    }
+
+    /// What happened how often so far.
+    pub(super) fn counters(&self) -> Counters {
+        let mut counters = self.with(|state, _| {
+            let mut counters = state.journal.counters.clone();
+            state.network.count(&mut counters);
+            counters
+        });
+        if let Some(gates) = &self.gates {
+            let counts = gates.counts();
+            counters.set(Counter::TaskChoice, counts.choices);
+            counters.set(Counter::TaskChange, counts.changes);
+        }
+        counters
+    }
+
     /// Forgets everything, so that programs and their captures can be dropped: they may
     /// hold the world in their turn.
     pub(super) fn dismantle(&self) {
@@ -205,6 +246,9 @@ impl Kernel {
             )
         };
         drop(taken);
+        if let Some(gates) = &self.gates {
+            gates.dismantle();
+        }
     }
 }
 

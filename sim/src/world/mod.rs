@@ -3,6 +3,7 @@
 mod agenda;
 mod driver;
 mod environment;
+mod gate;
 mod inject;
 mod janitor;
 mod kernel;

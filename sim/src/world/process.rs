@@ -311,10 +311,13 @@ impl Kernel {
             let again = begun.swap(true, Ordering::Relaxed);
             let (kernel, environment, boot) = (kernel.clone(), environment.clone(), boot.clone());
             async move {
-                if !again {
-                    kernel
-                        .run_program(id, incarnation, environment, &boot)
-                        .await;
+                if again {
+                    return;
+                }
+                let main = Box::pin(kernel.run_program(id, incarnation, environment, &boot));
+                match kernel.gated(id, main) {
+                    Ok(gated) => gated.await,
+                    Err(main) => main.await,
                 }
             }
         });
@@ -409,6 +412,9 @@ impl Kernel {
 
     /// Pauses a process, once more if it is paused.
     pub(super) fn pause(&self, id: ProcessId) {
+        if let Some(gates) = &self.gates {
+            gates.pause(id, true);
+        }
         let node = self.with(|state, now_ns| {
             let process = &mut state.processes[id.index()];
             process.pauses += 1;
@@ -444,6 +450,10 @@ impl Kernel {
         });
         if let Some(node) = node {
             Handle::current().resume(node);
+        }
+        let goes_on = self.with(|state, _| state.processes[id.index()].pauses == 0);
+        if let (true, Some(gates)) = (goes_on, &self.gates) {
+            gates.pause(id, false);
         }
     }
 

@@ -2,14 +2,14 @@
 
 use veridical_probe::{PlantedBug, queue, sometimes};
 
-use super::{MAX_COMMITTED_BATCH_BYTES, MAX_OUTSTANDING_READYS, Raft};
+use super::Raft;
 use crate::entry::{HardState, LogIndex};
 use crate::ready::{Ready, Role, SoftState};
 
 impl Raft {
     /// Whether [`Raft::ready`] has something.
     pub fn has_ready(&self) -> bool {
-        if self.persistence.outstanding() >= MAX_OUTSTANDING_READYS {
+        if self.persistence.outstanding() >= self.config.max_outstanding_readys {
             return false;
         }
         let to_persist = self.log.has_unhanded()
@@ -27,7 +27,7 @@ impl Raft {
     }
 
     /// The effects since the last Ready, if there are any and fewer than
-    /// [`MAX_OUTSTANDING_READYS`] are under way.
+    /// [`Config::max_outstanding_readys`](crate::Config) are under way.
     pub fn ready(&mut self) -> Option<Ready> {
         if !self.has_ready() {
             return None;
@@ -61,11 +61,11 @@ impl Raft {
         queue!(
             "raft.outstanding-readys",
             self.persistence.outstanding(),
-            MAX_OUTSTANDING_READYS
+            self.config.max_outstanding_readys
         );
         let (committed, _) = self.log.batch(
             self.handed_for_apply + 1..self.may_apply() + 1,
-            MAX_COMMITTED_BATCH_BYTES,
+            self.config.max_committed_bytes,
         );
         if let Some(last) = committed.last() {
             self.handed_for_apply = last.index;

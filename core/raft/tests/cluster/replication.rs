@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use veridical_raft::{
-    AppendOutcome, CompactError, Config, ConfigError, Entry, HardState, Initial,
-    MAX_OUTSTANDING_READYS, Membership, Message, MessageBody, Payload, ProgressState, ProposeError,
-    Raft, Role, SnapshotMeta, StepError,
+    AppendOutcome, CompactError, Config, ConfigError, Entry, HardState, Initial, Membership,
+    Message, MessageBody, Payload, ProgressState, ProposeError, Raft, Role, SnapshotMeta,
+    StepError,
 };
 
 use crate::harness::Cluster;
@@ -480,7 +480,7 @@ fn readys_wait_while_too_many_are_on_their_way_to_the_disk() {
     cluster.elect(1);
     let mut raft = cluster.raft(1).clone();
     let mut last = 0;
-    for _ in 0..MAX_OUTSTANDING_READYS {
+    for _ in 0..raft.config().max_outstanding_readys {
         raft.propose(Bytes::new()).expect("accepted");
         last = raft.ready().expect("room").number;
     }

@@ -239,6 +239,7 @@ pub(crate) struct ServeConfig {
     pub(crate) advertise_peer_urls: Vec<Url>,
     pub(crate) beginning: Beginning,
     pub(crate) engine: EngineKind,
+    pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
 }
 
@@ -339,6 +340,7 @@ impl ServeFlags {
             advertise_peer_urls,
             beginning,
             engine: self.engine,
+            data_format: self.data_format.into(),
             limits,
         })
     }
@@ -373,7 +375,6 @@ impl ServeFlags {
             snapshot_entries: self.snapshot_count,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
-            data_format: self.data_format.into(),
             ..Limits::default()
         })
     }

@@ -218,6 +218,7 @@ async fn start(
             data_dir: config.data_dir.clone(),
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),
+            data_format: config.data_format,
             planted: Default::default(),
             observer: None,
         },

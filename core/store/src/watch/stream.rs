@@ -26,9 +26,6 @@ use crate::view::header;
 /// The watch identifier of a response that is not about one watch.
 pub const WATCH_ID_NONE: i64 = -1;
 
-/// Most changes of the log that one poll looks at before it gives way to others.
-const CATCH_UP_CHANGES_MAX: usize = 65_536;
-
 /// The watches that one client has on one stream. Headers of its responses tell only the
 /// revision; the member adds the rest. Dropping it cancels all.
 pub struct WatchStream {
@@ -403,7 +400,7 @@ impl WatchStream {
             let full = revisions >= limits.max_catch_up_revisions
                 || events.len() >= limits.max_buffered_events
                 || bytes >= limits.max_buffered_bytes;
-            if full || changes >= CATCH_UP_CHANGES_MAX {
+            if full || changes >= limits.max_catch_up_changes {
                 break;
             }
             let before = events.len();

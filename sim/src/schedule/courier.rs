@@ -1,0 +1,296 @@
+//! When messages arrive, if that is not left to chance.
+//!
+//! A message is a unit of a stream (or what the model of the network makes of one); a
+//! directed link between two hosts is a chain. The courier is told what is sent, when it
+//! would arrive at the earliest, and when it is there; it answers whether it may pass.
+
+use super::Schedule;
+use crate::fault::ProcessId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A directed link.
+pub(crate) type Chain = (ProcessId, ProcessId);
+
+/// A priority: the higher, the sooner. Those that are given at first are above 0.
+type Priority = i64;
+
+/// A message under way: by its stream and its number on the link.
+type Flights<K> = BTreeMap<(K, u64), Flight>;
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    chain: Chain,
+    /// When it arrives, as things stand, in ns.
+    at_ns: u64,
+    /// When it passes at the latest, in ns.
+    deadline_ns: u64,
+    held: bool,
+}
+
+#[derive(Debug)]
+enum Rule {
+    Chance,
+    Priorities {
+        changes: BTreeSet<u64>,
+        hold_max_ns: u64,
+    },
+    FirstCome {
+        /// By message, in ns.
+        delays: BTreeMap<u64, u64>,
+    },
+}
+
+/// How often something was decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CourierCounts {
+    /// Messages that waited for those on higher links.
+    pub(crate) held: u64,
+    /// Links that were put last.
+    pub(crate) changes: u64,
+    /// Messages that were put off.
+    pub(crate) delays: u64,
+}
+
+/// What the schedule says of a message that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Travel {
+    /// It takes the time that was drawn for it.
+    AsDrawn,
+    /// It takes the usual time of the network, and so much longer, in ns.
+    Usual {
+        /// How much longer.
+        further_ns: u64,
+    },
+}
+
+/// Whether a message that is there may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// It may.
+    Now,
+    /// It has to come again at this time, in ns.
+    At(u64),
+}
+
+/// The state of all messages under way. Streams are named by `K`.
+#[derive(Debug)]
+pub(crate) struct Courier<K> {
+    rule: Rule,
+    priorities: BTreeMap<Chain, Priority>,
+    flights: Flights<K>,
+    /// Messages so far.
+    messages: u64,
+    lowest: Priority,
+    counts: CourierCounts,
+}
+
+impl<K: Copy + Ord> Courier<K> {
+    /// A courier that goes by this schedule.
+    pub(crate) fn by(schedule: &Schedule) -> Self {
+        let rule = match schedule {
+            Schedule::Uniform => Rule::Chance,
+            Schedule::Pct(pct) => Rule::Priorities {
+                changes: pct.message_changes.iter().copied().collect(),
+                hold_max_ns: pct.hold_max_ms * 1_000_000,
+            },
+            Schedule::DelayBounded(delays) => Rule::FirstCome {
+                delays: delays
+                    .message_delays
+                    .iter()
+                    .map(|delay| (delay.message, delay.delay_ms * 1_000_000))
+                    .collect(),
+            },
+        };
+        Self {
+            rule,
+            priorities: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            messages: 0,
+            lowest: 0,
+            counts: CourierCounts::default(),
+        }
+    }
+
+    /// Whether the priority of a link has to be drawn before something is sent there.
+    #[inline]
+    pub(crate) fn wants_priority(&self, chain: Chain) -> bool {
+        matches!(self.rule, Rule::Priorities { .. }) && !self.priorities.contains_key(&chain)
+    }
+
+    /// Gives a link its first priority.
+    pub(crate) fn set_priority(&mut self, chain: Chain, priority: u32) {
+        self.priorities.insert(chain, Priority::from(priority) + 1);
+    }
+
+    /// A message is sent.
+    #[inline]
+    pub(crate) fn send(&mut self, chain: Chain) -> Travel {
+        if matches!(self.rule, Rule::Chance) {
+            return Travel::AsDrawn;
+        }
+        let number = self.messages;
+        self.messages += 1;
+        match &self.rule {
+            Rule::Chance => Travel::AsDrawn,
+            Rule::Priorities { changes, .. } => {
+                if changes.contains(&number) {
+                    self.counts.changes += 1;
+                    self.lowest -= 1;
+                    self.priorities.insert(chain, self.lowest);
+                }
+                Travel::Usual { further_ns: 0 }
+            }
+            Rule::FirstCome { delays } => {
+                let further_ns = delays.get(&number).copied();
+                self.counts.delays += u64::from(further_ns.is_some());
+                Travel::Usual {
+                    further_ns: further_ns.unwrap_or(0),
+                }
+            }
+        }
+    }
+
+    /// A message that was sent is under way and arrives at `at_ns`.
+    #[inline]
+    pub(crate) fn set_out(&mut self, chain: Chain, stream: K, ordinal: u64, at_ns: u64) {
+        if let Rule::Priorities { hold_max_ns, .. } = self.rule {
+            let flight = Flight {
+                chain,
+                at_ns,
+                deadline_ns: at_ns + hold_max_ns,
+                held: false,
+            };
+            self.flights.insert((stream, ordinal), flight);
+        }
+    }
+
+    /// Something is at the end of its link at `now_ns`. What never set out passes.
+    #[inline]
+    pub(crate) fn arrive(&mut self, stream: K, ordinal: u64, now_ns: u64) -> Passage {
+        if self.flights.is_empty() {
+            return Passage::Now;
+        }
+        let Some(mut flight) = self.flights.remove(&(stream, ordinal)) else {
+            return Passage::Now;
+        };
+        let priority = self.priority(flight.chain);
+        let higher_ns = self
+            .flights
+            .values()
+            .filter(|other| self.priority(other.chain) > priority)
+            .map(|other| other.at_ns)
+            .max();
+        match higher_ns {
+            Some(higher_ns) if now_ns < flight.deadline_ns => {
+                let at_ns = (higher_ns.max(now_ns) + 1).min(flight.deadline_ns);
+                self.counts.held += u64::from(!std::mem::replace(&mut flight.held, true));
+                flight.at_ns = at_ns;
+                self.flights.insert((stream, ordinal), flight);
+                Passage::At(at_ns)
+            }
+            _ => Passage::Now,
+        }
+    }
+
+    fn priority(&self, chain: Chain) -> Priority {
+        self.priorities.get(&chain).copied().unwrap_or(self.lowest)
+    }
+
+    /// How often something was decided.
+    pub(crate) const fn counts(&self) -> CourierCounts {
+        self.counts
+    }
+}
+
+impl<K: Copy + Ord> Default for Courier<K> {
+    fn default() -> Self {
+        Self::by(&Schedule::Uniform)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{DelayBounded, MessageDelay, Pct};
+
+    const LOW: Chain = (ProcessId(0), ProcessId(1));
+    const HIGH: Chain = (ProcessId(2), ProcessId(1));
+
+    fn by_priorities(message_changes: Vec<u64>) -> Courier<u32> {
+        let mut courier = Courier::by(&Schedule::Pct(Pct {
+            task_changes: Vec::new(),
+            message_changes,
+            hold_max_ms: 1,
+        }));
+        for (chain, priority) in [(LOW, 1), (HIGH, 2)] {
+            assert!(courier.wants_priority(chain));
+            courier.set_priority(chain, priority);
+            assert!(!courier.wants_priority(chain));
+        }
+        courier
+    }
+
+    fn sent(courier: &mut Courier<u32>, chain: Chain, stream: u32, at_ns: u64) {
+        assert_eq!(courier.send(chain), Travel::Usual { further_ns: 0 });
+        courier.set_out(chain, stream, 1, at_ns);
+    }
+
+    #[test]
+    fn a_low_message_waits_until_the_higher_ones_are_there() {
+        let mut courier = by_priorities(Vec::new());
+        sent(&mut courier, LOW, 0, 100);
+        sent(&mut courier, HIGH, 1, 250);
+        assert_eq!(courier.arrive(0, 1, 100), Passage::At(251));
+        assert_eq!(courier.arrive(1, 1, 250), Passage::Now);
+        assert_eq!(courier.arrive(0, 1, 251), Passage::Now);
+        assert_eq!(courier.counts().held, 1);
+    }
+
+    #[test]
+    fn nothing_waits_longer_than_the_bound() {
+        let mut courier = by_priorities(Vec::new());
+        sent(&mut courier, LOW, 0, 100);
+        sent(&mut courier, HIGH, 1, 50_000_000);
+        assert_eq!(courier.arrive(0, 1, 100), Passage::At(1_000_100));
+        assert_eq!(courier.arrive(0, 1, 1_000_100), Passage::Now);
+    }
+
+    #[test]
+    fn a_change_puts_the_link_last() {
+        // The second message is the one on the high link.
+        let mut courier = by_priorities(vec![1]);
+        sent(&mut courier, LOW, 0, 300);
+        sent(&mut courier, HIGH, 1, 250);
+        assert_eq!(courier.arrive(1, 1, 250), Passage::At(301));
+        assert_eq!(courier.arrive(0, 1, 300), Passage::Now);
+        assert_eq!(courier.arrive(1, 1, 301), Passage::Now);
+        assert_eq!(courier.counts().changes, 1);
+    }
+
+    #[test]
+    fn only_the_chosen_messages_are_put_off() {
+        let delay = MessageDelay {
+            message: 1,
+            delay_ms: 3,
+        };
+        let schedule = Schedule::DelayBounded(DelayBounded {
+            task_delays: Vec::new(),
+            message_delays: vec![delay],
+        });
+        let mut courier = Courier::<u32>::by(&schedule);
+        let further: Vec<Travel> = (0..3).map(|_| courier.send(LOW)).collect();
+        let usual = |further_ns| Travel::Usual { further_ns };
+        assert_eq!(further, [usual(0), usual(3_000_000), usual(0)]);
+        assert_eq!(courier.arrive(0, 1, 5), Passage::Now);
+        assert_eq!(courier.counts().delays, 1);
+    }
+
+    #[test]
+    fn chance_is_left_alone() {
+        let mut courier = Courier::<u32>::default();
+        assert!(!courier.wants_priority(LOW));
+        assert_eq!(courier.send(LOW), Travel::AsDrawn);
+        courier.set_out(LOW, 0, 1, 100);
+        assert_eq!(courier.arrive(0, 1, 100), Passage::Now);
+    }
+}

@@ -1,0 +1,166 @@
+//! Gates in front of the tasks of processes, for schedules that are not left to chance.
+//!
+//! The executor polls a ready task at random. A gated task that is polled and whose turn
+//! it is not says that it is pending and stays runnable; whose turn it is was woken, so
+//! that it is polled at the same instant: the executor lets no time pass, but for some
+//! nanoseconds a poll, while a task is ready. Tasks of the driver of a run have no gates.
+
+use super::kernel::Kernel;
+use crate::fault::ProcessId;
+use crate::schedule::{Schedule, TaskId, TurnCounts, Turns};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use veridical_env::task::{Task, set_gatekeeper};
+
+/// All gates of a world.
+pub(super) struct Gates {
+    turns: Mutex<Turns>,
+}
+
+/// Wakes whoever is to be woken. Never called with a lock held: a waker may be the last
+/// that holds its task, and the task's gate closes in its destructor.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Gates {
+    /// Gates by this schedule; none if it needs none.
+    pub(super) fn by(schedule: &Schedule) -> Option<Arc<Self>> {
+        let turns = Mutex::new(Turns::by(schedule)?);
+        Some(Arc::new(Self { turns }))
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        // A panic while the lock was held is on its way up already; what is dropped on
+        // its way must not panic again.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process of the gated task that runs now, if one does.
+    pub(super) fn process_here(&self) -> Option<ProcessId> {
+        self.turns().process_here()
+    }
+
+    /// A gate in front of a task of this process.
+    pub(super) fn gate<F>(self: &Arc<Self>, process: ProcessId, priority: u32, task: F) -> Gate<F> {
+        let id = self.turns().add(process, priority);
+        let passage = Arc::new(Passage {
+            id,
+            gates: Arc::clone(self),
+        });
+        Gate {
+            task,
+            waker: Waker::from(Arc::clone(&passage)),
+            passage,
+        }
+    }
+
+    /// A process is paused or goes on. A paused one holds nobody up.
+    pub(super) fn pause(&self, process: ProcessId, paused: bool) {
+        let next = self.turns().pause(process, paused);
+        wake(next);
+    }
+
+    /// How often something was decided.
+    pub(super) fn counts(&self) -> TurnCounts {
+        self.turns().counts()
+    }
+
+    /// Forgets all tasks, at the end of the run.
+    pub(super) fn dismantle(&self) {
+        let forgotten = self.turns().dismantle();
+        drop(forgotten);
+    }
+}
+
+/// Puts a gate in front of each task that a gated task starts, until dropped.
+pub(super) struct Gatekeeping;
+
+impl Gatekeeping {
+    /// Begins, if the world has gates.
+    pub(super) fn begin(kernel: &Arc<Kernel>) -> Self {
+        let has_gates = kernel.gates.is_some();
+        let kernel = Arc::downgrade(kernel);
+        let gated = move |task: Task| -> Task {
+            let Some(kernel) = kernel.upgrade() else {
+                return task;
+            };
+            let process = kernel.gates.as_ref().and_then(|gates| gates.process_here());
+            let Some(process) = process else {
+                return task;
+            };
+            match kernel.gated(process, task) {
+                Ok(gated) => Box::pin(gated),
+                Err(task) => task,
+            }
+        };
+        if has_gates {
+            set_gatekeeper(Some(Rc::new(gated)));
+        }
+        Self
+    }
+}
+
+impl Drop for Gatekeeping {
+    fn drop(&mut self) {
+        set_gatekeeper(None);
+    }
+}
+
+/// The way of one task through its gate; what it waits for wakes it here.
+struct Passage {
+    id: TaskId,
+    gates: Arc<Gates>,
+}
+
+impl Wake for Passage {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let woken = self.gates.turns().wake(self.id);
+        wake(woken);
+    }
+}
+
+/// A task behind a gate.
+pub(super) struct Gate<F> {
+    task: F,
+    waker: Waker,
+    passage: Arc<Passage>,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let offered = {
+            let Passage { id, gates } = &*self.passage;
+            gates.turns().offer(*id, context.waker())
+        };
+        if let Err(next) = offered {
+            wake(next);
+            return Poll::Pending;
+        }
+        let Self { task, waker, .. } = &mut *self;
+        let polled = Pin::new(task).poll(&mut Context::from_waker(waker));
+        if polled.is_pending() {
+            let next = self.passage.gates.turns().end_turn();
+            wake(next);
+        }
+        polled
+    }
+}
+
+impl<F> Drop for Gate<F> {
+    fn drop(&mut self) {
+        let next = self.passage.gates.turns().remove(self.passage.id);
+        wake(next);
+    }
+}
