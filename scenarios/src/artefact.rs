@@ -14,6 +14,7 @@ use veridical_sim::{Decision, Digest, Event};
 
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::report::RunReport;
+use crate::view::{PAGE_FILE, RECORDING_FILE, Recording, View};
 
 /// The plan.
 pub const PLAN_FILE: &str = "plan.json";
@@ -69,6 +70,17 @@ pub struct Contents<'a> {
     pub decisions: &'a [Decision],
     /// What its processes logged.
     pub logs: &'a Logs,
+    /// What else was recorded of it.
+    pub recording: &'a Recording,
+}
+
+/// What the first line of a log says of lines that were not kept, behind their number.
+const DROPPED_LINES: &str = " earlier lines were not kept)";
+
+/// How many lines were not kept before this one, if it says so.
+pub fn dropped_lines(line: &str) -> Option<u64> {
+    let number = line.strip_prefix('(')?.strip_suffix(DROPPED_LINES)?;
+    number.parse().ok()
 }
 
 /// Writes the folder.
@@ -94,13 +106,26 @@ pub fn write(dir: &Path, contents: &Contents<'_>) -> io::Result<()> {
     for (process, (lines, dropped)) in contents.logs {
         let mut file = BufWriter::new(fs::File::create(logs.join(format!("{process}.log")))?);
         if *dropped > 0 {
-            writeln!(file, "({dropped} earlier lines were not kept)")?;
+            writeln!(file, "({dropped}{DROPPED_LINES}")?;
         }
         for line in lines {
             writeln!(file, "{line}")?;
         }
         file.flush()?;
     }
+    let mut file = BufWriter::new(fs::File::create(dir.join(RECORDING_FILE))?);
+    serde_json::to_writer(&mut file, contents.recording)?;
+    file.flush()?;
+    let view = View {
+        plan: contents.plan,
+        report: contents.report,
+        recording: contents.recording,
+        history: contents.history,
+        logs: contents.logs,
+    };
+    let mut file = BufWriter::new(fs::File::create(dir.join(PAGE_FILE))?);
+    view.write_page(&mut file)?;
+    file.flush()?;
     fs::write(dir.join("witness.txt"), witness(contents.report))
 }
 
@@ -226,7 +251,11 @@ pub fn read_plan(path: &Path) -> Result<Plan, ReadError> {
     Ok(plan)
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, ReadError> {
+/// Reads a value that is written as JSON.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, ReadError> {
     let text = fs::read(path).map_err(|source| ReadError::File {
         path: path.to_owned(),
         source,
@@ -305,6 +334,7 @@ mod tests {
             trace: &[],
             decisions: &[],
             logs: &logs,
+            recording: &Recording::default(),
         };
         write(&dir, &contents).expect("written");
         let kept = Kept::read(&dir).expect("read");

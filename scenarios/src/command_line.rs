@@ -1,8 +1,9 @@
 //! What `cargo sim` understands.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::campaign::shard::Shard;
 
@@ -32,6 +33,8 @@ pub enum Command {
     Shrink(ShrinkArguments),
     /// Run all kept failures again: repaired ones stay away, planted bugs are found.
     Bugbase(BugbaseArguments),
+    /// Show a kept failure: as a page, or as a trace for Perfetto.
+    View(ViewArguments),
     /// Run one seed in this process and print its report as JSON.
     #[command(hide = true)]
     One(OneArguments),
@@ -70,12 +73,37 @@ pub struct RunArguments {
     /// Where the folders of failures go.
     #[arg(long, value_name = "DIR", default_value = "artefacts")]
     pub artefacts: PathBuf,
-    /// Print the members' logs of a single seed, by a filter as in RUST_LOG.
-    #[arg(long, value_name = "FILTER")]
+    /// Print the members' logs of one seed by simulated time, from this level on, or by a
+    /// filter as in RUST_LOG.
+    #[arg(long, value_name = "LEVEL|FILTER")]
     pub log: Option<String>,
+    /// Stop one seed at this simulated time (12s, 12.5s, 1500ms) and say how things are.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<Duration>,
+    /// Write a page that shows the run of one seed.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Export the run of one seed for another viewer, to the file of --output.
+    #[arg(long, value_name = "FORMAT", requires = "output")]
+    pub trace: Option<TraceFormat>,
+    /// Where the export goes.
+    #[arg(long, short, value_name = "FILE", requires = "trace")]
+    pub output: Option<PathBuf>,
+}
+
+/// A form in which a run can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Chrome's trace event format, which Perfetto opens.
+    Chrome,
 }
 
 impl RunArguments {
+    /// Whether what is asked for is one run in this process, looked at closely.
+    pub fn wants_one_run(&self) -> bool {
+        self.log.is_some() || self.until.is_some() || self.html.is_some() || self.trace.is_some()
+    }
+
     /// 100 seeds of the default scenario.
     pub fn default_campaign() -> Self {
         Self {
@@ -90,6 +118,10 @@ impl RunArguments {
             print_plan: false,
             artefacts: "artefacts".into(),
             log: None,
+            until: None,
+            html: None,
+            trace: None,
+            output: None,
         }
     }
 }
@@ -190,6 +222,31 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     Ok(from..to)
 }
 
+/// `12s`, `12.5s`, `1500ms`: a simulated time.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit_s) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None => (text.strip_suffix('s').ok_or("a time ends in s or ms")?, 1.0),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "a time is a number and a unit")?;
+    Duration::try_from_secs_f64(number * unit_s).map_err(|error| error.to_string())
+}
+
+/// Arguments of `view`.
+#[derive(Args, Debug)]
+pub struct ViewArguments {
+    /// The folder of the failure.
+    pub dir: PathBuf,
+    /// The file to write; run.html in the folder by default.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Export the run for another viewer instead of writing a page.
+    #[arg(long, value_name = "FORMAT", requires = "output")]
+    pub trace: Option<TraceFormat>,
+}
+
 /// Schedules under which a kept failure is looked for.
 pub const DEFAULT_SCHEDULES: u32 = 32;
 
@@ -282,6 +339,16 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_is_not_negative() {
+        assert_eq!(parse_time("12s"), Ok(Duration::from_secs(12)));
+        assert_eq!(parse_time("12.5s"), Ok(Duration::from_millis(12_500)));
+        assert_eq!(parse_time("1500ms"), Ok(Duration::from_millis(1_500)));
+        for text in ["", "12", "s", "-1s", "12m", "NaNs", "1e40s"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

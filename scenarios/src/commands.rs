@@ -12,13 +12,12 @@ use crate::artefact::{self, ReadError};
 use crate::campaign::ledger::LedgerError;
 use crate::campaign::shard::ShardError;
 use crate::campaign::{Campaign, Seeds};
-use crate::command_line::{DEFAULT_SEEDS, OneArguments, RecallArguments, RunArguments};
+use crate::command_line::{DEFAULT_SEEDS, RecallArguments, RunArguments};
 use crate::junit;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
-use crate::stale_disk;
-use crate::swarm;
+use crate::scenario;
 use crate::table::Summary;
 
 /// Failures whose folders are kept; the others are only reported.
@@ -50,6 +49,9 @@ pub enum CommandError {
     /// The environment does not say which shard this is.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// A filter for logs is none.
+    #[error("{0:?} is no level and no filter as in RUST_LOG: {1}")]
+    LogFilter(String, String),
     /// There is nothing to merge.
     #[error("none of the folders holds a campaign, nor does a subfolder")]
     NoCampaign,
@@ -70,11 +72,7 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    let plan = match scenario {
-        stale_disk::NAME => Some(stale_disk::plan(seed)),
-        other => swarm::plan_of(other, seed),
-    };
-    let Some(plan) = plan else {
+    let Some(plan) = scenario::plan_of(scenario, seed) else {
         return Err(CommandError::NoScenario(scenario.to_owned()));
     };
     if let Some(bug) = planted
@@ -122,8 +120,8 @@ pub fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
         let _ = writeln!(std::io::stdout(), "{text}");
         return Ok(0);
     }
-    if let Some(filter) = &arguments.log {
-        return logged(arguments, first_seed, filter);
+    if arguments.wants_one_run() {
+        return crate::single::run(arguments, &first);
     }
     let only_one = arguments.seed.is_some();
     let count = arguments
@@ -239,28 +237,14 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
     }
 }
 
-/// One seed in this process, with the members' logs on standard error.
-fn logged(arguments: &RunArguments, seed: u64, filter: &str) -> Result<u8, CommandError> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .init();
-    one(&OneArguments {
-        scenario: arguments.scenario.clone(),
-        seed,
-        planted: arguments.planted.clone(),
-        ..OneArguments::default()
-    })
-}
-
 /// `cargo sim list`.
 ///
 /// # Errors
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
     println!("scenarios:");
-    for name in swarm::names().chain([stale_disk::NAME]) {
-        println!("  {name}");
+    for (name, about) in scenario::all() {
+        println!("  {name:<20} {about}");
     }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {
@@ -358,109 +342,4 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
         }
     }
     Ok(u8::from(found < bugs.len()))
-}
-
-/// The plan in a file, or on standard input.
-#[cfg(madsim)]
-fn given_plan(path: &std::path::Path) -> Result<Plan, CommandError> {
-    if path.as_os_str() != "-" {
-        return Ok(artefact::read_plan(path)?);
-    }
-    serde_json::from_reader(std::io::stdin().lock())
-        .map_err(|source| ReadError::Content {
-            path: path.to_owned(),
-            source,
-        })
-        .map_err(CommandError::from)
-}
-
-/// `one`: a single run in this process; prints its report as a line of JSON.
-///
-/// # Errors
-/// See [`CommandError`].
-#[cfg(madsim)]
-pub fn one(arguments: &OneArguments) -> Result<u8, CommandError> {
-    use crate::run::{Keep, run};
-    // Unset, RUST_LOG means silence here: formatting costs more than the run.
-    if std::env::var_os("RUST_LOG").is_some() {
-        // A subscriber that is there already, of `--log`, stays.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .with_writer(std::io::stderr)
-            .try_init();
-    }
-    let plan = match &arguments.plan {
-        Some(path) => given_plan(path)?,
-        None => plan_of(
-            &arguments.scenario,
-            arguments.seed,
-            arguments.planted.as_deref(),
-        )?,
-    };
-    let record = arguments
-        .decisions
-        .as_ref()
-        .map(|path| artefact::read_decisions(path))
-        .transpose()?;
-    let kept = arguments.artefact.is_some();
-    let logs = kept.then(crate::member_log::MemberLogs::collect);
-    let keep = Keep {
-        history: kept,
-        trace: kept || arguments.trace.is_some(),
-        decisions: kept,
-        timetable: arguments.timetable,
-    };
-    let mut result = run(&plan, keep, record);
-    if arguments.plan.is_some() {
-        // No seed leads to it.
-        let dir = arguments.artefact.as_deref();
-        let dir = dir.map_or_else(|| "DIR".to_owned(), |dir| dir.display().to_string());
-        result.report.reproduce = format!("cargo sim replay {dir}");
-    }
-    if let Some(path) = &arguments.trace {
-        let failed = |source| CommandError::File {
-            path: path.clone(),
-            source,
-        };
-        let mut file = std::io::BufWriter::new(File::create(path).map_err(failed)?);
-        for event in &result.trace {
-            let line = serde_json::to_string(event).expect("an event can be written");
-            writeln!(file, "{line}").map_err(failed)?;
-        }
-        file.flush().map_err(failed)?;
-    }
-    if let Some(dir) = &arguments.artefact {
-        let logs = logs
-            .map(|logs| logs.take())
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(process, log)| (process, (log.lines.into(), log.dropped)))
-            .collect();
-        let contents = artefact::Contents {
-            plan: &plan,
-            report: &result.report,
-            history: &result.history,
-            trace: &result.trace,
-            decisions: &result.decisions,
-            logs: &logs,
-        };
-        artefact::write(dir, &contents).map_err(|source| CommandError::File {
-            path: dir.clone(),
-            source,
-        })?;
-    }
-    println!(
-        "{}",
-        serde_json::to_string(&result.report).expect("a report can be written")
-    );
-    Ok(result.report.verdict.exit_code())
-}
-
-/// `one` in a build without the simulated world.
-///
-/// # Errors
-/// Always.
-#[cfg(not(madsim))]
-pub fn one(_: &OneArguments) -> Result<u8, CommandError> {
-    Err(CommandError::NoWorld)
 }

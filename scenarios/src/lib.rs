@@ -5,9 +5,10 @@
 //! failure the command that reproduces it, the witness and an artefact folder.
 //! May depend on: core, sim, checkers, histories.
 //!
-//! `swarm` makes the [`plan::Plan`] of a seed; `run` carries it out: `cluster` boots
-//! the members, `workload` and `watching` are the clients, `operator` changes the
-//! membership, `observer` feeds the checker while they run; `campaign` runs many seeds, each in a process of its own.
+//! A scenario ([`scenario`]) makes the [`plan::Plan`] of a seed, `swarm` by default; `run`
+//! carries it out: `cluster` boots the members, `workload` and `watching` are the clients,
+//! `operator` changes the membership, `observer` feeds the checker while they run;
+//! `campaign` runs many seeds, each in a process of its own.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
@@ -26,12 +27,18 @@ pub mod recall;
 pub mod replay;
 pub mod report;
 pub mod roll;
+pub mod rotten_disk;
+pub mod scenario;
+pub mod sessions;
 pub mod shrink;
+pub mod single;
 pub mod stale_disk;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
+pub mod transaction;
 pub mod trial;
+pub mod view;
 
 #[cfg(madsim)]
 mod cluster;
@@ -43,6 +50,8 @@ mod member_log;
 mod observer;
 #[cfg(madsim)]
 mod operator;
+#[cfg(madsim)]
+mod requests;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

@@ -4,7 +4,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 use veridical_scenarios::command_line::{Command, CommandLine, RunArguments};
-use veridical_scenarios::{campaign, commands, failures};
+use veridical_scenarios::{campaign, commands, failures, single, view};
 
 /// The exit code for wrong usage and bad input.
 const EXIT_USAGE: u8 = 2;
@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => failures::replay(&arguments),
         Command::Shrink(arguments) => failures::shrink(&arguments),
         Command::Bugbase(arguments) => failures::bugbase(&arguments),
-        Command::One(arguments) => commands::one(&arguments),
+        Command::View(arguments) => view::command::view(&arguments),
+        Command::One(arguments) => single::one(&arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -4,16 +4,19 @@
 //! event belongs to the process whose span it is in.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{self, LookupSpan};
 use tracing_subscriber::util::SubscriberInitExt;
 use veridical_sim::World;
+
+use crate::commands::CommandError;
 
 /// Lines that are kept of a process at most: its last ones.
 pub const LINES_MAX: usize = 20_000;
@@ -39,14 +42,23 @@ pub struct Log {
 pub struct MemberLogs(Arc<Mutex<BTreeMap<String, Log>>>);
 
 impl MemberLogs {
-    /// Begins to collect, for this whole program. What another subscriber was set up for
-    /// before stays with that one, and these logs stay empty.
-    pub fn collect() -> Self {
+    /// Begins for this whole program: to collect, if `collect` is set, and to print on
+    /// standard error what `printed` says, a level or a filter as in `RUST_LOG`.
+    ///
+    /// # Errors
+    /// [`CommandError::LogFilter`].
+    pub fn begin(collect: bool, printed: Option<&str>) -> Result<Self, CommandError> {
         let logs = Self::default();
-        let subscriber = tracing_subscriber::registry().with(logs.layer());
+        if !collect && printed.is_none() {
+            return Ok(logs);
+        }
+        let printer = printed.map(printer).transpose()?;
+        let subscriber = tracing_subscriber::registry()
+            .with(collect.then(|| logs.layer()))
+            .with(printer);
         // Fails only if another subscriber was set up before.
         let _ = subscriber.try_init();
-        logs
+        Ok(logs)
     }
 
     /// What collects: our own events, and the spans that say whose they are.
@@ -77,6 +89,83 @@ impl MemberLogs {
     }
 }
 
+/// Prints on standard error what the filter lets through.
+fn printer<S>(filter: &str) -> Result<impl Layer<S> + use<S>, CommandError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let directives = match filter.parse::<LevelFilter>() {
+        // All of ours, and nothing of what they stand on.
+        Ok(level) => format!("{}={level}", TARGET_PREFIX.trim_end_matches('_')),
+        Err(_) => filter.to_owned(),
+    };
+    let chosen = EnvFilter::try_new(directives)
+        .map_err(|error| CommandError::LogFilter(filter.to_owned(), error.to_string()))?;
+    // The spans say whose an event is.
+    let spans = FilterFn::new(|metadata: &Metadata<'_>| metadata.is_span());
+    Ok(Printer.with_filter(chosen.or(spans)))
+}
+
+/// Prints each event as a line.
+struct Printer;
+
+impl<S> Layer<S> for Printer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        note_name(attributes, id, &context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let process = process_of(event, &context).unwrap_or_else(|| "-".to_owned());
+        let line = line_of(event, Some(&process));
+        // Whoever reads it may have seen enough.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// Keeps the name of a process beside the span of its tasks.
+fn note_name<S>(attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    if attributes.metadata().name() != PROCESS_SPAN {
+        return;
+    }
+    let mut name = NameVisitor(None);
+    attributes.record(&mut name);
+    if let (Some(name), Some(span)) = (name.0, context.span(id)) {
+        span.extensions_mut().replace(ProcessName(name));
+    }
+}
+
+/// The process that an event belongs to.
+fn process_of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<String>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let name = |span: registry::SpanRef<'_, S>| {
+        let extensions = span.extensions();
+        extensions.get::<ProcessName>().map(|name| name.0.clone())
+    };
+    context.event_scope(event)?.find_map(name)
+}
+
+/// An event as a line: simulated time in seconds, process if it is wanted, level, target,
+/// message and fields.
+fn line_of(event: &Event<'_>, process: Option<&str>) -> String {
+    let at = World::time_here().unwrap_or_default();
+    let mut line = format!("{:>12.6} ", at.as_secs_f64());
+    if let Some(process) = process {
+        line.push_str(&format!("{process:<10} "));
+    }
+    let metadata = event.metadata();
+    line.push_str(&format!("{:<5} {}", metadata.level(), metadata.target()));
+    event.record(&mut LineVisitor(&mut line));
+    line
+}
+
 /// A process's name, beside the span of its tasks.
 struct ProcessName(String);
 
@@ -85,33 +174,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().name() != PROCESS_SPAN {
-            return;
-        }
-        let mut name = NameVisitor(None);
-        attributes.record(&mut name);
-        if let (Some(name), Some(span)) = (name.0, context.span(id)) {
-            span.extensions_mut().insert(ProcessName(name));
-        }
+        note_name(attributes, id, &context);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Some(scope) = context.event_scope(event) else {
-            return;
-        };
-        for span in scope {
-            if let Some(name) = span.extensions().get::<ProcessName>() {
-                let at = World::time_here().unwrap_or_default();
-                let mut line = format!(
-                    "{:>12.6} {:<5} {}",
-                    at.as_secs_f64(),
-                    event.metadata().level(),
-                    event.metadata().target()
-                );
-                event.record(&mut LineVisitor(&mut line));
-                self.add(&name.0, line);
-                return;
-            }
+        if let Some(process) = process_of(event, &context) {
+            self.add(&process, line_of(event, None));
         }
     }
 }

@@ -263,6 +263,6 @@ fn violation_finding(violation: &Violation) -> Finding {
         class: Class::Violation,
         signature,
         text: violation.to_string(),
-        witness: Some(violation.clone()),
+        witness: Some(Box::new(violation.clone())),
     }
 }

@@ -11,6 +11,8 @@ use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
+use crate::transaction::{Keep, PlannedTxn, Query};
+
 /// The version of the written form.
 pub const PLAN_FORMAT: u32 = 1;
 
@@ -73,6 +75,10 @@ pub struct Plan {
     /// By how much members' clocks may run wrong before leases are not promised any
     /// more, in millionths.
     pub claimed_drift_ppm: u64,
+    /// The member whose disk decays, if one does: it may refuse to go on with what it finds
+    /// there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotten_member: Option<u32>,
     /// The seed of the scheduler, if it is not the one that follows from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_seed: Option<u64>,
@@ -231,7 +237,8 @@ pub struct HostPlan {
     pub retries: bool,
     /// A request with all its retries, in ms.
     pub request_timeout_ms: u64,
-    /// Values that it writes are at least this long, in bytes.
+    /// The length of the values that it writes, in bytes; the shortest that tell them
+    /// apart if that is more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub value_bytes: u32,
     /// Its clients; each does one operation after the other.
@@ -254,6 +261,12 @@ pub struct WatcherPlan {
     pub prev_kv: bool,
     /// Leave deletions out.
     pub no_delete: bool,
+    /// Leave puts out.
+    #[serde(default)]
+    pub no_put: bool,
+    /// Take large revisions in fragments.
+    #[serde(default)]
+    pub fragment: bool,
     /// Ask for progress notifications.
     pub progress: bool,
     /// Ask how far it is this often, in ms (`WatchProgressRequest`).
@@ -313,9 +326,6 @@ pub enum Op {
         keys_only: bool,
         /// By revision of the last change, descending, instead of by key.
         newest_first: bool,
-        /// In another order.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        sort: Option<Sort>,
         /// From the member's own state.
         serializable: bool,
     },
@@ -330,29 +340,6 @@ pub enum Op {
         first: u32,
         /// The other.
         second: u32,
-        /// Attach both to the client's lease of that number, if it has one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        lease: Option<u8>,
-    },
-    /// Write a key and read a range, which may have it, in one transaction.
-    PutAndRange {
-        /// Which.
-        key: u32,
-        /// The first key that is read.
-        from: u32,
-        /// The first one that is not.
-        to: u32,
-        /// In this order instead of by key.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        sort: Option<Sort>,
-    },
-    /// A transaction in a transaction: each writes its key; the inner one only if the
-    /// key is there.
-    Nested {
-        /// Written in any case, before the inner one if it is there, else behind it.
-        outer: u32,
-        /// The inner one's.
-        inner: u32,
     },
     /// Read two keys at once.
     GetBoth {
@@ -374,8 +361,12 @@ pub enum Op {
         from: u32,
         /// The first one that stays.
         to: u32,
+        /// Ask for the pairs before.
+        #[serde(default)]
+        prev_kv: bool,
     },
-    /// Forget history up to so many revisions before the newest that the client has seen.
+    /// Forget history up to so many revisions before the newest that the client has seen;
+    /// a negative number asks for the future, which is refused.
     Compact {
         /// How many.
         back: i64,
@@ -392,27 +383,31 @@ pub enum Op {
         /// The client's number for it.
         slot: u8,
     },
+    /// Renew a lease around the time at which it ends, by the client's own clock.
+    LeaseKeepAliveLate {
+        /// The client's number for it.
+        slot: u8,
+        /// So many ms after its end; a negative number is before it.
+        late_ms: i64,
+    },
     /// End a lease.
     LeaseRevoke {
         /// The client's number for it.
         slot: u8,
     },
-}
-
-/// An order of pairs other than by key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sort {
-    /// By key, descending.
-    KeyDescending,
-    /// By revision of the last change.
-    OldestChangeFirst,
-    /// By revision of the creation.
-    OldestCreationFirst,
-    /// By number of changes, descending.
-    MostChangedFirst,
-    /// By value.
-    Value,
+    /// Write a key of which something is kept as it is.
+    PutKeeping {
+        /// Which key.
+        key: u32,
+        /// What is kept.
+        keep: Keep,
+        /// Ask for the pair before.
+        prev_kv: bool,
+    },
+    /// Read a range, sorted or filtered in any way.
+    Query(Query),
+    /// Compare, and then do one thing or another.
+    Txn(PlannedTxn),
 }
 
 impl Plan {

@@ -23,6 +23,8 @@ pub enum Class {
     Liveness,
     /// The checker reached a limit.
     Unknown,
+    /// The run was stopped before its end, and nothing was wrong until then.
+    Stopped,
     /// Nothing is wrong.
     Ok,
 }
@@ -31,7 +33,7 @@ impl Class {
     /// The exit code of a program whose gravest result this is.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Ok => 0,
+            Self::Ok | Self::Stopped => 0,
             Self::Violation => 1,
             Self::Unknown => 3,
             Self::Liveness => 4,
@@ -48,6 +50,7 @@ impl Class {
             Self::Nondeterminism => "nondeterminism",
             Self::Liveness => "liveness",
             Self::Unknown => "unknown",
+            Self::Stopped => "stopped",
             Self::Ok => "ok",
         }
     }
@@ -70,7 +73,7 @@ pub struct Finding {
     pub text: String,
     /// The operations that contradict each other, if a history is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub witness: Option<Violation>,
+    pub witness: Option<Box<Violation>>,
 }
 
 impl Finding {
@@ -245,9 +248,10 @@ mod tests {
             Class::Nondeterminism,
             Class::Liveness,
             Class::Unknown,
+            Class::Stopped,
             Class::Ok,
         ];
         assert!(order.is_sorted());
-        assert_eq!(order.map(Class::exit_code), [1, 5, 6, 4, 3, 0]);
+        assert_eq!(order.map(Class::exit_code), [1, 5, 6, 4, 3, 0, 0]);
     }
 }

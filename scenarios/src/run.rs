@@ -13,7 +13,8 @@ use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_sim::{
-    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, TraceMode, World, WorldConfig,
+    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, Spectator, TraceMode, World,
+    WorldConfig,
 };
 
 use crate::cluster::{Cluster, client_address};
@@ -24,8 +25,11 @@ use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
+use crate::requests::key;
+use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
+use crate::view::{Recorder, Recording};
 use crate::watching::{Reached, run_watcher};
-use crate::workload::{Host, key, run_host};
+use crate::workload::{Host, run_host};
 
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
@@ -51,12 +55,6 @@ const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 /// synchronisations.
 const LEASE_END_SLACK: Duration = Duration::from_secs(2);
 
-/// The probe's number as a client, apart from all others.
-const PROBE_CLIENT: u64 = 900_000;
-
-/// The first watcher's number as a client.
-const WATCHER_CLIENT: u64 = 800_000;
-
 /// Answers that may wait until a watcher or a read tells who wrote a revision: as many
 /// as a run has, since under faults the outcome of many operations is unknown at once.
 const EVIDENCE_PATIENCE: usize = 1 << 14;
@@ -80,6 +78,19 @@ pub struct Keep {
     pub decisions: bool,
     /// When planned operations were called.
     pub timetable: bool,
+    /// What a page or a trace shows of it.
+    pub recording: bool,
+}
+
+/// How a run is made, beside its plan.
+#[derive(Default)]
+pub struct Settings {
+    /// What is kept.
+    pub keep: Keep,
+    /// Where random decisions are taken from, where that has a counterpart.
+    pub record: Option<Vec<Decision>>,
+    /// Stop at this simulated time.
+    pub until: Option<Duration>,
 }
 
 /// A run with what was kept of it.
@@ -92,11 +103,20 @@ pub struct Run {
     pub trace: Vec<Event>,
     /// The random decisions, if they were kept.
     pub decisions: Vec<Decision>,
+    /// What was recorded, if it was.
+    pub recording: Option<Recording>,
+    /// What the members were doing when the run was stopped, if it was to be stopped.
+    pub members: Option<String>,
 }
 
-/// Carries a plan out. Random decisions follow from its seed, or are taken from `record`
-/// where that has a counterpart.
-pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
+/// Carries a plan out.
+pub fn run(plan: &Plan, settings: Settings) -> Run {
+    let Settings {
+        keep,
+        record,
+        until,
+    } = settings;
+    let recorder = keep.recording.then(Recorder::default);
     let started = Instant::now();
     let config = WorldConfig {
         network: plan.network,
@@ -111,23 +131,33 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             record,
         },
         schedule_seed: plan.schedule_seed,
+        spectator: recorder
+            .clone()
+            .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
         schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()
     };
     let shared = Arc::new(plan.clone());
-    let outcome = World::run_catching(plan.seed, config, |world| drive(world, shared, keep));
+    let recording = recorder.clone();
+    let outcome = World::run_catching(plan.seed, config, |world| {
+        drive(world, shared, keep, recording, until)
+    });
     let wall = started.elapsed();
-    let (observed, panicked) = match outcome.output {
-        Ok(observed) => (observed, None),
+    let end_ns = outcome.simulated.as_nanos() as u64;
+    let (observed, members, panicked) = match outcome.output {
+        Ok((observed, members)) => (observed, members, None),
         Err(text) => (
             Observed::nothing(),
+            None,
             Some(Finding::new(Class::Crash, "driver", text)),
         ),
     };
+    let is_stopped = until.is_some_and(|until| outcome.simulated >= until);
     let finding = panicked.or(observed.finding).or_else(|| {
         observed
             .undecided
+            .filter(|_| !is_stopped)
             .map(|text| Finding::new(Class::Unknown, "undecided", text))
     });
     let report = RunReport {
@@ -135,7 +165,11 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         scenario: plan.scenario.clone(),
         planted: plan.planted.clone(),
         digest: format!("{:032x}", outcome.digest),
-        verdict: finding.as_ref().map_or(Class::Ok, |finding| finding.class),
+        verdict: match &finding {
+            Some(finding) => finding.class,
+            None if is_stopped => Class::Stopped,
+            None => Class::Ok,
+        },
         members: plan.members,
         knobs: knobs::changed(&plan.knobs),
         schedule: plan.schedule.to_string(),
@@ -149,6 +183,7 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
             .into_iter()
             .chain(observed.counts)
             .map(|(name, count)| (name.to_owned(), count))
+            .chain(crashes_by_failpoint())
             .collect(),
         // A process runs one seed, so what its places have counted is this run's.
         sometimes: veridical_probe::coverage()
@@ -176,10 +211,28 @@ pub fn run(plan: &Plan, keep: Keep, record: Option<Vec<Decision>>) -> Run {
         history: observed.history.unwrap_or_default(),
         trace: outcome.trace,
         decisions: outcome.decisions,
+        recording: recorder.map(|recorder| recorder.take(end_ns)),
+        members,
     }
 }
 
-async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
+/// Where the run's processes have crashed in their code.
+fn crashes_by_failpoint() -> impl Iterator<Item = (String, u64)> {
+    veridical_probe::failpoints()
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (format!("failpoint.{name}"), count))
+}
+
+/// Carries the plan out until its end, a finding, or the time at which to stop; then says
+/// what the members are doing.
+async fn drive(
+    world: World,
+    plan: Arc<Plan>,
+    keep: Keep,
+    recorder: Option<Recorder>,
+    until: Option<Duration>,
+) -> (Observed, Option<String>) {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
@@ -187,11 +240,12 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
+    let cluster = Cluster::start(&world, &observer, &plan, recorder);
     let mut run = Driver {
-        cluster: Cluster::start(&world, &observer, &plan),
+        cluster: cluster.clone(),
         lanes_left: Arc::new(AtomicU64::new(0)),
         reached: Vec::new(),
-        world,
+        world: world.clone(),
         observer: observer.clone(),
         plan,
     };
@@ -199,13 +253,27 @@ async fn drive(world: World, plan: Arc<Plan>, keep: Keep) -> Observed {
         biased;
         // The run stops at the earliest event that is wrong.
         () = observer.found() => {}
+        () = stop_at(&world, until) => {}
         finding = run.carry_through() => {
             if let Err(finding) = finding {
                 observer.report(finding);
             }
         }
     }
-    observer.finish()
+    let members = until.map(|_| cluster.describe());
+    (observer.finish(), members)
+}
+
+/// Waits until that time, if there is one.
+async fn stop_at(world: &World, until: Option<Duration>) {
+    match until {
+        Some(until) => {
+            while world.now() < until {
+                world.sleep(until - world.now()).await;
+            }
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// By how much a lease may end early: the longest one, timed by a clock that is as wrong
@@ -276,7 +344,7 @@ impl Driver {
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
             let audited = audited.clone();
             self.world
-                .add_process(&format!("clients-{number}"), move |environment| {
+                .add_process(&host_name(number), move |environment| {
                     let (host, observer, audited, left) = (
                         Arc::clone(&host),
                         observer.clone(),
@@ -292,7 +360,7 @@ impl Driver {
             let (observer, watcher, members) =
                 (self.observer.clone(), watcher.clone(), self.plan.sites());
             self.world
-                .add_process(&format!("watcher-{number}"), move |environment| {
+                .add_process(&watcher_name(number as u64), move |environment| {
                     let (observer, watcher, reached) =
                         (observer.clone(), watcher.clone(), reached.clone());
                     let client = WATCHER_CLIENT + number as u64;
@@ -352,8 +420,9 @@ impl Driver {
     /// what they planned.
     async fn converge(&self, operating: Option<JoinHandle<()>>) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
-        let probe = self.world.add_host("probe");
-        self.probe(&probe, bound).await?;
+        let probe = self.world.add_host(PROBE_NAME);
+        let client = self.probe_client(&probe);
+        self.probe(&client, bound).await?;
         self.until(
             self.world.now() + OPERATOR_BOUND,
             "operator-not-done",
@@ -368,12 +437,24 @@ impl Driver {
             .await;
         // Once more, behind the last operation of all clients.
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
-        let revisions = self.probe(&probe, bound).await?;
+        let revisions = self.probe(&client, bound).await?;
         for (number, (reached, watcher)) in self.reached.iter().zip(&self.plan.watchers).enumerate()
         {
-            let last = revisions[watcher.keys.1 as usize - 1];
+            let last = watcher.keys.1 - 1;
+            let revision = if watcher.no_put {
+                // It is shown deletions alone: of a key that is there.
+                self.probe_write(&client, probe_put(last, self.world.now()), bound)
+                    .await?;
+                let deletion = Ask::DeleteRange(api::DeleteRangeRequest {
+                    key: key(last),
+                    ..Default::default()
+                });
+                self.probe_write(&client, deletion, bound).await?
+            } else {
+                revisions[last as usize]
+            };
             self.until(bound, &format!("watcher-{number}-behind"), || {
-                reached.revision() >= last
+                reached.revision() >= revision
             })
             .await?;
         }
@@ -461,29 +542,33 @@ impl Driver {
     }
 
     /// Writes every key; the revisions by key.
-    async fn probe(&self, probe: &SimEnvironment, bound: Duration) -> Result<Vec<i64>, Finding> {
-        let keys = self.keys();
-        let client = self.probe_client(probe);
+    async fn probe(&self, client: &ProbeClient, bound: Duration) -> Result<Vec<i64>, Finding> {
         let mut revisions = Vec::new();
-        for number in 0..keys {
-            loop {
-                let value = format!("probe.{}", self.world.now().as_millis());
-                let put = api::PutRequest {
-                    key: key(number),
-                    value: value.into(),
-                    ..Default::default()
-                };
-                let result = self.probe_call(&client, Ask::Put(put)).await;
-                if let Ok(Answer::Put(response)) = result {
-                    revisions.push(response.header.map_or(0, |header| header.revision));
-                    break;
-                }
-                if self.world.now() > bound {
-                    return Err(self.liveness("no-progress"));
-                }
-            }
+        for number in 0..self.keys() {
+            let put = probe_put(number, self.world.now());
+            revisions.push(self.probe_write(client, put, bound).await?);
         }
         Ok(revisions)
+    }
+
+    /// Writes until it is acknowledged; the revision.
+    async fn probe_write(
+        &self,
+        client: &ProbeClient,
+        ask: Ask,
+        bound: Duration,
+    ) -> Result<i64, Finding> {
+        loop {
+            let header = match self.probe_call(client, ask.clone()).await {
+                Ok(Answer::Put(response)) => response.header,
+                // An attempt before this one had deleted it, nobody knows when.
+                Ok(Answer::DeleteRange(response)) if response.deleted == 0 => return Ok(0),
+                Ok(Answer::DeleteRange(response)) => response.header,
+                _ if self.world.now() > bound => return Err(self.liveness("no-progress")),
+                _ => continue,
+            };
+            return Ok(header.map_or(0, |header| header.revision));
+        }
     }
 
     fn keys(&self) -> u32 {
@@ -529,4 +614,13 @@ async fn compare(world: World, cluster: Cluster) {
         world.sleep(COMPARE_PERIOD).await;
         cluster.compare();
     }
+}
+
+/// The write of a probe.
+fn probe_put(number: u32, now: Duration) -> Ask {
+    Ask::Put(api::PutRequest {
+        key: key(number),
+        value: format!("probe.{}", now.as_millis()).into(),
+        ..Default::default()
+    })
 }

@@ -137,6 +137,7 @@ impl Summary {
             "net.",
             "disk.",
             "process.",
+            "failpoint.",
             "clock.",
             "schedule.",
         ] {

@@ -40,7 +40,7 @@ pub use rng::{Rng, Stream, stream_seed};
 pub use schedule::{DelayBounded, MessageDelay, Pct, Schedule};
 pub use trace::{
     Decision, DecisionMode, Difference, DiskOperation, DropCause, Event, EventKind, ReplayCounts,
-    Site, TraceMode, first_difference, first_difference_of_streams,
+    SentUnit, Site, Spectator, TraceMode, first_difference, first_difference_of_streams,
 };
 
 #[cfg(madsim)]

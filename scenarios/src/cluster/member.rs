@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
-use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_node::{Node, NodeConfig, StartError, Status, StopReason};
+use veridical_probe::reachable;
 use veridical_raft::Role;
-use veridical_sim::SimEnvironment;
+use veridical_sim::{ProcessId, SimEnvironment, World};
 use veridical_storage::engine::Engine;
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
+use veridical_store::StoreReader;
 
 use crate::cluster::{Election, Shared, client_address, lock, member_name};
 use crate::observer::Observer;
 use crate::report::{Class, Finding};
+use crate::view::{MemberState, Recorder};
 
 /// Why a member's process ended.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,15 @@ pub(super) enum MemberExit {
 }
 
 impl MemberExit {
+    /// Whether the member refuses what it finds on its disk, and says so.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_) | StopReason::Log(_)),
+            Self::Listen(_) => false,
+        }
+    }
+
     /// Whether a fault of the disk explains it.
     fn is_disk_trouble(&self) -> bool {
         match self {
@@ -52,6 +64,9 @@ pub(super) struct Outside {
     pub(super) observer: Observer,
     /// Whether disks lose what was acknowledged in this run, so that a member may notice.
     pub(super) may_forget: bool,
+    /// Whether the disk here decays.
+    pub(super) is_rotten: bool,
+    pub(super) recorder: Option<Recorder>,
 }
 
 /// The process of a site: its member, if it has one.
@@ -94,6 +109,10 @@ impl Outside {
                 lock(&self.shared).sites[self.site as usize].stop_asked
             }
             MemberExit::Stopped(StopReason::Forgetful(_)) => self.may_forget,
+            other if self.is_rotten && other.is_refusal() => {
+                reachable!("scenario.rotten-disk-refused");
+                true
+            }
             other => other.is_disk_trouble(),
         };
         if !is_expected {
@@ -106,9 +125,18 @@ impl Outside {
     }
 
     /// Follows what a member says of its role.
-    async fn follow(self, node: Node<SimEnvironment>) {
+    async fn follow(self, process: ProcessId, node: Node<SimEnvironment>) {
         let mut status = node.watch_status();
+        if let Some(recorder) = &self.recorder {
+            // Not the node itself: its end is part of the run.
+            let (status, reader) = (status.clone(), node.reader().clone());
+            let look = move || state_of(&status.borrow(), &reader);
+            recorder.follow(process, now_ns(), Box::new(look));
+        }
         loop {
+            if let Some(recorder) = &self.recorder {
+                recorder.look(process, now_ns());
+            }
             let (role, term) = {
                 let status = status.borrow_and_update();
                 (status.role, status.term)
@@ -137,6 +165,31 @@ impl Outside {
     }
 }
 
+/// The present time of the run.
+fn now_ns() -> u64 {
+    World::time_here().unwrap_or_default().as_nanos() as u64
+}
+
+/// What a member is now.
+fn state_of(status: &Status, reader: &StoreReader) -> MemberState {
+    let role = match status.role {
+        _ if status.learner => "learner",
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    };
+    MemberState {
+        role: role.to_owned(),
+        term: status.term,
+        leader: status.leader,
+        commit: status.commit_index,
+        applied: reader.applied_index(),
+        last: status.last_index,
+        revision: reader.revision(),
+    }
+}
+
 async fn run_member(
     environment: SimEnvironment,
     config: NodeConfig,
@@ -147,6 +200,7 @@ async fn run_member(
         Ok(node) => node,
         Err(error) => return error.into(),
     };
+    let process = environment.process();
     let listening = environment
         .network()
         .listen(&client_address(outside.site))
@@ -156,7 +210,7 @@ async fn run_member(
         Err(error) => return MemberExit::Listen(error),
     };
     veridical_env::task::spawn(accept_clients(node.clone(), listener));
-    veridical_env::task::spawn(outside.clone().follow(node.clone()));
+    veridical_env::task::spawn(outside.clone().follow(process, node.clone()));
     lock(&outside.shared)
         .nodes
         .insert(outside.site, node.clone());

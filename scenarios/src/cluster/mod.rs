@@ -26,6 +26,7 @@ use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::properties::leases::LeaseDeadlines;
 use crate::report::{Class, Finding};
+use crate::view::Recorder;
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;
@@ -116,7 +117,12 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Cluster {
     /// Adds the sites to the world and starts the founders.
-    pub fn start(world: &World, observer: &Observer, plan: &Arc<Plan>) -> Self {
+    pub fn start(
+        world: &World,
+        observer: &Observer,
+        plan: &Arc<Plan>,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let laws: Arc<dyn NodeObserver> = Arc::new(Laws::new(observer.clone()));
         let sites = (0..plan.sites()).map(|site| {
             let is_founder = site < plan.members;
@@ -147,6 +153,8 @@ impl Cluster {
                     elections: Arc::clone(&elections),
                     observer: observer.clone(),
                     may_forget: plan.loses_disks(),
+                    is_rotten: plan.rotten_member == Some(site),
+                    recorder: recorder.clone(),
                 };
                 world.add_process(&member_name(site), move |environment| {
                     boot(environment, outside.clone())
@@ -320,28 +328,37 @@ impl Cluster {
         Ok(left.is_empty())
     }
 
-    /// Whether all members run and have applied the same index.
+    /// Whether all members run and have applied the same index; but for the one whose disk
+    /// decays, which may be down for good.
     pub fn is_level(&self) -> bool {
-        let running = self.running();
+        let rotten = self.plan.rotten_member;
+        let mut running = self.running();
+        running.retain(|(site, _)| Some(*site) != rotten);
+        let expected = self.members().into_keys();
+        let expected = expected.filter(|site| Some(*site) != rotten).count();
         let first = running
             .first()
             .map(|(_, node)| node.reader().applied_index());
-        running.len() == self.members().len()
+        running.len() == expected
             && running
                 .iter()
                 .all(|(_, node)| Some(node.reader().applied_index()) == first)
     }
 
-    /// Whether all members run, know the same members, and these are the ones that run.
+    /// Whether all members run, know the same members, and these are the ones that run; but
+    /// for the one whose disk decays, which only has to be among them.
     pub fn agrees_on_members(&self) -> bool {
-        let running = self.running();
+        let rotten = self.plan.rotten_member;
+        let mut running = self.running();
+        running.retain(|(site, _)| Some(*site) != rotten);
         let members = self.members();
+        let expected = members.keys().filter(|site| Some(**site) != rotten).count();
         let ids: BTreeSet<u64> = members.values().copied().collect();
         let names_them = |directory: &Directory| {
             directory.iter().map(|(id, _)| id).collect::<BTreeSet<_>>() == ids
         };
         let first = running.first().map(|(_, node)| node.directory());
-        running.len() == members.len()
+        running.len() == expected
             && first.as_ref().is_some_and(names_them)
             && running
                 .iter()
@@ -409,5 +426,16 @@ fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
         data_format: DataFormat::default(),
         planted: plan.planted(),
         observer: Some(Arc::clone(laws)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::swarm::FAILPOINTS;
+
+    #[test]
+    fn the_swarm_crashes_members_at_every_failpoint_of_the_store() {
+        let of_the_store: Vec<&str> = veridical_probe::failpoints().into_keys().collect();
+        assert_eq!(of_the_store, FAILPOINTS);
     }
 }

@@ -10,7 +10,7 @@ use crate::fault::ProcessId;
 use crate::network::LossMode;
 use crate::rng::Rng;
 use crate::schedule::{Courier, Passage, Schedule, Travel};
-use crate::trace::{DropCause, EventKind, Site};
+use crate::trace::{DropCause, EventKind, SentUnit, Site};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -135,6 +135,13 @@ impl NetworkModel {
                 hash,
             },
         );
+        context.recorder.journal.show_unit(SentUnit {
+            at_ns: context.recorder.now_ns,
+            from,
+            to,
+            ordinal,
+            data: &data,
+        });
 
         let travel = travel(&mut self.courier, context, (from, to));
         let mut rng = context.draw(Site::Unit { from, to }, hash);

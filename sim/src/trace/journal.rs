@@ -1,9 +1,9 @@
 //! The record of a run: digest, counters, and events on demand.
 
-use super::{Event, EventKind};
+use super::{Event, EventKind, SentUnit, Spectator};
 use crate::counter::{Counter, Counters};
 use crate::digest::Digest;
-use crate::fault::ProcessId;
+use crate::fault::{Fault, FaultId, ProcessId};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -28,6 +28,7 @@ pub struct Journal {
     kept: VecDeque<Event>,
     sink: Option<Box<dyn Write + Send>>,
     sink_error: Option<io::Error>,
+    spectator: Option<Box<dyn Spectator>>,
     /// What happened how often.
     pub counters: Counters,
 }
@@ -44,8 +45,14 @@ impl Journal {
             kept: VecDeque::new(),
             sink,
             sink_error: None,
+            spectator: None,
             counters: Counters::default(),
         }
+    }
+
+    /// Has somebody told of everything from now on.
+    pub fn show_to(&mut self, spectator: Box<dyn Spectator>) {
+        self.spectator = Some(spectator);
     }
 
     /// Records an event. Time never goes back: an event that a timer brings a little
@@ -61,12 +68,15 @@ impl Journal {
             kind,
         };
         event.fold(&mut self.digest);
-        if self.mode != TraceMode::Off || self.sink.is_some() {
+        if self.mode != TraceMode::Off || self.sink.is_some() || self.spectator.is_some() {
             self.keep(event);
         }
     }
 
     fn keep(&mut self, event: Event) {
+        if let Some(spectator) = &mut self.spectator {
+            spectator.event(&event);
+        }
         if let Some(sink) = &mut self.sink {
             let written = serde_json::to_writer(&mut *sink, &event)
                 .map_err(io::Error::from)
@@ -86,6 +96,28 @@ impl Journal {
             TraceMode::Full => {}
         }
         self.kept.push_back(event);
+    }
+
+    /// Shows a process that was added to whoever watches.
+    pub fn show_process(&mut self, process: ProcessId, name: &str) {
+        if let Some(spectator) = &mut self.spectator {
+            spectator.process_added(process, name);
+        }
+    }
+
+    /// Shows a unit that was sent to whoever watches.
+    #[inline]
+    pub fn show_unit(&mut self, unit: SentUnit<'_>) {
+        if let Some(spectator) = &mut self.spectator {
+            spectator.unit_sent(unit);
+        }
+    }
+
+    /// Shows a fault that was injected to whoever watches.
+    pub fn show_fault(&mut self, at_ns: u64, id: FaultId, fault: &Fault) {
+        if let Some(spectator) = &mut self.spectator {
+            spectator.fault_injected(at_ns, id, fault);
+        }
     }
 
     /// The digest of all events so far.

@@ -1,8 +1,8 @@
 //! Every event counts, and a difference is found.
 
 use super::{
-    DiskOperation, DropCause, Event, EventKind, Journal, TraceMode, first_difference,
-    first_difference_of_streams,
+    DiskOperation, DropCause, Event, EventKind, Journal, SentUnit, Spectator, TraceMode,
+    first_difference, first_difference_of_streams,
 };
 use crate::fault::ProcessId;
 use std::io::{self, Write};
@@ -49,6 +49,46 @@ fn the_digest_does_not_depend_on_what_is_kept() {
             .count(),
         100
     );
+}
+
+/// Notes what it is shown.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Spectator for Notes {
+    fn event(&mut self, event: &Event) {
+        let mut notes = self.0.lock().expect("one thread");
+        notes.push(format!("event at {}", event.at_ns));
+    }
+    fn unit_sent(&mut self, unit: SentUnit<'_>) {
+        let mut notes = self.0.lock().expect("one thread");
+        notes.push(format!("unit {} of {:?}", unit.ordinal, unit.data));
+    }
+}
+
+#[test]
+fn a_spectator_sees_events_and_units_and_moves_no_digest() {
+    let notes = Notes::default();
+    let mut unseen = Journal::new(TraceMode::Off, None);
+    let mut seen = Journal::new(TraceMode::Off, None);
+    seen.show_to(Box::new(notes.clone()));
+    for journal in [&mut unseen, &mut seen] {
+        journal.record(3, Some(ProcessId(1)), custom("x", 1));
+        journal.show_unit(SentUnit {
+            at_ns: 3,
+            from: ProcessId(1),
+            to: ProcessId(0),
+            ordinal: 7,
+            data: &[1, 2],
+        });
+    }
+    assert_eq!(unseen.digest(), seen.digest());
+    assert_eq!(
+        *notes.0.lock().expect("one thread"),
+        ["event at 3", "unit 7 of [1, 2]"]
+    );
+    // A spectator alone keeps nothing.
+    assert_eq!(seen.finish().0.len(), 0);
 }
 
 #[test]

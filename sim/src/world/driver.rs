@@ -12,7 +12,8 @@ use crate::network::NetworkFaults;
 use crate::rng::{Rng, Stream, stream_seed};
 use crate::schedule::Schedule;
 use crate::trace::{
-    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, TraceMode,
+    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, Spectator,
+    TraceMode,
 };
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
@@ -33,6 +34,8 @@ pub struct WorldConfig {
     pub trace: TraceMode,
     /// Where each event is written as a line of JSON.
     pub trace_sink: Option<Box<dyn Write + Send>>,
+    /// Who is told of everything that happens.
+    pub spectator: Option<Box<dyn Spectator>>,
     /// Where random decisions come from, and whether they are kept.
     pub decisions: DecisionMode,
     /// The seed of the scheduler; derived from the run's seed if there is none.
@@ -58,6 +61,7 @@ impl Default for WorldConfig {
             disk_capacity_bytes: None,
             trace: TraceMode::Off,
             trace_sink: None,
+            spectator: None,
             decisions: DecisionMode::default(),
             schedule_seed: None,
             schedule: Schedule::Uniform,
@@ -417,7 +421,10 @@ where
     runtime.add_simulator::<NodeWatch>();
     let _watch = PanicWatch::begin(config.quiet_panics);
 
-    let journal = Journal::new(config.trace, config.trace_sink);
+    let mut journal = Journal::new(config.trace, config.trace_sink);
+    if let Some(spectator) = config.spectator {
+        journal.show_to(spectator);
+    }
     let decisions = Decisions::new(seed, config.decisions);
     let kernel = runtime.block_on(async {
         let kernel = Kernel::new(
@@ -435,6 +442,7 @@ where
     });
     let _gatekeeping = Gatekeeping::begin(&kernel);
 
+    let _failpoints = kernel.watch_failpoints();
     let world = World {
         kernel: kernel.clone(),
     };

@@ -1,9 +1,6 @@
 //! The clients of a run: each does its planned operations one after the other and
 //! records what came back.
 
-mod requests;
-
-use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,22 +17,15 @@ use veridical_sim::{SimClock, SimEnvironment, SimNetwork};
 use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
+use crate::requests::Memory;
+use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
-use crate::workload::requests::Memory;
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long a client waits before it turns to another member.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
-
-/// Sessions of one client are numbered this far apart from those of another.
-const SESSIONS_PER_CLIENT: u64 = 1 << 20;
-
-/// The key of a number.
-pub fn key(number: u32) -> Bytes {
-    format!("k{number:02}").into()
-}
 
 /// A host with its clients.
 #[derive(Clone, Debug)]
@@ -67,9 +57,8 @@ pub async fn run_host(
                 port: port.clone(),
                 observer: observer.clone(),
                 audited: audited.clone(),
-                memory: Memory::default(),
+                memory: Memory::new(host.first_client + number as u64, host.plan.value_bytes),
                 timeout: Duration::from_millis(host.plan.request_timeout_ms),
-                value_bytes: host.plan.value_bytes as usize,
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
             veridical_env::task::spawn(async move {
@@ -178,8 +167,6 @@ struct Lane {
     audited: Reached,
     memory: Memory,
     timeout: Duration,
-    /// Values are at least this long.
-    value_bytes: usize,
 }
 
 impl Lane {
@@ -193,13 +180,19 @@ impl Lane {
                     .sleep(Duration::from_millis(planned.after_ms))
                     .await;
             }
-            let Some(ask) = self.request(&planned.op) else {
+            if let Some(until) = self.memory.waits_until(&planned.op) {
+                let now = self.clock.monotonic();
+                self.clock.sleep(until.saturating_sub(now)).await;
+            }
+            let audited = self.audited.revision();
+            let Some(ask) = self.memory.request(&planned.op, audited) else {
                 continue;
             };
+            let asked_at = self.clock.monotonic();
             self.observer.begins(self.client, number);
             let result = self.call(ask).await;
             match &result {
-                Ok(answer) => self.memory.learn(answer),
+                Ok(answer) => self.memory.learn(answer, asked_at),
                 // Members that are down refuse at once; do not hammer them.
                 Err(_) => self.clock.sleep(RECONNECT_DELAY).await,
             }

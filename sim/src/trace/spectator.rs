@@ -1,0 +1,49 @@
+//! Somebody who watches a run and sees more than its events say.
+
+use super::Event;
+use crate::fault::{Fault, FaultId, ProcessId};
+
+/// A unit that was handed to the network, with what it carries: an event has only a
+/// fingerprint of that.
+#[derive(Clone, Copy, Debug)]
+pub struct SentUnit<'a> {
+    /// When, in simulated nanoseconds since the start of the run.
+    pub at_ns: u64,
+    /// The sender.
+    pub from: ProcessId,
+    /// The receiver.
+    pub to: ProcessId,
+    /// The unit's number on its link.
+    pub ordinal: u64,
+    /// What it carries.
+    pub data: &'a [u8],
+}
+
+/// Watches a run. It has no effect on it: nothing of what it does reaches the digest or
+/// draws a random number.
+///
+/// It is told while the world is locked, so it must not call the world, nor anything
+/// that does. The world decodes nothing: what a unit means is the spectator's business.
+pub trait Spectator: Send {
+    /// A process was added to the world; processes are numbered in that order.
+    fn process_added(&mut self, process: ProcessId, name: &str) {
+        let _ = (process, name);
+    }
+
+    /// Something happened.
+    fn event(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A unit was sent; its [`EventKind::Send`](super::EventKind::Send) comes right
+    /// before.
+    fn unit_sent(&mut self, unit: SentUnit<'_>) {
+        let _ = unit;
+    }
+
+    /// A fault was injected; its [`EventKind::Fault`](super::EventKind::Fault) comes
+    /// right before, its end is [`EventKind::Heal`](super::EventKind::Heal).
+    fn fault_injected(&mut self, at_ns: u64, id: FaultId, fault: &Fault) {
+        let _ = (at_ns, id, fault);
+    }
+}
