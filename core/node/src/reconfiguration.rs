@@ -10,7 +10,7 @@ use veridical_env::Environment;
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_raft::{
-    ChangeKind, ChangeRefused, LogIndex, MembershipChange, ProposeError, Raft, Ready, Role, Term,
+    ChangeKind, ChangeRefused, LogIndex, MembershipChange, ProposeError, Raft, Role, Term,
 };
 use veridical_store::ApiError;
 
@@ -80,25 +80,6 @@ impl<E: Environment> Driver<E> {
         self.raft
             .propose_membership(change)
             .map_err(|error| refusal(&error))
-    }
-
-    /// Answers those who asked for a membership change once its index is committed.
-    pub(crate) fn settle_changes(&mut self, ready: &Ready) {
-        for entry in &ready.committed {
-            let (settled, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.turn.changes)
-                .into_iter()
-                .partition(|change| change.index <= entry.index);
-            self.turn.changes = open;
-            for change in settled {
-                let result = if (change.index, change.term) == (entry.index, entry.term) {
-                    Ok(())
-                } else {
-                    reachable!("node.membership-change-lost-with-its-leader");
-                    Err(ApiError::leader_changed())
-                };
-                let _ = change.reply.send(result);
-            }
-        }
     }
 }
 
