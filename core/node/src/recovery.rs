@@ -220,6 +220,7 @@ async fn open_wal<D: Disk>(
 ) -> Result<(Wal<D>, Recovered), StartError> {
     let wal_config = WalConfig {
         segment_bytes: config.limits.wal_segment_bytes,
+        zeroed_ahead_bytes: config.limits.wal_zeroed_ahead_bytes,
         planted: config.planted,
     };
     let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;

@@ -32,14 +32,6 @@ pub const MAX_ENTRY_DATA_BYTES: usize = 64 * 1024 * 1024;
 /// size anyway.
 const WRITE_ALIGNMENT_BYTES: u64 = 4096;
 
-/// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
-/// file nor allocates blocks needs no commit of the file system's journal. Measured on
-/// ext4 with one sync for each 4 KiB, on a machine that others used too, so that single
-/// runs scatter and one of three had it slower: a plain program had medians of 6951 syncs
-/// a second with this, 4308 without, 4035 with `set_len` alone; `benches/wal.rs` under
-/// heavy load had means of 256 with and 219 without.
-const ZEROED_AHEAD_BYTES: u64 = 256 * 1024;
-
 /// An entry of the consensus log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogEntry {
@@ -107,6 +99,13 @@ pub struct WalConfig {
     /// A segment that has reached this length gets no further batch. A batch is never
     /// split, so segments are longer by up to one batch.
     pub segment_bytes: u64,
+    /// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
+    /// file nor allocates blocks needs no commit of the file system's journal. Measured on
+    /// ext4 with one sync for each 4 KiB, on a machine that others used too, so that single
+    /// runs scatter and one of three had it slower: a plain program had medians of 6951
+    /// syncs a second with the default, 4308 without, 4035 with `set_len` alone;
+    /// `benches/wal.rs` under heavy load had means of 256 with and 219 without.
+    pub zeroed_ahead_bytes: u64,
     /// Deliberate defects.
     pub planted: Planted,
 }
@@ -115,6 +114,7 @@ impl Default for WalConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
+            zeroed_ahead_bytes: 256 * 1024,
             planted: Planted::none(),
         }
     }
@@ -502,7 +502,8 @@ fn entry_index(payload: &Payload) -> Option<u64> {
 
 /// Up to where a segment is filled with zeros once its frames reach `end`.
 fn zeroed_end(end: u64, config: &WalConfig) -> u64 {
-    let step = ZEROED_AHEAD_BYTES
+    let step = config
+        .zeroed_ahead_bytes
         .min(config.segment_bytes)
         .max(WRITE_ALIGNMENT_BYTES);
     end.next_multiple_of(step)
