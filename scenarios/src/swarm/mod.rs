@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use veridical_sim::{Latency, Rng, Stream};
 
 use crate::knobs;
-use crate::plan::{HostPlan, PLAN_FORMAT, Plan};
+use crate::plan::{PLAN_FORMAT, Plan};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
@@ -109,7 +109,6 @@ pub fn plan(seed: u64) -> Plan {
         .snapshot_chunk_bytes
         .max(longest_value.unwrap_or_default() as usize);
     let watchers = watchers(&mut workload_rng, members, keys);
-    knobs.snapshot_chunk_bytes = knobs.snapshot_chunk_bytes.max(least_chunk_bytes(&hosts));
     let clients = (hosts.len() + watchers.len()) as u32;
     let mut chosen: Vec<Family> = FAMILIES
         .into_iter()
@@ -185,19 +184,6 @@ pub fn plan(seed: u64) -> Plan {
     }
 }
 
-/// A snapshot takes at most about this many chunks. At worst each waits for the
-/// acknowledgement of the one before, and all of it has to end within the time to heal.
-const CHUNKS_MAX: usize = 1_000;
-
-/// The least size of a chunk with which what these clients write gets through in time.
-fn least_chunk_bytes(hosts: &[HostPlan]) -> usize {
-    let written = |host: &HostPlan| {
-        let operations: usize = host.lanes.iter().map(Vec::len).sum();
-        operations * host.value_bytes as usize
-    };
-    hosts.iter().map(written).sum::<usize>() / CHUNKS_MAX
-}
-
 /// Clocks may run this much wrong before leases are not promised any more.
 const CLAIMED_DRIFT_PPM: u64 = 10_000;
 
@@ -241,16 +227,6 @@ mod tests {
     fn plans_use_three_members_mostly_and_five_sometimes() {
         let fives = (0..500).filter(|seed| plan(*seed).members == 5).count();
         assert!((50..200).contains(&fives), "{fives}");
-    }
-
-    #[test]
-    fn what_clients_write_fits_into_a_snapshot_of_not_too_many_chunks() {
-        let large = (0..500).map(plan).filter(|plan| {
-            let least = least_chunk_bytes(&plan.hosts);
-            assert!(plan.knobs.snapshot_chunk_bytes >= least);
-            least > 64
-        });
-        assert!(large.count() > 20, "large values are rare");
     }
 
     #[test]
