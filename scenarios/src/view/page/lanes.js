@@ -146,13 +146,12 @@ function opColour(row) {
   return ops.read[row] ? colour["asks-read"] : colour["asks-write"];
 }
 function drawOps(place, y, w) {
-  const rows = place.ops, special = [];
+  const rows = place.ops, special = [], pointed = hover?.row, chosen = picked?.row;
   let runTo = -1;
   for (let at = after(rows, (row) => opEnd[row], view.from); at < rows.length; at++) {
     const row = rows[at], from = xOf(ops.call[row]), to = xOf(opEnd[row]);
     if (from > w) break;
-    const isSpecial = ops.witness[row] || [hover, picked].some((item) => item?.type === "op" && item.row === row) || hits?.ops[row];
-    if (isSpecial) { special.push(row); continue; }
+    if (ops.witness[row] || row === pointed || row === chosen || hits?.ops[row]) { special.push(row); continue; }
     // What falls on the same pixel is drawn once.
     if (to < runTo + 0.5) continue;
     drawOp(row, y, w, false);
