@@ -16,6 +16,7 @@ pub mod etcd;
 mod frontier;
 mod lane;
 mod linearization;
+mod lists;
 mod model;
 mod models;
 mod objects;
@@ -27,6 +28,7 @@ mod witness;
 mod zones;
 
 pub use linearization::linearization_points;
+pub use lists::ListChecker;
 pub use model::Model;
 pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
 pub use objects::{ObjectChecker, ObjectStatistics};

@@ -31,6 +31,7 @@ pub mod single;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
+pub mod transaction;
 pub mod trial;
 pub mod view;
 
@@ -42,6 +43,8 @@ mod hunt;
 mod member_log;
 #[cfg(madsim)]
 mod observer;
+#[cfg(madsim)]
+mod requests;
 #[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]

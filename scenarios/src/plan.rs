@@ -11,6 +11,8 @@ use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults, Schedule};
 
+use crate::transaction::{Keep, PlannedTxn, Query};
+
 /// The version of the written form.
 pub const PLAN_FORMAT: u32 = 1;
 
@@ -113,6 +115,10 @@ pub struct HuntPlan {
     pub elections: Option<BTreeSet<u64>>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// A machine with clients that share a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +129,10 @@ pub struct HostPlan {
     pub retries: bool,
     /// A request with all its retries, in ms.
     pub request_timeout_ms: u64,
+    /// The length of the values that it writes, in bytes; the shortest that tell them
+    /// apart if that is more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub value_bytes: u32,
     /// Its clients; each does one operation after the other.
     pub lanes: Vec<Vec<PlannedOp>>,
 }
@@ -143,6 +153,12 @@ pub struct WatcherPlan {
     pub prev_kv: bool,
     /// Leave deletions out.
     pub no_delete: bool,
+    /// Leave puts out.
+    #[serde(default)]
+    pub no_put: bool,
+    /// Take large revisions in fragments.
+    #[serde(default)]
+    pub fragment: bool,
     /// Ask for progress notifications.
     pub progress: bool,
     /// Ask how far it is this often, in ms (`WatchProgressRequest`).
@@ -237,8 +253,12 @@ pub enum Op {
         from: u32,
         /// The first one that stays.
         to: u32,
+        /// Ask for the pairs before.
+        #[serde(default)]
+        prev_kv: bool,
     },
-    /// Forget history up to so many revisions before the newest that the client has seen.
+    /// Forget history up to so many revisions before the newest that the client has seen;
+    /// a negative number asks for the future, which is refused.
     Compact {
         /// How many.
         back: i64,
@@ -255,11 +275,31 @@ pub enum Op {
         /// The client's number for it.
         slot: u8,
     },
+    /// Renew a lease around the time at which it ends, by the client's own clock.
+    LeaseKeepAliveLate {
+        /// The client's number for it.
+        slot: u8,
+        /// So many ms after its end; a negative number is before it.
+        late_ms: i64,
+    },
     /// End a lease.
     LeaseRevoke {
         /// The client's number for it.
         slot: u8,
     },
+    /// Write a key of which something is kept as it is.
+    PutKeeping {
+        /// Which key.
+        key: u32,
+        /// What is kept.
+        keep: Keep,
+        /// Ask for the pair before.
+        prev_kv: bool,
+    },
+    /// Read a range, sorted or filtered in any way.
+    Query(Query),
+    /// Compare, and then do one thing or another.
+    Txn(PlannedTxn),
 }
 
 impl Plan {

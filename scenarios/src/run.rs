@@ -23,10 +23,11 @@ use crate::observer::{Observed, Observer};
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
+use crate::requests::key;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::{Recorder, Recording};
 use crate::watching::{Reached, run_watcher};
-use crate::workload::{Host, key, run_host};
+use crate::workload::{Host, run_host};
 
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
@@ -390,7 +391,8 @@ impl Driver {
     async fn converge(&self) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
-        self.probe(&probe, bound).await?;
+        let client = self.probe_client(&probe);
+        self.probe(&client, bound).await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.lanes_left.load(Ordering::Relaxed) == 0
         })
@@ -399,12 +401,24 @@ impl Driver {
             .await;
         // Once more, behind the last operation of all clients.
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
-        let revisions = self.probe(&probe, bound).await?;
+        let revisions = self.probe(&client, bound).await?;
         for (number, (reached, watcher)) in self.reached.iter().zip(&self.plan.watchers).enumerate()
         {
-            let last = revisions[watcher.keys.1 as usize - 1];
+            let last = watcher.keys.1 - 1;
+            let revision = if watcher.no_put {
+                // It is shown deletions alone: of a key that is there.
+                self.probe_write(&client, probe_put(last, self.world.now()), bound)
+                    .await?;
+                let deletion = Ask::DeleteRange(api::DeleteRangeRequest {
+                    key: key(last),
+                    ..Default::default()
+                });
+                self.probe_write(&client, deletion, bound).await?
+            } else {
+                revisions[last as usize]
+            };
             self.until(bound, &format!("watcher-{number}-behind"), || {
-                reached.revision() >= last
+                reached.revision() >= revision
             })
             .await?;
         }
@@ -488,29 +502,33 @@ impl Driver {
     }
 
     /// Writes every key; the revisions by key.
-    async fn probe(&self, probe: &SimEnvironment, bound: Duration) -> Result<Vec<i64>, Finding> {
-        let keys = self.keys();
-        let client = self.probe_client(probe);
+    async fn probe(&self, client: &ProbeClient, bound: Duration) -> Result<Vec<i64>, Finding> {
         let mut revisions = Vec::new();
-        for number in 0..keys {
-            loop {
-                let value = format!("probe.{}", self.world.now().as_millis());
-                let put = api::PutRequest {
-                    key: key(number),
-                    value: value.into(),
-                    ..Default::default()
-                };
-                let result = self.probe_call(&client, Ask::Put(put)).await;
-                if let Ok(Answer::Put(response)) = result {
-                    revisions.push(response.header.map_or(0, |header| header.revision));
-                    break;
-                }
-                if self.world.now() > bound {
-                    return Err(self.liveness("no-progress"));
-                }
-            }
+        for number in 0..self.keys() {
+            let put = probe_put(number, self.world.now());
+            revisions.push(self.probe_write(client, put, bound).await?);
         }
         Ok(revisions)
+    }
+
+    /// Writes until it is acknowledged; the revision.
+    async fn probe_write(
+        &self,
+        client: &ProbeClient,
+        ask: Ask,
+        bound: Duration,
+    ) -> Result<i64, Finding> {
+        loop {
+            let header = match self.probe_call(client, ask.clone()).await {
+                Ok(Answer::Put(response)) => response.header,
+                // An attempt before this one had deleted it, nobody knows when.
+                Ok(Answer::DeleteRange(response)) if response.deleted == 0 => return Ok(0),
+                Ok(Answer::DeleteRange(response)) => response.header,
+                _ if self.world.now() > bound => return Err(self.liveness("no-progress")),
+                _ => continue,
+            };
+            return Ok(header.map_or(0, |header| header.revision));
+        }
     }
 
     fn keys(&self) -> u32 {
@@ -556,4 +574,13 @@ async fn compare(world: World, cluster: Cluster) {
         world.sleep(COMPARE_PERIOD).await;
         cluster.compare();
     }
+}
+
+/// The write of a probe.
+fn probe_put(number: u32, now: Duration) -> Ask {
+    Ask::Put(api::PutRequest {
+        key: key(number),
+        value: format!("probe.{}", now.as_millis()).into(),
+        ..Default::default()
+    })
 }

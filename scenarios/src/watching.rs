@@ -15,7 +15,7 @@ use veridical_sim::SimEnvironment;
 use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::WatcherPlan;
-use crate::workload::key;
+use crate::requests::key;
 
 /// Connecting to a member, and waiting for the confirmation of a watch.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -99,8 +99,12 @@ impl Watcher {
             start_revision: self.next_revision,
             progress_notify: self.plan.progress,
             prev_kv: self.plan.prev_kv,
+            fragment: self.plan.fragment,
             ..Default::default()
         };
+        if self.plan.no_put {
+            create.filters.push(FilterType::Noput as i32);
+        }
         if self.plan.no_delete {
             create.filters.push(FilterType::Nodelete as i32);
         }

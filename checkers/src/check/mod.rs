@@ -18,6 +18,7 @@ use veridical_histories::object::{Action, ObjectEvent};
 use veridical_histories::{Event, EventKind};
 
 use crate::etcd::{EtcdChecker, EtcdOptions};
+use crate::lists::ListChecker;
 use crate::models::{ObjectKind, ObjectModel};
 use crate::objects::{ObjectChecker, ObjectStatistics};
 use crate::online::CheckerOptions;
@@ -186,6 +187,7 @@ pub fn check_stream(
 /// Checks objects on the caller's thread or on several.
 enum Objects {
     Here(Box<ObjectChecker>),
+    Lists(Box<ListChecker>),
     Parallel(ParallelChecker),
 }
 
@@ -247,21 +249,23 @@ impl Run {
             model = model.with_nil_as_wildcard();
         }
         let checker = self.options.checker.clone();
-        Ok(
-            if self.options.threads > 1 && kind != ObjectKind::ListAppend {
-                let limit = self.options.memory_limit_bytes;
-                Objects::Parallel(ParallelChecker::new(
-                    model,
-                    &checker,
-                    self.options.threads,
-                    limit,
-                ))
-            } else {
-                let mut checker = ObjectChecker::new(model, checker);
-                checker.limit_memory(self.options.memory_limit_bytes);
-                Objects::Here(Box::new(checker))
-            },
-        )
+        let limit = self.options.memory_limit_bytes;
+        Ok(if kind == ObjectKind::ListAppend {
+            let mut checker = ListChecker::new(model, checker);
+            checker.limit_memory(limit);
+            Objects::Lists(Box::new(checker))
+        } else if self.options.threads > 1 {
+            Objects::Parallel(ParallelChecker::new(
+                model,
+                &checker,
+                self.options.threads,
+                limit,
+            ))
+        } else {
+            let mut checker = ObjectChecker::new(model, checker);
+            checker.limit_memory(limit);
+            Objects::Here(Box::new(checker))
+        })
     }
 
     /// Checks some events. `Stop` where nothing more need be read.
@@ -276,6 +280,7 @@ impl Run {
             }
             let result = match checker {
                 Objects::Here(checker) => checker.observe(event),
+                Objects::Lists(checker) => checker.observe(event),
                 Objects::Parallel(checker) => checker.observe(event),
             };
             self.report.events += 1;
@@ -323,6 +328,7 @@ impl Run {
                 let verdict = checker.finish();
                 (verdict, checker.statistics(), checker.take_spill_error())
             }
+            Objects::Lists(mut checker) => (checker.finish(), checker.statistics(), None),
             Objects::Parallel(checker) => checker.finish()?,
         };
         if let Some(error) = spill_error {

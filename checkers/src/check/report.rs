@@ -15,6 +15,9 @@ pub struct EngineCounts {
     pub zones: u64,
     /// Engine C, along revisions.
     pub revisions: u64,
+    /// The graph of list-append transactions.
+    #[serde(default)]
+    pub graph: u64,
 }
 
 /// What a check ends with. Its JSON form is what `veridical check --json` prints.
@@ -180,6 +183,7 @@ impl Report {
         self.unknown_outcomes = statistics.unknown_outcomes;
         self.engine.frontier = statistics.frontier_operations;
         self.engine.zones = statistics.zones_operations;
+        self.engine.graph = statistics.graph_operations;
         self.handovers = statistics.handovers;
         self.max_configurations = statistics.configurations_max.max(statistics.clusters_max) as u64;
     }

@@ -138,7 +138,9 @@ impl<'a> Evaluation<'a> {
             let equal = match (&got.prev_kv, before) {
                 (None, None) => true,
                 (None, Some(_)) => !put.prev_kv,
-                (Some(kv), Some(before)) => kv.key == put.key && before.equals(kv, false),
+                (Some(kv), Some(before)) => {
+                    put.prev_kv && kv.key == put.key && before.equals(kv, false)
+                }
                 (Some(_), None) => false,
             };
             if !equal {
@@ -262,8 +264,16 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
+    /// Comparisons look at the state before the first write, those of nested transactions
+    /// too (etcd: `compareToPath`).
     fn holds(&self, compare: &Compare) -> bool {
-        let pairs = self.range(&compare.range);
+        let pairs: Vec<(&Bytes, &Stored)> = if compare.range.is_single() {
+            let stored = self.view.get(&compare.range.key, self.revision);
+            let pair = stored.map(|stored| (&compare.range.key, stored));
+            pair.into_iter().collect()
+        } else {
+            self.view.range(&compare.range, self.revision).collect()
+        };
         if pairs.is_empty() {
             return match &compare.target {
                 // A value that does not exist fails every comparison.

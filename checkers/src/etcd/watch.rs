@@ -318,7 +318,10 @@ fn tells_before(
     match (&event.prev_kv, before) {
         (None, None) => true,
         (None, Some(_)) => !watch.created.prev_kv || may_lack,
-        (Some(kv), Some(before)) => kv.key == event.kv.key && before.equals(kv, false),
+        // What nobody asked for is as wrong as what is missing.
+        (Some(kv), Some(before)) => {
+            watch.created.prev_kv && kv.key == event.kv.key && before.equals(kv, false)
+        }
         (Some(_), None) => false,
     }
 }

@@ -58,6 +58,8 @@ pub struct ObjectStatistics {
     pub frontier_operations: u64,
     /// Operations that engine B judged.
     pub zones_operations: u64,
+    /// Operations that the graph of transactions judged.
+    pub graph_operations: u64,
     /// How often a key went from engine B to engine A.
     pub handovers: u64,
     /// The most configurations of engine A for one key.
@@ -81,6 +83,7 @@ impl ObjectStatistics {
             unknown_outcomes: self.unknown_outcomes + other.unknown_outcomes,
             frontier_operations: self.frontier_operations + other.frontier_operations,
             zones_operations: self.zones_operations + other.zones_operations,
+            graph_operations: self.graph_operations + other.graph_operations,
             handovers: self.handovers + other.handovers,
             configurations_max: self.configurations_max.max(other.configurations_max),
             clusters_max: self.clusters_max.max(other.clusters_max),

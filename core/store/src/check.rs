@@ -91,12 +91,17 @@ pub fn is_read_only_txn(request: &TxnRequest) -> bool {
 }
 
 /// Whether a transaction may be answered from this member's own state, without asking
-/// the leader: all it does is serializable ranges.
+/// the leader: all it does is serializable ranges, and it does something. One that only
+/// compares asks about the present, and nothing in it allows a stale answer (etcd gives
+/// one all the same: its `isTxnSerializable` holds for a transaction without operations).
 pub fn is_serializable_txn(request: &TxnRequest) -> bool {
-    all_ops(
-        request,
-        &|op| matches!(op, request_op::Request::RequestRange(range) if range.serializable),
-    )
+    let mut ops = request.success.iter().chain(&request.failure).peekable();
+    ops.peek().is_some()
+        && ops.all(|op| match &op.request {
+            Some(request_op::Request::RequestRange(range)) => range.serializable,
+            Some(request_op::Request::RequestTxn(nested)) => is_serializable_txn(nested),
+            _ => false,
+        })
 }
 
 fn all_ops(request: &TxnRequest, holds: &dyn Fn(&request_op::Request) -> bool) -> bool {
@@ -366,6 +371,10 @@ mod tests {
             vec![nested(vec![], vec![put("a")])]
         )));
         assert!(!is_serializable_txn(&txn(vec![range()], vec![])));
+        assert!(
+            !is_serializable_txn(&txn(vec![], vec![])),
+            "comparisons alone ask about the present"
+        );
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! It says what is right where generators need answers and where checkers are compared
 //! with brute force. It shares no code with any checker, on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,9 +97,12 @@ impl Store {
             Request::DeleteRange(deletion) => self.write(|store, map, events| {
                 Ok(Response::DeleteRange(store.delete(deletion, map, events)))
             }),
-            Request::Txn(txn) => {
-                self.write(|store, map, events| store.txn(txn, map, events).map(Response::Txn))
-            }
+            Request::Txn(txn) => self.write(|store, map, events| {
+                let mut branches = VecDeque::new();
+                decide(txn, map, &mut branches);
+                let result = store.txn(txn, &mut branches, map, events);
+                result.map(Response::Txn)
+            }),
             Request::Compact { revision } if *revision <= self.compacted => {
                 Err(ErrorKind::Compacted)
             }
@@ -264,13 +267,17 @@ impl Store {
         }
     }
 
+    /// Runs the branches that were decided beforehand, the outermost transaction's first.
     fn txn(
         &self,
         txn: &TxnRequest,
+        branches: &mut VecDeque<bool>,
         map: &mut Map,
         events: &mut Vec<WatchEvent>,
     ) -> Result<TxnResult, ErrorKind> {
-        let succeeded = txn.compares.iter().all(|compare| holds(compare, map));
+        let succeeded = branches
+            .pop_front()
+            .expect("every transaction that runs was decided");
         let ops = if succeeded {
             &txn.success
         } else {
@@ -284,7 +291,7 @@ impl Store {
                 TxnOp::DeleteRange(deletion) => {
                     TxnOpResult::DeleteRange(self.delete(deletion, map, events))
                 }
-                TxnOp::Txn(txn) => TxnOpResult::Txn(self.txn(txn, map, events)?),
+                TxnOp::Txn(txn) => TxnOpResult::Txn(self.txn(txn, branches, map, events)?),
             });
         }
         Ok(TxnResult { succeeded, results })
@@ -301,6 +308,23 @@ impl Store {
             self.at(range.revision).ok_or(ErrorKind::Compacted)?
         };
         Ok(read(range, map))
+    }
+}
+
+/// Which branch each transaction takes, nested ones after the one that holds them: all
+/// comparisons look at the state before the first write (etcd: `compareToPath`).
+fn decide(txn: &TxnRequest, map: &Map, branches: &mut VecDeque<bool>) {
+    let succeeded = txn.compares.iter().all(|compare| holds(compare, map));
+    branches.push_back(succeeded);
+    let ops = if succeeded {
+        &txn.success
+    } else {
+        &txn.failure
+    };
+    for op in ops {
+        if let TxnOp::Txn(nested) = op {
+            decide(nested, map, branches);
+        }
     }
 }
 

@@ -188,7 +188,23 @@ impl EtcdHistory {
         range
     }
 
+    /// A transaction; every fourth one has another one behind its write, which looks at
+    /// what was there before.
     fn txn(&mut self) -> TxnRequest {
+        let mut txn = self.flat_txn();
+        if self.random.below(4) == 0 {
+            let mut nested = self.flat_txn();
+            nested.success.remove(0);
+            nested.failure.truncate(1);
+            if let Some(TxnOp::Put(put)) = txn.success.first() {
+                nested.compares[0].range = KeyRange::single(put.key.clone());
+            }
+            txn.success.push(TxnOp::Txn(nested));
+        }
+        txn
+    }
+
+    fn flat_txn(&mut self) -> TxnRequest {
         let compare = Compare {
             range: KeyRange::single(self.key()),
             target: match self.random.below(3) {

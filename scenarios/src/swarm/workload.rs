@@ -4,6 +4,12 @@ use veridical_sim::Rng;
 
 use crate::plan::{HostPlan, Op, PlannedOp, WatcherPlan};
 use crate::swarm::pick;
+use crate::transaction::{
+    Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, RevisionBound, TxnStep,
+};
+
+/// Seeds whose clients use the less frequent corners of the API, too.
+const ALL_SHAPES_SHARE: f64 = 0.6;
 
 /// At least this many operations are planned for a run.
 const OPERATIONS_MIN: u64 = 560;
@@ -18,7 +24,12 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
     // Bursts find what a steady trickle does not, and the other way round.
     let busy_share = pick(rng, &[0.35, 0.6, 0.85]);
     let think_mean_ms = ((end_at_ms as f64 * busy_share) as u64 / per_lane).max(1);
-    let read_share = pick(rng, &[0.2, 0.5, 0.7]);
+    let all_shapes = rng.chance(ALL_SHAPES_SHARE);
+    let requests = Requests {
+        keys,
+        read_share: pick(rng, &[0.2, 0.5, 0.7]),
+        all_shapes,
+    };
     let mut hosts = Vec::new();
     for lanes in lanes {
         let retries = rng.chance(0.5);
@@ -28,7 +39,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
                     .map(|_| PlannedOp {
                         after_ms: think_ms(rng, think_mean_ms),
                         at_ms: None,
-                        op: operation(rng, keys, read_share, retries),
+                        op: requests.next(rng, retries),
                     })
                     .collect()
             })
@@ -37,6 +48,11 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
             first_member: rng.below(u64::from(members)) as u32,
             retries,
             request_timeout_ms: pick(rng, &[1_000, 2_000, 4_000]),
+            value_bytes: if all_shapes {
+                pick(rng, &[0, 0, 0, 100, 1_000])
+            } else {
+                0
+            },
             lanes,
         });
     }
@@ -64,14 +80,41 @@ fn span(rng: &mut Rng, keys: u32) -> (u32, u32) {
     (from, to)
 }
 
-fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
-    let key = rng.below(u64::from(keys)) as u32;
-    // A client that moves between members may be shown older and older states by them;
-    // only one that knows when it moves can say what it was promised.
-    let serializable = !retries && rng.chance(0.2);
-    if rng.chance(read_share) {
-        return match rng.below(10) {
-            0..=4 => Op::Get { key, serializable },
+/// What clients ask for.
+struct Requests {
+    keys: u32,
+    read_share: f64,
+    all_shapes: bool,
+}
+
+impl Requests {
+    fn next(&self, rng: &mut Rng, retries: bool) -> Op {
+        // A client that moves between members may be shown older and older states by
+        // them; only one that knows when it moves can say what it was promised.
+        let serializable = !retries && rng.chance(0.2);
+        if rng.chance(self.read_share) {
+            self.read(rng, serializable)
+        } else if self.all_shapes && rng.chance(0.25) {
+            self.unusual_write(rng)
+        } else {
+            self.write(rng)
+        }
+    }
+
+    fn key(&self, rng: &mut Rng) -> u32 {
+        rng.below(u64::from(self.keys)) as u32
+    }
+
+    fn read(&self, rng: &mut Rng, serializable: bool) -> Op {
+        let keys = self.keys;
+        if self.all_shapes && rng.chance(0.2) {
+            return Op::Query(self.query(rng, serializable));
+        }
+        match rng.below(10) {
+            0..=4 => Op::Get {
+                key: self.key(rng),
+                serializable,
+            },
             5 | 6 => {
                 let (first, second) = two_keys(rng, keys);
                 Op::GetBoth { first, second }
@@ -85,11 +128,7 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
                 Op::Range {
                     from,
                     to,
-                    limit: if rng.chance(0.3) {
-                        rng.between(1, 5) as i64
-                    } else {
-                        0
-                    },
+                    limit: limit(rng),
                     back: if rng.chance(0.3) {
                         rng.between(1, 20) as i64
                     } else {
@@ -101,51 +140,203 @@ fn operation(rng: &mut Rng, keys: u32, read_share: f64, retries: bool) -> Op {
                     serializable,
                 }
             }
-        };
+        }
     }
-    match rng.below(100) {
-        0..=39 => Op::Put {
-            key,
-            prev_kv: rng.chance(0.3),
-            lease: None,
-        },
-        40..=59 => Op::CompareAndSwap { key },
-        60..=74 => {
-            let (first, second) = two_keys(rng, keys);
-            Op::PutBoth { first, second }
+
+    fn query(&self, rng: &mut Rng, serializable: bool) -> Query {
+        let (from, to) = span(rng, self.keys);
+        let parts = [
+            Part::Key,
+            Part::Version,
+            Part::Create,
+            Part::Mod,
+            Part::Value,
+        ];
+        Query {
+            from,
+            to,
+            limit: limit(rng),
+            sort_by: pick(rng, &parts),
+            descending: rng.chance(0.5),
+            bound: rng.chance(0.5).then(|| RevisionBound {
+                of_creation: rng.chance(0.5),
+                is_max: rng.chance(0.5),
+                back: rng.below(30) as i64,
+            }),
+            serializable,
         }
-        75..=82 => Op::Delete {
-            key,
-            prev_kv: rng.chance(0.5),
-        },
-        83 => {
-            let (from, to) = span(rng, keys);
-            Op::DeleteRange { from, to }
+    }
+
+    fn write(&self, rng: &mut Rng) -> Op {
+        let key = self.key(rng);
+        match rng.below(100) {
+            0..=39 => Op::Put {
+                key,
+                prev_kv: rng.chance(0.3),
+                lease: None,
+            },
+            40..=59 => Op::CompareAndSwap { key },
+            60..=74 => {
+                let (first, second) = two_keys(rng, self.keys);
+                Op::PutBoth { first, second }
+            }
+            75..=82 => Op::Delete {
+                key,
+                prev_kv: rng.chance(0.5),
+            },
+            83 => {
+                let (from, to) = span(rng, self.keys);
+                Op::DeleteRange {
+                    from,
+                    to,
+                    prev_kv: rng.chance(0.5),
+                }
+            }
+            84 | 85 => Op::Compact {
+                // Mostly far back: a watcher whose revisions are compacted away cannot
+                // tell who wrote them.
+                back: if rng.chance(0.25) {
+                    rng.between(1, 40)
+                } else {
+                    rng.between(40, 160)
+                } as i64,
+            },
+            86..=88 => Op::LeaseGrant {
+                slot: slot(rng),
+                ttl_s: rng.between(1, 8) as i64,
+            },
+            89..=92 => Op::LeaseKeepAlive { slot: slot(rng) },
+            93 => Op::LeaseRevoke { slot: slot(rng) },
+            _ => Op::Put {
+                key,
+                prev_kv: false,
+                lease: Some(slot(rng)),
+            },
         }
-        84 | 85 => Op::Compact {
-            // Mostly far back: a watcher whose revisions are compacted away cannot tell
-            // who wrote them.
-            back: if rng.chance(0.25) {
-                rng.between(1, 40)
-            } else {
-                rng.between(40, 160)
-            } as i64,
-        },
-        86..=88 => Op::LeaseGrant {
-            slot: rng.below(2) as u8,
-            ttl_s: rng.between(1, 8) as i64,
-        },
-        89..=92 => Op::LeaseKeepAlive {
-            slot: rng.below(2) as u8,
-        },
-        93 => Op::LeaseRevoke {
-            slot: rng.below(2) as u8,
-        },
-        _ => Op::Put {
-            key,
-            prev_kv: false,
-            lease: Some(rng.below(2) as u8),
-        },
+    }
+
+    fn unusual_write(&self, rng: &mut Rng) -> Op {
+        match rng.below(20) {
+            0..=2 => Op::PutKeeping {
+                key: self.key(rng),
+                keep: pick(rng, &[Keep::Value, Keep::Lease, Keep::Lease, Keep::Both]),
+                prev_kv: rng.chance(0.5),
+            },
+            3..=5 => Op::LeaseKeepAliveLate {
+                slot: slot(rng),
+                late_ms: rng.between(0, 500) as i64 - 250,
+            },
+            // Refused, unless others have written a lot meanwhile.
+            6 => Op::Compact {
+                back: -(rng.between(1, 300) as i64),
+            },
+            7 | 8 => {
+                let (from, to) = span(rng, self.keys);
+                Op::DeleteRange {
+                    from,
+                    to: to.min(from + 3),
+                    prev_kv: true,
+                }
+            }
+            9 | 10 => Op::Put {
+                key: self.key(rng),
+                prev_kv: true,
+                lease: Some(slot(rng)),
+            },
+            _ => Op::Txn(self.txn(rng)),
+        }
+    }
+
+    fn txn(&self, rng: &mut Rng) -> PlannedTxn {
+        // Every key is written once at most: the API refuses more.
+        let mut keys: Vec<u32> = (0..self.keys).collect();
+        rng.shuffle(&mut keys);
+        let mut success = self.steps(rng, &mut keys);
+        if rng.chance(0.3) {
+            let nested = PlannedTxn {
+                compares: self.compares(rng),
+                success: self.steps(rng, &mut keys),
+                failure: self.steps(rng, &mut keys),
+            };
+            let at = rng.index(success.len() + 1);
+            success.insert(at, TxnStep::Txn(nested));
+        }
+        PlannedTxn {
+            compares: self.compares(rng),
+            success,
+            failure: self.steps(rng, &mut keys),
+        }
+    }
+
+    fn compares(&self, rng: &mut Rng) -> Vec<PlannedCompare> {
+        let parts = [
+            Part::Version,
+            Part::Create,
+            Part::Mod,
+            Part::Mod,
+            Part::Value,
+            Part::Lease,
+        ];
+        let relations = [
+            Relation::Equal,
+            Relation::Greater,
+            Relation::Less,
+            Relation::NotEqual,
+        ];
+        (0..rng.below(3))
+            .map(|_| {
+                let (key, to) = span(rng, self.keys);
+                PlannedCompare {
+                    key,
+                    to: rng.chance(0.2).then_some(to),
+                    part: pick(rng, &parts),
+                    relation: pick(rng, &relations),
+                    offset: rng.between(0, 2) as i64 - 1,
+                }
+            })
+            .collect()
+    }
+
+    /// Writes to keys out of `keys`, with reads of what was written between them.
+    fn steps(&self, rng: &mut Rng, keys: &mut Vec<u32>) -> Vec<TxnStep> {
+        let mut steps = Vec::new();
+        for _ in 0..rng.below(4) {
+            let Some(key) = keys.pop() else { break };
+            steps.push(match rng.below(8) {
+                0..=3 => TxnStep::Put {
+                    key,
+                    prev_kv: rng.chance(0.3),
+                    lease: rng.chance(0.2).then(|| slot(rng)),
+                },
+                4 => TxnStep::Delete {
+                    from: key,
+                    to: key + 1,
+                    prev_kv: rng.chance(0.5),
+                },
+                _ => {
+                    let (from, to) = span(rng, self.keys);
+                    TxnStep::Range {
+                        from,
+                        to,
+                        limit: limit(rng),
+                    }
+                }
+            });
+        }
+        steps
+    }
+}
+
+fn slot(rng: &mut Rng) -> u8 {
+    rng.below(2) as u8
+}
+
+/// A limit in three of ten cases.
+fn limit(rng: &mut Rng) -> i64 {
+    if rng.chance(0.3) {
+        rng.between(1, 5) as i64
+    } else {
+        0
     }
 }
 
@@ -165,6 +356,8 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
         from_beginning: true,
         prev_kv: rng.chance(0.5),
         no_delete: false,
+        no_put: false,
+        fragment: rng.chance(0.3),
         progress: rng.chance(0.5),
         ask_progress_ms: asks(rng),
     };
@@ -179,6 +372,8 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
         from_beginning: rng.chance(0.6),
         prev_kv: rng.chance(0.5),
         no_delete: rng.chance(0.1),
+        no_put: rng.chance(0.1),
+        fragment: rng.chance(0.3),
         progress: rng.chance(0.5),
         ask_progress_ms: asks(rng),
     });

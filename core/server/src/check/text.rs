@@ -69,6 +69,7 @@ fn counts(report: &Report, line: Line<'_>) {
         ("A (frontier)", report.engine.frontier),
         ("B (zones)", report.engine.zones),
         ("C (revisions)", report.engine.revisions),
+        ("graph of transactions", report.engine.graph),
     ];
     let engines: Vec<String> = engines
         .iter()
