@@ -164,7 +164,7 @@ function drawOp(row, y, w, isSpecial) {
   const left = Math.max(LEFT, from), right = Math.min(w, Math.max(to, from + (ops.witness[row] ? 4 : 1.5)));
   if (right <= left) return;
   pen.globalAlpha = hits && !hits.ops[row] && !ops.witness[row] ? 0.35 : 1;
-  if (ops.end[row] < 0 || ops.ending[row] === 3) {
+  if (right - left > 6 && (ops.end[row] < 0 || ops.ending[row] === 3)) {
     const fade = pen.createLinearGradient(from, 0, Math.max(to, from + 12), 0);
     fade.addColorStop(0, opColour(row));
     fade.addColorStop(1, "transparent");
