@@ -7,6 +7,7 @@ use tracing::info;
 use veridical_env::{Environment, Network};
 use veridical_node::session::accept_clients;
 use veridical_node::{Directory, Node, NodeConfig, NodeObserver, StartError, Status, StopReason};
+use veridical_probe::reachable;
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::{Raft, Ready, Role};
 use veridical_sim::{ProcessExit, ProcessId, SimEnvironment, World};
@@ -55,6 +56,15 @@ enum MemberExit {
 }
 
 impl MemberExit {
+    /// Whether the member refuses what it finds on its disk, and says so.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_) | StopReason::Log(_)),
+            Self::Listen(_) => false,
+        }
+    }
+
     /// Whether a fault of the disk explains it.
     fn is_disk_trouble(&self) -> bool {
         match self {
@@ -79,6 +89,8 @@ pub struct Cluster {
     nodes: Arc<Mutex<BTreeMap<u32, Node<SimEnvironment>>>>,
     seen: Arc<Mutex<Seen>>,
     elections: Arc<watch::Sender<Election>>,
+    /// The member whose disk decays.
+    rotten: Option<u32>,
 }
 
 /// A member has become leader.
@@ -117,6 +129,7 @@ impl Cluster {
         let processes = (0..plan.members)
             .map(|index| {
                 let config = node_config(plan, index, &laws);
+                let is_rotten = plan.rotten_member == Some(index);
                 let engine = plan
                     .engine
                     .then(|| Arc::new(Mutex::new(MemoryEngine::new())));
@@ -133,7 +146,9 @@ impl Cluster {
                     async move {
                         let observer = outside.observer.clone();
                         let exit = run_member(environment, config, engine, outside).await;
-                        if !exit.is_disk_trouble() {
+                        if is_rotten && exit.is_refusal() {
+                            reachable!("scenario.rotten-disk-refused");
+                        } else if !exit.is_disk_trouble() {
                             observer.report(Finding::new(
                                 Class::Crash,
                                 "member-gave-up",
@@ -152,6 +167,7 @@ impl Cluster {
             nodes,
             seen,
             elections,
+            rotten: plan.rotten_member,
         }
     }
 
@@ -263,13 +279,16 @@ impl Cluster {
         Ok(left.is_empty())
     }
 
-    /// Whether all members run and have applied the same index.
+    /// Whether all members run and have applied the same index; but for the one whose disk
+    /// decays, which may be down for good.
     pub fn is_level(&self) -> bool {
-        let running = self.running();
+        let mut running = self.running();
+        running.retain(|(index, _)| Some(*index) != self.rotten);
+        let expected = self.processes.len() - usize::from(self.rotten.is_some());
         let first = running
             .first()
             .map(|(_, node)| node.reader().applied_index());
-        running.len() == self.processes.len()
+        running.len() == expected
             && running
                 .iter()
                 .all(|(_, node)| Some(node.reader().applied_index()) == first)
@@ -496,4 +515,15 @@ async fn run_member(
         .expect("no panic while the nodes are locked")
         .insert(outside.index, node.clone());
     MemberExit::Stopped(node.stopped().await)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::swarm::FAILPOINTS;
+
+    #[test]
+    fn the_swarm_crashes_members_at_every_failpoint_of_the_store() {
+        let of_the_store: Vec<&str> = veridical_probe::failpoints().into_keys().collect();
+        assert_eq!(of_the_store, FAILPOINTS);
+    }
 }

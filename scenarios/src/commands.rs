@@ -17,7 +17,7 @@ use crate::junit;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
-use crate::swarm;
+use crate::scenario;
 use crate::table::Summary;
 
 /// Failures whose folders are kept; the others are only reported.
@@ -72,7 +72,7 @@ pub(crate) fn plan_of(
     seed: u64,
     planted: Option<&str>,
 ) -> Result<Plan, CommandError> {
-    let Some(plan) = swarm::plan_of(scenario, seed) else {
+    let Some(plan) = scenario::plan_of(scenario, seed) else {
         return Err(CommandError::NoScenario(scenario.to_owned()));
     };
     if let Some(bug) = planted
@@ -243,8 +243,8 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
 /// None at present.
 pub fn list() -> Result<u8, CommandError> {
     println!("scenarios:");
-    for name in swarm::names() {
-        println!("  {name}");
+    for (name, about) in scenario::all() {
+        println!("  {name:<20} {about}");
     }
     println!("planted bugs:");
     for bug in PlantedBug::ALL {

@@ -5,7 +5,7 @@
 //! failure the command that reproduces it, the witness and an artefact folder.
 //! May depend on: core, sim, checkers, histories.
 //!
-//! `swarm` makes the [`plan::Plan`] of a seed; `run` carries it out: `cluster` boots
+//! A scenario ([`scenario`]) makes the [`plan::Plan`] of a seed, `swarm` by default; `run` carries it out: `cluster` boots
 //! the members, `workload` and `watching` are the clients, `observer` feeds the checker
 //! while they run; `campaign` runs many seeds, each in a process of its own.
 //!
@@ -25,6 +25,8 @@ pub mod properties;
 pub mod recall;
 pub mod replay;
 pub mod report;
+pub mod rotten_disk;
+pub mod scenario;
 pub mod sessions;
 pub mod shrink;
 pub mod single;

@@ -66,6 +66,10 @@ pub struct Plan {
     /// By how much members' clocks may run wrong before leases are not promised any
     /// more, in millionths.
     pub claimed_drift_ppm: u64,
+    /// The member whose disk decays, if one does: it may refuse to go on with what it finds
+    /// there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotten_member: Option<u32>,
     /// The seed of the scheduler, if it is not the one that follows from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_seed: Option<u64>,

@@ -176,6 +176,7 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
             .counters
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
+            .chain(crashes_by_failpoint())
             .collect(),
         // A process runs one seed, so what its places have counted is this run's.
         sometimes: veridical_probe::coverage()
@@ -206,6 +207,14 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
         recording: recorder.map(|recorder| recorder.take(end_ns)),
         members,
     }
+}
+
+/// Where the run's processes have crashed in their code.
+fn crashes_by_failpoint() -> impl Iterator<Item = (String, u64)> {
+    veridical_probe::failpoints()
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (format!("failpoint.{name}"), count))
 }
 
 /// Carries the plan out until its end, a finding, or the time at which to stop; then says

@@ -131,7 +131,14 @@ impl Summary {
         row("digest", self.digest());
         let injected = self.list(|name| name.starts_with("fault."), "fault.");
         row("faults injected", injected);
-        for group in ["net.", "disk.", "process.", "clock.", "schedule."] {
+        for group in [
+            "net.",
+            "disk.",
+            "process.",
+            "failpoint.",
+            "clock.",
+            "schedule.",
+        ] {
             let effects = self.list(|name| name.starts_with(group), group);
             if !effects.is_empty() {
                 row(&format!("  {}", group.trim_end_matches('.')), effects);

@@ -97,6 +97,10 @@ counters! {
     LyingSync => "disk.lying_sync",
     /// A write went to a wrong place.
     MisdirectedWrite => "disk.misdirected_write",
+    /// A read returned what is in a wrong place.
+    MisdirectedRead => "disk.misdirected_read",
+    /// An operation waited because the disk had passed its bytes per second.
+    Throttled => "disk.throttled",
     /// A bit of a stored file was flipped for good.
     BitRot => "disk.bit_rot",
     /// A bit was flipped in what a read returned.
@@ -126,8 +130,12 @@ counters! {
     Panic => "process.panic",
     /// A process was paused.
     Pause => "process.pause",
+    /// A starved process was stopped for its next while.
+    Starve => "process.starve",
     /// A process died at a crash point.
     CrashPoint => "process.crash_point",
+    /// A process died at a failpoint of its code.
+    Failpoint => "process.failpoint",
     /// A clock was changed.
     ClockChange => "clock.change",
 }

@@ -195,6 +195,23 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_after_ms: Option<u64>,
     },
+    /// Stops a process when it comes by a place that its code has named
+    /// (`veridical_probe::failpoint!`).
+    CrashAtFailpoint {
+        /// Which.
+        process: ProcessId,
+        /// The name of the place.
+        name: String,
+        /// How often it comes by before, from now.
+        #[serde(default)]
+        skip: u64,
+        /// How.
+        #[serde(default)]
+        kind: CrashKind,
+        /// Start it again after so many ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_after_ms: Option<u64>,
+    },
     /// Starts a process that is not running.
     Restart {
         /// Which.
@@ -218,6 +235,19 @@ pub enum Fault {
     Suspend {
         /// Which.
         process: ProcessId,
+        /// How long, in ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+    },
+    /// Lets a process run only now and then: a processor that others take, or a virtual
+    /// machine without credit. It polls late, and its timers with it.
+    Starve {
+        /// Which.
+        process: ProcessId,
+        /// It runs for so long, in ms,
+        run_ms: u64,
+        /// and is stopped for so long, in ms, over and over.
+        stop_ms: u64,
         /// How long, in ms.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
@@ -307,10 +337,12 @@ impl Fault {
             Self::Link { .. } => "fault.link",
             Self::Crash { .. } => "fault.crash",
             Self::CrashAt { .. } => "fault.crash_at",
+            Self::CrashAtFailpoint { .. } => "fault.crash_at_failpoint",
             Self::Restart { .. } => "fault.restart",
             Self::WipeDisk { .. } => "fault.wipe_disk",
             Self::Pause { .. } => "fault.pause",
             Self::Suspend { .. } => "fault.suspend",
+            Self::Starve { .. } => "fault.starve",
             Self::ClockDrift { .. } => "fault.clock_drift",
             Self::ClockJump { .. } => "fault.clock_jump",
             Self::ClockStrobe { .. } => "fault.clock_strobe",
@@ -334,6 +366,7 @@ impl Fault {
             | Self::Link { duration_ms, .. }
             | Self::Pause { duration_ms, .. }
             | Self::Suspend { duration_ms, .. }
+            | Self::Starve { duration_ms, .. }
             | Self::ClockDrift { duration_ms, .. }
             | Self::ClockStrobe { duration_ms, .. }
             | Self::Disk { duration_ms, .. }
@@ -343,6 +376,7 @@ impl Fault {
             | Self::ResetConnections { .. }
             | Self::Crash { .. }
             | Self::CrashAt { .. }
+            | Self::CrashAtFailpoint { .. }
             | Self::Restart { .. }
             | Self::WipeDisk { .. }
             | Self::ClockJump { .. }
@@ -410,10 +444,12 @@ impl Fault {
             Self::Isolate { process, .. }
             | Self::Crash { process, .. }
             | Self::CrashAt { process, .. }
+            | Self::CrashAtFailpoint { process, .. }
             | Self::Restart { process }
             | Self::WipeDisk { process }
             | Self::Pause { process, .. }
             | Self::Suspend { process, .. }
+            | Self::Starve { process, .. }
             | Self::ClockDrift { process, .. }
             | Self::ClockJump { process, .. }
             | Self::ClockStrobe { process, .. }

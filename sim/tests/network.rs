@@ -842,3 +842,26 @@ fn a_process_reaches_itself_whatever_the_network_does() {
         );
     });
 }
+
+#[test]
+fn the_whole_network_can_behave_otherwise_for_a_while() {
+    run(|mut pair| async move {
+        let faults = NetworkFaults {
+            drop_probability: 1.0,
+            ..NetworkFaults::none()
+        };
+        pair.world.inject(&Fault::Network {
+            faults,
+            duration_ms: Some(20),
+        });
+        write_numbers(&mut pair.a_writer, 0..1).await;
+        write_numbers(&mut pair.b_writer, 0..1).await;
+        pair.world.sleep(30 * MS).await;
+        write_numbers(&mut pair.a_writer, 1..2).await;
+        write_numbers(&mut pair.b_writer, 1..2).await;
+        let at_b = read_for_a_while(&pair.b, &mut pair.b_reader).await;
+        assert_eq!(at_b.expect("after it"), [1]);
+        let at_a = read_for_a_while(&pair.a, &mut pair.a_reader).await;
+        assert_eq!(at_a.expect("after it"), [1]);
+    });
+}

@@ -132,6 +132,31 @@ fn a_paused_process_catches_up_with_its_timers_when_it_goes_on() {
 }
 
 #[test]
+fn a_starved_process_runs_its_share_and_all_of_the_time_afterwards() {
+    let ticks = Arc::new(AtomicU64::new(0));
+    World::run(1, WorldConfig::default(), |world| {
+        let ticks = ticks.clone();
+        async move {
+            let id = world.add_process("p", ticker(&ticks));
+            world.sleep(MS).await;
+            world.inject(&Fault::Starve {
+                process: id,
+                run_ms: 10,
+                stop_ms: 90,
+                duration_ms: Some(1_000),
+            });
+            world.sleep(999 * MS).await;
+            let starved = ticks.load(Ordering::Relaxed);
+            assert!((9..=21).contains(&starved), "{starved} instead of 100");
+            assert_eq!(world.counters()["process.starve"], 10);
+            world.sleep(1_000 * MS).await;
+            let later = ticks.load(Ordering::Relaxed) - starved;
+            assert!((98..=101).contains(&later), "{later}: it is over");
+        }
+    });
+}
+
+#[test]
 fn a_suspended_process_has_not_noticed_the_time() {
     World::run(1, WorldConfig::default(), |world| async move {
         let id = world.add_process("p", |_| std::future::pending::<()>());
@@ -499,4 +524,48 @@ fn seeds_for_a_process_never_repeat_and_follow_from_the_seed_of_the_run() {
     assert_eq!(first, draw(1));
     let distinct: std::collections::BTreeSet<_> = first.iter().chain(&second).collect();
     assert_eq!(distinct.len(), 400);
+}
+
+/// Three steps with a failpoint between them; counts those that were made.
+async fn steps(made: Arc<AtomicU64>) {
+    made.fetch_add(1, Ordering::Relaxed);
+    veridical_probe::failpoint!("test.first-made");
+    made.fetch_add(1, Ordering::Relaxed);
+    veridical_probe::failpoint!("test.second-made");
+    made.fetch_add(1, Ordering::Relaxed);
+    std::future::pending::<()>().await;
+}
+
+/// The steps that a process makes before it crashes at a failpoint, and together with those
+/// after its restart.
+fn steps_before_and_after(name: &str, skip: u64) -> (u64, u64) {
+    let name = name.to_owned();
+    World::run(1, WorldConfig::default(), |world| async move {
+        let made = Arc::new(AtomicU64::new(0));
+        let ours = made.clone();
+        let id = world.add_stopped_process("p", move |_| steps(ours.clone()));
+        let other = world.add_process("other", |_| std::future::pending::<()>());
+        world.inject(&Fault::CrashAtFailpoint {
+            process: id,
+            name,
+            skip,
+            kind: CrashKind::Kill,
+            restart_after_ms: Some(10),
+        });
+        world.inject(&Fault::Restart { process: id });
+        world.sleep(5 * MS).await;
+        let before = made.load(Ordering::Relaxed);
+        world.sleep(20 * MS).await;
+        assert!(world.is_running(id) && world.is_running(other));
+        (before, made.load(Ordering::Relaxed))
+    })
+    .output
+}
+
+#[test]
+fn a_process_crashes_at_the_failpoint_that_was_named_and_goes_on_after_its_restart() {
+    assert_eq!(steps_before_and_after("test.first-made", 0), (1, 4));
+    assert_eq!(steps_before_and_after("test.second-made", 0), (2, 5));
+    assert_eq!(steps_before_and_after("test.second-made", 1), (3, 3));
+    assert_eq!(steps_before_and_after("test.nowhere", 0), (3, 3));
 }

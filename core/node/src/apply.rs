@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{PlantedBug, reachable};
+use veridical_probe::{PlantedBug, failpoint, reachable};
 use veridical_proto::command::Command;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
@@ -85,6 +85,7 @@ impl<E: Environment> Applier<E> {
     }
 
     async fn apply(&mut self, entries: Vec<Entry>) -> Result<(), StopReason> {
+        failpoint!("apply.before");
         let mut answers = Vec::new();
         let mut lease_changes = Vec::new();
         let mut last_index = self.store.applied_index();
@@ -122,6 +123,7 @@ impl<E: Environment> Applier<E> {
             }
         }
         self.publish(last_index, &lease_changes);
+        failpoint!("apply.published");
         for (incarnation, member_id, sequence, applied) in answers {
             if member_id != self.member_id {
                 continue;
@@ -139,6 +141,7 @@ impl<E: Environment> Applier<E> {
                 }
             }
         }
+        failpoint!("apply.answered");
         self.materialise().await;
         if removed {
             // The others have to learn of the commit from somebody.
@@ -230,6 +233,7 @@ impl<E: Environment> Applier<E> {
             );
             return Ok(());
         }
+        failpoint!("snapshot.install.before");
         let mut restorer = Restorer::new(self.store_config.clone());
         while let Some(chunk) = chunks.recv().await {
             let chunk = chunk.map_err(StopReason::Disk)?;
@@ -247,6 +251,7 @@ impl<E: Environment> Applier<E> {
         self.last_term = meta.term;
         self.last_snapshot_index = meta.index;
         self.publish(meta.index, &[]);
+        failpoint!("snapshot.install.after");
         if let Some(engine) = &mut self.engine {
             let source = self.store.snapshot();
             self.store.take_feed();

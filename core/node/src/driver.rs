@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, failpoint, queue, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{
@@ -550,6 +550,7 @@ impl<E: Environment> Driver<E> {
 
     /// What is durable as of `meta.index` need not be in the log.
     async fn forget_log(&mut self, meta: &SnapshotMeta) {
+        failpoint!("log.forget.before");
         let keep_from = meta.index.saturating_sub(self.limits.snapshot_keep_entries);
         if keep_from >= self.raft.first_index()
             && let Err(error) = self.raft.compact(keep_from)
@@ -650,8 +651,12 @@ impl<E: Environment> Driver<E> {
                 // lies before it.
                 .then(|| self.raft.last_index());
         }
-        for to in self.outputs.transport.send_raft(&ready.messages) {
-            self.raft.report_unreachable(to);
+        if !ready.messages.is_empty() {
+            failpoint!("raft.send.before");
+            for to in self.outputs.transport.send_raft(&ready.messages) {
+                self.raft.report_unreachable(to);
+            }
+            failpoint!("raft.send.after");
         }
         self.learn_addresses(&ready);
         self.persist(&ready).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
@@ -86,20 +86,26 @@ impl<E: Environment> LogWriter<E> {
                     DiskJob::Release { index } => release = Some(index),
                 }
             }
+            failpoint!("wal.append.before");
             if !batch.is_empty() {
                 self.wal.append(&batch).await?;
             }
+            failpoint!("wal.append.after");
             if self.planted.has(PlantedBug::AckBeforeFsync) {
                 self.acknowledge(last_number, &promises);
             }
             if must_sync {
+                failpoint!("wal.sync.before");
                 self.wal.sync().await?;
+                failpoint!("wal.sync.after");
             }
             if !self.planted.has(PlantedBug::AckBeforeFsync) {
                 self.acknowledge(last_number, &promises);
             }
             if let Some(index) = release {
+                failpoint!("wal.release.before");
                 self.wal.release_before(index).await?;
+                failpoint!("wal.release.after");
             }
             let took = self.clock.monotonic().saturating_sub(started);
             if took > SLOW_DISK {

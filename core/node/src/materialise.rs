@@ -11,7 +11,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info};
-use veridical_probe::{always, queue, sometimes};
+use veridical_probe::{always, failpoint, queue, sometimes};
 use veridical_raft::SnapshotMeta;
 use veridical_storage::engine::{Engine, EngineError, WriteBatch};
 use veridical_store::{
@@ -173,7 +173,9 @@ impl Materialiser {
                     _room,
                 } => self.engine.write(batch(feed, members), applied_index)?,
                 EngineJob::Flush { meta } => {
+                    failpoint!("engine.flush.before");
                     let durable_index = self.engine.flush()?;
+                    failpoint!("engine.flush.after");
                     always!(
                         durable_index >= meta.index,
                         "node.flush-covers-what-was-written",

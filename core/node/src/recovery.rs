@@ -3,7 +3,7 @@
 use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_probe::{PlantedBug, failpoint, reachable, sometimes};
 use veridical_raft::{Config, Entry, Initial, LogIndex, Payload, SnapshotMeta};
 use veridical_storage::engine::{Engine, EngineError};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
@@ -174,8 +174,10 @@ pub(crate) async fn recover<E: Environment>(
         member_id: config.member_id,
         incarnation,
     }));
+    failpoint!("recovery.incarnation.before");
     wal.append(&records).await?;
     wal.sync().await?;
+    failpoint!("recovery.incarnation.after");
     info!(
         incarnation,
         applied_index = applied.index,

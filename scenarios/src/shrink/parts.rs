@@ -233,6 +233,7 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
     };
     let mut fewer = renumbered(plan, number);
     fewer.members = MEMBERS_MIN;
+    fewer.rotten_member = plan.rotten_member.filter(|rotten| *rotten < MEMBERS_MIN);
     for host in &mut fewer.hosts {
         host.first_member %= MEMBERS_MIN;
     }

@@ -1,10 +1,40 @@
 //! Faults with a time.
 
 use veridical_node::Limits;
-use veridical_sim::{CrashKind, CrashPoint, DiskFaults, Fault, ProcessId, Rng};
+use veridical_sim::{
+    CrashKind, CrashPoint, DiskFaults, Fault, Latency, NetworkFaults, ProcessId, Rng,
+};
 
 use crate::plan::TimedFault;
 use crate::swarm::{CLAIMED_DRIFT_PPM, Family, pick};
+
+/// The failpoints of the store, in alphabetical order.
+pub(crate) const FAILPOINTS: [&str; 21] = [
+    "apply.answered",
+    "apply.before",
+    "apply.published",
+    "engine.flush.after",
+    "engine.flush.before",
+    "log.forget.before",
+    "raft.send.after",
+    "raft.send.before",
+    "recovery.incarnation.after",
+    "recovery.incarnation.before",
+    "snapshot.durable",
+    "snapshot.install.after",
+    "snapshot.install.before",
+    "snapshot.rename.before",
+    "snapshot.renamed",
+    "wal.append.after",
+    "wal.append.before",
+    "wal.release.after",
+    "wal.release.before",
+    "wal.sync.after",
+    "wal.sync.before",
+];
+
+/// Of the crashes at a place, those at a failpoint of the store's code.
+const FAILPOINT_SHARE: f64 = 0.5;
 
 /// Draws the faults of a plan.
 pub(super) struct Nemesis {
@@ -55,7 +85,10 @@ impl Nemesis {
         let election_ms = knobs.election_timeout_ms;
         match family {
             // Part of the network and the disks all the time.
-            Family::LossyNetwork | Family::Corruption | Family::SlowNetwork | Family::SlowDisk => {}
+            Family::Corruption | Family::SlowDisk => {}
+            // Besides, worse for a while.
+            Family::LossyNetwork => self.storms(gap_ms),
+            Family::SlowNetwork => self.slow_links(gap_ms, election_ms),
             // A plan of its own: it follows the elections.
             Family::LeaderHunt => {}
             Family::Partition => self.partitions(gap_ms, election_ms),
@@ -74,7 +107,17 @@ impl Nemesis {
             let duration_ms = self.lasting(election_ms * 4);
             let members = self.shuffled_members();
             let middle = members.len() / 2;
-            let fault = match self.rng.below(6) {
+            let fault = match self.rng.below(7) {
+                // The clients alone; the members go on among themselves.
+                6 => Fault::Partition {
+                    groups: vec![
+                        self.all_members(),
+                        (self.members..self.members + self.clients)
+                            .map(ProcessId)
+                            .collect(),
+                    ],
+                    duration_ms,
+                },
                 0 => Fault::Isolate {
                     process: members[0],
                     duration_ms,
@@ -120,10 +163,52 @@ impl Nemesis {
         }
     }
 
+    /// The whole network loses, repeats and reorders much for a while.
+    fn storms(&mut self, gap_ms: u64) {
+        for at_ms in self.times(gap_ms * 2) {
+            let faults = NetworkFaults {
+                drop_probability: self.rng.unit() * 0.3,
+                duplicate_probability: self.rng.unit() * 0.1,
+                reorder_probability: self.rng.unit() * 0.2,
+                reorder_window_us: self.rng.between(1_000, 50_000),
+                ..NetworkFaults::none()
+            };
+            let duration_ms = self.lasting(1_000);
+            let storm = Fault::Network {
+                faults,
+                duration_ms,
+            };
+            self.add(at_ms, storm);
+        }
+    }
+
+    /// One direction between two members is far slower than all others for a while.
+    fn slow_links(&mut self, gap_ms: u64, election_ms: u64) {
+        for at_ms in self.times(gap_ms) {
+            let members = self.shuffled_members();
+            let mean_us = self.rng.between(10_000, election_ms * 1_000);
+            let slow = Fault::Link {
+                from: members[..1].to_vec(),
+                to: members[1..2].to_vec(),
+                faults: NetworkFaults {
+                    delay: Latency::new(mean_us / 2, mean_us / 2),
+                    ..NetworkFaults::none()
+                },
+                duration_ms: self.lasting(election_ms * 3),
+            };
+            self.add(at_ms, slow);
+        }
+    }
+
     fn clogs(&mut self, gap_ms: u64, election_ms: u64) {
         for at_ms in self.times(gap_ms) {
             let members = self.shuffled_members();
-            let fault = if self.rng.chance(0.2) {
+            let fault = if self.rng.chance(0.1) {
+                Fault::ResetConnections {
+                    a: members[0],
+                    b: members[1],
+                }
+            } else if self.rng.chance(0.2) {
                 Fault::Swizzle {
                     processes: members,
                     interval_ms: 20 + self.rng.exponential(election_ms / 4),
@@ -185,6 +270,10 @@ impl Nemesis {
         ];
         for at_ms in self.times(gap_ms) {
             let process = self.member();
+            if self.rng.chance(FAILPOINT_SHARE) {
+                self.crash_at_failpoint(at_ms, process);
+                continue;
+            }
             let point = pick(&mut self.rng, &points);
             let skip = self.rng.below(12);
             let kind = self.crash_kind();
@@ -199,6 +288,31 @@ impl Nemesis {
                     restart_after_ms,
                 },
             );
+        }
+    }
+
+    fn crash_at_failpoint(&mut self, at_ms: u64, process: ProcessId) {
+        let name = pick(&mut self.rng, &FAILPOINTS);
+        // Snapshots and starts are few.
+        let is_rare = ["snapshot.", "recovery.", "engine.", "log.", "wal.release."]
+            .iter()
+            .any(|part| name.starts_with(part));
+        let fault = Fault::CrashAtFailpoint {
+            process,
+            name: name.to_owned(),
+            skip: self.rng.below(if is_rare { 2 } else { 24 }),
+            kind: self.crash_kind(),
+            restart_after_ms: self.downtime_ms(),
+        };
+        self.add(at_ms, fault);
+        if name.starts_with("recovery.") {
+            // It comes by only when it starts.
+            let restart = Fault::Crash {
+                process,
+                kind: self.crash_kind(),
+                restart_after_ms: self.downtime_ms(),
+            };
+            self.add(at_ms + 1, restart);
         }
     }
 
@@ -232,6 +346,13 @@ impl Nemesis {
                 Fault::Suspend {
                     process,
                     duration_ms,
+                }
+            } else if self.rng.chance(0.25) {
+                Fault::Starve {
+                    process,
+                    run_ms: self.rng.between(1, 20),
+                    stop_ms: self.rng.between(5, 200),
+                    duration_ms: self.lasting(election_ms * 4),
                 }
             } else {
                 Fault::Pause {
@@ -276,7 +397,23 @@ impl Nemesis {
     fn disk_errors(&mut self, gap_ms: u64) {
         for at_ms in self.times(gap_ms * 2) {
             let process = self.member();
-            let fault = match self.rng.below(4) {
+            let fault = match self.rng.below(6) {
+                4 => Fault::Disk {
+                    process,
+                    faults: DiskFaults {
+                        throttle_bytes_per_s: self.rng.between(20_000, 500_000),
+                        ..DiskFaults::none()
+                    },
+                    duration_ms: self.lasting(3_000),
+                },
+                5 => Fault::Disk {
+                    process,
+                    faults: DiskFaults {
+                        read_error_probability: 0.2,
+                        ..DiskFaults::none()
+                    },
+                    duration_ms: self.lasting(400),
+                },
                 0 => Fault::DiskStall {
                     process,
                     duration_ms: 50 + self.rng.exponential(1_500),

@@ -16,6 +16,8 @@ use veridical_sim::{Latency, Rng, Stream};
 
 use crate::knobs;
 use crate::plan::{PLAN_FORMAT, Plan};
+#[cfg(all(test, madsim))]
+pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{hosts, watchers};
@@ -142,6 +144,7 @@ pub fn plan(seed: u64) -> Plan {
         last_power_failure: true,
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
+        rotten_member: None,
         schedule_seed: None,
         schedule: schedule(seed, None),
     }

@@ -107,6 +107,12 @@ pub struct DiskFaults {
     /// A write goes to a wrong, equally aligned sector of the same file, and its target
     /// keeps the old data. Scenario only.
     pub misdirected_write_probability: f64,
+    /// A read returns, once, what is in a wrong, equally aligned sector of the same file; the
+    /// file is not changed. Scenario only.
+    pub misdirected_read_probability: f64,
+    /// So many bytes a second are read and written at most (a budget in the cloud that is
+    /// used up); 0 for no limit. What goes beyond makes later operations wait.
+    pub throttle_bytes_per_s: u64,
     /// A synchronisation returns Ok, and nothing becomes durable. Scenario only: no
     /// system that waits for `sync` survives a majority of such disks.
     pub lying_sync_probability: f64,
@@ -130,6 +136,8 @@ impl DiskFaults {
             interrupt_probability: 0.0,
             read_flip_probability: 0.0,
             misdirected_write_probability: 0.0,
+            misdirected_read_probability: 0.0,
+            throttle_bytes_per_s: 0,
             lying_sync_probability: 0.0,
             crash: CrashRules::lose_all(),
         }

@@ -107,6 +107,8 @@ pub struct DiskModel {
     pub faults: DiskFaults,
     /// Nothing completes before this time, in ns.
     pub stalled_until_ns: u64,
+    /// When a throttled device has passed all bytes that it was given, in ns.
+    throttled_until_ns: u64,
 }
 
 impl DiskModel {
@@ -134,9 +136,21 @@ impl DiskModel {
         if at_ns < self.stalled_until_ns {
             context.recorder.count(Counter::DiskStall);
         }
-        Plan {
-            at_ns: at_ns.max(self.stalled_until_ns),
+        let mut at_ns = at_ns.max(self.stalled_until_ns);
+        if self.faults.throttle_bytes_per_s > 0 && at_ns < self.throttled_until_ns {
+            context.recorder.count(Counter::Throttled);
+            at_ns = self.throttled_until_ns;
         }
+        Plan { at_ns }
+    }
+
+    /// The device passes so many bytes, if it has a limit.
+    fn pass_bytes(&mut self, context: &DiskContext<'_>, bytes: usize) {
+        let Some(ns) = (bytes as u64 * 1_000_000_000).checked_div(self.faults.throttle_bytes_per_s)
+        else {
+            return;
+        };
+        self.throttled_until_ns = self.throttled_until_ns.max(context.recorder.now_ns) + ns;
     }
 
     fn may_interrupt(
@@ -225,7 +239,11 @@ impl DiskModel {
         if context.rng.chance(self.faults.read_error_probability) {
             return Err(context.fail(DiskOperation::Read, file, EIO, Counter::DiskError));
         }
-        let mut bytes = self.stored(file).contents.read(offset, length);
+        let mut source = offset;
+        if context.rng.chance(self.faults.misdirected_read_probability) {
+            source = self.misdirect(context, file, offset, Counter::MisdirectedRead);
+        }
+        let mut bytes = self.stored(file).contents.read(source, length);
         if bytes.len() > 1 && context.rng.chance(self.faults.short_read_probability) {
             let keep = context.rng.between(1, bytes.len() as u64 - 1);
             bytes.truncate(keep as usize);
@@ -236,6 +254,7 @@ impl DiskModel {
             bytes[at] ^= 1 << context.rng.below(8);
             context.recorder.count(Counter::ReadFlip);
         }
+        self.pass_bytes(context, bytes.len());
         context.recorder.count(Counter::DiskRead);
         context.record(DiskOperation::Read, file, offset, bytes.len() as u64);
         Ok(bytes)
@@ -264,7 +283,7 @@ impl DiskModel {
             .rng
             .chance(self.faults.misdirected_write_probability)
         {
-            target = self.misdirect(context, file, offset);
+            target = self.misdirect(context, file, offset, Counter::MisdirectedWrite);
         }
         let missing = self.stored(file).contents.missing_bytes(target, taken);
         if self
@@ -277,13 +296,20 @@ impl DiskModel {
         self.stored(file)
             .contents
             .write(target, Bytes::copy_from_slice(&data[..taken]));
+        self.pass_bytes(context, taken);
         context.recorder.count(Counter::DiskWrite);
         context.record(DiskOperation::Write, file, target, taken as u64);
         Ok(taken)
     }
 
     /// Another place in the file with the same position in its sector.
-    fn misdirect(&mut self, context: &mut DiskContext<'_>, file: FileId, offset: u64) -> u64 {
+    fn misdirect(
+        &mut self,
+        context: &mut DiskContext<'_>,
+        file: FileId,
+        offset: u64,
+        counter: Counter,
+    ) -> u64 {
         let sector = sector_bytes(&self.faults.crash);
         let sectors = self.stored(file).contents.len().div_ceil(sector);
         if sectors < 2 {
@@ -291,7 +317,7 @@ impl DiskModel {
         }
         let wrong = context.rng.below(sectors) * sector + offset % sector;
         if wrong != offset {
-            context.recorder.count(Counter::MisdirectedWrite);
+            context.recorder.count(counter);
         }
         wrong
     }

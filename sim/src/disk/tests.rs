@@ -582,6 +582,44 @@ fn a_misdirected_write_leaves_its_target_and_hits_another_sector() {
 }
 
 #[test]
+fn a_misdirected_read_returns_another_sector_once_and_changes_nothing() {
+    let mut bench = Bench::with_rules(7, CrashRules::lose_all());
+    let file = bench.create("f");
+    let sectors: Vec<u8> = (0..64).flat_map(|sector| [sector; 512]).collect();
+    bench.write_all(file, 0, &sectors);
+    let first = |bench: &mut Bench| bench.act(|disk, context| disk.read(context, file, 0, 1));
+    bench.disk.faults.misdirected_read_probability = 1.0;
+    let wrong = first(&mut bench).expect("it says nothing of it");
+    assert_ne!(
+        wrong,
+        [0],
+        "this seed does not pick the right place by chance"
+    );
+    bench.disk.faults.misdirected_read_probability = 0.0;
+    assert_eq!(first(&mut bench).expect("as it is"), [0]);
+    assert_eq!(bench.count(Counter::MisdirectedRead), 1);
+}
+
+#[test]
+fn a_throttled_disk_passes_its_bytes_per_second_and_no_more() {
+    use crate::latency::Latency;
+    use crate::trace::DiskOperation;
+    let mut bench = Bench::with_rules(1, CrashRules::lose_all());
+    let file = bench.create("f");
+    bench.disk.faults.write_latency = Latency::ZERO;
+    bench.disk.faults.sync_latency = Latency::ZERO;
+    let at = |bench: &mut Bench| {
+        bench.act(|disk, context| disk.plan(context, DiskOperation::Sync).at_ns)
+    };
+    bench.write_all(file, 0, &[1; 3_000]);
+    assert_eq!(at(&mut bench), 0, "there is no limit");
+    bench.disk.faults.throttle_bytes_per_s = 1_000;
+    bench.write_all(file, 0, &[2; 3_000]);
+    assert_eq!(at(&mut bench), 3_000_000_000);
+    assert_eq!(bench.count(Counter::Throttled), 1);
+}
+
+#[test]
 fn a_latency_has_its_distribution_and_a_stall_holds_everything() {
     use crate::latency::Latency;
     use crate::trace::DiskOperation;

@@ -442,6 +442,7 @@ where
     });
     let _gatekeeping = Gatekeeping::begin(&kernel);
 
+    let _failpoints = kernel.watch_failpoints();
     let world = World {
         kernel: kernel.clone(),
     };

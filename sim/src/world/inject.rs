@@ -1,6 +1,6 @@
 //! Injecting faults and ending them.
 
-use super::janitor::Chore;
+use super::janitor::{Chore, StarveStep};
 use super::kernel::{Happening, Kernel, State};
 use super::process::{CrashAt, RESTART_NS};
 use crate::counter::Counter;
@@ -9,6 +9,7 @@ use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
 use crate::trace::{EventKind, Site};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What has to be undone when a fault ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +152,22 @@ impl State {
                     restart_after_ms: *restart_after_ms,
                 };
                 self.processes[process.index()].crash_at = Some(crash_at);
+            }
+            Fault::CrashAtFailpoint {
+                process,
+                name,
+                skip,
+                kind,
+                restart_after_ms,
+            } => {
+                let crash_at = CrashAt {
+                    point: name.clone(),
+                    skip: *skip,
+                    kind: *kind,
+                    restart_after_ms: *restart_after_ms,
+                };
+                self.processes[process.index()].failpoint = Some(crash_at);
+                self.failpoints_armed.store(true, Ordering::Relaxed);
             }
             Fault::Suspend { process, .. } => {
                 self.processes[process.index()].suspensions += 1;
@@ -354,7 +371,7 @@ impl Kernel {
                 .active_faults
                 .get(&id)
                 .is_some_and(|active| active.undo.is_empty())
-                && !matches!(fault, Fault::Swizzle { .. });
+                && !matches!(fault, Fault::Swizzle { .. } | Fault::Starve { .. });
             if momentary {
                 state.active_faults.remove(&id);
             }
@@ -393,7 +410,50 @@ impl Kernel {
                     }
                 });
             }
+            Fault::Starve {
+                process,
+                run_ms,
+                stop_ms,
+                ..
+            } => self.starve_step(StarveStep {
+                fault: id,
+                process,
+                run_ns: (run_ms * NS_PER_MS).max(RESTART_NS),
+                stop_ns: (stop_ms * NS_PER_MS).max(RESTART_NS),
+                stops: true,
+            }),
             _ => {}
+        }
+    }
+
+    /// Stops a starved process, or lets it run, and plans the next step.
+    pub(super) fn starve_step(&self, step: StarveStep) {
+        let lasts = self.with(|state, now_ns| {
+            let Some(active) = state.active_faults.get_mut(&step.fault) else {
+                return false;
+            };
+            // Whatever ends the fault has to resume the process, if it is stopped then.
+            active.undo.clear();
+            if step.stops {
+                active.undo.push(Undo::Resume(step.process));
+                state.journal.counters.add(Counter::Starve);
+            }
+            let after_ns = if step.stops {
+                step.stop_ns
+            } else {
+                step.run_ns
+            };
+            let next = StarveStep {
+                stops: !step.stops,
+                ..step
+            };
+            state.schedule(now_ns + after_ns, Happening::Chore(Chore::Starve(next)));
+            true
+        });
+        match (lasts, step.stops) {
+            (false, _) => {}
+            (true, true) => self.pause(step.process),
+            (true, false) => self.resume(step.process),
         }
     }
 
@@ -422,6 +482,7 @@ impl Kernel {
         let active: Vec<FaultId> = self.with(|state, _| {
             for process in &mut state.processes {
                 process.crash_at = None;
+                process.failpoint = None;
             }
             state.active_faults.keys().copied().collect()
         });

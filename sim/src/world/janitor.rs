@@ -23,6 +23,19 @@ pub(super) enum Chore {
         process: ProcessId,
         clog: bool,
     },
+    /// The next step of a starvation: stop the process, or let it run.
+    Starve(StarveStep),
+}
+
+/// A step of a starvation.
+#[derive(Clone, Copy)]
+pub(super) struct StarveStep {
+    pub(super) fault: FaultId,
+    pub(super) process: ProcessId,
+    pub(super) run_ns: u64,
+    pub(super) stop_ns: u64,
+    /// Whether the process is stopped now, or goes on.
+    pub(super) stops: bool,
 }
 
 /// What there is to do.
@@ -81,6 +94,7 @@ pub(super) async fn work(kernel: Arc<Kernel>) {
                 process,
                 clog,
             }) => kernel.swizzle_step(fault, process, clog),
+            Some(Chore::Starve(step)) => kernel.starve_step(step),
         }
     }
 }

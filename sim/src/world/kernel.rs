@@ -24,6 +24,7 @@ use madsim::time::{Instant, Sleep, TimeHandle};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub(super) struct State {
     pub(super) fault_count: u64,
     /// What the janitor has to do.
     pub(super) janitor: JanitorQueue,
+    /// Whether a process was ever asked to crash at a failpoint.
+    pub(super) failpoints_armed: Arc<AtomicBool>,
 }
 
 /// The world's state and its time.
@@ -127,6 +130,7 @@ impl Kernel {
                 active_faults: BTreeMap::new(),
                 fault_count: 0,
                 janitor: JanitorQueue::default(),
+                failpoints_armed: Arc::default(),
             };
             Self {
                 state: Mutex::new(state),

@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
+use veridical_probe::{FailpointHook, install_failpoint_hook};
 
 /// How long after a crash a process is started again at the earliest, in ns. By then
 /// madsim has dropped the tasks of the one before.
@@ -73,10 +74,10 @@ type BootFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 /// Starts a program on an environment.
 pub(super) type Boot = Arc<dyn Fn(SimEnvironment) -> BootFuture + Send + Sync>;
 
-/// A request to crash at a certain place.
+/// A request to crash at a certain place, a [`CrashPoint`] or the name of a failpoint.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CrashAt {
-    pub(super) point: CrashPoint,
+pub(super) struct CrashAt<P> {
+    pub(super) point: P,
     pub(super) skip: u64,
     pub(super) kind: CrashKind,
     pub(super) restart_after_ms: Option<u64>,
@@ -100,7 +101,10 @@ pub(super) struct Process {
     exit: Option<ProcessExit>,
     exit_wakers: Vec<Waker>,
     /// Where it is to crash.
-    pub(super) crash_at: Option<CrashAt>,
+    pub(super) crash_at: Option<CrashAt<CrashPoint>>,
+    /// At which failpoint of its code it is to crash. It stays over restarts, since some
+    /// are passed only at a start.
+    pub(super) failpoint: Option<CrashAt<String>>,
     /// Its disk.
     pub(super) disk: DiskModel,
     /// How its disk behaves, with what faults put on top.
@@ -161,6 +165,7 @@ impl State {
             exit: None,
             exit_wakers: Vec::new(),
             crash_at: None,
+            failpoint: None,
             disk,
             disk_faults: Layered::new(faults),
             capacity: Layered::new(capacity_bytes),
@@ -255,23 +260,75 @@ impl State {
                 }
                 let crash_at = *crash_at;
                 self.journal.counters.add(Counter::CrashPoint);
-                let node = self.processes[id.index()].node;
-                self.crash(now_ns, id, crash_at.kind);
-                if let Some(node) = node {
-                    self.janitor.add(Chore::Stop(node));
-                }
-                if let Some(after_ms) = crash_at.restart_after_ms {
-                    let at_ns = now_ns + (after_ms * 1_000_000).max(RESTART_NS);
-                    self.schedule(at_ns, Happening::Chore(Chore::Start(id)));
-                }
+                self.crash_from_inside(now_ns, id, crash_at.kind, crash_at.restart_after_ms);
                 true
             }
             _ => false,
         }
     }
+
+    /// The process whose tasks are those of `node` comes by a failpoint. If it was asked to
+    /// crash there, it has when this returns true, and the caller must never go on.
+    fn passes_failpoint(&mut self, now_ns: u64, node: NodeId, name: &str) -> bool {
+        let at = self
+            .processes
+            .iter()
+            .position(|process| process.running && process.node == Some(node));
+        let Some(index) = at else { return false };
+        let Some(crash_at) = self.processes[index]
+            .failpoint
+            .as_mut()
+            .filter(|crash_at| crash_at.point == name)
+        else {
+            return false;
+        };
+        if crash_at.skip > 0 {
+            crash_at.skip -= 1;
+            return false;
+        }
+        let (kind, restart_after_ms) = (crash_at.kind, crash_at.restart_after_ms);
+        self.processes[index].failpoint = None;
+        self.journal.counters.add(Counter::Failpoint);
+        let id = ProcessId(index as u32);
+        self.crash_from_inside(now_ns, id, kind, restart_after_ms);
+        true
+    }
+
+    /// Crashes the process whose task is running.
+    fn crash_from_inside(
+        &mut self,
+        now_ns: u64,
+        id: ProcessId,
+        kind: CrashKind,
+        restart_after_ms: Option<u64>,
+    ) {
+        let node = self.processes[id.index()].node;
+        self.crash(now_ns, id, kind);
+        if let Some(node) = node {
+            self.janitor.add(Chore::Stop(node));
+        }
+        if let Some(after_ms) = restart_after_ms {
+            let at_ns = now_ns + (after_ms * 1_000_000).max(RESTART_NS);
+            self.schedule(at_ns, Happening::Chore(Chore::Start(id)));
+        }
+    }
 }
 
 impl Kernel {
+    /// Lets processes of this world crash at failpoints, as long as the guard lives.
+    pub(super) fn watch_failpoints(self: &Arc<Self>) -> FailpointHook {
+        let kernel = Arc::downgrade(self);
+        let armed = self.with(|state, _| Arc::clone(&state.failpoints_armed));
+        install_failpoint_hook(move |name| {
+            // Most runs have none, and code comes by often.
+            armed.load(Ordering::Relaxed)
+                && kernel.upgrade().is_some_and(|kernel| {
+                    let node = madsim::plugin::node();
+                    kernel.with(|state, now_ns| state.passes_failpoint(now_ns, node, name))
+                })
+        })
+    }
+
     /// Starts a process, unless it runs.
     pub(super) fn start(self: &Arc<Self>, id: ProcessId) {
         let (boot, incarnation, name) = {

@@ -20,7 +20,10 @@ pub async fn disk_conformance<D: Disk>(disk: &D, dir: &Path) {
     set_len_cuts_and_extends_with_zeros(disk, dir).await;
     two_handles_see_one_file(disk, dir).await;
     large_writes_are_read_back(disk, dir).await;
+    appending_at_the_end_grows_the_file(disk, dir).await;
     a_rename_replaces(disk, dir).await;
+    a_rename_moves_between_folders(disk, dir).await;
+    a_rename_to_its_own_name_changes_nothing(disk, dir).await;
     a_removed_file_stays_readable_while_open(disk, dir).await;
     names_are_listed_sorted_and_without_folders(disk, dir).await;
     names_can_be_used_again(disk, dir).await;
@@ -332,6 +335,63 @@ async fn a_rename_replaces<D: Disk>(disk: &D, dir: &Path) {
         .await
         .expect("a folder can be synchronised");
     assert_eq!(disk.list(&dir).await.expect("the folder exists"), ["from"]);
+}
+
+async fn appending_at_the_end_grows_the_file<D: Disk>(disk: &D, dir: &Path) {
+    let path = folder(disk, dir, "appends").await.join("file");
+    let file = create(disk, &path, b"").await;
+    let mut expected = Vec::new();
+    for part in [&b"one"[..], b"", b"three", &[7; 5_000]] {
+        let end = file.len().await.expect("a length");
+        assert_eq!(end, expected.len() as u64);
+        file.write_all_at(end, part).await.expect("appending works");
+        expected.extend_from_slice(part);
+        assert_eq!(contents(&file).await, expected);
+    }
+    file.sync().await.expect("a file can be synchronised");
+    file.set_len(4).await.expect("cutting works");
+    file.write_all_at(4, b"!").await.expect("appending works");
+    assert_eq!(contents(&file).await, b"onet!");
+}
+
+async fn a_rename_moves_between_folders<D: Disk>(disk: &D, dir: &Path) {
+    let (here, there) = (
+        folder(disk, dir, "moves/here").await,
+        folder(disk, dir, "moves/there").await,
+    );
+    create(disk, &here.join("file"), b"moved").await;
+    create(disk, &here.join("stays"), b"").await;
+    disk.rename(&here.join("file"), &there.join("other"))
+        .await
+        .expect("moving a file works");
+    for dir in [&here, &there] {
+        disk.sync_dir(dir)
+            .await
+            .expect("a folder can be synchronised");
+    }
+    assert_eq!(disk.list(&here).await.expect("it exists"), ["stays"]);
+    assert_eq!(disk.list(&there).await.expect("it exists"), ["other"]);
+    let moved = disk
+        .open(&there.join("other"), OpenMode::Read)
+        .await
+        .expect("the file exists");
+    assert_eq!(contents(&moved).await, b"moved");
+    assert_kind(
+        disk.rename(&here.join("stays"), &dir.join("moves/nowhere/file"))
+            .await,
+        ErrorKind::NotFound,
+        "moving into a missing folder",
+    );
+    assert_eq!(disk.list(&here).await.expect("it exists"), ["stays"]);
+}
+
+async fn a_rename_to_its_own_name_changes_nothing<D: Disk>(disk: &D, dir: &Path) {
+    let dir = folder(disk, dir, "same").await;
+    let path = dir.join("file");
+    let file = create(disk, &path, b"data").await;
+    disk.rename(&path, &path).await.expect("renaming works");
+    assert_eq!(disk.list(&dir).await.expect("it exists"), ["file"]);
+    assert_eq!(contents(&file).await, b"data");
 }
 
 async fn a_removed_file_stays_readable_while_open<D: Disk>(disk: &D, dir: &Path) {

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Checks every promise of [`Network`] and the streams, without faults. `server` is the
 /// network as the listening process sees it, `client` as the connecting one does; they
@@ -23,9 +24,15 @@ pub async fn network_conformance<N: Network>(server: &N, client: &N, listen_addr
     a_cancelled_read_has_taken_nothing(server, client, listen_address).await;
     reading_appends(server, client, listen_address).await;
     writing_to_a_peer_that_is_gone_fails_in_the_end(server, client, listen_address).await;
+    a_writer_waits_for_a_reader_that_does_not_read(server, client, listen_address).await;
+    closing_with_unread_bytes_ends_or_resets_the_stream(server, client, listen_address).await;
+    what_is_sent_before_the_other_side_accepts_arrives(server, client, listen_address).await;
     nobody_listening_refuses(server, client, listen_address).await;
     an_address_is_listened_on_once_and_again_after_the_end(server, client, listen_address).await;
 }
+
+/// Far longer than anything is under way without faults.
+const SETTLE: Duration = Duration::from_millis(50);
 
 type Halves<N> = (<N as Network>::Reader, <N as Network>::Writer);
 
@@ -248,6 +255,94 @@ async fn writing_to_a_peer_that_is_gone_fails_in_the_end<N: Network>(
     panic!("{MOST_WRITES} writes to a peer that is gone succeed");
 }
 
+/// Backpressure: what is under way and unread is bounded, and nothing of it is lost.
+async fn a_writer_waits_for_a_reader_that_does_not_read<N: Network>(
+    server: &N,
+    client: &N,
+    address: &str,
+) {
+    const WRITE_BYTES: usize = 1 << 16;
+    const MOST_WRITES: usize = 1_024;
+    const PATIENCE_POLLS: usize = 2_000;
+    let mut listener = listen(server, address).await;
+    let ((_client_reader, mut client_writer), (mut server_reader, _server_writer)) =
+        connect(client, &mut listener).await;
+    let mut begun = 0;
+    let waiting = loop {
+        assert!(
+            begun < MOST_WRITES,
+            "{MOST_WRITES} writes that nobody reads do not wait"
+        );
+        begun += 1;
+        let writer = &mut client_writer;
+        // A future of its own that can be finished later: a write that is cancelled may
+        // have sent a part.
+        let mut write = Box::pin(writer.write(Bytes::from(vec![begun as u8; WRITE_BYTES])));
+        let mut polls = 0;
+        let done = loop {
+            match poll_once(write.as_mut()).await {
+                Some(result) => {
+                    result.expect("the peer is there");
+                    break true;
+                }
+                None if polls == PATIENCE_POLLS => break false,
+                None => {
+                    polls += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        if !done {
+            break write;
+        }
+    };
+    let (written, received) = both(waiting, receive(&mut server_reader, begun * WRITE_BYTES)).await;
+    written.expect("there is room again");
+    for (number, chunk) in (1..).zip(received.chunks(WRITE_BYTES)) {
+        assert!(
+            chunk.iter().all(|byte| *byte == number as u8),
+            "write {number} of {begun} arrives changed or out of order"
+        );
+    }
+}
+
+async fn closing_with_unread_bytes_ends_or_resets_the_stream<N: Network>(
+    server: &N,
+    client: &N,
+    address: &str,
+) {
+    let mut listener = listen(server, address).await;
+    let ((mut client_reader, mut client_writer), (mut server_reader, server_writer)) =
+        connect(client, &mut listener).await;
+    send(&mut client_writer, b"first").await;
+    receive(&mut server_reader, 5).await;
+    send(&mut client_writer, b"never read").await;
+    // It has arrived when an answer to it could have been sent.
+    settle().await;
+    drop((server_reader, server_writer));
+    let mut buffer = BytesMut::new();
+    match client_reader.read(&mut buffer).await {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        // On TCP the end may overtake the reset.
+        Ok(taken) => assert_eq!(taken, 0, "nobody has sent anything"),
+    }
+}
+
+async fn what_is_sent_before_the_other_side_accepts_arrives<N: Network>(
+    server: &N,
+    client: &N,
+    address: &str,
+) {
+    let mut listener = listen(server, address).await;
+    let (_client_reader, mut client_writer) = client
+        .connect(&listener.local_address())
+        .await
+        .expect("who listens is connected to before it accepts");
+    send(&mut client_writer, b"early").await;
+    let (mut server_reader, _server_writer, _) = listener.accept().await.expect("it waits");
+    assert_eq!(&receive(&mut server_reader, 5).await[..], b"early");
+}
+
 async fn nobody_listening_refuses<N: Network>(server: &N, client: &N, address: &str) {
     let listener = listen(server, address).await;
     let free = listener.local_address();
@@ -302,6 +397,11 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
         }
     })
     .await
+}
+
+/// Waits until what is under way has arrived, in either world.
+async fn settle() {
+    tokio::time::sleep(SETTLE).await;
 }
 
 /// Polls a future once and drops it.

@@ -4,7 +4,7 @@ use super::format::{self, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, P
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore, io_error, remove_file};
 use std::path::PathBuf;
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{PlantedBug, reachable};
+use veridical_probe::{PlantedBug, failpoint, reachable};
 
 /// A snapshot that is being written. If it is dropped, nothing of it is ever read and
 /// its temporary file goes when the store is opened next.
@@ -82,11 +82,14 @@ impl<D: Disk> SnapshotWriter<D> {
             .store
             .dir
             .join(format::file_name(self.term, self.index));
+        failpoint!("snapshot.rename.before");
         let renamed = self.store.disk.rename(&self.temporary, &path).await;
         renamed.map_err(io_error("rename", &self.temporary))?;
+        failpoint!("snapshot.renamed");
         if !self.store.config.planted.has(PlantedBug::DirentLoss) {
             self.store.sync_dir().await?;
         }
+        failpoint!("snapshot.durable");
         Ok(SnapshotFile {
             index: self.index,
             term: self.term,
