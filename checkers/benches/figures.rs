@@ -112,6 +112,26 @@ const ROWS: &[Row] = &[
         goal: "one key, 256 clients",
         run: cas_hot,
     },
+    Row {
+        name: "queue",
+        goal: "log-linear: one queue, 64 clients",
+        run: queue,
+    },
+    Row {
+        name: "queue-unknown",
+        goal: "the same, 1 % unknown outcomes",
+        run: queue_unknown,
+    },
+    Row {
+        name: "stack",
+        goal: "log-linear: one stack, 64 clients",
+        run: stack,
+    },
+    Row {
+        name: "set",
+        goal: "one set, 64 clients, element by element",
+        run: set,
+    },
 ];
 
 fn main() {
@@ -462,4 +482,39 @@ fn cas_hot(is_full: bool) -> (u64, f64, Verdict) {
         ..cas_with_unknown(0)
     };
     on_the_fly(ObjectKind::CasRegister, workload)
+}
+
+/// One object with unique values. The generator's own object is among what is measured of
+/// the memory.
+fn collection(kind: Generated, is_full: bool, unknown: f64) -> ObjectWorkload {
+    ObjectWorkload {
+        kind,
+        operations: size(is_full, 1_000_000, 10_000_000),
+        clients: 64,
+        keys: 1,
+        // More is taken than put in, so that it stays short.
+        reads: 0.51,
+        unknown,
+        ..ObjectWorkload::default()
+    }
+}
+
+fn queue(is_full: bool) -> (u64, f64, Verdict) {
+    let workload = collection(Generated::Queue, is_full, 0.0);
+    on_the_fly(ObjectKind::Queue, workload)
+}
+
+fn queue_unknown(is_full: bool) -> (u64, f64, Verdict) {
+    let workload = collection(Generated::Queue, is_full, 0.01);
+    on_the_fly(ObjectKind::Queue, workload)
+}
+
+fn stack(is_full: bool) -> (u64, f64, Verdict) {
+    let workload = collection(Generated::Stack, is_full, 0.0);
+    on_the_fly(ObjectKind::Stack, workload)
+}
+
+fn set(is_full: bool) -> (u64, f64, Verdict) {
+    let workload = collection(Generated::Set, is_full, 0.0);
+    on_the_fly(ObjectKind::Set, workload)
 }

@@ -12,6 +12,7 @@
 
 pub mod brute_force;
 pub mod check;
+mod collections;
 pub mod etcd;
 mod frontier;
 mod lane;

@@ -7,10 +7,16 @@ use crate::frontier::Frontier;
 use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::{
-    Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
+    Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
+
+/// Events between two looks at the memory in use, at least.
+const EVENTS_PER_LOOK: u64 = 1 << 10;
+
+/// What small tables of an object in use take beyond their entries.
+const SMALL_TABLES_BYTES: usize = 1 << 10;
 
 /// Limits of a [`Checker`].
 #[derive(Clone, Debug)]
@@ -52,12 +58,27 @@ enum Object<M: Model> {
     /// Nothing is open and the state is certain.
     Idle(M::State),
     Active(Box<ActiveObject<M>>),
+    /// Too large for the memory allowed; not judged any more.
+    GivenUp,
 }
 
 #[derive(Debug)]
 struct ActiveObject<M: Model> {
     lane: Lane<M>,
     recording: Recording<M>,
+}
+
+impl<M: Model> Object<M> {
+    /// Bytes held outside the table.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Active(object) => {
+                let active = size_of::<ActiveObject<M>>() + SMALL_TABLES_BYTES;
+                active + object.lane.bytes() + object.recording.bytes()
+            }
+            Self::Idle(_) | Self::GivenUp => 0,
+        }
+    }
 }
 
 /// Checks a history of any length while it happens, exactly, in memory bounded by
@@ -74,6 +95,11 @@ pub struct Checker<M: Model> {
     statistics: CheckerStatistics,
     undecided: Option<Undecided>,
     violation: Option<Box<Violation>>,
+    bytes_max: usize,
+    /// At how many events the memory in use is looked at next.
+    next_look: u64,
+    /// Objects that were not active when memory ran out are not judged any more.
+    is_full: bool,
 }
 
 impl<M: Model> Checker<M> {
@@ -87,7 +113,74 @@ impl<M: Model> Checker<M> {
             statistics: CheckerStatistics::default(),
             undecided: None,
             violation: None,
+            bytes_max: usize::MAX,
+            next_look: u64::MAX,
+            is_full: false,
         }
+    }
+
+    /// Keeps what is held for objects within `limit_bytes`, as far as sizes of types tell:
+    /// what states, inputs and outputs hold elsewhere is not known. What does not fit is
+    /// undecided: first the largest objects in use, then all that are not in use.
+    pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
+        let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
+        // The rest is for what growing tables leave behind.
+        self.bytes_max = limit.map_or(usize::MAX, |limit| limit / 4 * 3);
+        self.next_look = if limit.is_some() { 0 } else { u64::MAX };
+    }
+
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        let table = self.objects.capacity() * (size_of::<(M::Key, Object<M>)>() + 1)
+            + self.open.capacity() * (size_of::<(OperationId, M::Key)>() + 1);
+        // A table that grows takes thrice its size for a moment.
+        2 * table + self.objects.values().map(Object::bytes).sum::<usize>()
+    }
+
+    /// Looks at the memory in use, now and then, and gives up what does not fit.
+    fn mind_memory(&mut self) {
+        if self.statistics.events < self.next_look {
+            return;
+        }
+        // A look costs a step for each object.
+        self.next_look = self.statistics.events + EVENTS_PER_LOOK + self.objects.len() as u64 / 4;
+        let mut bytes = self.bytes();
+        if bytes <= self.bytes_max {
+            return;
+        }
+        let mut largest: Vec<(usize, M::Key)> = (self.objects.iter())
+            .map(|(key, object)| (object.bytes(), key.clone()))
+            .filter(|(size, _)| *size > 0)
+            .collect();
+        largest.sort_unstable();
+        while bytes > self.bytes_max
+            && let Some((size, key)) = largest.pop()
+        {
+            bytes -= size;
+            self.out_of_memory(format!("{key:?}"));
+            self.objects.insert(key, Object::GivenUp);
+        }
+        if bytes > self.bytes_max {
+            self.is_full = true;
+            self.out_of_memory("of all objects that are not in use".to_owned());
+            let idle = self
+                .objects
+                .extract_if(|_, it| !matches!(it, Object::Active(_)));
+            idle.for_each(drop);
+            self.objects.shrink_to_fit();
+        }
+    }
+
+    fn out_of_memory(&mut self, key: String) {
+        let at = self.statistics.events;
+        self.undecided.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: Some(key),
+            events: (at, at),
+            text: "what has to be remembered does not fit into the memory allowed; it is not \
+                   checked any further"
+                .to_owned(),
+        });
     }
 
     /// The model.
@@ -110,6 +203,7 @@ impl<M: Model> Checker<M> {
         if let Some(violation) = &self.violation {
             return Err(Rejection::Violation(violation.clone()));
         }
+        self.mind_memory();
         let at = self.statistics.events;
         let malformed = |reason| Rejection::Malformed(Malformed { event: at, reason });
         if let EventKind::Call { op, input } = &event.kind {
@@ -119,7 +213,9 @@ impl<M: Model> Checker<M> {
             self.statistics.events += 1;
             let key = self.model.key(input);
             self.open.insert(*op, key.clone());
-            let object = self.activate(key);
+            let Some(object) = self.activate(key) else {
+                return Ok(());
+            };
             object.lane.call(op.0, input.clone());
             object.recording.call(Recorded {
                 op: *op,
@@ -140,19 +236,23 @@ impl<M: Model> Checker<M> {
             .remove(&op)
             .ok_or(malformed(MalformedReason::NotOpen(op)))?;
         self.statistics.events += 1;
+        match &event.kind {
+            EventKind::Return { .. } => self.statistics.operations += 1,
+            EventKind::Unknown { .. } => self.statistics.unknown_outcomes += 1,
+            _ => {}
+        }
         let Some(Object::Active(object)) = self.objects.get_mut(&key) else {
-            unreachable!("an object with an open operation is active");
+            // An object with an open operation is active, or given up.
+            return Ok(());
         };
         match &event.kind {
             EventKind::Return { output, .. } => {
-                self.statistics.operations += 1;
                 object.lane.returned(op.0, output.clone(), at);
                 object
                     .recording
                     .returned(op, at, event.time_ns, output.clone());
             }
             EventKind::Unknown { .. } => {
-                self.statistics.unknown_outcomes += 1;
                 object.lane.unknown(op.0);
             }
             EventKind::Failed { .. } => {
@@ -167,7 +267,11 @@ impl<M: Model> Checker<M> {
         Ok(())
     }
 
-    fn activate(&mut self, key: M::Key) -> &mut ActiveObject<M> {
+    /// `None` where it is given up.
+    fn activate(&mut self, key: M::Key) -> Option<&mut ActiveObject<M>> {
+        if self.is_full && !self.objects.contains_key(&key) {
+            return None;
+        }
         let model = &self.model;
         let operations_max = self.options.witness_operations_max;
         let object = self
@@ -181,7 +285,8 @@ impl<M: Model> Checker<M> {
             }));
         }
         match object {
-            Object::Active(object) => object,
+            Object::Active(object) => Some(object),
+            Object::GivenUp => None,
             Object::Idle(_) => unreachable!("it was activated above"),
         }
     }
@@ -227,7 +332,8 @@ impl<M: Model> Checker<M> {
             statistics.configurations_max = statistics.configurations_max.max(configurations);
             statistics.expansions += expansions;
         }
-        if state == self.model.initial() {
+        // Once full, no object that is not in use is judged.
+        if self.is_full || state == self.model.initial() {
             self.objects.remove(key);
         } else if let Some(object) = self.objects.get_mut(key) {
             *object = Object::Idle(state);

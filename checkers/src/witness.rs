@@ -112,6 +112,35 @@ impl<M: Model> Recording<M> {
         }
     }
 
+    /// The states before everything, and all operations since; `None` where some are
+    /// forgotten.
+    pub fn whole(&self) -> Option<(&[M::State], impl Iterator<Item = &RecordedFor<M>>)> {
+        (!self.is_truncated).then(|| (&self.states[..], self.operations.iter()))
+    }
+
+    /// What is recorded need not be wrong by itself.
+    pub fn begins_unknown(&mut self) {
+        self.is_truncated = true;
+    }
+
+    fn shortest_wrong<F: Explain<M>>(
+        &self,
+        model: &M,
+        operations: &[RecordedFor<M>],
+        limit: usize,
+    ) -> Option<(u64, Vec<RecordedFor<M>>)> {
+        // Later answers become unknown.
+        let mut ends: Vec<u64> = operations
+            .iter()
+            .filter_map(|recorded| recorded.end.as_ref().map(|(end, _, _)| *end))
+            .collect();
+        ends.sort_unstable();
+        let shortest = ends
+            .partition_point(|end| !self.is_wrong::<F>(model, &prefix(operations, *end), limit));
+        let end = *ends.get(shortest)?;
+        Some((end, prefix(operations, end)))
+    }
+
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
         self.operations.capacity() * size_of::<RecordedFor<M>>()
@@ -139,17 +168,9 @@ impl<M: Model> Recording<M> {
             };
         }
         let mut first_wrong = event;
-        // The shortest wrong prefix: later answers become unknown.
-        let mut ends: Vec<u64> = operations
-            .iter()
-            .filter_map(|recorded| recorded.end.as_ref().map(|(end, _, _)| *end))
-            .collect();
-        ends.sort_unstable();
-        let shortest = ends
-            .partition_point(|end| !self.is_wrong::<F>(model, &prefix(&operations, *end), limit));
-        if let Some(end) = ends.get(shortest) {
-            operations = prefix(&operations, *end);
-            first_wrong = *end;
+        if let Some((end, shorter)) = self.shortest_wrong::<F>(model, &operations, limit) {
+            operations = shorter;
+            first_wrong = end;
         }
         let mut checks = 0;
         let mut chunk = operations.len().div_ceil(2);

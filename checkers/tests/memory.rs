@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
-use veridical_checkers::{Cause, CheckerOptions, ObjectChecker, ObjectKind, ObjectModel, Verdict};
+use veridical_checkers::{
+    Cause, Checker, CheckerOptions, ObjectChecker, ObjectKind, ObjectModel, Verdict,
+};
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{
     EtcdEvent, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request as EtcdRequest,
@@ -162,6 +164,110 @@ fn a_key_that_does_not_fit_is_undecided_and_the_others_are_still_judged() {
         assert!(!read(&mut checker, 1, 5, Value::Nil));
     });
     println!("{} MiB", peak >> 20);
+    assert!(peak < limit as usize, "{peak} bytes");
+}
+
+/// So many keys that what is kept in memory of those on disk is too much by itself.
+#[test]
+fn keys_on_disk_that_are_too_many_even_there_are_undecided() {
+    let _alone = ALONE.lock();
+    let limit = 16 << 20;
+    let (peak, verdict) = peak(|| {
+        let mut checker = limited(limit);
+        write_every_key(&mut checker, 4_000_000, i64::MAX);
+        checker.finish()
+    });
+    println!("{} KiB, {verdict}", peak >> 10);
+    assert!(matches!(verdict, Verdict::Unknown(undecided) if undecided.cause == Cause::Memory));
+    assert!(peak < limit as usize, "{peak} bytes");
+}
+
+/// A queue that only grows, and many sets.
+#[test]
+fn queues_and_sets_that_do_not_fit_are_undecided() {
+    let _alone = ALONE.lock();
+    let limit = 16 << 20;
+    for kind in [ObjectKind::Queue, ObjectKind::Stack, ObjectKind::Set] {
+        let (peak, verdict) = peak(|| {
+            let mut checker = ObjectChecker::new(ObjectModel::new(kind), CheckerOptions::default());
+            checker.limit_memory(Some(limit));
+            for number in 0..400_000 {
+                let op = OperationId(number);
+                let value = Value::Int(number as i64 + 1);
+                let (key, action) = match kind {
+                    ObjectKind::Queue => (0, Action::Enqueue(value)),
+                    ObjectKind::Stack => (0, Action::Push(value)),
+                    _ => (number as i64 / 1_000, Action::Add(value)),
+                };
+                let call = ObjectEvent::call(2 * number, 0, op, request(key, action));
+                checker.observe(&call).unwrap();
+                let end = ObjectEvent::returned(2 * number + 1, 0, op, Answer::Done);
+                checker.observe(&end).unwrap();
+            }
+            checker.finish()
+        });
+        println!("{kind}: {} KiB, {verdict}", peak >> 10);
+        assert!(matches!(verdict, Verdict::Unknown(undecided) if undecided.cause == Cause::Memory));
+        assert!(peak < limit as usize, "{kind}: {peak} bytes");
+    }
+}
+
+/// The checker for models of one's own: objects in use, and objects that are not.
+#[test]
+fn the_general_checker_keeps_its_limit() {
+    let _alone = ALONE.lock();
+    let limit = 4 << 20;
+    for unknown in [2, u64::MAX] {
+        let (peak, verdict) = peak(|| {
+            let model = ObjectModel::new(ObjectKind::Register);
+            let mut checker = Checker::new(model, CheckerOptions::default());
+            checker.limit_memory(Some(limit));
+            for number in 0..100_000 {
+                let (op, key) = (OperationId(number), number as i64 / 2);
+                let action = Action::Write(Value::Int(number as i64 + 1));
+                let call = ObjectEvent::call(2 * number, 0, op, request(key, action));
+                checker.observe(&call).unwrap();
+                let end = match number % unknown {
+                    1 => ObjectEvent::unknown(2 * number + 1, 0, op),
+                    _ => ObjectEvent::returned(2 * number + 1, 0, op, Answer::Done),
+                };
+                checker.observe(&end).unwrap();
+            }
+            checker.finish()
+        });
+        println!("{} KiB, {verdict}", peak >> 10);
+        assert!(matches!(verdict, Verdict::Unknown(undecided) if undecided.cause == Cause::Memory));
+        assert!(peak < 2 * limit as usize, "{peak} bytes");
+    }
+}
+
+/// Leases are never forgotten, so they have to fit.
+#[test]
+fn engine_c_says_so_where_leases_do_not_fit() {
+    let _alone = ALONE.lock();
+    let limit = 4 << 20;
+    let run = |leases: i64| {
+        peak(|| {
+            let mut checker = EtcdChecker::new(EtcdOptions::default());
+            checker.limit_memory(Some(limit));
+            for lease in 1..=leases {
+                let (at, op) = (2 * lease as u64, OperationId(lease as u64));
+                let (id, ttl_s) = (lease, 60);
+                let request = EtcdRequest::LeaseGrant { id, ttl_s };
+                let call = EtcdEvent::call(at, 0, op, request);
+                checker.observe_owned(call).unwrap();
+                let outcome = Outcome::done(1, Response::LeaseGrant { id, ttl_s });
+                let end = EtcdEvent::returned(at + 1, 0, op, outcome);
+                checker.observe_owned(end).unwrap();
+            }
+            checker.finish()
+        })
+    };
+    let (_, verdict) = run(5_000);
+    assert_eq!(verdict, Verdict::Ok);
+    let (peak, verdict) = run(200_000);
+    println!("{} KiB, {verdict}", peak >> 10);
+    assert!(matches!(verdict, Verdict::Unknown(undecided) if undecided.cause == Cause::Memory));
     assert!(peak < limit as usize, "{peak} bytes");
 }
 

@@ -302,3 +302,63 @@ fn what_was_judged_wrongly_once_is_judged_rightly() {
         assert_eq!(verdict.is_ok(), is_right, "{verdict}\n{lines}");
     }
 }
+
+/// The first two departures from x use up both writes that were called before them; the
+/// same write called once more later cannot have done what was over by then.
+#[test]
+fn a_write_called_later_does_not_explain_what_was_left_before() {
+    use veridical_histories::OperationId;
+    use veridical_histories::object::{Action, Answer, Request, Value};
+
+    let [x, a, b] = ["x", "a", "b"].map(Value::text);
+    let refused = Action::Cas {
+        from: x.clone(),
+        to: Value::text("y"),
+    };
+    let write = |value: &Value| Action::Write(value.clone());
+    let (done, no) = (Some(Answer::Done), Some(Answer::Applied(false)));
+    let read = |value: &Value| (Action::Read, Some(Answer::Value(value.clone())));
+    let history = |later: bool, reads_b: bool| {
+        let mut operations = vec![
+            (write(&x), done.clone()),
+            (write(&a), None),
+            (write(&b), None),
+            (refused.clone(), no.clone()),
+            (write(&x), done.clone()),
+            (refused.clone(), no.clone()),
+        ];
+        if later {
+            operations.push((write(&a), None));
+        }
+        operations.push(read(&a));
+        operations.push((write(&x), done.clone()));
+        if reads_b {
+            operations.push(read(&b));
+        }
+        let mut events = Vec::new();
+        for (index, (action, answer)) in operations.into_iter().enumerate() {
+            let (at, op) = (2 * index as u64, OperationId(index as u64));
+            let key = Value::Nil;
+            events.push(ObjectEvent::call(at, 0, op, Request { key, action }));
+            events.push(match answer {
+                Some(answer) => ObjectEvent::returned(at + 1, 0, op, answer),
+                None => ObjectEvent::unknown(at + 1, 0, op),
+            });
+        }
+        events
+    };
+    for later in [false, true] {
+        for reads_b in [false, true] {
+            let events = history(later, reads_b);
+            let model = ObjectModel::new(ObjectKind::CasRegister);
+            assert_eq!(is_linearizable(&model, &events), !reads_b);
+            let (verdict, statistics) =
+                check(ObjectKind::CasRegister, &events, CheckerOptions::default());
+            assert_eq!(verdict.is_ok(), !reads_b, "{verdict}\n{}", print(&events));
+            assert!(
+                statistics.frontier_operations > 0,
+                "engine A has to judge it"
+            );
+        }
+    }
+}

@@ -5,9 +5,9 @@
 //! ([`Fault`]) to inject while they run.
 //! Goes out: whatever the driver of the run returns, with a digest over every event, the
 //! counts of what really happened, and on demand the events themselves.
-//! May depend on: `veridical-env`, madsim (the executor and its timers only; its own
-//! network and file system are not used). It knows nothing of Raft or etcd and serves
-//! any system written against the traits.
+//! May depend on: `veridical-env`, `veridical-probe` (failpoints), madsim (the executor and
+//! its timers only; its own network and file system are not used). It knows nothing of Raft
+//! or etcd and serves any system written against the traits.
 //!
 //! The models (network, disk, clock, trace) are plain state machines and compile
 //! everywhere. `World`, which runs programs on them, exists only under `--cfg madsim`.
@@ -26,6 +26,10 @@ pub mod trace;
 
 #[cfg(madsim)]
 mod world;
+
+/// Names a place at which a process of the system under test can be made to crash
+/// ([`Fault::CrashAtFailpoint`]).
+pub use veridical_probe::failpoint;
 
 pub use clock::ClockModel;
 pub use counter::{Counter, Counters};

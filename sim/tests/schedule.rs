@@ -23,6 +23,7 @@ fn pct(task_changes: &[u64], message_changes: &[u64]) -> Schedule {
         task_changes: task_changes.to_vec(),
         message_changes: message_changes.to_vec(),
         hold_max_ms: 100,
+        settle_us: 20,
     })
 }
 

@@ -15,7 +15,10 @@ pub struct EngineCounts {
     pub zones: u64,
     /// Engine C, along revisions.
     pub revisions: u64,
-    /// The graph of list-append transactions.
+    /// Engine D, queues and stacks.
+    #[serde(default)]
+    pub collections: u64,
+    /// Engine E, the graph of list-append transactions.
     #[serde(default)]
     pub graph: u64,
 }
@@ -40,7 +43,7 @@ pub struct Report {
     pub unknown_outcomes: u64,
     /// Operations by engine.
     pub engine: EngineCounts,
-    /// How often a key went from engine B to engine A.
+    /// How often a key went from engine B or D to engine A.
     pub handovers: u64,
     /// The most configurations, clusters or hypotheses kept for one object at a time.
     pub max_configurations: u64,
@@ -183,6 +186,7 @@ impl Report {
         self.unknown_outcomes = statistics.unknown_outcomes;
         self.engine.frontier = statistics.frontier_operations;
         self.engine.zones = statistics.zones_operations;
+        self.engine.collections = statistics.collection_operations;
         self.engine.graph = statistics.graph_operations;
         self.handovers = statistics.handovers;
         self.max_configurations = statistics.configurations_max.max(statistics.clusters_max) as u64;

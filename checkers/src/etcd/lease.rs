@@ -45,6 +45,11 @@ impl Leases {
         }
     }
 
+    /// Bytes held, estimated; trees are two thirds full.
+    pub fn bytes(&self) -> usize {
+        self.facts.len() * (size_of::<i64>() + size_of::<Facts>()) * 3 / 2
+    }
+
     pub fn grant_called(&mut self, id: i64) {
         if id == 0 {
             self.unnumbered += 1;

@@ -23,6 +23,7 @@
 mod evaluate;
 mod gaps;
 mod lease;
+mod memory;
 mod observe;
 mod operation;
 mod replay;
@@ -151,6 +152,8 @@ pub struct EtcdChecker {
     /// How many revisions are kept now: fewer than wanted where memory is short.
     retained_revisions: i64,
     bytes_max: usize,
+    /// The tables did not fit into the memory allowed, and nothing is checked any more.
+    has_given_up: bool,
     /// The last revision that is replayed.
     applied: i64,
 
@@ -206,6 +209,7 @@ impl EtcdChecker {
             ended: BTreeMap::new(),
             retained_revisions: options.retain_revisions,
             bytes_max: usize::MAX,
+            has_given_up: false,
             applied: initial_revision,
             open: BTreeMap::new(),
             open_floors: BTreeMap::new(),
@@ -235,7 +239,8 @@ impl EtcdChecker {
 
     /// Keeps fewer than [`EtcdOptions::retain_revisions`] where they would take more than
     /// half of `limit_bytes`; the other half is for tables, and for what is in flight. A
-    /// read or a watch that needs what was dropped is undecided.
+    /// read or a watch that needs what was dropped is undecided; where the tables do not
+    /// fit, everything after it is.
     pub fn limit_memory(&mut self, limit_bytes: Option<u64>) {
         let limit = limit_bytes.and_then(|limit| usize::try_from(limit).ok());
         self.bytes_max = limit.map_or(usize::MAX, |limit| limit / 2);
@@ -263,6 +268,10 @@ impl EtcdChecker {
     pub fn observe_owned(&mut self, event: EtcdEvent) -> Result<(), Rejection> {
         if let Some(violation) = &self.violation {
             return Err(Rejection::Violation(violation.clone()));
+        }
+        if !self.fits_into_memory() {
+            self.statistics.events += 1;
+            return Ok(());
         }
         let result = self.take_in(event);
         self.statistics.events += 1;

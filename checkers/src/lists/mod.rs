@@ -1,4 +1,4 @@
-//! Lists by key, to which transactions append: the engine for Jepsen's list-append.
+//! Engine E: lists by key, to which transactions append (Jepsen's list-append).
 //!
 //! A read of a list shows in which order it was appended to, so almost everything is
 //! known (Kingsbury and Alvaro, "Elle", VLDB 2020): who appended before whom, who read

@@ -1,6 +1,10 @@
 //! Keeping within the memory limit: what is not needed is dropped, what is idle goes to
 //! disk, and what does not fit even then is given up, and said to be undecided.
 
+use veridical_histories::object::Value;
+
+use super::idle::IdleKeys;
+use super::spill::Spill;
 use super::{Engine, ObjectChecker};
 use crate::verdict::{Cause, Undecided};
 
@@ -13,6 +17,7 @@ impl Engine {
     fn bytes(&self) -> usize {
         match self {
             Self::Zones(zones) => zones.bytes(),
+            Self::Collection(collection) => collection.bytes(),
             Self::Lane(in_lane) => in_lane.lane.bytes() + in_lane.recording.bytes(),
             Self::GivenUp => 0,
         }
@@ -28,7 +33,7 @@ impl ObjectChecker {
             .flatten()
             .map(|active| active.engine.bytes())
             .sum();
-        let key = size_of::<(veridical_histories::object::Value, u32)>() + 1;
+        let key = size_of::<(Value, u32)>() + 1;
         engines
             + self.active.capacity() * size_of::<Option<super::ActiveKey>>()
             + self.slots.capacity() * key
@@ -52,6 +57,10 @@ impl ObjectChecker {
         // A table that grows takes thrice its size for a moment, and a large key would
         // come back from disk as large as it went.
         self.give_up(usize::MAX, allowed / 4, now);
+        // Runs that are merged are in memory twice.
+        if self.spill.bytes() > allowed / 3 {
+            self.give_up_idle(now);
+        }
         if self.bytes() <= allowed {
             return;
         }
@@ -74,6 +83,42 @@ impl ObjectChecker {
             }
         }
         self.give_up(allowed, usize::MAX, now);
+        while self.bytes() > allowed
+            && let Some(key) = self.sets.give_up_largest()
+        {
+            self.note_memory(&key, now);
+        }
+        if self.bytes() > allowed {
+            self.give_up_idle(now);
+        }
+    }
+
+    /// What is kept in memory of keys on disk is too much by itself. Nothing is known any
+    /// more of keys that nobody is using.
+    fn give_up_idle(&mut self, now: u64) {
+        self.knows_idle = false;
+        (self.idle, self.spill) = (IdleKeys::new(), Spill::default());
+        self.undecided.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: None,
+            events: (now - 1, now - 1),
+            text: "what has to be remembered of the keys on disk does not fit into the memory \
+                   allowed; keys that nobody was using then are not checked any further"
+                .to_owned(),
+        });
+    }
+
+    /// `key` is not checked any further.
+    pub(super) fn note_memory(&mut self, key: &Value, now: u64) {
+        let key = key.to_string();
+        self.undecided.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: Some(key),
+            events: (now - 1, now - 1),
+            text: "what has to be remembered of this key does not fit into the memory \
+                   allowed; it is not checked any further"
+                .to_owned(),
+        });
     }
 
     /// Gives up the largest keys: until all fit into `allowed`, and each into `each`.
@@ -92,15 +137,8 @@ impl ObjectChecker {
                 continue;
             };
             active.engine = Engine::GivenUp;
-            let key = active.key.to_string();
-            self.undecided.get_or_insert_with(|| Undecided {
-                cause: Cause::Memory,
-                key: Some(key),
-                events: (now - 1, now - 1),
-                text: "what has to be remembered of this key does not fit into the memory \
-                       allowed; it is not checked any further"
-                    .to_owned(),
-            });
+            let key = active.key.clone();
+            self.note_memory(&key, now);
         }
     }
 }

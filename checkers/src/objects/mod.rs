@@ -2,9 +2,12 @@
 //!
 //! Registers and maps begin in engine B. A key goes over to engine A when something
 //! happens that B cannot tell apart (a value written twice at once, a refusal that several
-//! things explain) and comes back when nothing is open and the value is certain. All other
-//! models are engine A's.
+//! things explain) and comes back when nothing is open and the value is certain. Queues and
+//! stacks begin in engine D and go over to A in the same way. All other models are engine
+//! A's.
 
+mod active;
+mod collections;
 mod conflict;
 mod frontier;
 mod idle;
@@ -12,6 +15,7 @@ mod memory;
 mod open;
 mod packed;
 mod retire;
+mod sets;
 mod spill;
 
 use rustc_hash::FxHashMap;
@@ -19,19 +23,21 @@ use serde::{Deserialize, Serialize};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
 
+use crate::collections::Collection;
 use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
-use crate::models::{ObjectKind, ObjectModel, ObjectState};
+use crate::models::{ObjectKind, ObjectModel};
 use crate::online::CheckerOptions;
 use crate::verdict::{
     Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{ClusterTrace, Conflict, OpenOperation, Refused, Span, Trace, Zones};
+use crate::zones::{ClusterTrace, Conflict, Refused, Span, Trace, Zones};
 pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
 use open::OpenTable;
+use sets::IdleSets;
 use spill::Spill;
 
 /// Operations of the checker's own making have numbers from here on.
@@ -58,13 +64,17 @@ pub struct ObjectStatistics {
     pub frontier_operations: u64,
     /// Operations that engine B judged.
     pub zones_operations: u64,
-    /// Operations that the graph of transactions judged.
+    /// Operations that engine D judged.
+    #[serde(default)]
+    pub collection_operations: u64,
+    /// Operations that engine E judged.
+    #[serde(default)]
     pub graph_operations: u64,
-    /// How often a key went from engine B to engine A.
+    /// How often a key went from engine B or D to engine A.
     pub handovers: u64,
     /// The most configurations of engine A for one key.
     pub configurations_max: usize,
-    /// The most clusters of engine B for one key.
+    /// The most clusters of engine B, or values of engine D, for one key.
     pub clusters_max: usize,
     /// Keys in use, undecided, or ready to be used again.
     pub active_keys: usize,
@@ -83,6 +93,7 @@ impl ObjectStatistics {
             unknown_outcomes: self.unknown_outcomes + other.unknown_outcomes,
             frontier_operations: self.frontier_operations + other.frontier_operations,
             zones_operations: self.zones_operations + other.zones_operations,
+            collection_operations: self.collection_operations + other.collection_operations,
             graph_operations: self.graph_operations + other.graph_operations,
             handovers: self.handovers + other.handovers,
             configurations_max: self.configurations_max.max(other.configurations_max),
@@ -161,6 +172,7 @@ struct InLane {
 #[derive(Debug)]
 enum Engine {
     Zones(Zones),
+    Collection(Box<Collection>),
     Lane(Box<InLane>),
     /// Too large for the memory allowed; not judged any more.
     GivenUp,
@@ -169,6 +181,8 @@ enum Engine {
 #[derive(Debug)]
 struct ActiveKey {
     key: Value,
+    /// What it is found by: the key, but for sets and their elements.
+    place: Option<Value>,
     engine: Engine,
 }
 
@@ -179,6 +193,9 @@ pub struct ObjectChecker {
     options: CheckerOptions,
     begins_in_zones: bool,
     idle: IdleKeys,
+    sets: IdleSets,
+    /// Whether keys that nobody is using are remembered; not once they took too much.
+    knows_idle: bool,
     /// Idle keys beyond `idle_bytes_max`.
     spill: Spill,
     idle_bytes_max: usize,
@@ -212,6 +229,8 @@ impl ObjectChecker {
             options,
             begins_in_zones,
             idle: IdleKeys::new(),
+            sets: IdleSets::default(),
+            knows_idle: true,
             spill: Spill::default(),
             idle_bytes_max: usize::MAX,
             bytes_max: usize::MAX,
@@ -234,14 +253,14 @@ impl ObjectChecker {
     pub fn statistics(&self) -> ObjectStatistics {
         ObjectStatistics {
             active_keys: self.slots.len(),
-            idle_keys: self.idle.len(),
+            idle_keys: self.idle.len() + self.sets.len(),
             ..self.statistics
         }
     }
 
     /// Bytes held for idle keys, estimated.
     pub fn idle_bytes(&self) -> usize {
-        self.idle.bytes() + self.spill.bytes()
+        self.idle.bytes() + self.spill.bytes() + self.sets.bytes()
     }
 
     /// Keeps the memory in use within `limit_bytes`. Idle keys are moved to temporary files
@@ -264,7 +283,7 @@ impl ObjectChecker {
 
     fn spill_idle(&mut self) {
         self.retired_until_look = RETIRED_PER_LOOK;
-        if self.idle.bytes() > self.idle_bytes_max
+        if self.idle.bytes() + self.spill.bytes() > self.idle_bytes_max
             && let Err(error) = self.spill.push(&mut self.idle)
         {
             self.spill_error.get_or_insert(error);
@@ -356,9 +375,13 @@ impl ObjectChecker {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         let wanted = Wanted::of(&request.action);
-        let slot = self.activate(self.model.key(request), now);
+        let slot = match self.judges_sets() {
+            true => self.activate_set(request, now),
+            false => self.activate(self.model.key(request), now),
+        };
         let needs_lane = match &mut self.active_at(slot).engine {
             Engine::Lane(_) | Engine::GivenUp => false,
+            Engine::Collection(_) => !self.collection_called(slot, now, event, op, &request.action),
             Engine::Zones(zones) => {
                 let trace = Trace {
                     op,
@@ -421,99 +444,6 @@ impl ObjectChecker {
         self.active[slot as usize]
             .as_mut()
             .expect("slots of open operations are active")
-    }
-
-    #[inline]
-    fn activate(&mut self, key: Value, now: u64) -> u32 {
-        if let Some(slot) = self.slots.get(&key) {
-            return *slot;
-        }
-        let held = self.held(&key).map(packed::unpack);
-        let engine = if self.begins_in_zones {
-            let (value, pending) = held.unwrap_or_else(|| (self.model.initial_value(), Vec::new()));
-            Engine::Zones(match self.spare.pop() {
-                Some(mut zones) if pending.is_empty() => {
-                    zones.reset(value);
-                    zones
-                }
-                _ => Zones::resume(value, pending, now).expect("they were told apart before"),
-            })
-        } else {
-            let held = held.map(|(value, _)| ObjectState::Value(value));
-            let state = held.unwrap_or_else(|| self.model.initial());
-            Engine::Lane(Box::new(InLane {
-                lane: Lane::new(&self.model, vec![state.clone()]),
-                recording: Recording::new(vec![state], self.options.witness_operations_max),
-                settled: Vec::new(),
-                quiet_points: 0,
-            }))
-        };
-        let active = Some(ActiveKey {
-            key: key.clone(),
-            engine,
-        });
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.active[slot as usize] = active;
-                slot
-            }
-            None => {
-                self.active.push(active);
-                u32::try_from(self.active.len() - 1).expect("fewer than 2^32 keys are active")
-            }
-        };
-        self.slots.insert(key, slot);
-        slot
-    }
-
-    /// From engine B to engine A.
-    fn hand_over(&mut self, slot: u32, now: u64) {
-        self.statistics.handovers += 1;
-        let key = self.active_at(slot).key.clone();
-        let mut open: Vec<(u64, u64, u64, u64, Request)> = self
-            .open
-            .iter()
-            .filter(|(_, open)| open.slot == slot)
-            .map(|(op, open)| {
-                let request = Request {
-                    key: key.clone(),
-                    action: open.wanted.action(),
-                };
-                (open.call_event, *op, open.client, open.call_ns, request)
-            })
-            .collect();
-        open.sort_by_key(|(call, ..)| *call);
-        let operations: Vec<OpenOperation<'_>> = open
-            .iter()
-            .map(|(call, op, client, call_ns, request)| OpenOperation {
-                token: *op,
-                call: *call,
-                client: *client,
-                call_ns: *call_ns,
-                request,
-            })
-            .collect();
-        let first_token = self.next_token;
-        let operations_max = self.options.witness_operations_max;
-        let active = self.active[slot as usize]
-            .as_ref()
-            .expect("slots of open operations are active");
-        let Engine::Zones(zones) = &active.engine else {
-            unreachable!("only engine B hands over")
-        };
-        let handover = zones.to_lane(&self.model, &key, &operations, first_token, now);
-        let mut recording = Recording::new(vec![handover.initial], operations_max);
-        handover
-            .recorded
-            .into_iter()
-            .for_each(|recorded| recording.call(recorded));
-        self.next_token += handover.tokens;
-        self.active_at(slot).engine = Engine::Lane(Box::new(InLane {
-            lane: handover.lane,
-            recording,
-            settled: handover.settled,
-            quiet_points: 0,
-        }));
     }
 
     #[inline]
@@ -584,6 +514,12 @@ impl ObjectChecker {
                 }
             }
         }
+        if let Engine::Collection(_) = &self.active_at(slot).engine {
+            if self.collection_returned(now, return_ns, op, &open, answer)? {
+                return self.settle(now, slot);
+            }
+            self.hand_over(slot, now);
+        }
         let active = self.active[slot as usize]
             .as_mut()
             .expect("slots of open operations are active");
@@ -615,6 +551,12 @@ impl ObjectChecker {
         is_unknown: bool,
     ) -> Result<(), Rejection> {
         let slot = open.slot;
+        if let Engine::Collection(_) = &self.active_at(slot).engine {
+            if self.collection_ended(now, op, &open, is_unknown)? {
+                return self.settle(now, slot);
+            }
+            self.hand_over(slot, now);
+        }
         match &mut self.active_at(slot).engine {
             Engine::Zones(zones) => {
                 let result = match open.wanted.written() {
@@ -648,6 +590,7 @@ impl ObjectChecker {
                     None => in_lane.lane.failed(op.0),
                 }
             }
+            Engine::Collection(_) => unreachable!("it was told above, or has handed over"),
             Engine::GivenUp => {}
         }
         self.settle(now, slot)
@@ -680,6 +623,14 @@ impl ObjectChecker {
             Engine::Zones(zones) => {
                 if zones.is_idle(now) && self.slots.len() > READY_KEYS_MAX {
                     self.retire_zones(slot);
+                }
+                Ok(())
+            }
+            Engine::Collection(collection) => {
+                let most = &mut self.statistics.clusters_max;
+                *most = collection.len().max(*most);
+                if collection.is_idle() && self.slots.len() > READY_KEYS_MAX {
+                    self.release(slot);
                 }
                 Ok(())
             }
@@ -759,6 +710,14 @@ impl ObjectChecker {
         let now = self.statistics.events + 1;
         for slot in 0..self.active.len() {
             if self.violation.is_some() {
+                break;
+            }
+            if let Some(ActiveKey {
+                engine: Engine::Collection(_),
+                ..
+            }) = &self.active[slot]
+                && self.finish_collection(slot as u32, now).is_err()
+            {
                 break;
             }
             if let Some(ActiveKey {

@@ -27,7 +27,9 @@ impl ObjectChecker {
             }
             return;
         };
-        if let ObjectState::Value(value) = state {
+        if let ObjectState::Members(members) = state {
+            self.retire_set(slot, members);
+        } else if let ObjectState::Value(value) = state {
             if self.begins_in_zones && self.slots.len() <= READY_KEYS_MAX {
                 self.active_at(slot).engine = Engine::Zones(Zones::new(value));
             } else {
@@ -35,7 +37,7 @@ impl ObjectChecker {
             }
         } else if state == self.model.initial() {
             self.release(slot);
-        } else {
+        } else if !self.resume_collection(slot, &state, now) {
             // Kept as it is; what was recorded before counts no longer.
             let recording = Recording::new(vec![state], self.options.witness_operations_max);
             if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
@@ -107,6 +109,10 @@ impl ObjectChecker {
         let active = self.active[slot as usize]
             .as_ref()
             .expect("the key is active");
+        if !self.knows_idle {
+            self.release(slot);
+            return;
+        }
         // What is on disk may say otherwise, so it has to be overridden there.
         if self.spill.is_empty() && value == self.model.initial_value() {
             self.idle.remove(&active.key);
@@ -121,11 +127,12 @@ impl ObjectChecker {
     }
 
     #[inline]
-    fn release(&mut self, slot: u32) {
+    pub(super) fn release(&mut self, slot: u32) {
         let active = self.active[slot as usize]
             .take()
             .expect("the key is active");
-        self.slots.remove(&active.key);
+        self.slots
+            .remove(active.place.as_ref().unwrap_or(&active.key));
         self.free.push(slot);
         if let Engine::Zones(zones) = active.engine
             && self.spare.len() < SPARE_ZONES_MAX

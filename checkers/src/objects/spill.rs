@@ -146,6 +146,8 @@ impl Spill {
             .iter()
             .map(|run| run.blocks.len() * BLOCK_ENTRIES)
             .sum();
+        // Nothing is looked up meanwhile.
+        runs.iter_mut().for_each(|run| run.bloom = Vec::new());
         let mut merged = RunWriter::begin(keys_max)?;
         loop {
             for (run, (next, head)) in runs.iter_mut().zip(&mut heads) {

@@ -1,6 +1,10 @@
 //! The task that owns Raft: it feeds ticks, messages and requests in and carries the
 //! effects out to the log, the state machine and the peers.
 
+mod members;
+mod queues;
+mod reading;
+
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +12,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug, failpoint, queue, reachable, sometimes};
+use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
+use veridical_proto::etcdserverpb::Member;
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
-use veridical_raft::{
-    MembershipChange, Payload, ProposeError, Raft, ReadError, Ready, Role, SnapshotMeta,
-    SnapshotOutcome,
-};
+use veridical_raft::{ProposeError, Raft, Ready, Role, SnapshotMeta, SnapshotOutcome, StepError};
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
 
@@ -27,10 +29,11 @@ use crate::limits::Limits;
 use crate::log_writer::DiskJob;
 use crate::observe::NodeObserver;
 use crate::proposals::{Attempt, Proposals};
-use crate::reads::{AppliedWaiters, ReadBatch, ReadBatches, ReadReply, answer};
+use crate::reads::{AppliedWaiters, ReadBatches, ReadReply, answer};
+use crate::reconfiguration::{Intent, PendingChange};
 use crate::snapshots::{SnapshotEvent, SnapshotJob};
 use crate::status::Status;
-use crate::stop::Stop;
+use crate::stop::{Stop, StopReason};
 use crate::transport::{Inbound, Transport};
 
 /// Membership changes that wait until something at their index is committed. Raft takes
@@ -49,7 +52,8 @@ pub(crate) enum Request {
     Confirm { term: u64, reply: ReadReply },
     /// Change the membership.
     ChangeMembership {
-        change: MembershipChange,
+        intent: Intent,
+        member: Member,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
     /// Hand leadership to another member.
@@ -57,13 +61,6 @@ pub(crate) enum Request {
         to: u64,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
-}
-
-/// A membership change that is in the log.
-struct PendingChange {
-    index: u64,
-    term: u64,
-    reply: oneshot::Sender<Result<(), ApiError>>,
 }
 
 /// The channels that lead to the driver.
@@ -102,14 +99,14 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
-    turn: Turn,
+    pub(crate) turn: Turn,
 }
 
 /// What the driver keeps between turns.
 #[derive(Default)]
-struct Turn {
+pub(crate) struct Turn {
     reads: ReadBatches,
-    changes: Vec<PendingChange>,
+    pub(crate) changes: Vec<PendingChange>,
     /// The number of the last `Ready`.
     last_number: u64,
     /// The number of the last one that was handed to the disk.
@@ -298,110 +295,6 @@ impl<E: Environment> Driver<E> {
         }
     }
 
-    /// Puts read questions again whose answer may have been lost.
-    fn ask_again(&mut self, now: Duration) {
-        let retry = ms(self.limits.retry_ms);
-        let term = self.raft.term();
-        let stale = self
-            .turn
-            .reads
-            .stale(term, |asked_at| now >= asked_at.saturating_add(retry));
-        let mut readers = Vec::new();
-        for context in stale {
-            let Some(mut batch) = self.turn.reads.remove(context) else {
-                continue;
-            };
-            sometimes!(batch.term == term, "node.read-asked-again-after-a-silence");
-            sometimes!(batch.term != term, "node.read-asked-again-in-another-term");
-            batch.replies.retain(|reply| !reply.is_closed());
-            match batch.own_term {
-                None => readers.extend(batch.replies),
-                Some(own) if own == term => self.ask(batch.replies, Some(own), now),
-                Some(_) => answer(batch.replies, &Err(ApiError::not_leader())),
-            }
-        }
-        if !readers.is_empty() {
-            self.ask(readers, None, now);
-        }
-    }
-
-    /// Whether one more caller may wait for a read, beside `coming` new ones.
-    fn has_room_to_read(&self, coming: usize) -> bool {
-        let waiting = self.turn.reads.readers() + self.waiters.readers() + coming;
-        let bound = self.limits.max_pending_requests;
-        let has_room = waiting < bound || self.planted.has(PlantedBug::ReadsUnbounded);
-        queue!("node.reads", waiting + usize::from(has_room), bound);
-        has_room
-    }
-
-    /// Says how full the queues of this member are.
-    fn note_queues(&self) {
-        let limits = &self.limits;
-        let inputs = &self.inputs;
-        queue!(
-            "node.inbox",
-            inputs.inbound.len(),
-            limits.max_inbox_messages
-        );
-        queue!(
-            "node.requests",
-            inputs.requests.len(),
-            limits.max_pending_requests
-        );
-        queue!(
-            "node.snapshot-events",
-            inputs.snapshot_events.len(),
-            inputs.snapshot_events.max_capacity()
-        );
-        let outputs = &self.outputs;
-        queue!(
-            "node.disk-jobs",
-            waiting(&outputs.disk),
-            limits.max_disk_jobs
-        );
-        queue!(
-            "node.apply-batches",
-            waiting(&outputs.apply),
-            limits.max_apply_batches
-        );
-        queue!(
-            "node.snapshot-jobs",
-            waiting(&outputs.snapshots),
-            outputs.snapshots.max_capacity()
-        );
-        queue!(
-            "node.lease-frames",
-            waiting(&outputs.lease_frames),
-            outputs.lease_frames.max_capacity()
-        );
-        queue!(
-            "node.membership-changes",
-            self.turn.changes.len(),
-            MEMBERSHIP_CHANGES_MAX
-        );
-    }
-
-    /// Puts a read question for all these readers together.
-    fn ask(&mut self, replies: Vec<ReadReply>, own_term: Option<u64>, now: Duration) {
-        let context = self.turn.reads.next_context();
-        match self.raft.read_index(context) {
-            // Without a leader the question waits for the next tick.
-            Ok(()) | Err(ReadError::NoLeader) => {
-                let batch = ReadBatch {
-                    replies,
-                    own_term,
-                    asked_at: now,
-                    term: self.raft.term(),
-                };
-                self.turn.reads.insert(context, batch);
-            }
-            Err(_) => {
-                reachable!("node.read-refused-at-the-bound");
-                answer(replies, &Err(ApiError::too_many_requests()));
-            }
-        }
-    }
-
     fn on_requests(&mut self, requests: impl Iterator<Item = Request>) {
         let now = self.clock.monotonic();
         let mut readers = Vec::new();
@@ -427,10 +320,14 @@ impl<E: Environment> Driver<E> {
                     answer(vec![reply], &Err(ApiError::too_many_requests()));
                 }
                 Request::Confirm { term, reply } => {
-                    if self.raft.role() == Role::Leader && self.raft.term() == term {
+                    let leads = self.raft.role() == Role::Leader && self.raft.term() == term;
+                    if !leads {
+                        answer(vec![reply], &Err(ApiError::not_leader()));
+                    } else if self.has_room_to_read(readers.len()) {
                         self.ask(vec![reply], Some(term), now);
                     } else {
-                        answer(vec![reply], &Err(ApiError::not_leader()));
+                        reachable!("node.confirmation-refused-at-the-bound");
+                        answer(vec![reply], &Err(ApiError::too_many_requests()));
                     }
                 }
                 Request::ChangeMembership { reply, .. }
@@ -438,16 +335,18 @@ impl<E: Environment> Driver<E> {
                 {
                     let _ = reply.send(Err(ApiError::too_many_requests()));
                 }
-                Request::ChangeMembership { change, reply } => {
-                    match self.raft.propose_membership(change) {
-                        Ok((term, index)) => {
-                            self.turn.changes.push(PendingChange { index, term, reply });
-                        }
-                        Err(error) => {
-                            let _ = reply.send(Err(membership_error(&error)));
-                        }
+                Request::ChangeMembership {
+                    intent,
+                    member,
+                    reply,
+                } => match self.change_membership(intent, member) {
+                    Ok((term, index)) => {
+                        self.turn.changes.push(PendingChange { index, term, reply });
                     }
-                }
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
+                },
                 Request::Transfer { to, reply } => {
                     let result = self.raft.transfer_leadership(to);
                     let _ = reply.send(result.map_err(|_| ApiError::not_leader()));
@@ -462,8 +361,14 @@ impl<E: Environment> Driver<E> {
     async fn on_inbound(&mut self, message: Inbound) {
         match message {
             Inbound::Raft(message) => {
-                if let Err(error) = self.raft.step(message) {
-                    debug!(%error, "ignored a message");
+                match self.raft.step(message) {
+                    Ok(()) => {}
+                    // What it has promised may be lost as well: it must not vote.
+                    Err(error @ StepError::AcknowledgedEntriesLost { .. }) => {
+                        reachable!("node.lost-what-it-had-acknowledged");
+                        self.stop.now(StopReason::Forgetful(error.to_string()));
+                    }
+                    Err(error) => debug!(%error, "ignored a message"),
                 }
             }
             Inbound::Frame(from, Body::Forward(forward)) => self.on_forward(from, forward),
@@ -590,28 +495,6 @@ impl<E: Environment> Driver<E> {
         self.publish_status();
     }
 
-    /// Opens and closes connections as the applied membership says.
-    fn follow_members(&mut self) {
-        let directory = self.inputs.members.borrow_and_update().clone();
-        connect(&self.outputs.transport, &directory, self.raft.id());
-        self.let_go(&directory);
-    }
-
-    /// Closes the connections to those who are no members any more, but for those whom
-    /// Raft still tells of their removal.
-    fn let_go(&mut self, directory: &Directory) {
-        let raft = &self.raft;
-        let mut leaving = false;
-        self.outputs.transport.retain(|node| {
-            let is_member = directory.get(node).is_some();
-            let is_told = !is_member && raft.progress(node).is_some();
-            sometimes!(is_told, "node.removed-member-still-told-of-it");
-            leaving |= is_told;
-            is_member || is_told
-        });
-        self.turn.leaving = leaving;
-    }
-
     /// Tells Raft what is durable. A `Ready` that wrote nothing is durable with those
     /// before it.
     fn settle_persisted(&mut self) {
@@ -716,19 +599,6 @@ impl<E: Environment> Driver<E> {
         self.outputs.snapshots.try_send(job).is_ok()
     }
 
-    /// A new member has to be reachable as soon as it is in the log.
-    fn learn_addresses(&self, ready: &Ready) {
-        for entry in &ready.entries {
-            if let Payload::Membership(change) = &entry.payload {
-                let mut directory = Directory::default();
-                directory.apply(change);
-                if let Some(address) = directory.peer_address(change.node) {
-                    self.outputs.transport.set_peer(change.node, &address);
-                }
-            }
-        }
-    }
-
     async fn persist(&mut self, ready: &Ready) {
         let mut records = Vec::with_capacity(ready.entries.len() + 2);
         if let Some(meta) = &ready.install_snapshot {
@@ -790,25 +660,6 @@ impl<E: Environment> Driver<E> {
         }
     }
 
-    /// Answers those who asked for a membership change once its index is committed.
-    fn settle_changes(&mut self, ready: &Ready) {
-        for entry in &ready.committed {
-            let (settled, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.turn.changes)
-                .into_iter()
-                .partition(|change| change.index <= entry.index);
-            self.turn.changes = open;
-            for change in settled {
-                let result = if (change.index, change.term) == (entry.index, entry.term) {
-                    Ok(())
-                } else {
-                    reachable!("node.membership-change-lost-with-its-leader");
-                    Err(ApiError::leader_changed())
-                };
-                let _ = change.reply.send(result);
-            }
-        }
-    }
-
     fn publish_status(&self) {
         let status = Status {
             term: self.raft.term(),
@@ -826,11 +677,6 @@ impl<E: Environment> Driver<E> {
     }
 }
 
-/// What a channel holds.
-fn waiting<T>(sender: &mpsc::Sender<T>) -> usize {
-    sender.max_capacity() - sender.capacity()
-}
-
 /// Opens the connections to the members of a directory.
 pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Directory, own: u64) {
     for (node, _) in directory.iter() {
@@ -839,15 +685,5 @@ pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Dire
         {
             transport.set_peer(node, &address);
         }
-    }
-}
-
-fn membership_error(error: &ProposeError) -> ApiError {
-    match error {
-        ProposeError::NotLeader { .. } => ApiError::not_leader(),
-        ProposeError::Refused(veridical_raft::ChangeRefused::UnknownNode(_)) => {
-            ApiError::member_not_found()
-        }
-        _ => ApiError::unhealthy(),
     }
 }

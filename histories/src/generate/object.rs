@@ -75,7 +75,8 @@ pub enum Injection {
     StaleRead,
     /// An acknowledged write never takes effect, and a later read tells.
     LostWrite,
-    /// A write takes effect a second time, after it was overwritten.
+    /// A write takes effect a second time, after it was overwritten; what was taken is taken
+    /// once more.
     DuplicatedWrite,
     /// A read shows what nobody has written.
     PhantomRead,
@@ -112,13 +113,22 @@ impl Injection {
     pub fn fits(self, kind: ObjectKind) -> bool {
         use ObjectKind as K;
         match self {
-            Self::StaleRead | Self::LostWrite | Self::DuplicatedWrite => {
+            Self::StaleRead | Self::LostWrite => {
                 matches!(kind, K::Register | K::CasRegister | K::Kv)
             }
-            Self::PhantomRead => !matches!(kind, K::Lock | K::ListAppend),
+            Self::DuplicatedWrite => matches!(
+                kind,
+                K::Register | K::CasRegister | K::Kv | K::Queue | K::Stack | K::ListAppend
+            ),
+            Self::PhantomRead => kind != K::Lock,
         }
     }
 }
+
+/// What nobody writes, adds, or puts in.
+const NEVER_ADDED: i64 = -2;
+/// Elements of a set that are asked for.
+const ADDED_LATELY: usize = 16;
 
 /// What the generated clients do.
 #[derive(Clone, Debug)]
@@ -165,7 +175,11 @@ enum Object {
     /// 0 is nil; registers, locks, counters.
     Number(i64),
     Text(String),
-    Members(BTreeSet<i64>),
+    Members {
+        members: BTreeSet<i64>,
+        /// What was added lately, whether or not it is there.
+        added: VecDeque<i64>,
+    },
     Sequence(VecDeque<i64>),
 }
 
@@ -202,6 +216,8 @@ pub struct ObjectHistory {
     /// later read of it. Only kept where there is an injection.
     unsure: BTreeSet<u64>,
     lost: Option<LostWrite>,
+    /// Key and value of what was taken last from a queue or a stack.
+    taken: Option<(u64, i64)>,
 }
 
 /// A write that was acknowledged without effect. Nobody else uses its key until a read
@@ -218,7 +234,10 @@ impl ObjectHistory {
     pub fn new(workload: ObjectWorkload) -> Self {
         let object = match workload.kind {
             ObjectKind::KvAppend => Object::Text(String::new()),
-            ObjectKind::Set => Object::Members(BTreeSet::new()),
+            ObjectKind::Set => Object::Members {
+                members: BTreeSet::new(),
+                added: VecDeque::new(),
+            },
             ObjectKind::Queue | ObjectKind::Stack | ObjectKind::ListAppend => {
                 Object::Sequence(VecDeque::new())
             }
@@ -239,6 +258,7 @@ impl ObjectHistory {
             injected: false,
             unsure: BTreeSet::new(),
             lost: None,
+            taken: None,
             workload,
         }
     }
@@ -278,15 +298,7 @@ impl ObjectHistory {
             ObjectKind::Kv if self.random.chance(0.1) => Action::Delete,
             ObjectKind::Kv => Action::Write(fresh),
             ObjectKind::KvAppend => Action::Append(Value::text(&format!("{} ", self.called))),
-            ObjectKind::Set => {
-                let member = Value::Int(self.random.below(16) as i64);
-                match self.random.below(4) {
-                    _ if reads => Action::Contains(member),
-                    0 => Action::Read,
-                    1 => Action::Remove(member),
-                    _ => Action::Add(member),
-                }
-            }
+            ObjectKind::Set => self.set_action(key, reads),
             ObjectKind::Queue if reads => Action::Dequeue,
             ObjectKind::Queue => Action::Enqueue(fresh),
             ObjectKind::Stack if reads => Action::Pop,
@@ -315,6 +327,37 @@ impl ObjectHistory {
         }
     }
 
+    /// Each element is added once; what is looked for or removed was mostly added lately.
+    fn set_action(&mut self, key: u64, reads: bool) -> Action {
+        let fresh = self.called as i64;
+        let Object::Members { members, added } = &mut self.objects[key as usize] else {
+            unreachable!("sets have members");
+        };
+        let recent = match added.len() {
+            0 => NEVER_ADDED,
+            count => added[self.random.index(count)],
+        };
+        if reads {
+            let is_strange = self.random.chance(1.0 / 16.0);
+            return Action::Contains(Value::Int(if is_strange { NEVER_ADDED } else { recent }));
+        }
+        // More is removed than added, so that it stays small.
+        if self.random.chance(0.45) {
+            if added.len() == ADDED_LATELY {
+                added.pop_front();
+            }
+            added.push_back(fresh);
+            return Action::Add(Value::Int(fresh));
+        }
+        let oldest = members.first().copied().unwrap_or(NEVER_ADDED);
+        let removed = if self.random.chance(0.75) {
+            oldest
+        } else {
+            recent
+        };
+        Action::Remove(Value::Int(removed))
+    }
+
     fn apply(&mut self, key: u64, action: &Action) -> Answer {
         if let Action::Txn(steps) = action {
             let apply = |step: &TxnStep| match step.key {
@@ -335,7 +378,7 @@ impl ObjectHistory {
                 }
                 _ => Answer::Value(Value::text(text)),
             },
-            Object::Members(members) => match action {
+            Object::Members { members, .. } => match action {
                 Action::Add(Value::Int(member)) => Answer::Applied(members.insert(*member)),
                 Action::Remove(Value::Int(member)) => Answer::Applied(members.remove(member)),
                 Action::Contains(Value::Int(member)) => Answer::Applied(members.contains(member)),
@@ -393,19 +436,55 @@ impl ObjectHistory {
         if !self.is_due() || pending.is_unknown {
             return false;
         }
-        let phantom = match (self.injection, &pending.action) {
+        if let Action::Txn(_) = pending.action {
+            return self.inject_into_txn(pending);
+        }
+        let wrong = match (self.injection, &pending.action) {
             (Some(Injection::PhantomRead), Action::Read | Action::Dequeue | Action::Pop) => {
                 match &self.objects[pending.key as usize] {
                     Object::Text(_) => Value::text("written by nobody"),
-                    Object::Members(_) => Value::list([Value::Int(-2)]),
-                    Object::Number(_) | Object::Sequence(_) => Value::Int(-2),
+                    Object::Members { .. } => Value::list([Value::Int(NEVER_ADDED)]),
+                    Object::Number(_) | Object::Sequence(_) => Value::Int(NEVER_ADDED),
                 }
             }
+            (Some(Injection::PhantomRead), Action::Contains(Value::Int(NEVER_ADDED))) => {
+                pending.answer = Some(Answer::Applied(true));
+                self.injection = None;
+                self.injected = true;
+                return true;
+            }
+            (Some(Injection::DuplicatedWrite), Action::Dequeue | Action::Pop) => match self.taken {
+                Some((key, taken)) if key == pending.key => Value::Int(taken),
+                _ => return false,
+            },
             _ => return false,
         };
-        pending.answer = Some(Answer::Value(phantom));
+        pending.answer = Some(Answer::Value(wrong));
         self.injection = None;
         self.injected = true;
+        true
+    }
+
+    /// A transaction reads what nobody appended, or something twice.
+    fn inject_into_txn(&mut self, pending: &mut Pending) -> bool {
+        let Answer::Txn(mut answers) = self.apply(pending.key, &pending.action) else {
+            unreachable!("a transaction is answered as one");
+        };
+        let read = answers.iter_mut().find_map(|answer| match answer {
+            Answer::Value(Value::List(read)) if !read.is_empty() => Some(read),
+            _ => None,
+        });
+        if let Some(read) = read {
+            let wrong = match self.injection {
+                Some(Injection::DuplicatedWrite) => read[0].clone(),
+                _ => Value::Int(NEVER_ADDED),
+            };
+            *read = read.iter().cloned().chain([wrong]).collect();
+            self.injection = None;
+            self.injected = true;
+        }
+        // The transaction has taken effect, whatever it was told.
+        pending.answer = Some(Answer::Txn(answers));
         true
     }
 
@@ -542,6 +621,11 @@ impl ObjectHistory {
             lost.is_acknowledged = true;
         }
         let answer = pending.answer.take().expect("it has taken effect");
+        if let (Action::Dequeue | Action::Pop, Answer::Value(Value::Int(value))) =
+            (&pending.action, &answer)
+        {
+            self.taken = Some((pending.key, *value));
+        }
         ObjectEvent::returned(self.now_ns, client as u64, pending.op, answer)
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn schedule(seed: u64, only: Option<Sort>) -> Schedule {
             task_changes: moments(&mut rng, CHOICES),
             message_changes: moments(&mut rng, MESSAGES),
             hold_max_ms: pick(&mut rng, &[2, 10, 50, 200]),
+            settle_us: pick(&mut rng, &[20, 1_000, 10_000]),
         }),
         Sort::DelayBounded => Schedule::DelayBounded(DelayBounded {
             task_delays: moments(&mut rng, CHOICES),

@@ -49,7 +49,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
             retries,
             request_timeout_ms: pick(rng, &[1_000, 2_000, 4_000]),
             value_bytes: if all_shapes {
-                pick(rng, &[0, 0, 0, 100, 1_000])
+                pick(rng, &[0, 0, 100, 400, 1_000])
             } else {
                 0
             },
@@ -357,7 +357,7 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
         prev_kv: rng.chance(0.5),
         no_delete: false,
         no_put: false,
-        fragment: rng.chance(0.3),
+        fragment: rng.chance(0.5),
         progress: rng.chance(0.5),
         ask_progress_ms: asks(rng),
     };
@@ -373,7 +373,7 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
         prev_kv: rng.chance(0.5),
         no_delete: rng.chance(0.1),
         no_put: rng.chance(0.1),
-        fragment: rng.chance(0.3),
+        fragment: rng.chance(0.5),
         progress: rng.chance(0.5),
         ask_progress_ms: asks(rng),
     });

@@ -223,7 +223,7 @@ impl DiskModel {
         let stored = self.stored(file);
         stored.handles -= 1;
         if stored.handles == 0 {
-            self.forget_if_unreachable(file);
+            self.release(file);
         }
     }
 
@@ -399,7 +399,7 @@ impl DiskModel {
         self.may_fail_to_write(context, DiskOperation::Rename, file)?;
         self.names.rename(from, to, file);
         if let Some(replaced) = replaced {
-            self.forget_if_unreachable(replaced);
+            self.release(replaced);
         }
         context.record(DiskOperation::Rename, file, 0, 0);
         Ok(())
@@ -411,7 +411,7 @@ impl DiskModel {
         let file = self.names.find(&slot)?.ok_or(io::ErrorKind::NotFound)?;
         self.may_fail_to_write(context, DiskOperation::Remove, file)?;
         self.names.remove(slot);
-        self.forget_if_unreachable(file);
+        self.release(file);
         context.record(DiskOperation::Remove, file, 0, 0);
         Ok(())
     }
@@ -477,24 +477,30 @@ impl DiskModel {
             stored.handles = 0;
         }
         self.collect();
+        self.measure();
     }
 
     /// Forgets files that have no name, cannot get one back, and are not open.
     fn collect(&mut self) {
-        let reachable = self.names.reachable();
-        self.files
-            .retain(|file, stored| stored.handles > 0 || reachable.contains(file));
-        self.measure();
+        if self.files.len() > self.names.count() {
+            let reachable = self.names.reachable();
+            self.files
+                .retain(|file, stored| stored.handles > 0 || reachable.contains(file));
+        }
     }
 
-    fn forget_if_unreachable(&mut self, file: FileId) {
-        if !self.names.is_named(file)
-            && self
-                .files
-                .get(&file)
-                .is_some_and(|stored| stored.handles == 0)
-        {
-            self.collect();
+    /// A file has lost its name or its last handle: if it has neither any more, it takes
+    /// no room, and is forgotten unless a crash may bring its name back.
+    fn release(&mut self, file: FileId) {
+        let Some(stored) = self.files.get(&file) else {
+            return;
+        };
+        if stored.handles > 0 || self.names.is_named(file) {
+            return;
+        }
+        self.used_bytes -= stored.contents.present_bytes();
+        if !self.names.is_reachable(file) {
+            self.files.remove(&file);
         }
     }
 

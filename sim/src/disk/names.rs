@@ -41,6 +41,8 @@ impl Change {
 pub(super) struct Names {
     folders: BTreeSet<Folder>,
     current: BTreeMap<Slot, FileId>,
+    /// The files in `current`; none has two names.
+    named: BTreeSet<FileId>,
     durable: BTreeMap<Slot, FileId>,
     pending: Vec<Change>,
 }
@@ -122,7 +124,10 @@ impl Names {
 
     fn change(&mut self, assignments: Vec<(Slot, Option<FileId>)>) {
         for (slot, file) in &assignments {
-            assign(&mut self.current, slot, *file);
+            if let Some(before) = assign(&mut self.current, slot, *file) {
+                self.named.remove(&before);
+            }
+            self.named.extend(file);
         }
         self.pending.push(Change { assignments });
     }
@@ -218,6 +223,7 @@ impl Names {
             }
         }
         self.current = self.durable.clone();
+        self.named = self.current.values().copied().collect();
         NamesOutcome {
             pending: pending.len() as u64,
             lost,
@@ -240,7 +246,23 @@ impl Names {
 
     /// Whether the file has a name now.
     pub(super) fn is_named(&self, file: FileId) -> bool {
-        self.current.values().any(|known| *known == file)
+        self.named.contains(&file)
+    }
+
+    /// How many files have a name now.
+    pub(super) fn count(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Whether the file has a name, or may have one after a crash.
+    pub(super) fn is_reachable(&self, file: FileId) -> bool {
+        let in_change = |change: &Change| {
+            let mut files = change.assignments.iter().map(|(_, file)| *file);
+            files.any(|known| known == Some(file))
+        };
+        self.is_named(file)
+            || self.durable.values().any(|known| *known == file)
+            || self.pending.iter().any(in_change)
     }
 
     /// The files whose names end in `suffix`, in the order of their names.
@@ -253,9 +275,10 @@ impl Names {
     }
 }
 
-fn assign(names: &mut BTreeMap<Slot, FileId>, slot: &Slot, file: Option<FileId>) {
+/// Gives or takes a name; the file that had it before.
+fn assign(names: &mut BTreeMap<Slot, FileId>, slot: &Slot, file: Option<FileId>) -> Option<FileId> {
     match file {
         Some(file) => names.insert(slot.clone(), file),
         None => names.remove(slot),
-    };
+    }
 }

@@ -33,6 +33,7 @@ enum Rule {
     Priorities {
         changes: BTreeSet<u64>,
         hold_max_ns: u64,
+        settle_ns: u64,
     },
     FirstCome {
         /// By message, in ns.
@@ -78,6 +79,8 @@ pub(crate) struct Courier<K> {
     rule: Rule,
     priorities: BTreeMap<Chain, Priority>,
     flights: Flights<K>,
+    /// When the last message passed, by link, in ns.
+    passed_ns: BTreeMap<Chain, u64>,
     /// Messages so far.
     messages: u64,
     lowest: Priority,
@@ -92,6 +95,8 @@ impl<K: Copy + Ord> Courier<K> {
             Schedule::Pct(pct) => Rule::Priorities {
                 changes: pct.message_changes.iter().copied().collect(),
                 hold_max_ns: pct.hold_max_ms * 1_000_000,
+                // At least the next moment.
+                settle_ns: pct.settle_us * 1_000 + 1,
             },
             Schedule::DelayBounded(delays) => Rule::FirstCome {
                 delays: delays
@@ -105,6 +110,7 @@ impl<K: Copy + Ord> Courier<K> {
             rule,
             priorities: BTreeMap::new(),
             flights: BTreeMap::new(),
+            passed_ns: BTreeMap::new(),
             messages: 0,
             lowest: 0,
             counts: CourierCounts::default(),
@@ -173,23 +179,35 @@ impl<K: Copy + Ord> Courier<K> {
         let Some(mut flight) = self.flights.remove(&(stream, ordinal)) else {
             return Passage::Now;
         };
-        let priority = self.priority(flight.chain);
-        let higher_ns = self
+        let due_ns = self.settled_ns(flight.chain).min(flight.deadline_ns);
+        if due_ns <= now_ns {
+            self.passed_ns.insert(flight.chain, now_ns);
+            return Passage::Now;
+        }
+        self.counts.held += u64::from(!std::mem::replace(&mut flight.held, true));
+        flight.at_ns = due_ns;
+        self.flights.insert((stream, ordinal), flight);
+        Passage::At(due_ns)
+    }
+
+    /// When, as things stand, everything on higher links is there and has brought about
+    /// what it does, in ns.
+    fn settled_ns(&self, chain: Chain) -> u64 {
+        let Rule::Priorities { settle_ns, .. } = self.rule else {
+            return 0;
+        };
+        let priority = self.priority(chain);
+        let under_way = self
             .flights
             .values()
-            .filter(|other| self.priority(other.chain) > priority)
-            .map(|other| other.at_ns)
-            .max();
-        match higher_ns {
-            Some(higher_ns) if now_ns < flight.deadline_ns => {
-                let at_ns = (higher_ns.max(now_ns) + 1).min(flight.deadline_ns);
-                self.counts.held += u64::from(!std::mem::replace(&mut flight.held, true));
-                flight.at_ns = at_ns;
-                self.flights.insert((stream, ordinal), flight);
-                Passage::At(at_ns)
-            }
-            _ => Passage::Now,
-        }
+            .map(|other| (other.chain, other.at_ns));
+        let passed = self.passed_ns.iter().map(|(chain, at_ns)| (*chain, *at_ns));
+        under_way
+            .chain(passed)
+            .filter(|(other, _)| self.priority(*other) > priority)
+            .map(|(_, at_ns)| at_ns + settle_ns)
+            .max()
+            .unwrap_or(0)
     }
 
     fn priority(&self, chain: Chain) -> Priority {
@@ -221,6 +239,7 @@ mod tests {
             task_changes: Vec::new(),
             message_changes,
             hold_max_ms: 1,
+            settle_us: 0,
         }));
         for (chain, priority) in [(LOW, 1), (HIGH, 2)] {
             assert!(courier.wants_priority(chain));
@@ -253,6 +272,26 @@ mod tests {
         sent(&mut courier, HIGH, 1, 50_000_000);
         assert_eq!(courier.arrive(0, 1, 100), Passage::At(1_000_100));
         assert_eq!(courier.arrive(0, 1, 1_000_100), Passage::Now);
+    }
+
+    #[test]
+    fn a_low_message_waits_for_what_a_higher_one_brings_about() {
+        let mut courier = Courier::by(&Schedule::Pct(Pct {
+            hold_max_ms: 1,
+            settle_us: 10,
+            ..Pct::default()
+        }));
+        courier.set_priority(LOW, 1);
+        courier.set_priority(HIGH, 2);
+        sent(&mut courier, LOW, 0, 200);
+        sent(&mut courier, HIGH, 1, 100);
+        assert_eq!(courier.arrive(1, 1, 100), Passage::Now);
+        assert_eq!(courier.arrive(0, 1, 200), Passage::At(10_101));
+        // The answer.
+        courier.set_out(HIGH, 1, 2, 5_000);
+        assert_eq!(courier.arrive(1, 2, 5_000), Passage::Now);
+        assert_eq!(courier.arrive(0, 1, 10_101), Passage::At(15_001));
+        assert_eq!(courier.arrive(0, 1, 15_001), Passage::Now);
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub struct Pct {
     pub message_changes: Vec<u64>,
     /// A message on a low link waits for those on higher ones at most this long, in ms.
     pub hold_max_ms: u64,
+    /// After a message on a higher link it waits this long, in µs, for what that one
+    /// brings about: the answer of a host, or that of its disk.
+    pub settle_us: u64,
 }
 
 /// A schedule that puts off what is named here and nothing else.
@@ -148,6 +151,7 @@ mod tests {
                 task_changes: vec![3, 9],
                 message_changes: vec![4],
                 hold_max_ms: 5,
+                settle_us: 20,
             }),
             Schedule::DelayBounded(DelayBounded {
                 task_delays: vec![1],

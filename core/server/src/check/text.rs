@@ -69,7 +69,8 @@ fn counts(report: &Report, line: Line<'_>) {
         ("A (frontier)", report.engine.frontier),
         ("B (zones)", report.engine.zones),
         ("C (revisions)", report.engine.revisions),
-        ("graph of transactions", report.engine.graph),
+        ("D (collections)", report.engine.collections),
+        ("E (graph)", report.engine.graph),
     ];
     let engines: Vec<String> = engines
         .iter()
@@ -81,7 +82,7 @@ fn counts(report: &Report, line: Line<'_>) {
         false => engines.join(", "),
     };
     line(format_args!(
-        "  engines     {engines}; {} from B to A; largest frontier {}",
+        "  engines     {engines}; {} to A; largest frontier {}",
         one_in(report.handovers, "handover"),
         grouped(report.max_configurations)
     ));

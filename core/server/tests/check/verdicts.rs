@@ -57,6 +57,7 @@ fn every_injected_error_is_found_and_its_witness_shown() {
         .iter()
         .flat_map(|model| objects.iter().map(move |error| (*model, *error)))
         .chain(["set", "queue", "stack", "counter", "kv-append"].map(|m| (m, "phantom-read")))
+        .chain(["queue", "stack"].map(|m| (m, "dup-write")))
         .chain(etcd.iter().map(|error| ("etcd", *error)));
     for (model, error) in cases {
         for seed in ["1", "2", "3"] {

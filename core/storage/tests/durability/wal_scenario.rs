@@ -93,6 +93,7 @@ impl Scenario {
             config: WalConfig {
                 segment_bytes,
                 planted,
+                ..WalConfig::default()
             },
             wal: None,
             history: Vec::new(),
