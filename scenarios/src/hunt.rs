@@ -17,7 +17,7 @@ const LEADER_DOWN_MS_MIN: u64 = 50;
 const FIRST_COMMIT_MS_MAX: u64 = 500;
 
 /// Hunts until it is dropped.
-pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) {
+pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan) {
     world.sleep(Duration::from_millis(plan.from_ms)).await;
     let mut draws = world.rng(Stream::Nemesis);
     let mut elections = cluster.elections();
@@ -64,7 +64,6 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan, members: u32) 
             &world,
             &cluster,
             &plan,
-            members,
             election.leader,
             &mut rng,
             &mut cuts,
@@ -76,14 +75,15 @@ fn strike(
     world: &World,
     cluster: &Cluster,
     plan: &HuntPlan,
-    members: u32,
     leader: u32,
     rng: &mut Rng,
     cuts: &mut Vec<FaultId>,
 ) {
-    let others: Vec<ProcessId> = (0..members)
-        .filter(|index| *index != leader)
-        .map(|index| cluster.process(index))
+    let others: Vec<ProcessId> = cluster
+        .members()
+        .into_keys()
+        .filter(|site| *site != leader)
+        .map(|site| cluster.process(site))
         .collect();
     let leader = cluster.process(leader);
     if rng.chance(plan.crash_probability) {
@@ -103,7 +103,7 @@ fn strike(
             duration_ms,
         }));
     }
-    if rng.chance(plan.voter_crash_probability) {
+    if rng.chance(plan.voter_crash_probability) && !others.is_empty() {
         let process = others[rng.index(others.len())];
         let restart_after_ms = Some(1 + rng.below(VOTER_DOWN_MS_MAX));
         let kind = CrashKind::PowerLossWithReset;

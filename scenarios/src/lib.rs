@@ -5,10 +5,11 @@
 //! failure the command that reproduces it, the witness and an artefact folder.
 //! May depend on: core, sim, checkers, histories.
 //!
-//! A scenario ([`scenario`]) makes the [`plan::Plan`] of a seed, `swarm` by default; `run` carries it out: `cluster` boots
-//! the members, `workload` and `watching` are the clients, `observer` feeds the checker
-//! while they run; `campaign` runs many seeds, each in a process of its own; `explore`
-//! also changes the plans that reach what others do not.
+//! A scenario ([`scenario`]) makes the [`plan::Plan`] of a seed, `swarm` by default; `run`
+//! carries it out: `cluster` boots the members, `workload` and `watching` are the clients,
+//! `operator` changes the membership, `observer` feeds the checker while they run;
+//! `campaign` runs many seeds, each in a process of its own; `explore` also changes the
+//! plans that reach what others do not.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
@@ -28,11 +29,13 @@ pub mod properties;
 pub mod recall;
 pub mod replay;
 pub mod report;
+pub mod roll;
 pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
 pub mod shrink;
 pub mod single;
+pub mod stale_disk;
 pub mod swarm;
 pub mod table;
 pub mod timetable;
@@ -48,6 +51,8 @@ mod hunt;
 mod member_log;
 #[cfg(madsim)]
 mod observer;
+#[cfg(madsim)]
+mod operator;
 #[cfg(madsim)]
 mod requests;
 #[cfg(madsim)]

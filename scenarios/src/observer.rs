@@ -1,5 +1,6 @@
 //! The history of a run, checked while it is made.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,6 +29,7 @@ struct State {
     next_watch: u64,
     operations: u64,
     unknown_outcomes: u64,
+    counts: BTreeMap<&'static str, u64>,
     finding: Option<Finding>,
     history: Option<Vec<EtcdEvent>>,
     timetable: Option<Vec<Began>>,
@@ -45,6 +47,8 @@ pub struct Observed {
     pub undecided: Option<String>,
     /// Responses on watches that were checked.
     pub watch_responses: u64,
+    /// What was done to the cluster beside faults, by name.
+    pub counts: BTreeMap<&'static str, u64>,
     /// All events, if they were kept.
     pub history: Option<Vec<EtcdEvent>>,
     /// When planned operations were called, if it was kept.
@@ -60,6 +64,7 @@ impl Observed {
             finding: None,
             undecided: None,
             watch_responses: 0,
+            counts: BTreeMap::new(),
             history: None,
             timetable: None,
         }
@@ -80,6 +85,7 @@ impl Observer {
             next_watch: 0,
             operations: 0,
             unknown_outcomes: 0,
+            counts: BTreeMap::new(),
             finding: None,
             history: keep_history.then(Vec::new),
             timetable: keep_timetable.then(Vec::new),
@@ -146,6 +152,12 @@ impl Observer {
             state.finding = Some(finding);
             self.found.notify_one();
         }
+    }
+
+    /// Something was done to the cluster that the report is to count.
+    pub fn count(&self, name: &'static str) {
+        self.world.record(name, 0);
+        *self.state().counts.entry(name).or_default() += 1;
     }
 
     /// Something is wrong that is not in the history.
@@ -235,6 +247,7 @@ impl Observer {
             finding: state.finding.clone(),
             undecided,
             watch_responses: state.checker.statistics().watch_responses,
+            counts: std::mem::take(&mut state.counts),
             history: state.history.take(),
             timetable: state.timetable.take(),
         }

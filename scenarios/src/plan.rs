@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
-use veridical_sim::{DiskFaults, Fault, NetworkFaults, Schedule};
+use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
 use crate::transaction::{Keep, PlannedTxn, Query};
 
@@ -29,8 +29,11 @@ pub struct Plan {
     /// The planted bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,
-    /// Members of the cluster.
+    /// Founders of the cluster.
     pub members: u32,
+    /// Machines beside theirs, on which no member runs until one is installed there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: u32,
     /// Settings of all members.
     #[serde(with = "crate::knobs")]
     pub knobs: Limits,
@@ -48,6 +51,12 @@ pub struct Plan {
     pub watchers: Vec<WatcherPlan>,
     /// What is done to the cluster, by time.
     pub faults: Vec<TimedFault>,
+    /// Machines whose members begin with the previous version of the data formats.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub previous_format: BTreeSet<u32>,
+    /// What the operator does to the cluster, one thing after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<PlannedChange>,
     /// What is done whenever a new leader appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunt: Option<HuntPlan>,
@@ -78,6 +87,10 @@ pub struct Plan {
     pub schedule: Schedule,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// A fault and when it begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +99,101 @@ pub struct TimedFault {
     pub at_ms: u64,
     /// What.
     pub fault: Fault,
+}
+
+/// A change of the cluster and when it begins, at the earliest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedChange {
+    /// In ms of simulated time.
+    pub at_ms: u64,
+    /// What.
+    pub change: Change,
+}
+
+/// What an operator does to the cluster. What makes no sense by the time that it is
+/// its turn, or would leave too few voters, is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Installs a member on a machine that has none: it is added as a learner, and
+    /// promoted once it has caught up.
+    Join {
+        /// On this machine.
+        site: u32,
+    },
+    /// Removes a member.
+    Leave {
+        /// Which.
+        who: Who,
+        /// Its machine is switched off before.
+        #[serde(default)]
+        power_off: bool,
+    },
+    /// Replaces a member by one on another machine.
+    Replace {
+        /// Which.
+        who: Who,
+        /// The other machine.
+        by: u32,
+        /// Its machine is cut off from everybody meanwhile, for so many ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_ms: Option<u64>,
+        /// The newcomer votes before the other one leaves.
+        #[serde(default)]
+        add_first: bool,
+    },
+    /// Restarts the member of a machine with another version of the data formats: a step of
+    /// a rolling upgrade or downgrade.
+    Reformat {
+        /// The machine.
+        site: u32,
+        /// The previous version; the current one otherwise.
+        #[serde(default)]
+        previous: bool,
+    },
+    /// The disk of a machine is lost. A voter must not forget what it promised, so the
+    /// member is removed, and the machine joins again under a new id.
+    Wipe {
+        /// Whose.
+        who: Who,
+    },
+}
+
+impl Change {
+    /// The same change where machines have other numbers, or are missing (`None`);
+    /// nothing if it concerned those.
+    #[must_use]
+    pub fn renumbered(mut self, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Option<Self> {
+        let site = |site: u32| number(ProcessId(site)).map(|process| process.0);
+        match &mut self {
+            Self::Join { site: by }
+            | Self::Replace { by, .. }
+            | Self::Reformat { site: by, .. } => {
+                *by = site(*by)?;
+            }
+            Self::Leave { .. } | Self::Wipe { .. } => {}
+        }
+        match &mut self {
+            Self::Leave { who, .. } | Self::Replace { who, .. } | Self::Wipe { who } => {
+                if let Who::Site(number) = who {
+                    *number = site(*number)?;
+                }
+            }
+            Self::Join { .. } | Self::Reformat { .. } => {}
+        }
+        Some(self)
+    }
+}
+
+/// A member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// Whoever led last.
+    Leader,
+    /// The one on this machine.
+    Site(u32),
 }
 
 /// A hunt for leaders: shortly after a member has become leader, something is done to
@@ -117,10 +225,6 @@ pub struct HuntPlan {
     /// Only these elections are followed, by their numbers from 0; all if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elections: Option<BTreeSet<u64>>,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// A machine with clients that share a connection.
@@ -322,6 +426,22 @@ impl Plan {
             .flat_map(|host| &host.lanes)
             .map(Vec::len)
             .sum()
+    }
+
+    /// Machines that have a member, or may get one.
+    pub fn sites(&self) -> u32 {
+        self.members + self.spares
+    }
+
+    /// Whether members find their disks without what they had synchronised.
+    pub fn loses_disks(&self) -> bool {
+        let loses = |timed: &TimedFault| {
+            matches!(
+                timed.fault,
+                Fault::WipeDisk { .. } | Fault::RestoreDisk { .. }
+            )
+        };
+        self.faults.iter().any(loses)
     }
 
     /// When all faults end.

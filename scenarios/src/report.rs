@@ -149,7 +149,8 @@ pub struct RunReport {
     /// Wall time in ms.
     pub wall_ms: f64,
     /// What happened how often: injected faults under `fault.`, their effects under
-    /// `net.`, `disk.`, `process.`, `clock.`.
+    /// `net.`, `disk.`, `process.`, `clock.`; what the operator did under `membership.` and
+    /// `upgrade.`.
     pub faults: BTreeMap<String, u64>,
     /// Events that a campaign has to reach now and then.
     pub sometimes: BTreeMap<String, u64>,

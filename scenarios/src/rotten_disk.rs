@@ -8,7 +8,7 @@
 
 use veridical_sim::{CrashKind, DiskFaults, Fault, ProcessId, Rng, Stream};
 
-use crate::plan::{Plan, TimedFault};
+use crate::plan::{Change, Plan, TimedFault};
 use crate::swarm;
 
 /// The scenario's name.
@@ -66,6 +66,9 @@ pub fn plan(seed: u64) -> Plan {
         });
     }
     plan.faults.sort_by_key(|fault| fault.at_ms);
+    // Two sound disks have to be left, also for changes of the membership.
+    plan.changes
+        .retain(|planned| matches!(planned.change, Change::Reformat { .. }));
     Plan {
         scenario: NAME.to_owned(),
         rotten_member: Some(rotten),

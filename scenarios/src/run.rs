@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_client::record;
 use veridical_client::{CallError, Client, ClientConfig};
@@ -20,6 +21,7 @@ use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
 use crate::knobs;
 use crate::observer::{Observed, Observer};
+use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
@@ -37,6 +39,10 @@ const POLL_PERIOD: Duration = Duration::from_millis(50);
 
 /// How long after the heal clients may take for what they planned.
 const CLIENTS_BOUND: Duration = Duration::from_secs(240);
+
+/// How long after the heal the operator may take to bring the membership in order: each
+/// of its calls may wait for an answer that does not come.
+const OPERATOR_BOUND: Duration = Duration::from_secs(60);
 
 /// One request of the probe with its retries.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -175,6 +181,7 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
         faults: outcome
             .counters
             .into_iter()
+            .chain(observed.counts)
             .map(|(name, count)| (name.to_owned(), count))
             .chain(crashes_by_failpoint())
             .collect(),
@@ -288,27 +295,25 @@ struct Driver {
 impl Driver {
     async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
-        let supervisors: Vec<_> = (0..self.plan.members)
-            .map(|index| {
+        let operating = self.start_operator();
+        let supervisors: Vec<_> = (0..self.plan.sites())
+            .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
-                tokio::spawn(self.cluster.clone().supervise(index, delay))
+                tokio::spawn(self.cluster.clone().supervise(site, delay))
             })
             .collect();
         let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
-        let hunting = self.plan.hunt.clone().map(|plan| {
-            tokio::spawn(hunt(
-                self.world.clone(),
-                self.cluster.clone(),
-                plan,
-                self.plan.members,
-            ))
-        });
+        let hunting = self
+            .plan
+            .hunt
+            .clone()
+            .map(|plan| tokio::spawn(hunt(self.world.clone(), self.cluster.clone(), plan)));
         self.nemesis().await;
         if let Some(hunting) = hunting {
             hunting.abort();
         }
         self.heal().await;
-        let result = self.converge().await;
+        let result = self.converge(operating).await;
         for task in supervisors {
             task.abort();
         }
@@ -331,7 +336,7 @@ impl Driver {
             let lanes = host.lanes.len() as u64;
             let host = Arc::new(Host {
                 plan: host.clone(),
-                members: self.plan.members,
+                members: self.plan.sites(),
                 first_client,
                 planted,
             });
@@ -353,7 +358,7 @@ impl Driver {
         for (number, watcher) in self.plan.watchers.iter().enumerate() {
             let reached = self.reached[number].clone();
             let (observer, watcher, members) =
-                (self.observer.clone(), watcher.clone(), self.plan.members);
+                (self.observer.clone(), watcher.clone(), self.plan.sites());
             self.world
                 .add_process(&watcher_name(number as u64), move |environment| {
                     let (observer, watcher, reached) =
@@ -362,6 +367,21 @@ impl Driver {
                     run_watcher(environment, watcher, members, client, observer, reached)
                 });
         }
+    }
+
+    /// Starts the one who changes the membership, if the plan has one.
+    fn start_operator(&self) -> Option<JoinHandle<()>> {
+        if self.plan.changes.is_empty() {
+            return None;
+        }
+        let operator = Operator::new(
+            self.world.clone(),
+            self.cluster.clone(),
+            self.observer.clone(),
+            self.world.add_host("operator"),
+            Arc::clone(&self.plan),
+        );
+        Some(tokio::spawn(operator.run()))
     }
 
     async fn sleep_until(&self, at: Duration) {
@@ -385,8 +405,8 @@ impl Driver {
     async fn heal(&self) {
         self.world.heal_all();
         self.world.set_network_faults(self.plan.network.healed());
-        for index in 0..self.plan.members {
-            let process = self.cluster.process(index);
+        for site in 0..self.plan.sites() {
+            let process = self.cluster.process(site);
             self.world.set_disk_faults(process, self.plan.disk.healed());
             if !self.world.is_running(process) {
                 self.world.restart(process);
@@ -396,12 +416,19 @@ impl Driver {
     }
 
     /// After the heal everything has to work again within the bound: writes, reads,
-    /// watches, all members level; and clients end what they planned.
-    async fn converge(&self) -> Result<(), Finding> {
+    /// watches, all members level and of one mind about who they are; and clients end
+    /// what they planned.
+    async fn converge(&self, operating: Option<JoinHandle<()>>) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
         let client = self.probe_client(&probe);
         self.probe(&client, bound).await?;
+        self.until(
+            self.world.now() + OPERATOR_BOUND,
+            "operator-not-done",
+            || operating.as_ref().is_none_or(JoinHandle::is_finished),
+        )
+        .await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.lanes_left.load(Ordering::Relaxed) == 0
         })
@@ -433,6 +460,10 @@ impl Driver {
         }
         self.until(bound, "members-not-level", || self.cluster.is_level())
             .await?;
+        self.until(bound, "members-disagree", || {
+            self.cluster.agrees_on_members()
+        })
+        .await?;
         self.cluster.compare();
         self.leases_end().await?;
         if self.plan.last_power_failure {
@@ -461,9 +492,9 @@ impl Driver {
 
     /// A power failure of the whole cluster: what is not on a disk is lost.
     async fn all_lose_power(&self) {
-        for index in 0..self.plan.members {
+        for site in 0..self.plan.sites() {
             self.world.inject(&Fault::Crash {
-                process: self.cluster.process(index),
+                process: self.cluster.process(site),
                 kind: CrashKind::PowerLoss,
                 restart_after_ms: Some(self.plan.restart_delay_ms),
             });
@@ -495,7 +526,7 @@ impl Driver {
     fn probe_client(&self, probe: &SimEnvironment) -> ProbeClient {
         let config = ClientConfig {
             request_timeout: PROBE_TIMEOUT,
-            ..ClientConfig::new((0..self.plan.members).map(client_address).collect())
+            ..ClientConfig::new((0..self.plan.sites()).map(client_address).collect())
         };
         Client::new(probe.network().clone(), probe.clock().clone(), config)
     }

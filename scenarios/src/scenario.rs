@@ -1,7 +1,7 @@
 //! The scenarios by name.
 
 use crate::plan::Plan;
-use crate::{rotten_disk, swarm};
+use crate::{rotten_disk, stale_disk, swarm};
 
 /// All scenarios with what they are about, the default one first.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -12,16 +12,23 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
         };
         (name, about)
     });
-    swarms.chain([(
-        rotten_disk::NAME,
-        "the swarm, and one member's disk that decays: no wrong answer, and the member says so",
-    )])
+    swarms.chain([
+        (
+            rotten_disk::NAME,
+            "the swarm, and one member's disk that decays: no wrong answer, and the member says so",
+        ),
+        (
+            stale_disk::NAME,
+            "a member with an old copy of its disk: beyond what is promised, to see that it is noticed",
+        ),
+    ])
 }
 
 /// The plan of a seed of the scenario with this name, if there is one.
 pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     match scenario {
         rotten_disk::NAME => Some(rotten_disk::plan(seed)),
+        stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }
 }

@@ -144,6 +144,8 @@ impl Summary {
         let injected = self.list(|name| name.starts_with("fault."), "fault.");
         row("faults injected", injected);
         for group in [
+            "membership.",
+            "upgrade.",
             "net.",
             "disk.",
             "process.",

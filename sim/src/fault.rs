@@ -222,6 +222,22 @@ pub enum Fault {
         /// Which.
         process: ProcessId,
     },
+    /// Keeps an image of what the disk of a process holds now, page cache and medium; it
+    /// replaces an earlier one.
+    KeepDisk {
+        /// Whose.
+        process: ProcessId,
+    },
+    /// Puts the kept image back onto the disk of a process, or nothing if none was kept
+    /// (a backup restored, a virtual machine rolled back). The process is crashed first
+    /// if it runs.
+    RestoreDisk {
+        /// Whose.
+        process: ProcessId,
+        /// Start it again after so many ms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart_after_ms: Option<u64>,
+    },
     /// Pauses a process: time passes, sockets fill, timers fire late and together.
     Pause {
         /// Which.
@@ -340,6 +356,8 @@ impl Fault {
             Self::CrashAtFailpoint { .. } => "fault.crash_at_failpoint",
             Self::Restart { .. } => "fault.restart",
             Self::WipeDisk { .. } => "fault.wipe_disk",
+            Self::KeepDisk { .. } => "fault.keep_disk",
+            Self::RestoreDisk { .. } => "fault.restore_disk",
             Self::Pause { .. } => "fault.pause",
             Self::Suspend { .. } => "fault.suspend",
             Self::Starve { .. } => "fault.starve",
@@ -379,6 +397,8 @@ impl Fault {
             | Self::CrashAtFailpoint { .. }
             | Self::Restart { .. }
             | Self::WipeDisk { .. }
+            | Self::KeepDisk { .. }
+            | Self::RestoreDisk { .. }
             | Self::ClockJump { .. }
             | Self::BitRot { .. } => None,
         }
@@ -447,6 +467,8 @@ impl Fault {
             | Self::CrashAtFailpoint { process, .. }
             | Self::Restart { process }
             | Self::WipeDisk { process }
+            | Self::KeepDisk { process }
+            | Self::RestoreDisk { process, .. }
             | Self::Pause { process, .. }
             | Self::Suspend { process, .. }
             | Self::Starve { process, .. }

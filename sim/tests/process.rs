@@ -510,6 +510,54 @@ fn a_disk_can_be_wiped_and_an_old_image_put_back() {
 }
 
 #[test]
+fn a_fault_puts_back_the_image_that_another_one_kept_and_empties_the_disk_without_one() {
+    World::run(1, WorldConfig::default(), |world| async move {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let ours = acknowledged.clone();
+        let process =
+            world.add_process("p", move |environment| appender(environment, ours.clone()));
+        world.sleep(50 * MS).await;
+        let kept = stored_length(&world, process).await;
+        world.inject(&Fault::KeepDisk { process });
+        let restored = async |expected: u64| {
+            world.sleep(50 * MS).await;
+            assert!(stored_length(&world, process).await > expected + 10);
+            world.inject(&Fault::RestoreDisk {
+                process,
+                restart_after_ms: Some(3),
+            });
+            assert!(!world.is_running(process));
+            acknowledged.store(0, Ordering::Relaxed);
+            while acknowledged.load(Ordering::Relaxed) == 0 {
+                world.sleep(MS).await;
+            }
+            assert!(acknowledged.load(Ordering::Relaxed).abs_diff(expected) < 5);
+        };
+        restored(kept).await;
+        // The image is still there.
+        restored(kept).await;
+        assert_eq!(world.counters()["fault.restore_disk"], 2);
+    });
+    World::run(2, WorldConfig::default(), |world| async move {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let ours = acknowledged.clone();
+        let process =
+            world.add_process("p", move |environment| appender(environment, ours.clone()));
+        world.sleep(50 * MS).await;
+        world.inject(&Fault::RestoreDisk {
+            process,
+            restart_after_ms: None,
+        });
+        acknowledged.store(0, Ordering::Relaxed);
+        world.restart(process);
+        while acknowledged.load(Ordering::Relaxed) == 0 {
+            world.sleep(MS).await;
+        }
+        assert!(acknowledged.load(Ordering::Relaxed) < 5);
+    });
+}
+
+#[test]
 fn seeds_for_a_process_never_repeat_and_follow_from_the_seed_of_the_run() {
     let draw = |seed| {
         World::run(seed, WorldConfig::default(), |world| async move {

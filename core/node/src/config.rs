@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::Member;
+use veridical_storage::format::DataFormat;
 
+use crate::directory::Directory;
 use crate::limits::Limits;
 use crate::observe::NodeObserver;
 
@@ -28,6 +30,8 @@ pub struct NodeConfig {
     pub listen_peer_address: String,
     /// Timeouts, batches, thresholds.
     pub limits: Limits,
+    /// Which version of the formats on disk and between peers is written; both are read.
+    pub data_format: DataFormat,
     /// Defects planted on purpose; empty in production.
     pub planted: Planted,
     /// Watches over this member's steps; nobody does in production.
@@ -45,6 +49,11 @@ pub struct ConfigError {
 }
 
 impl NodeConfig {
+    /// `host:port` under which peers reach this member, as far as it was told.
+    pub fn advertised_peer_address(&self) -> Option<String> {
+        Directory::new(self.initial_members.clone()).peer_address(self.member_id)
+    }
+
     /// Refuses settings with which the member could not work.
     ///
     /// # Errors
@@ -84,6 +93,7 @@ mod tests {
             data_dir: PathBuf::from("data"),
             listen_peer_address: "127.0.0.1:0".to_owned(),
             limits: Limits::default(),
+            data_format: DataFormat::default(),
             planted: Planted::none(),
             observer: None,
         }

@@ -13,11 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Environment};
 use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
+use veridical_proto::etcdserverpb::Member;
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
-use veridical_raft::{
-    MembershipChange, ProposeError, Raft, Ready, Role, SnapshotMeta, SnapshotOutcome,
-};
+use veridical_raft::{ProposeError, Raft, Ready, Role, SnapshotMeta, SnapshotOutcome, StepError};
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
 
@@ -31,9 +30,10 @@ use crate::log_writer::DiskJob;
 use crate::observe::NodeObserver;
 use crate::proposals::{Attempt, Proposals};
 use crate::reads::{AppliedWaiters, ReadBatches, ReadReply, answer};
+use crate::reconfiguration::{Intent, PendingChange};
 use crate::snapshots::{SnapshotEvent, SnapshotJob};
 use crate::status::Status;
-use crate::stop::Stop;
+use crate::stop::{Stop, StopReason};
 use crate::transport::{Inbound, Transport};
 
 /// Membership changes that wait until something at their index is committed. Raft takes
@@ -52,7 +52,8 @@ pub(crate) enum Request {
     Confirm { term: u64, reply: ReadReply },
     /// Change the membership.
     ChangeMembership {
-        change: MembershipChange,
+        intent: Intent,
+        member: Member,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
     /// Hand leadership to another member.
@@ -60,13 +61,6 @@ pub(crate) enum Request {
         to: u64,
         reply: oneshot::Sender<Result<(), ApiError>>,
     },
-}
-
-/// A membership change that is in the log.
-struct PendingChange {
-    index: u64,
-    term: u64,
-    reply: oneshot::Sender<Result<(), ApiError>>,
 }
 
 /// The channels that lead to the driver.
@@ -105,14 +99,14 @@ pub(crate) struct Driver<E: Environment> {
     pub(crate) stop: Stop,
     /// The index of the newest snapshot file.
     newest_file_index: u64,
-    turn: Turn,
+    pub(crate) turn: Turn,
 }
 
 /// What the driver keeps between turns.
 #[derive(Default)]
-struct Turn {
+pub(crate) struct Turn {
     reads: ReadBatches,
-    changes: Vec<PendingChange>,
+    pub(crate) changes: Vec<PendingChange>,
     /// The number of the last `Ready`.
     last_number: u64,
     /// The number of the last one that was handed to the disk.
@@ -341,16 +335,18 @@ impl<E: Environment> Driver<E> {
                 {
                     let _ = reply.send(Err(ApiError::too_many_requests()));
                 }
-                Request::ChangeMembership { change, reply } => {
-                    match self.raft.propose_membership(change) {
-                        Ok((term, index)) => {
-                            self.turn.changes.push(PendingChange { index, term, reply });
-                        }
-                        Err(error) => {
-                            let _ = reply.send(Err(membership_error(&error)));
-                        }
+                Request::ChangeMembership {
+                    intent,
+                    member,
+                    reply,
+                } => match self.change_membership(intent, member) {
+                    Ok((term, index)) => {
+                        self.turn.changes.push(PendingChange { index, term, reply });
                     }
-                }
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                    }
+                },
                 Request::Transfer { to, reply } => {
                     let result = self.raft.transfer_leadership(to);
                     let _ = reply.send(result.map_err(|_| ApiError::not_leader()));
@@ -365,8 +361,14 @@ impl<E: Environment> Driver<E> {
     async fn on_inbound(&mut self, message: Inbound) {
         match message {
             Inbound::Raft(message) => {
-                if let Err(error) = self.raft.step(message) {
-                    debug!(%error, "ignored a message");
+                match self.raft.step(message) {
+                    Ok(()) => {}
+                    // What it has promised may be lost as well: it must not vote.
+                    Err(error @ StepError::AcknowledgedEntriesLost { .. }) => {
+                        reachable!("node.lost-what-it-had-acknowledged", rare: "disks keep what was synchronised; the scenario stale-disk comes by");
+                        self.stop.now(StopReason::Forgetful(error.to_string()));
+                    }
+                    Err(error) => debug!(%error, "ignored a message"),
                 }
             }
             Inbound::Frame(from, Body::Forward(forward)) => self.on_forward(from, forward),
@@ -683,15 +685,5 @@ pub(crate) fn connect<E: Environment>(transport: &Transport<E>, directory: &Dire
         {
             transport.set_peer(node, &address);
         }
-    }
-}
-
-fn membership_error(error: &ProposeError) -> ApiError {
-    match error {
-        ProposeError::NotLeader { .. } => ApiError::not_leader(),
-        ProposeError::Refused(veridical_raft::ChangeRefused::UnknownNode(_)) => {
-            ApiError::member_not_found()
-        }
-        _ => ApiError::unhealthy(),
     }
 }

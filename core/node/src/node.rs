@@ -8,7 +8,6 @@ use veridical_env::{Clock, Environment};
 use veridical_probe::PlantedBug;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
-use veridical_raft::{ChangeKind, MembershipChange};
 use veridical_store::{
     ApiError, CommandResponse, StoreReader, WatchStream, check_delete_range, check_put,
     check_range, check_txn, is_read_only_txn, is_serializable_txn,
@@ -127,7 +126,7 @@ impl<E: Environment> Node<E> {
         *header = Some(self.header(revision));
     }
 
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, ApiError>>,
         late: impl FnOnce() -> ApiError,
@@ -449,7 +448,7 @@ impl<E: Environment> Node<E> {
         })
     }
 
-    fn members(&self) -> Vec<api::Member> {
+    pub(crate) fn members(&self) -> Vec<api::Member> {
         let directory = self.shared.members.borrow();
         directory
             .iter()
@@ -475,129 +474,6 @@ impl<E: Environment> Node<E> {
             header: Some(self.header(self.shared.reader.revision())),
             members: self.members(),
         })
-    }
-
-    async fn change_membership(&self, change: MembershipChange) -> Result<(), ApiError> {
-        let (reply, changed) = oneshot::channel();
-        let asked = async {
-            self.shared
-                .requests
-                .send(Request::ChangeMembership { change, reply })
-                .await
-                .map_err(|_| ApiError::stopped())?;
-            changed.await.map_err(|_| ApiError::leader_changed())??;
-            self.linearizable().await
-        };
-        self.within(asked, ApiError::timeout).await
-    }
-
-    /// Adds a member (`Cluster.MemberAdd`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// Its address is taken, a change is under way, the outcome is unknown.
-    pub async fn member_add(
-        &self,
-        request: api::MemberAddRequest,
-    ) -> Result<api::MemberAddResponse, ApiError> {
-        let taken = self.members().iter().any(|member| {
-            member
-                .peer_ur_ls
-                .iter()
-                .any(|url| request.peer_ur_ls.contains(url))
-        });
-        if taken {
-            return Err(ApiError::peer_url_exists());
-        }
-        // A change counts from its entry on (thesis, section 4.1), so a lone voter could
-        // never commit a second one that has not started. As a learner it can be added,
-        // started and promoted.
-        let voters = self
-            .members()
-            .iter()
-            .filter(|member| !member.is_learner)
-            .count();
-        if voters == 1 && !request.is_learner {
-            return Err(ApiError::not_enough_started_members());
-        }
-        // Never the id of a member that was here before: its log and its proposals are
-        // not the newcomer's.
-        let salt = self.shared.environment.random_seed();
-        let id = member_id_of(self.shared.config.cluster_id ^ salt, &request.peer_ur_ls);
-        let member = api::Member {
-            id,
-            peer_ur_ls: request.peer_ur_ls,
-            is_learner: request.is_learner,
-            ..Default::default()
-        };
-        let kind = if request.is_learner {
-            ChangeKind::AddLearner
-        } else {
-            ChangeKind::AddVoter
-        };
-        self.change_membership(change(kind, &member)).await?;
-        Ok(api::MemberAddResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            member: Some(member),
-            members: self.members(),
-        })
-    }
-
-    /// Removes a member (`Cluster.MemberRemove`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// There is no such member, a change is under way, the outcome is unknown.
-    pub async fn member_remove(&self, id: u64) -> Result<api::MemberRemoveResponse, ApiError> {
-        let member = self.known_member(id)?;
-        self.change_membership(change(ChangeKind::Remove, &member))
-            .await?;
-        Ok(api::MemberRemoveResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
-        })
-    }
-
-    /// Makes a learner a voter (`Cluster.MemberPromote`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// It is no learner, a change is under way, the outcome is unknown.
-    pub async fn member_promote(&self, id: u64) -> Result<api::MemberPromoteResponse, ApiError> {
-        let member = self.known_member(id)?;
-        if !member.is_learner {
-            return Err(ApiError::not_a_learner());
-        }
-        self.change_membership(change(ChangeKind::AddVoter, &member))
-            .await?;
-        Ok(api::MemberPromoteResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
-        })
-    }
-
-    /// Replaces a member's peer addresses (`Cluster.MemberUpdate`). To be asked of the
-    /// leader.
-    ///
-    /// # Errors
-    /// There is no such member, the outcome is unknown.
-    pub async fn member_update(
-        &self,
-        request: api::MemberUpdateRequest,
-    ) -> Result<api::MemberUpdateResponse, ApiError> {
-        let mut member = self.known_member(request.id)?;
-        member.peer_ur_ls = request.peer_ur_ls;
-        self.change_membership(change(ChangeKind::Update, &member))
-            .await?;
-        Ok(api::MemberUpdateResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
-        })
-    }
-
-    fn known_member(&self, id: u64) -> Result<api::Member, ApiError> {
-        let directory = self.shared.members.borrow();
-        directory
-            .get(id)
-            .cloned()
-            .ok_or_else(ApiError::member_not_found)
     }
 
     /// Hands leadership over (`Maintenance.MoveLeader`). To be asked of the leader.
@@ -641,15 +517,6 @@ pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash.max(1)
-}
-
-fn change(kind: ChangeKind, member: &api::Member) -> MembershipChange {
-    let context = prost::Message::encode_to_vec(member).into();
-    MembershipChange {
-        kind,
-        node: member.id,
-        context,
-    }
 }
 
 /// A stream of watches of one client.

@@ -127,6 +127,8 @@ pub(crate) async fn recover<E: Environment>(
         warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
     }
     let snapshot_config = SnapshotConfig {
+        cluster_id: config.cluster_id,
+        format: config.data_format,
         planted: config.planted,
     };
     let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
@@ -153,6 +155,9 @@ pub(crate) async fn recover<E: Environment>(
         meta: applied,
         directory,
     } = state;
+    // New, or emptied: it cannot tell.
+    let blank =
+        recovered.hard_state.is_none() && recovered.entries.is_empty() && applied.index == 0;
     let (base, entries) = log_around(&applied, keep_entries, &recovered)?;
     let reused = config.planted.has(PlantedBug::IncarnationReused);
     let incarnation = recovered
@@ -199,6 +204,7 @@ pub(crate) async fn recover<E: Environment>(
         snapshot: base,
         entries,
         seed: environment.random_seed(),
+        blank,
     };
     let raft = veridical_raft::Raft::new(raft_config, initial)?;
     Ok(RecoveredMember {
@@ -220,6 +226,7 @@ async fn open_wal<D: Disk>(
 ) -> Result<(Wal<D>, Recovered), StartError> {
     let wal_config = WalConfig {
         segment_bytes: config.limits.wal_segment_bytes,
+        format: config.data_format,
         zeroed_ahead_bytes: config.limits.wal_zeroed_ahead_bytes,
         planted: config.planted,
     };
@@ -375,7 +382,7 @@ fn hard_state_since(
 ) -> veridical_raft::HardState {
     hard_state.commit = hard_state.commit.max(snapshot.index);
     if hard_state.term < snapshot.term {
-        reachable!("node.snapshot-of-a-later-term-than-the-last-vote");
+        reachable!("node.snapshot-of-a-later-term-than-the-last-vote", rare: "a crash between the file of a received snapshot and the hard state of its term, on a member that did not vote in it");
         hard_state.term = snapshot.term;
         hard_state.vote = None;
     }

@@ -147,12 +147,7 @@ fn assemble<E: Environment>(
         }
     }
     let reader = store.reader();
-    let transport = Transport::new(
-        environment.clone(),
-        limits.clone(),
-        config.cluster_id,
-        config.member_id,
-    );
+    let transport = Transport::new(environment.clone(), &config);
     if directory.is_empty() {
         // A newcomer: who the members are it learns from the leader's snapshot, and until
         // then it has to answer those that it was told of.
@@ -193,12 +188,8 @@ fn assemble<E: Environment>(
     let (stopped_sender, stopped) = watch::channel(false);
 
     let peer_address = listener.local_address();
-    let accepting = veridical_env::task::spawn(accept_peers(
-        listener,
-        config.cluster_id,
-        config.member_id,
-        inbound_sender,
-    ));
+    let accepting =
+        veridical_env::task::spawn(accept_peers(listener, transport.clone(), inbound_sender));
     let log_writer = LogWriter {
         wal,
         jobs: disk_jobs,

@@ -8,7 +8,7 @@ use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
 use veridical_node::session::accept_clients;
-use veridical_node::{Limits, Node, NodeConfig, StopReason};
+use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
@@ -51,6 +51,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
             snapshot_keep_entries: 10,
             ..Limits::default()
         },
+        data_format: DataFormat::default(),
         planted: Planted::none(),
         observer: None,
     }

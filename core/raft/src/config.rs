@@ -118,7 +118,17 @@ pub struct Initial {
     /// Seeds election timeouts and the names of forwarded reads. Should differ between
     /// members and between restarts of a member.
     pub seed: u64,
+    /// Nothing was persisted: the member is new, or it has lost its disk and with it what
+    /// it promised. Which of the two it cannot tell, so at first it helps to elect only
+    /// members whose log is empty, too: until it has caught up with a leader, or for
+    /// [`BLANK_ELECTION_TIMEOUTS`].
+    pub blank: bool,
 }
+
+/// How long a member that started with nothing holds back, in election timeouts. A leader
+/// that there is makes itself heard meanwhile; without one a young cluster whose first
+/// leader is gone has to be able to elect another.
+pub const BLANK_ELECTION_TIMEOUTS: u32 = 4;
 
 impl Initial {
     /// Whether the parts fit together.

@@ -34,7 +34,7 @@ mod random;
 mod reads;
 mod ready;
 
-pub use crate::config::{Config, ConfigError, Initial};
+pub use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 pub use crate::entry::{
     ChangeKind, ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId,
     Payload, SnapshotMeta, Term,

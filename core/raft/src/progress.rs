@@ -13,6 +13,8 @@ pub struct Progress {
     next: LogIndex,
     state: ProgressState,
     active: bool,
+    /// The same, in the period before the last check.
+    was_active: bool,
     /// An append is due even if it carries nothing new: the member may have missed one.
     pub(crate) append_due: bool,
     /// The highest commit index that an append has carried to it.
@@ -50,6 +52,7 @@ impl Progress {
             state: ProgressState::Probe { paused: false },
             // A new member gets a whole election timeout to say something.
             active: true,
+            was_active: false,
             append_due: true,
             sent_commit: 0,
             read_sequence: 0,
@@ -79,6 +82,12 @@ impl Progress {
         self.active
     }
 
+    /// Whether the member was heard of since the check before the last one (at most two
+    /// election timeouts ago). Right after a check nobody has been heard of since.
+    pub fn is_recently_active(&self) -> bool {
+        self.active || self.was_active
+    }
+
     /// Unacknowledged appends.
     pub fn inflight_appends(&self) -> usize {
         self.inflight.appends.len()
@@ -89,8 +98,14 @@ impl Progress {
         self.inflight.bytes
     }
 
-    pub(crate) fn set_active(&mut self, active: bool) {
-        self.active = active;
+    /// The member was heard of.
+    pub(crate) fn mark_active(&mut self) {
+        self.active = true;
+    }
+
+    /// A new period begins, in which the member has not been heard of yet.
+    pub(crate) fn begin_period(&mut self) {
+        self.was_active = std::mem::replace(&mut self.active, false);
     }
 
     /// Whether an append may be sent now.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use veridical_probe::{PlantedBug, always, queue, reachable};
 
-use crate::config::{Config, ConfigError, Initial};
+use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 use crate::entry::{
     ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId, Payload,
     SnapshotMeta, Term,
@@ -60,6 +60,9 @@ pub struct Raft {
     election_elapsed_ticks: u32,
     /// Drawn when first needed after each reset.
     election_timeout_ticks: Option<u32>,
+    /// Ticks for which this member, having started with nothing, still holds back in
+    /// elections.
+    blank_ticks: u32,
     /// Ticks since the start.
     now_tick: u64,
     forwarded_reads: ForwardedReads,
@@ -110,6 +113,7 @@ impl Raft {
             entries,
             applied,
             seed,
+            blank,
         } = initial;
         // If the snapshot's term is news, no vote was promised in it: that would have
         // needed the hard state, which was lost on the way.
@@ -143,6 +147,11 @@ impl Raft {
             leader: soft_state.leader,
             election_elapsed_ticks: 0,
             election_timeout_ticks: None,
+            blank_ticks: if blank {
+                BLANK_ELECTION_TIMEOUTS * config.election_ticks
+            } else {
+                0
+            },
             now_tick: 0,
             forwarded_reads: ForwardedReads::default(),
             votes: BTreeMap::new(),
@@ -167,6 +176,7 @@ impl Raft {
     /// One tick of the owner's clock.
     pub fn tick(&mut self) {
         self.now_tick += 1;
+        self.blank_ticks = self.blank_ticks.saturating_sub(1);
         self.election_elapsed_ticks += 1;
         if self.role == Role::Leader {
             self.tick_leader();

@@ -12,5 +12,6 @@
 //! The formats are drawn byte by byte in `docs/formats.md`.
 
 pub mod engine;
+pub mod format;
 pub mod snapshot;
 pub mod wal;

@@ -51,9 +51,11 @@ enum Change {
     Burst,
     /// The clients of another plan.
     Clients,
+    /// What the operator of another plan does.
+    Operator,
 }
 
-const CHANGES: [Change; 14] = [
+const CHANGES: [Change; 15] = [
     Change::Splice,
     Change::Splice,
     Change::Repeat,
@@ -68,6 +70,7 @@ const CHANGES: [Change; 14] = [
     Change::Hunt,
     Change::Burst,
     Change::Clients,
+    Change::Operator,
 ];
 
 /// A changed plan: `plan` with parts of `partner`, and nothing else of either.
@@ -83,6 +86,7 @@ pub fn changed(plan: &Plan, partner: &Plan, rng: &mut Rng) -> Plan {
         let change = CHANGES[rng.index(CHANGES.len())];
         apply(change, &mut child, partner, rng);
     }
+    swarm::fit_chunks(&mut child.knobs, &child.hosts);
     child.faults.truncate(FAULTS_MAX);
     child.faults.sort_by_key(|timed| timed.at_ms);
     child
@@ -117,6 +121,7 @@ fn apply(change: Change, child: &mut Plan, partner: &Plan, rng: &mut Rng) {
         Change::Hunt => hunt(child, partner, rng),
         Change::Burst => burst(child, rng),
         Change::Clients => clients(child, partner),
+        Change::Operator => operator(child, partner),
     }
 }
 
@@ -150,16 +155,16 @@ const fn is_free(fault: &Fault) -> bool {
 
 /// The number of processes that faults of a plan may name.
 fn processes(plan: &Plan) -> u32 {
-    plan.members + (plan.hosts.len() + plan.watchers.len()) as u32
+    plan.sites() + (plan.hosts.len() + plan.watchers.len()) as u32
 }
 
-/// Members stay members of a plan with perhaps fewer of them, clients stay clients.
+/// Machines of members stay such in a plan with perhaps fewer of them, clients clients.
 fn moved(fault: Fault, from: &Plan, to: &Plan) -> Option<Fault> {
-    let (members, all) = (to.members, processes(to));
+    let (sites, all) = (to.sites(), processes(to));
     fault.renumbered(|id| match id.0 {
-        member if member < from.members => (member < members).then_some(id),
+        site if site < from.sites() => (site < sites).then_some(id),
         client => {
-            let client = client - from.members + members;
+            let client = client - from.sites() + sites;
             (client < all).then_some(ProcessId(client))
         }
     })
@@ -220,7 +225,7 @@ fn compress(child: &mut Plan, rng: &mut Rng) {
 
 /// Faults of single members all strike the same one, or each the next one.
 fn aim(child: &mut Plan, rng: &mut Rng) {
-    let members = child.members;
+    let members = child.sites();
     let target = rng.chance(0.5).then(|| rng.below(u64::from(members)));
     let share = rng.unit();
     for timed in &mut child.faults {
@@ -320,6 +325,18 @@ fn clients(child: &mut Plan, partner: &Plan) {
     for watcher in &mut child.watchers {
         watcher.first_member %= members;
     }
+}
+
+/// The changes of the membership of another plan with the same machines. The operator
+/// looks at each one when it is its turn, so any list of them is safe.
+fn operator(child: &mut Plan, partner: &Plan) {
+    if (child.members, child.spares) != (partner.members, partner.spares) {
+        return;
+    }
+    let heal_at_ms = child.heal_at_ms;
+    child.changes.clone_from(&partner.changes);
+    child.changes.retain(|planned| planned.at_ms < heal_at_ms);
+    child.previous_format.clone_from(&partner.previous_format);
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Who the members are, as of the applied log: all members agree on it, and who was
-//! removed leads no more.
+//! Who the members are, as of the applied log: all members agree on it, and who has
+//! applied its own removal leads no more.
 
 use std::collections::BTreeMap;
 use veridical_node::Directory;
@@ -10,11 +10,11 @@ use super::Broken;
 /// Changes of the membership that are remembered.
 const CHANGES_MAX: usize = 1_024;
 
-/// When a member was removed.
+/// What a removed member knows of its removal.
 #[derive(Clone, Copy)]
 struct Removal {
     index: LogIndex,
-    /// A term in which it was known to be committed.
+    /// The term in which it applied it.
     known_in: Term,
 }
 
@@ -39,6 +39,7 @@ impl MemberLaws {
         index: LogIndex,
         list: &Directory,
     ) -> Result<(), Broken> {
+        self.note_removal(at, term, index, list);
         let last = self.lists.range(..=index).next_back();
         let known = last.map(|(since, list)| (*since, list.clone()));
         let newer = self.lists.range(index + 1..).next().is_some();
@@ -53,10 +54,7 @@ impl MemberLaws {
                     tell(&known)
                 ),
             ),
-            known => {
-                if let Some((_, known)) = known {
-                    self.changes(&known, list, index, term);
-                }
+            _ => {
                 self.lists.insert(index, list.clone());
                 if self.lists.len() > CHANGES_MAX {
                     self.lists.pop_first();
@@ -66,31 +64,30 @@ impl MemberLaws {
         }
     }
 
-    fn changes(&mut self, before: &Directory, after: &Directory, index: LogIndex, term: Term) {
-        for (node, _) in before.iter() {
-            if after.get(node).is_none() {
-                let removal = Removal {
-                    index,
-                    known_in: term,
-                };
-                self.removed.insert(node, removal);
-            }
-        }
-        for (node, _) in after.iter() {
-            self.removed.remove(&node);
+    /// Takes note of a member's own removal, when it applies it. Until then it may lead
+    /// again, with the removal in its log, and complete it (thesis section 4.2.2).
+    fn note_removal(&mut self, at: NodeId, term: Term, index: LogIndex, list: &Directory) {
+        let mut before = self.lists.range(..index);
+        if list.get(at).is_some() {
+            self.removed.remove(&at);
+        } else if before.any(|(_, list)| list.get(at).is_some()) {
+            let known_in = term;
+            self.removed
+                .entry(at)
+                .or_insert(Removal { index, known_in });
         }
     }
 
     /// A member leads `term`.
     ///
     /// # Errors
-    /// Its removal was committed in an earlier one.
+    /// It had applied its own removal in an earlier one.
     pub fn leads(&self, member: NodeId, term: Term) -> Result<(), Broken> {
         match self.removed.get(&member) {
             Some(removal) if removal.known_in < term => Broken::new(
                 "removed-member-leads",
                 format!(
-                    "member {member} leads term {term}, and was removed by entry {}, which was \
+                    "member {member} leads term {term}, and was removed by entry {}, which it \
                      applied in term {}",
                     removal.index, removal.known_in
                 ),
@@ -158,10 +155,12 @@ mod tests {
         let mut laws = MemberLaws::default();
         laws.applied(1, 1, 0, &list(&[1, 2, 3])).expect("founded");
         laws.applied(1, 4, 7, &list(&[1, 2])).expect("removed");
+        laws.leads(3, 5).expect("it does not know yet");
+        laws.applied(3, 4, 7, &list(&[1, 2])).expect("removed");
         laws.leads(3, 4).expect("a leader may remove itself");
         let broken = laws.leads(3, 5).expect_err("it is removed");
         assert_eq!(broken.signature, "removed-member-leads");
-        laws.applied(1, 5, 8, &list(&[1, 2, 3])).expect("added");
+        laws.applied(3, 5, 8, &list(&[1, 2, 3])).expect("added");
         laws.leads(3, 6).expect("it is a member");
     }
 }

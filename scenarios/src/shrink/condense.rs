@@ -9,7 +9,7 @@
 use veridical_sim::{CrashKind, Fault, ProcessId, Rng};
 
 use super::{FAULTS_GOAL, OPERATIONS_GOAL};
-use crate::plan::{Plan, PlannedOp, TimedFault};
+use crate::plan::{Plan, PlannedChange, PlannedOp, TimedFault};
 
 /// How long after the last fault the faults end, in ms, so that what they brought about
 /// can happen.
@@ -34,12 +34,14 @@ pub fn condensed(plan: &Plan, rng: &mut Rng) -> Plan {
     small.seed = rng.next_u64();
     small.schedule_seed = Some(rng.next_u64());
     small.faults = faults(plan, rng);
+    small.changes = changes(plan, &small.faults, rng);
     // A hunt is a chain of elections; drawn faults stand for it most of the time.
     if let Some(hunt) = &mut small.hunt {
-        if small.faults.len() >= FAULTS_GOAL || rng.chance(0.7) {
+        let taken = small.faults.len() + small.changes.len();
+        if taken >= FAULTS_GOAL || rng.chance(0.7) {
             small.hunt = None;
         } else {
-            let free = (FAULTS_GOAL - small.faults.len()) as u64;
+            let free = (FAULTS_GOAL - taken) as u64;
             hunt.elections = Some((0..1 + rng.below(free)).collect());
             hunt.from_ms = 0;
         }
@@ -91,6 +93,16 @@ fn faults(plan: &Plan, rng: &mut Rng) -> Vec<TimedFault> {
         };
     }
     faults
+}
+
+/// A change of the membership at the time of a fault, if there is room for one.
+fn changes(plan: &Plan, faults: &[TimedFault], rng: &mut Rng) -> Vec<PlannedChange> {
+    if plan.changes.is_empty() || faults.len() >= FAULTS_GOAL || rng.chance(0.5) {
+        return Vec::new();
+    }
+    let change = plan.changes[rng.index(plan.changes.len())].change.clone();
+    let at_ms = faults[rng.index(faults.len())].at_ms;
+    vec![PlannedChange { at_ms, change }]
 }
 
 fn crash(member: u32, rng: &mut Rng) -> Fault {

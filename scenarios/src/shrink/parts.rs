@@ -10,7 +10,7 @@ use veridical_sim::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
 use super::merge;
 use crate::knobs;
-use crate::plan::{HuntPlan, Plan};
+use crate::plan::{HuntPlan, Plan, PlannedChange};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
@@ -25,6 +25,8 @@ pub enum Kind {
     Faults,
     /// Elections that the hunt follows.
     Elections,
+    /// Changes of the membership.
+    Changes,
     /// Clients with all they do.
     Clients,
     /// Operations.
@@ -37,10 +39,11 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
+        Self::Changes,
         Self::Operations,
         Self::Watchers,
         Self::Moments,
@@ -51,6 +54,7 @@ impl Kind {
         match self {
             Self::Faults => plan.faults.len(),
             Self::Elections => plan.hunt.as_ref().map_or(0, |hunt| elections(hunt).len()),
+            Self::Changes => plan.changes.len(),
             Self::Clients => clients(plan).len(),
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
@@ -64,6 +68,7 @@ impl Kind {
         match self {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
+            Self::Changes => less.changes = keep(&plan.changes, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
                 if let Some(hunt) = &mut less.hunt {
@@ -131,6 +136,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     let mut simpler = Vec::new();
     simpler.extend(shorter(plan, failed_at_ms));
     simpler.extend(fewer_members(plan));
+    simpler.extend(without_spares(plan));
     simpler.extend(without_idle_hosts(plan));
     let calm = Plan {
         knobs: Limits::default(),
@@ -169,6 +175,10 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         });
     }
+    simpler.push(Plan {
+        previous_format: BTreeSet::new(),
+        ..plan.clone()
+    });
     simpler.extend(merge::merged(plan));
     simpler.retain(|candidate| candidate != plan);
     simpler
@@ -210,6 +220,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
             ..plan.clone()
         };
         shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
+        shorter.changes.retain(|change| change.at_ms < heal_at_ms);
         shorter
     };
     let prompt = Plan {
@@ -256,7 +267,7 @@ fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
         return None;
     }
     let number = |id: ProcessId| {
-        let Some(host) = id.0.checked_sub(plan.members) else {
+        let Some(host) = id.0.checked_sub(plan.sites()) else {
             return Some(id);
         };
         if idle.get(host as usize) == Some(&true) {
@@ -287,7 +298,39 @@ fn renumbered(plan: &Plan, number: impl Fn(ProcessId) -> Option<ProcessId>) -> P
             })
         })
         .collect();
+    other.previous_format = plan
+        .previous_format
+        .iter()
+        .filter_map(|site| number(ProcessId(*site)).map(|process| process.0))
+        .collect();
+    other.changes = plan
+        .changes
+        .iter()
+        .filter_map(|planned| {
+            let change = planned.change.clone().renumbered(&number)?;
+            Some(PlannedChange {
+                change,
+                ..planned.clone()
+            })
+        })
+        .collect();
     other
+}
+
+/// Without the machines that nobody is installed on.
+fn without_spares(plan: &Plan) -> Option<Plan> {
+    if plan.spares == 0 || !plan.changes.is_empty() {
+        return None;
+    }
+    let number = |id: ProcessId| match id.0 {
+        founder if founder < plan.members => Some(id),
+        spare if spare < plan.sites() => None,
+        client => Some(ProcessId(client - plan.spares)),
+    };
+    Some(Plan {
+        spares: 0,
+        ..renumbered(plan, number)
+    })
 }
 
 /// How big a plan is.
@@ -299,7 +342,8 @@ pub struct Size {
     pub clients: usize,
     /// Watchers.
     pub watchers: usize,
-    /// Faults: those with a time, and elections that are followed by one.
+    /// Faults: those with a time, elections that are followed by one, and changes of the
+    /// membership.
     pub faults: usize,
     /// Members.
     pub members: u32,
@@ -320,7 +364,7 @@ impl Size {
             operations: plan.operations(),
             clients: clients(plan).len(),
             watchers: plan.watchers.len(),
-            faults: plan.faults.len() + Kind::Elections.count(plan),
+            faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
             members: plan.members,
             knobs: plan.knobs.changed().count(),
             conditions: steps_to(&plan.network, &NetworkFaults::none()).len()
@@ -412,7 +456,8 @@ mod tests {
 
     #[test]
     fn simpler_plans_lead_to_the_simplest() {
-        let mut plan = swarm::plan(11);
+        let mut plan = swarm::plan_of("swarm-pct", 11).expect("it is one of the swarm's");
+        assert!(plan.schedule.moments() > 0);
         let mut steps = 0;
         while let Some(simpler) = simpler(&plan, 100).into_iter().next() {
             plan = simpler;
@@ -420,7 +465,8 @@ mod tests {
             assert!(steps < 100);
         }
         let size = Size::of(&plan, 100);
-        assert_eq!((size.knobs, size.conditions), (0, 0));
+        assert_eq!((size.knobs, size.conditions, size.moments), (0, 0, 0));
+        assert!(plan.schedule.is_uniform());
         assert_eq!((plan.members, plan.heal_at_ms), (3, 101));
     }
 }

@@ -39,8 +39,9 @@ const FAILPOINT_SHARE: f64 = 0.5;
 /// Draws the faults of a plan.
 pub(super) struct Nemesis {
     pub(super) rng: Rng,
-    pub(super) members: u32,
-    /// Hosts of clients and watchers; their numbers follow the members'.
+    /// Machines of members, spare ones included.
+    pub(super) sites: u32,
+    /// Hosts of clients and watchers; their numbers follow the sites'.
     pub(super) clients: u32,
     pub(super) heal_at_ms: u64,
     pub(super) faults: Vec<TimedFault>,
@@ -48,11 +49,11 @@ pub(super) struct Nemesis {
 
 impl Nemesis {
     fn member(&mut self) -> ProcessId {
-        ProcessId(self.rng.below(u64::from(self.members)) as u32)
+        ProcessId(self.rng.below(u64::from(self.sites)) as u32)
     }
 
     fn all_members(&self) -> Vec<ProcessId> {
-        (0..self.members).map(ProcessId).collect()
+        (0..self.sites).map(ProcessId).collect()
     }
 
     fn shuffled_members(&mut self) -> Vec<ProcessId> {
@@ -91,6 +92,8 @@ impl Nemesis {
             Family::SlowNetwork => self.slow_links(gap_ms, election_ms),
             // A plan of its own: it follows the elections.
             Family::LeaderHunt => {}
+            // The operator's business.
+            Family::Membership | Family::Upgrade => {}
             Family::Partition => self.partitions(gap_ms, election_ms),
             Family::Clog => self.clogs(gap_ms, election_ms),
             Family::Crash => self.crashes(gap_ms),
@@ -112,7 +115,7 @@ impl Nemesis {
                 6 => Fault::Partition {
                     groups: vec![
                         self.all_members(),
-                        (self.members..self.members + self.clients)
+                        (self.sites..self.sites + self.clients)
                             .map(ProcessId)
                             .collect(),
                     ],
@@ -126,7 +129,7 @@ impl Nemesis {
                     // Clients and watchers stay with one side or the other.
                     let mut left = members[..middle].to_vec();
                     let mut right = members[middle..].to_vec();
-                    for client in self.members..self.members + self.clients {
+                    for client in self.sites..self.sites + self.clients {
                         if self.rng.chance(0.5) {
                             left.push(ProcessId(client));
                         } else {

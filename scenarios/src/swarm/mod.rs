@@ -4,18 +4,23 @@
 //!
 //! The fault atlas that keeps a run answerable: whatever stops a member for good is
 //! undone at the latest when the faults end; disks lie to nobody and rot nowhere, so a
-//! majority can always recover.
+//! majority can always recover. A disk is lost only together with its member: the operator
+//! removes it, one at a time and while two sound voters are left, and the machine joins
+//! again under another id.
 
 mod baseline;
+mod changes;
 mod faults;
 mod hunt;
 mod schedule;
 mod workload;
 
+use std::collections::BTreeSet;
+use veridical_node::Limits;
 use veridical_sim::{Latency, Rng, Stream};
 
 use crate::knobs;
-use crate::plan::{PLAN_FORMAT, Plan};
+use crate::plan::{HostPlan, PLAN_FORMAT, Plan};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
@@ -27,6 +32,9 @@ pub const NAME: &str = "swarm";
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
+
+/// Machines on which a member can be installed later, at most.
+const SPARES_MAX: u64 = 2;
 
 /// Seeds that only hunt leaders.
 const PURE_HUNT_SHARE: f64 = 0.05;
@@ -47,9 +55,11 @@ enum Family {
     DiskErrors,
     SlowDisk,
     LeaderHunt,
+    Membership,
+    Upgrade,
 }
 
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 15] = [
     Family::Partition,
     Family::Clog,
     Family::LossyNetwork,
@@ -63,6 +73,8 @@ const FAMILIES: [Family; 13] = [
     Family::DiskErrors,
     Family::SlowDisk,
     Family::LeaderHunt,
+    Family::Membership,
+    Family::Upgrade,
 ];
 
 /// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
@@ -92,6 +104,7 @@ pub fn plan(seed: u64) -> Plan {
     let end_at_ms = heal_at_ms + 15_000;
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
     let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
+    fit_chunks(&mut knobs, &hosts);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
     let mut chosen: Vec<Family> = FAMILIES
@@ -103,9 +116,14 @@ pub fn plan(seed: u64) -> Plan {
     if is_pure_hunt {
         chosen = vec![Family::LeaderHunt];
     }
+    let spares = if chosen.contains(&Family::Membership) {
+        nemesis_rng.between(1, SPARES_MAX) as u32
+    } else {
+        0
+    };
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
-        members,
+        sites: members + spares,
         clients,
         heal_at_ms,
         faults: Vec::new(),
@@ -114,6 +132,16 @@ pub fn plan(seed: u64) -> Plan {
     let disk = nemesis.disk(&chosen);
     for family in &chosen {
         nemesis.family(*family, &knobs);
+    }
+    let mut changes = Vec::new();
+    if spares > 0 {
+        changes = nemesis.changes(knobs.election_timeout_ms);
+    }
+    let mut previous_format = BTreeSet::new();
+    if chosen.contains(&Family::Upgrade) {
+        previous_format = nemesis.formats();
+        changes.extend(nemesis.upgrades(&previous_format));
+        changes.sort_by_key(|change| change.at_ms);
     }
     let hunt = chosen
         .contains(&Family::LeaderHunt)
@@ -130,6 +158,7 @@ pub fn plan(seed: u64) -> Plan {
         seed,
         planted: None,
         members,
+        spares,
         knobs,
         engine,
         network,
@@ -137,6 +166,8 @@ pub fn plan(seed: u64) -> Plan {
         hosts,
         watchers,
         faults,
+        previous_format,
+        changes,
         hunt,
         heal_at_ms,
         heal_bound_ms: 30_000,
@@ -148,6 +179,14 @@ pub fn plan(seed: u64) -> Plan {
         schedule_seed: None,
         schedule: schedule(seed, None),
     }
+}
+
+/// A snapshot of long values in tiny chunks would take longer than the run.
+pub(crate) fn fit_chunks(knobs: &mut Limits, hosts: &[HostPlan]) {
+    let longest_value = hosts.iter().map(|host| host.value_bytes).max();
+    knobs.snapshot_chunk_bytes = knobs
+        .snapshot_chunk_bytes
+        .max(longest_value.unwrap_or_default() as usize);
 }
 
 /// Clocks may run this much wrong before leases are not promised any more.

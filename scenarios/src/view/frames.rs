@@ -414,7 +414,13 @@ mod tests {
     #[test]
     fn what_goes_against_a_connection_and_what_clients_say_is_understood_by_who_says_it() {
         let mut unit = BytesMut::new();
-        encode_frame(&Pong { ordinal: 5 }, &mut unit);
+        encode_frame(
+            &Pong {
+                ordinal: 5,
+                protocol_version: 0,
+            },
+            &mut unit,
+        );
         assert_eq!(decode("member-1", "member-2", &unit)[0].kind.name, "Pong");
         let mut unit = BytesMut::from(&NATIVE_MAGIC[..]);
         let ask = Request {

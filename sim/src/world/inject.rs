@@ -402,6 +402,26 @@ impl Kernel {
                 self.crash(process, CrashKind::PowerLoss);
                 self.with(|state, _| state.processes[process.index()].disk.wipe());
             }
+            Fault::KeepDisk { process } => self.with(|state, _| {
+                let process = &mut state.processes[process.index()];
+                process.kept_disk = Some(process.disk.snapshot());
+            }),
+            Fault::RestoreDisk {
+                process,
+                restart_after_ms,
+            } => {
+                self.crash(process, CrashKind::PowerLoss);
+                self.with(|state, _| {
+                    let process = &mut state.processes[process.index()];
+                    match &process.kept_disk {
+                        Some(kept) => process.disk.restore(kept),
+                        None => process.disk.wipe(),
+                    }
+                });
+                if let Some(after_ms) = restart_after_ms {
+                    self.restart(process, after_ms * NS_PER_MS);
+                }
+            }
             Fault::Pause { process, .. } | Fault::Suspend { process, .. } => {
                 self.pause(process);
                 self.with(|state, _| {

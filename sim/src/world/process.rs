@@ -13,7 +13,7 @@ use super::panic_text;
 use crate::clock::ClockModel;
 use crate::counter::Counter;
 use crate::digest::fingerprint;
-use crate::disk::{DiskFaults, DiskModel};
+use crate::disk::{DiskFaults, DiskModel, DiskSnapshot};
 use crate::fault::{CrashKind, CrashPoint, ProcessId};
 use crate::network::Departure;
 use crate::trace::{EventKind, Site};
@@ -107,6 +107,8 @@ pub(super) struct Process {
     pub(super) failpoint: Option<CrashAt<String>>,
     /// Its disk.
     pub(super) disk: DiskModel,
+    /// An image of it that a fault may put back.
+    pub(super) kept_disk: Option<DiskSnapshot>,
     /// How its disk behaves, with what faults put on top.
     pub(super) disk_faults: Layered<DiskFaults>,
     /// What its disk may hold at most.
@@ -167,6 +169,7 @@ impl State {
             crash_at: None,
             failpoint: None,
             disk,
+            kept_disk: None,
             disk_faults: Layered::new(faults),
             capacity: Layered::new(capacity_bytes),
             clock,

@@ -22,8 +22,14 @@ impl Raft {
         let id = self.config.id;
         let is_voter = self.membership().voters.contains(&id)
             || self.memberships.at(self.commit).voters.contains(&id);
+        // With a part of what it may have had before it could win against those who have
+        // the rest.
+        let has_a_part = self.blank_ticks > 0 && self.log.last_index() > 0;
         // Not while a snapshot is being installed: the log before it is void.
-        is_voter && self.log.base_index() <= self.persisted_index() && self.term < MAX_TERM
+        is_voter
+            && !has_a_part
+            && self.log.base_index() <= self.persisted_index()
+            && self.term < MAX_TERM
     }
 
     pub(super) fn tick_election(&mut self) {
@@ -161,6 +167,7 @@ impl Raft {
             "raft.leader-elected-with-uncommitted-entries"
         );
         self.role = Role::Leader;
+        self.blank_ticks = 0;
         self.set_leader(Some(self.config.id));
         self.votes.clear();
         self.reset_election_timer();
@@ -250,6 +257,10 @@ impl Raft {
 
     /// Whether a log that ends with (`last_index`, `last_term`) may win an election here.
     fn is_up_to_date(&self, last_index: LogIndex, last_term: Term) -> bool {
+        if self.blank_ticks > 0 && last_term > 0 {
+            reachable!("raft.vote-held-back-by-one-that-began-with-nothing");
+            return false;
+        }
         if self.config.planted.has(PlantedBug::VoteToShorterLog) {
             return last_term >= self.log.last_term();
         }

@@ -67,6 +67,10 @@ impl Raft {
             "raft.commit-known-beyond-what-agrees"
         );
         self.commit = self.commit.max(leader_commit.min(last_new));
+        if leader_commit > 0 && leader_commit <= last_new {
+            // Whatever this member had acknowledged, and was committed, it has again.
+            self.blank_ticks = 0;
+        }
         self.answer_append(leader, AppendOutcome::Accepted { index: last_new });
         Ok(())
     }

@@ -80,6 +80,12 @@ impl Raft {
         self.memberships.latest()
     }
 
+    /// Where the last change of the membership is, as far as the log still has it; 0
+    /// otherwise.
+    pub fn membership_index(&self) -> LogIndex {
+        self.memberships.last_change_index()
+    }
+
     /// The membership as of the applied index: the one that a snapshot taken now names.
     pub fn membership_at_applied(&self) -> &Membership {
         self.memberships.at(self.applied)

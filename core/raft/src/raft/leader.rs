@@ -31,7 +31,7 @@ impl Raft {
                     _ => true,
                 });
             for progress in self.progress.values_mut() {
-                progress.set_active(false);
+                progress.begin_period();
             }
         }
         let first_index = self.log.first_index();
@@ -190,7 +190,7 @@ impl Raft {
                         reason: "acknowledges entries that do not exist",
                     });
                 }
-                progress.set_active(true);
+                progress.mark_active();
                 if progress.accepted(index, base_index + 1) {
                     self.advance_commit();
                     self.hand_over_if_caught_up(from);
@@ -201,7 +201,7 @@ impl Raft {
                 hint_index,
                 hint_term,
             } => {
-                progress.set_active(true);
+                progress.mark_active();
                 let agreed = if hint_index < base_index {
                     hint_index
                 } else {
@@ -212,7 +212,7 @@ impl Raft {
                 sometimes!(!current, "raft.late-rejection-ignored");
             }
             AppendOutcome::SnapshotNeeded => {
-                progress.set_active(true);
+                progress.mark_active();
                 let is_new = progress.matched() == 0
                     && !matches!(progress.state(), ProgressState::Snapshot { .. });
                 if is_new {
@@ -244,7 +244,7 @@ impl Raft {
         let Some(progress) = self.progress.get_mut(&from) else {
             return Ok(());
         };
-        progress.set_active(true);
+        progress.mark_active();
         progress.read_sequence = progress.read_sequence.max(read_sequence);
         progress.resume(
             last_index,

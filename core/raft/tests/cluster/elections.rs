@@ -1,8 +1,8 @@
 //! Elections, pre-vote and check-quorum.
 
 use veridical_raft::{
-    Config, Entry, HardState, Initial, Membership, Message, MessageBody, Payload, Raft, Role,
-    SnapshotMeta,
+    BLANK_ELECTION_TIMEOUTS, Config, Entry, HardState, Initial, Membership, Message, MessageBody,
+    Payload, Raft, Role, SnapshotMeta,
 };
 
 use crate::harness::Cluster;
@@ -78,6 +78,7 @@ fn news_of_an_earlier_ready_does_not_make_a_vote_durable() {
         entries: vec![applied],
         applied: 1,
         seed: 1,
+        blank: false,
     };
     let mut raft = Raft::new(Config::new(1), initial).expect("sound");
     let commit_moved = raft.ready().expect("the commit index was behind").number;
@@ -87,6 +88,98 @@ fn news_of_an_earlier_ready_does_not_make_a_vote_durable() {
     assert_eq!(raft.role(), Role::Candidate);
     raft.persisted(vote);
     assert_eq!(raft.role(), Role::Leader);
+}
+
+/// A member of three with nothing on its disk.
+fn blank() -> Raft {
+    let initial = Initial {
+        snapshot: SnapshotMeta {
+            membership: Membership::of_voters(1..=3),
+            ..SnapshotMeta::default()
+        },
+        blank: true,
+        ..Initial::default()
+    };
+    Raft::new(Config::new(1), initial).expect("sound")
+}
+
+/// Whether the member votes for 2 in `term`, whose log has `last_index` entries of term 1.
+fn votes(raft: &mut Raft, term: u64, last_index: u64) -> bool {
+    let body = MessageBody::Vote {
+        last_index,
+        last_term: u64::from(last_index > 0),
+        transfer: false,
+    };
+    let request = Message {
+        from: 2,
+        to: 1,
+        term,
+        body,
+    };
+    raft.step(request).expect("correct");
+    let ready = raft.ready().expect("an answer");
+    let answers = ready.messages.iter().chain(&ready.persisted_messages);
+    let granted = MessageBody::VoteResponse { granted: true };
+    answers.into_iter().any(|answer| answer.body == granted)
+}
+
+fn append(term: u64, commit: u64) -> Message {
+    let entry = Entry {
+        term,
+        index: 1,
+        payload: Payload::Noop,
+    };
+    Message {
+        from: 2,
+        to: 1,
+        term,
+        body: MessageBody::Append {
+            previous_index: 0,
+            previous_term: 0,
+            entries: vec![entry],
+            commit,
+        },
+    }
+}
+
+#[test]
+fn who_began_with_nothing_votes_at_first_only_for_those_who_have_nothing() {
+    assert!(votes(&mut blank(), 2, 0));
+    let mut raft = blank();
+    assert!(!votes(&mut raft, 2, 7));
+    for _ in 0..Config::new(1).election_ticks * BLANK_ELECTION_TIMEOUTS {
+        raft.tick();
+    }
+    let term = raft.term() + 1;
+    assert!(votes(&mut raft, term, 7));
+}
+
+#[test]
+fn who_began_with_nothing_votes_again_once_it_has_caught_up() {
+    let votes_after = |commit| {
+        let mut raft = blank();
+        raft.step(append(2, commit)).expect("correct");
+        // The leader is silent for so long that another may be elected.
+        for _ in 0..Config::new(1).election_ticks {
+            raft.tick();
+        }
+        while raft.ready().is_some() {}
+        votes(&mut raft, 3, 7)
+    };
+    // As long as it does not know what is committed it may lack some of that.
+    assert!(!votes_after(0));
+    assert!(votes_after(1));
+}
+
+#[test]
+fn who_began_with_nothing_stands_for_election_with_nothing_or_not_at_all() {
+    let mut raft = blank();
+    raft.campaign();
+    assert_eq!(raft.role(), Role::PreCandidate);
+    let mut raft = blank();
+    raft.step(append(2, 0)).expect("correct");
+    raft.campaign();
+    assert_eq!(raft.role(), Role::Follower);
 }
 
 #[test]

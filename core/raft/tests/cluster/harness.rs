@@ -340,6 +340,7 @@ impl Cluster {
             entries: disk.entries,
             applied: disk.applied,
             seed: self.seed ^ (id << 32) ^ member.restarts,
+            blank: false,
         };
         let raft = Raft::new(member.config.clone(), initial).expect("what was persisted fits");
         if disk.applied > 0 {

@@ -258,6 +258,7 @@ fn start(id: NodeId, hard_state: HardState, entries: Vec<Entry>, planted: Plante
         entries,
         applied: 0,
         seed: 0,
+        blank: false,
     };
     Raft::new(config, initial).expect("what was persisted fits")
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use veridical_node::Limits;
+use veridical_node::{DataFormat, Limits};
 
 use super::founding::{InitialCluster, InitialClusterError};
 use crate::url::{Url, UrlError};
@@ -33,6 +33,24 @@ pub(crate) enum EngineKind {
     Memory,
     /// In memory, with a copy in RocksDB instead of periodic snapshots
     Rocksdb,
+}
+
+/// Which version of the data formats is written; both are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataFormatFlag {
+    /// The newest
+    Current,
+    /// The one before, for a way back to an earlier program
+    Previous,
+}
+
+impl From<DataFormatFlag> for DataFormat {
+    fn from(flag: DataFormatFlag) -> Self {
+        match flag {
+            DataFormatFlag::Current => Self::Current,
+            DataFormatFlag::Previous => Self::Previous,
+        }
+    }
 }
 
 /// How log lines look.
@@ -140,6 +158,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
     engine: EngineKind,
 
+    /// Which version of the formats on disk and between members is written (both are read)
+    #[arg(long, env = "VERIDICAL_DATA_FORMAT", default_value = "current")]
+    data_format: DataFormatFlag,
+
     /// The least severe log line that is written (RUST_LOG refines it)
     #[arg(long, env = "VERIDICAL_LOG_LEVEL", default_value = "info")]
     pub(super) log_level: LogLevel,
@@ -217,6 +239,7 @@ pub(crate) struct ServeConfig {
     pub(crate) advertise_peer_urls: Vec<Url>,
     pub(crate) beginning: Beginning,
     pub(crate) engine: EngineKind,
+    pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
 }
 
@@ -317,6 +340,7 @@ impl ServeFlags {
             advertise_peer_urls,
             beginning,
             engine: self.engine,
+            data_format: self.data_format.into(),
             limits,
         })
     }

@@ -190,6 +190,7 @@ async fn start(
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
+                peer_ur_ls: founding::texts(&config.advertise_peer_urls),
                 ..Member::default()
             });
             (identity, members, true)
@@ -217,6 +218,7 @@ async fn start(
             data_dir: config.data_dir.clone(),
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),
+            data_format: config.data_format,
             planted: Default::default(),
             observer: None,
         },

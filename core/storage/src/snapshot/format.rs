@@ -2,19 +2,24 @@
 
 use bytes::Bytes;
 
+use crate::format::DataFormat;
+
 /// The most bytes that a chunk may have.
 pub const MAX_CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// The most bytes that the meta bytes may have.
 pub const MAX_META_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of the header before the meta bytes.
+/// Bytes of the header that all versions have.
 pub(super) const HEADER_BYTES: usize = 40;
+/// Bytes that follow it from [`CLUSTER_VERSION`] on.
+pub(super) const EXTENSION_BYTES: usize = 16;
+/// From this version on a snapshot names its cluster.
+const CLUSTER_VERSION: u32 = 2;
 /// Bytes of a chunk before its data.
 pub(super) const CHUNK_HEADER_BYTES: usize = 16;
 /// Bytes of the footer.
 pub(super) const FOOTER_BYTES: usize = 32;
 
-const VERSION: u32 = 1;
 /// The high bit tells it from text, the line ends notice a transfer in text mode.
 const MAGIC: [u8; 8] = [0x89, b'V', b'S', b'N', b'P', 0x0D, 0x0A, 0x1A];
 const CHUNK_TAG: [u8; 4] = *b"CHNK";
@@ -23,6 +28,7 @@ const FOOTER_TAG: [u8; 4] = *b"FOOT";
 /// The fixed part of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
+    pub version: u32,
     pub term: u64,
     pub index: u64,
     pub meta_bytes: u32,
@@ -65,17 +71,29 @@ pub(super) struct Place {
 
 impl FileHeader {
     /// The header with its meta bytes.
-    pub fn encode(term: u64, index: u64, meta: &Bytes) -> Vec<u8> {
+    pub fn encode(
+        format: DataFormat,
+        cluster_id: u64,
+        (term, index): (u64, u64),
+        meta: &Bytes,
+    ) -> Vec<u8> {
+        let version = format.version();
         let meta_bytes = u32::try_from(meta.len()).expect("the writer bounds the meta bytes");
-        let mut out = Vec::with_capacity(HEADER_BYTES + meta.len());
+        let mut out = Vec::with_capacity(HEADER_BYTES + EXTENSION_BYTES + meta.len());
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&meta_bytes.to_le_bytes());
         out.extend_from_slice(&term.to_le_bytes());
         out.extend_from_slice(&index.to_le_bytes());
         out.extend_from_slice(&crc32c::crc32c(meta).to_le_bytes());
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
+        if version >= CLUSTER_VERSION {
+            out.extend_from_slice(&cluster_id.to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            let crc = crc32c::crc32c(&out[HEADER_BYTES..]);
+            out.extend_from_slice(&crc.to_le_bytes());
+        }
         out.extend_from_slice(meta);
         out
     }
@@ -93,7 +111,7 @@ impl FileHeader {
             return Err(BadHeader::Corrupt("the header's checksum is wrong"));
         }
         let version = half_word_at(header, 8);
-        if version != VERSION {
+        if !(DataFormat::OLDEST..=DataFormat::NEWEST).contains(&version) {
             return Err(BadHeader::Version(version));
         }
         let meta_bytes = half_word_at(header, 12);
@@ -101,12 +119,32 @@ impl FileHeader {
             return Err(BadHeader::Corrupt("the meta bytes exceed their limit"));
         }
         Ok(Self {
+            version,
             term: word_at(header, 16),
             index: word_at(header, 24),
             meta_bytes,
             meta_crc: half_word_at(header, 32),
         })
     }
+
+    /// How many bytes come between the header and the meta bytes.
+    pub fn extension_bytes(&self) -> usize {
+        match self.version {
+            CLUSTER_VERSION.. => EXTENSION_BYTES,
+            _ => 0,
+        }
+    }
+}
+
+/// The cluster that the extension of a header names.
+pub(super) fn decode_extension(bytes: &[u8]) -> Result<u64, &'static str> {
+    let extension = bytes
+        .get(..EXTENSION_BYTES)
+        .ok_or("the file ends within the header")?;
+    if half_word_at(extension, 12) != crc32c::crc32c(&extension[..12]) {
+        return Err("the checksum of the header's extension is wrong");
+    }
+    Ok(word_at(extension, 0))
 }
 
 /// A chunk with its header, to be written at `place`.

@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use veridical_env::Disk;
 use veridical_probe::{Planted, sometimes};
 
+use crate::format::DataFormat;
+
 /// What a snapshot stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
@@ -57,9 +59,13 @@ pub struct NewestSnapshot {
     pub refused: Vec<SnapshotError>,
 }
 
-/// How snapshots are written.
+/// How snapshots are written, and whose.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SnapshotConfig {
+    /// The cluster that snapshots are of; those that name another one are refused.
+    pub cluster_id: u64,
+    /// The version that new snapshots have.
+    pub format: DataFormat,
     /// Deliberate defects.
     pub planted: Planted,
 }
@@ -95,6 +101,14 @@ pub enum SnapshotError {
         file: PathBuf,
         /// Its version.
         version: u32,
+    },
+    /// The snapshot is of another cluster.
+    #[error("{} is of cluster {cluster_id:#x}, not of this one", file.display())]
+    Foreign {
+        /// The snapshot.
+        file: PathBuf,
+        /// Its cluster.
+        cluster_id: u64,
     },
     /// A chunk or the meta bytes exceed their limit. Nothing was written.
     #[error("{what} of {bytes} bytes exceeds the limit of {limit}")]
@@ -184,9 +198,9 @@ impl<D: Disk> SnapshotStore<D> {
     ///
     /// # Errors
     /// [`SnapshotError::Io`], [`SnapshotError::Corrupt`],
-    /// [`SnapshotError::UnsupportedVersion`].
+    /// [`SnapshotError::UnsupportedVersion`], [`SnapshotError::Foreign`].
     pub async fn read(&self, snapshot: &SnapshotFile) -> Result<SnapshotReader<D>, SnapshotError> {
-        SnapshotReader::open(&self.disk, snapshot).await
+        SnapshotReader::open(&self.disk, snapshot, self.config.cluster_id).await
     }
 
     /// All snapshots, newest first, by name alone.
@@ -242,7 +256,7 @@ impl<D: Disk> SnapshotStore<D> {
     ///
     /// # Errors
     /// [`SnapshotError::Io`], [`SnapshotError::Corrupt`],
-    /// [`SnapshotError::UnsupportedVersion`].
+    /// [`SnapshotError::UnsupportedVersion`], [`SnapshotError::Foreign`].
     pub async fn verify(&self, snapshot: &SnapshotFile) -> Result<(), SnapshotError> {
         let mut reader = self.read(snapshot).await?;
         while reader.next_chunk().await?.is_some() {}

@@ -32,7 +32,11 @@ enum State {
 }
 
 impl<D: Disk> SnapshotReader<D> {
-    pub(super) async fn open(disk: &D, snapshot: &SnapshotFile) -> Result<Self, SnapshotError> {
+    pub(super) async fn open(
+        disk: &D,
+        snapshot: &SnapshotFile,
+        cluster_id: u64,
+    ) -> Result<Self, SnapshotError> {
         let path = snapshot.path.clone();
         let corrupt = |offset, reason| SnapshotError::Corrupt {
             file: snapshot.path.clone(),
@@ -59,7 +63,26 @@ impl<D: Disk> SnapshotReader<D> {
         if (header.term, header.index) != (snapshot.term, snapshot.index) {
             return Err(corrupt(0, "the header belongs to another snapshot"));
         }
-        let meta_start = HEADER_BYTES as u64;
+        let extension_bytes = header.extension_bytes();
+        if extension_bytes > 0 {
+            let left = file_bytes - HEADER_BYTES as u64;
+            let extension = file
+                .read_exact_at(
+                    HEADER_BYTES as u64,
+                    left.min(extension_bytes as u64) as usize,
+                )
+                .await
+                .map_err(io_error("read", &path))?;
+            let named = format::decode_extension(&extension)
+                .map_err(|reason| corrupt(HEADER_BYTES as u64, reason))?;
+            if named != cluster_id {
+                return Err(SnapshotError::Foreign {
+                    file: path,
+                    cluster_id: named,
+                });
+            }
+        }
+        let meta_start = (HEADER_BYTES + extension_bytes) as u64;
         let meta_bytes = header.meta_bytes as usize;
         if file_bytes - meta_start < meta_bytes as u64 {
             return Err(corrupt(meta_start, "the file ends within the meta bytes"));

@@ -45,7 +45,9 @@ impl<D: Disk> SnapshotWriter<D> {
             footer: Footer::default(),
             stopped: false,
         };
-        writer.write(&FileHeader::encode(term, index, meta)).await?;
+        let config = writer.store.config;
+        let header = FileHeader::encode(config.format, config.cluster_id, (term, index), meta);
+        writer.write(&header).await?;
         Ok(writer)
     }
 

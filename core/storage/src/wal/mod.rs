@@ -14,8 +14,9 @@ mod shape;
 
 use self::frame::Payload;
 use self::recovery::ClosedSegment;
-use self::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use self::segment::{Chain, SEGMENT_HEADER_BYTES, SegmentHeader};
 use self::shape::LogShape;
+use crate::format::DataFormat;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -99,6 +100,8 @@ pub struct WalConfig {
     /// A segment that has reached this length gets no further batch. A batch is never
     /// split, so segments are longer by up to one batch.
     pub segment_bytes: u64,
+    /// The version that new segments have.
+    pub format: DataFormat,
     /// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
     /// file nor allocates blocks needs no commit of the file system's journal. Measured on
     /// ext4 with one sync for each 4 KiB, on a machine that others used too, so that single
@@ -114,6 +117,7 @@ impl Default for WalConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
+            format: DataFormat::default(),
             zeroed_ahead_bytes: 256 * 1024,
             planted: Planted::none(),
         }
@@ -221,6 +225,8 @@ pub struct Wal<D: Disk> {
     file: D::File,
     path: PathBuf,
     sequence: u64,
+    /// Over the present segment, up to `end`.
+    chain: Chain,
     oldest_sequence: u64,
     closed: VecDeque<ClosedSegment>,
     max_index: Option<u64>,
@@ -241,6 +247,7 @@ pub struct Wal<D: Disk> {
 struct NewSegment<F> {
     file: F,
     path: PathBuf,
+    chain: Chain,
     head_end: u64,
     zeroed_end: u64,
 }
@@ -290,6 +297,7 @@ impl<D: Disk> Wal<D> {
             file: new.file,
             path: new.path,
             sequence: plan.header.sequence,
+            chain: new.chain,
             oldest_sequence: plan.header.oldest_sequence,
             closed: plan.closed.into(),
             max_index,
@@ -440,6 +448,7 @@ impl<D: Disk> Wal<D> {
                 self.durable_end,
                 payload,
             );
+            self.chain.add(&self.buffer[(offset - start) as usize..]);
         }
         let end = start + self.buffer.len() as u64;
         if end > self.zeroed_end {
@@ -471,6 +480,8 @@ impl<D: Disk> Wal<D> {
         }
         self.stopped = true;
         let header = SegmentHeader {
+            version: self.config.format.version(),
+            previous_crc: self.chain.value(),
             sequence: self.sequence + 1,
             oldest_sequence: self.oldest_sequence,
             previous_end: self.end,
@@ -486,6 +497,7 @@ impl<D: Disk> Wal<D> {
         self.file = new.file;
         self.path = new.path;
         self.sequence = header.sequence;
+        self.chain = new.chain;
         self.end = new.head_end;
         self.durable_end = new.head_end;
         self.zeroed_end = new.zeroed_end;
@@ -520,12 +532,25 @@ async fn create_segment<D: Disk>(
     carried: &[Payload],
 ) -> Result<NewSegment<D::File>, WalError> {
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    let mut frames = Vec::with_capacity(carried.len());
     for payload in carried {
-        let offset = bytes.len() as u64;
-        frame::encode(&mut bytes, header.sequence, offset, 0, payload);
+        let offset = bytes.len();
+        frame::encode(&mut bytes, header.sequence, offset as u64, 0, payload);
+        frames.push(offset);
     }
     let head_end = bytes.len() as u64;
-    bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&SegmentHeader { head_end, ..header }.encode());
+    let version = config.format.version();
+    let encoded = SegmentHeader {
+        version,
+        head_end,
+        ..header
+    }
+    .encode();
+    bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&encoded);
+    let mut chain = Chain::begin(&bytes);
+    for offset in frames {
+        chain.add(&bytes[offset..]);
+    }
     let zeroed_end = zeroed_end(head_end, config);
     bytes.resize(zeroed_end as usize, 0);
 
@@ -552,6 +577,7 @@ async fn create_segment<D: Disk>(
     Ok(NewSegment {
         file,
         path,
+        chain,
         head_end,
         zeroed_end,
     })

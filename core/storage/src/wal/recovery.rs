@@ -13,11 +13,12 @@
 //! after a failed fsync whose process died.
 
 use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
-use super::segment::{self, BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::segment::{self, BadHeader, Chain, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::shape::{Effect, LogShape};
 use super::{
     LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error,
 };
+use crate::format::DataFormat;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
@@ -25,7 +26,8 @@ use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 
 /// How the log goes on after recovery.
 pub(super) struct Plan {
-    /// The header of the segment to be written (`head_end` is set when it is written).
+    /// The header of the segment to be written (`version` and `head_end` are set when it is
+    /// written).
     pub header: SegmentHeader,
     /// Frames that go into its head section.
     pub carried: Vec<Payload>,
@@ -64,6 +66,8 @@ pub(super) async fn read<D: Disk>(
     let Some(&last) = present.last() else {
         let plan = Plan {
             header: SegmentHeader {
+                version: DataFormat::NEWEST,
+                previous_crc: 0,
                 sequence: 1,
                 oldest_sequence: 1,
                 previous_end: 0,
@@ -87,6 +91,7 @@ pub(super) async fn read<D: Disk>(
 
     let mut fold = Fold::default();
     let mut closed = Vec::new();
+    let mut chain = None;
     for sequence in tail.oldest_sequence..last {
         if !present.contains(&sequence) {
             let file = dir.join(segment::file_name(sequence));
@@ -104,7 +109,10 @@ pub(super) async fn read<D: Disk>(
         };
         let segment = Segment::read(disk, dir, sequence, planted).await?;
         fold.enter(&segment)?;
-        fold.frames(&segment, &segment.frames_until(next_header.previous_end)?)?;
+        segment.check_chain(chain)?;
+        let frames = segment.frames_until(next_header.previous_end)?;
+        chain = Some(segment.chain(&frames));
+        fold.frames(&segment, &frames)?;
         closed.push(ClosedSegment {
             sequence,
             max_index: fold.max_index.take(),
@@ -112,6 +120,7 @@ pub(super) async fn read<D: Disk>(
     }
 
     fold.enter(&tail.segment)?;
+    tail.segment.check_chain(chain)?;
     let replaces_last = tail.frames.len() == tail.head_frames;
     sometimes!(closed.len() > 1, "wal.recovered-from-several-segments");
     if replaces_last {
@@ -119,6 +128,9 @@ pub(super) async fn read<D: Disk>(
         // Nothing was added since the last opening: the segment is written anew, so that
         // a program that only opens its log does not fill the folder with segments.
         fold.frames(&tail.segment, &tail.frames)?;
+        if let Some(chain) = chain {
+            tail.segment.header.previous_crc = chain.value();
+        }
     } else {
         if planted.has(PlantedBug::WalTailTrusted) {
             tail.claimed_frames = tail.frames.len();
@@ -140,6 +152,7 @@ pub(super) async fn read<D: Disk>(
         });
         tail.segment.header.sequence += 1;
         tail.segment.header.previous_end = tail.claimed;
+        tail.segment.header.previous_crc = tail.segment.chain(&tail.frames).value();
         tail.frames = unclaimed;
     }
     // Which segment is the oldest, the header says.
@@ -245,6 +258,27 @@ impl Segment {
             header,
             planted,
         })
+    }
+
+    /// The segment before this one, if it is part of the log, must be the one that this
+    /// one was made to follow.
+    fn check_chain(&self, before: Option<Chain>) -> Result<(), WalError> {
+        match before {
+            Some(chain) if !self.header.follows(chain) => Err(self.corrupt(
+                0,
+                "the segment before it is not the one that it was made to follow",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The chain over this segment up to the last of these frames.
+    fn chain(&self, frames: &[PlacedFrame]) -> Chain {
+        let mut chain = Chain::begin(&self.bytes);
+        for placed in frames {
+            chain.add(&self.bytes[placed.offset..]);
+        }
+        chain
     }
 
     fn corrupt(&self, offset: usize, reason: impl Into<String>) -> WalError {

@@ -1,18 +1,21 @@
 //! Segments: the files of the log, and the header at the start of each.
 
-use super::frame::{half_word_at, put_words, word_at};
+use super::frame::{FRAME_HEADER_BYTES, half_word_at, put_words, word_at};
 use super::shape::CarriedState;
 use super::{HardState, MemberRecord, SnapshotMark};
+use crate::format::DataFormat;
 
 /// Bytes of the header.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 136;
-/// The only version there is.
-const VERSION: u32 = 1;
+/// From this version on a header names the one before it.
+const CHAINED_VERSION: u32 = 2;
 /// The high bit tells it from text, the line ends notice a transfer in text mode.
 const MAGIC: [u8; 8] = [0x89, b'V', b'W', b'A', b'L', 0x0D, 0x0A, 0x1A];
 const HAS_MEMBER: u32 = 1;
 const HAS_HARD_STATE: u32 = 2;
 const HAS_SNAPSHOT: u32 = 4;
+/// Offset of the checksum over the segment before.
+const PREVIOUS_CRC_OFFSET: usize = 128;
 /// Offset of the checksum, the same in every version.
 const CRC_OFFSET: usize = 132;
 
@@ -23,6 +26,8 @@ const CRC_OFFSET: usize = 132;
 /// anything wrong there is corruption, never a torn write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
+    /// The version of the format.
+    pub version: u32,
     /// Place in the order of segments, from 1. Also in the file's name.
     pub sequence: u64,
     /// The oldest segment that is still part of the log.
@@ -34,6 +39,35 @@ pub(super) struct SegmentHeader {
     pub head_end: u64,
     /// What the log adds up to at `previous_end` of the segment before.
     pub state: CarriedState,
+    /// The [`Chain`] over the segment before, up to `previous_end`; 0 if there was none,
+    /// or if it was not known. Not in version 1.
+    pub previous_crc: u32,
+}
+
+/// A checksum over a whole segment: the end of its header, which has the chain over the
+/// segment before, and the headers of its frames, which have the checksums of their
+/// payloads. So a segment of another log is not taken for the one that it replaces, even
+/// if both add up to the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain(u32);
+
+impl Chain {
+    /// The chain over a segment without frames, which begins with `bytes`.
+    pub fn begin(bytes: &[u8]) -> Self {
+        Self(crc32c::crc32c(
+            &bytes[PREVIOUS_CRC_OFFSET..SEGMENT_HEADER_BYTES],
+        ))
+    }
+
+    /// Goes on with a frame, which begins with `bytes`.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, &bytes[..FRAME_HEADER_BYTES]);
+    }
+
+    /// As it stands in the header of the next segment.
+    pub fn value(self) -> u32 {
+        self.0
+    }
 }
 
 /// Why a header cannot be read.
@@ -68,6 +102,11 @@ pub(super) fn parse_file_name(name: &str) -> Option<u64> {
 }
 
 impl SegmentHeader {
+    /// Whether this is the chain over the segment that this one was made to follow.
+    pub fn follows(&self, chain: Chain) -> bool {
+        self.version < CHAINED_VERSION || self.previous_crc == 0 || self.previous_crc == chain.0
+    }
+
     /// The header's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let CarriedState {
@@ -99,7 +138,7 @@ impl SegmentHeader {
 
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.version.to_le_bytes());
         out.extend_from_slice(&u32::to_le_bytes(flags));
         put_words(
             &mut out,
@@ -120,7 +159,11 @@ impl SegmentHeader {
             &[hard_state.term, hard_state.vote, hard_state.commit],
         );
         put_words(&mut out, &[snapshot.index, snapshot.term]);
-        out.resize(CRC_OFFSET, 0);
+        let previous_crc = match self.version {
+            CHAINED_VERSION.. => self.previous_crc,
+            _ => 0,
+        };
+        out.extend_from_slice(&previous_crc.to_le_bytes());
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         assert_eq!(out.len(), SEGMENT_HEADER_BYTES, "the header has one length");
@@ -140,12 +183,14 @@ impl SegmentHeader {
             return Err(BadHeader::Corrupt("the header's checksum is wrong"));
         }
         let version = half_word_at(header, 8);
-        if version != VERSION {
+        if !(DataFormat::OLDEST..=DataFormat::NEWEST).contains(&version) {
             return Err(BadHeader::Version(version));
         }
         let flags = half_word_at(header, 12);
         let word = |offset| word_at(header, offset);
         let header = Self {
+            version,
+            previous_crc: half_word_at(header, PREVIOUS_CRC_OFFSET),
             sequence: word(16),
             oldest_sequence: word(24),
             previous_end: word(32),
@@ -188,6 +233,8 @@ mod tests {
 
     fn sample() -> SegmentHeader {
         SegmentHeader {
+            version: 2,
+            previous_crc: 77,
             sequence: 9,
             oldest_sequence: 4,
             previous_end: 4096,
@@ -217,7 +264,12 @@ mod tests {
             state: CarriedState::default(),
             ..full
         };
-        for header in [full, empty] {
+        let previous = SegmentHeader {
+            version: 1,
+            previous_crc: 0,
+            ..full
+        };
+        for header in [full, empty, previous] {
             assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         }
     }
@@ -241,10 +293,10 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = sample().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32c::crc32c(&bytes[..CRC_OFFSET]);
         bytes[CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(BadHeader::Version(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(BadHeader::Version(3)));
     }
 
     #[test]

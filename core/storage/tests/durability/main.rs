@@ -2,6 +2,7 @@
 //! a disk that keeps no promise that POSIX does not make.
 
 mod faulty_disk;
+mod formats;
 mod real_disk;
 mod snapshot_files;
 mod wal_corruption;

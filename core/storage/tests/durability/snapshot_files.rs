@@ -23,7 +23,10 @@ fn open(disk: &FaultyDisk, planted: Planted) -> (SnapshotStore<FaultyDisk>, Vec<
     run(SnapshotStore::open(
         disk.clone(),
         Path::new(DIR),
-        SnapshotConfig { planted },
+        SnapshotConfig {
+            planted,
+            ..SnapshotConfig::default()
+        },
     ))
     .expect("no fault")
 }

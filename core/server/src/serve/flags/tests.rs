@@ -84,6 +84,7 @@ fn every_flag_reaches_its_setting() {
             ..Limits::default()
         },
         engine: EngineKind::Memory,
+        data_format: DataFormat::Current,
     };
     assert_eq!(config, expected);
 }

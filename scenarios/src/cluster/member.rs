@@ -1,0 +1,218 @@
+//! How the process of a site boots, and what its member tells the world outside.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use veridical_env::{Environment, Network};
+use veridical_node::session::accept_clients;
+use veridical_node::{Node, NodeConfig, StartError, Status, StopReason};
+use veridical_probe::reachable;
+use veridical_raft::Role;
+use veridical_sim::{ProcessId, SimEnvironment, World};
+use veridical_storage::engine::Engine;
+use veridical_storage::snapshot::SnapshotError;
+use veridical_storage::wal::WalError;
+use veridical_store::StoreReader;
+
+use crate::cluster::{Election, Shared, client_address, lock, member_name};
+use crate::observer::Observer;
+use crate::report::{Class, Finding};
+use crate::view::{MemberState, Recorder};
+
+/// Why a member's process ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MemberExit {
+    #[error("does not start: {0}")]
+    Start(#[from] StartError),
+    #[error("cannot listen for clients: {0}")]
+    Listen(std::io::Error),
+    #[error(transparent)]
+    Stopped(StopReason),
+}
+
+impl MemberExit {
+    /// Whether the member refuses what it finds on its disk, and says so.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_) | StopReason::Log(_)),
+            Self::Listen(_) => false,
+        }
+    }
+
+    /// Whether a fault of the disk explains it.
+    fn is_disk_trouble(&self) -> bool {
+        match self {
+            Self::Stopped(reason) => matches!(reason, StopReason::Disk(_)),
+            Self::Start(error) => matches!(
+                error,
+                StartError::Io(_)
+                    | StartError::Wal(WalError::Io { .. })
+                    | StartError::Snapshot(SnapshotError::Io { .. })
+            ),
+            Self::Listen(_) => false,
+        }
+    }
+}
+
+/// What a member's process tells the world outside.
+#[derive(Clone)]
+pub(super) struct Outside {
+    pub(super) site: u32,
+    pub(super) shared: Arc<Mutex<Shared>>,
+    pub(super) elections: Arc<watch::Sender<Election>>,
+    pub(super) observer: Observer,
+    /// Whether disks lose what was acknowledged in this run, so that a member may notice.
+    pub(super) may_forget: bool,
+    /// Whether the disk here decays.
+    pub(super) is_rotten: bool,
+    pub(super) recorder: Option<Recorder>,
+}
+
+/// The process of a site: its member, if it has one.
+pub(super) async fn boot(environment: SimEnvironment, outside: Outside) -> Result<(), MemberExit> {
+    let (config, engine) = {
+        let mut shared = lock(&outside.shared);
+        shared.nodes.remove(&outside.site);
+        let site = &mut shared.sites[outside.site as usize];
+        let engine = site.engine.as_mut().map(|engine| {
+            *engine = engine.crash();
+            Box::new(engine.clone()) as Box<dyn Engine>
+        });
+        site.stop_asked = false;
+        (site.config(), engine)
+    };
+    let Some(config) = config else {
+        return pending().await;
+    };
+    let id = config.member_id;
+    let exit = run_member(environment, config, engine, &outside).await;
+    outside.ended(id, &exit);
+    Err(exit)
+}
+
+impl Outside {
+    /// Member `id` has ended. Nobody but the disk, and those who removed it, may be the
+    /// cause.
+    fn ended(&self, id: u64, exit: &MemberExit) {
+        let is_expected = match exit {
+            MemberExit::Stopped(StopReason::Removed) => {
+                let mut shared = lock(&self.shared);
+                let was_asked = shared.removals.contains(&id);
+                if was_asked {
+                    shared.nodes.remove(&self.site);
+                    shared.sites[self.site as usize].config = None;
+                }
+                was_asked
+            }
+            MemberExit::Stopped(StopReason::Requested) => {
+                lock(&self.shared).sites[self.site as usize].stop_asked
+            }
+            MemberExit::Stopped(StopReason::Forgetful(_)) => self.may_forget,
+            other if self.is_rotten && other.is_refusal() => {
+                reachable!("scenario.rotten-disk-refused", rare: "disks do not decay; the scenario rotten-disk comes by");
+                true
+            }
+            other => other.is_disk_trouble(),
+        };
+        if !is_expected {
+            self.observer.report(Finding::new(
+                Class::Crash,
+                "member-gave-up",
+                format!("{} {exit}", member_name(self.site)),
+            ));
+        }
+    }
+
+    /// Follows what a member says of its role.
+    async fn follow(self, process: ProcessId, node: Node<SimEnvironment>) {
+        let mut status = node.watch_status();
+        if let Some(recorder) = &self.recorder {
+            // Not the node itself: its end is part of the run.
+            let (status, reader) = (status.clone(), node.reader().clone());
+            let look = move || state_of(&status.borrow(), &reader);
+            recorder.follow(process, now_ns(), Box::new(look));
+        }
+        loop {
+            if let Some(recorder) = &self.recorder {
+                recorder.look(process, now_ns());
+            }
+            let (role, term) = {
+                let status = status.borrow_and_update();
+                (status.role, status.term)
+            };
+            if role == Role::Leader {
+                self.leads(term);
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells of a leader.
+    fn leads(&self, term: u64) {
+        self.elections.send_if_modified(|last| {
+            let is_newer = term > last.term;
+            if is_newer {
+                *last = Election {
+                    term,
+                    leader: self.site,
+                };
+            }
+            is_newer
+        });
+    }
+}
+
+/// The present time of the run.
+fn now_ns() -> u64 {
+    World::time_here().unwrap_or_default().as_nanos() as u64
+}
+
+/// What a member is now.
+fn state_of(status: &Status, reader: &StoreReader) -> MemberState {
+    let role = match status.role {
+        _ if status.learner => "learner",
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    };
+    MemberState {
+        role: role.to_owned(),
+        term: status.term,
+        leader: status.leader,
+        commit: status.commit_index,
+        applied: reader.applied_index(),
+        last: status.last_index,
+        revision: reader.revision(),
+    }
+}
+
+async fn run_member(
+    environment: SimEnvironment,
+    config: NodeConfig,
+    engine: Option<Box<dyn Engine>>,
+    outside: &Outside,
+) -> MemberExit {
+    let node = match Node::start_with_engine(environment.clone(), config, engine).await {
+        Ok(node) => node,
+        Err(error) => return error.into(),
+    };
+    let process = environment.process();
+    let listening = environment
+        .network()
+        .listen(&client_address(outside.site))
+        .await;
+    let listener = match listening {
+        Ok(listener) => listener,
+        Err(error) => return MemberExit::Listen(error),
+    };
+    veridical_env::task::spawn(accept_clients(node.clone(), listener));
+    veridical_env::task::spawn(outside.clone().follow(process, node.clone()));
+    lock(&outside.shared)
+        .nodes
+        .insert(outside.site, node.clone());
+    MemberExit::Stopped(node.stopped().await)
+}

@@ -1,0 +1,441 @@
+//! The members of a run: on which machines they run, and what is checked of them from
+//! outside.
+//!
+//! A *site* is a machine with a name, an address and a disk. The founders' sites come
+//! first, then spare ones, on which nothing runs until a member is installed there. Which
+//! member a site has may change; the process of a site without one only waits.
+
+mod laws;
+mod member;
+mod seen;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::info;
+use veridical_node::{DataFormat, Directory, Node, NodeConfig, NodeObserver};
+use veridical_proto::etcdserverpb::Member;
+use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
+use veridical_storage::engine::MemoryEngine;
+
+use crate::cluster::laws::Laws;
+use crate::cluster::member::{Outside, boot};
+use crate::cluster::seen::Seen;
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::properties::leases::LeaseDeadlines;
+use crate::report::{Class, Finding};
+use crate::view::Recorder;
+
+/// Where members listen for clients.
+pub const CLIENT_PORT: u16 = 2379;
+
+/// Where members listen for each other.
+const PEER_PORT: u16 = 2380;
+
+/// The cluster that all members of a run belong to.
+const CLUSTER_ID: u64 = 0x5eed;
+
+/// The restart of a process takes a moment.
+const RESTART_PAUSE: Duration = Duration::from_millis(5);
+
+/// The host name of a site.
+pub fn member_name(site: u32) -> String {
+    format!("member-{}", site + 1)
+}
+
+/// Where the member at a site listens for clients.
+pub fn client_address(site: u32) -> String {
+    format!("{}:{CLIENT_PORT}", member_name(site))
+}
+
+/// The URL under which the peers of the member at a site reach it.
+pub fn peer_url(site: u32) -> String {
+    format!("http://{}:{PEER_PORT}", member_name(site))
+}
+
+/// What a site has.
+struct Site {
+    /// The member that runs here, if any.
+    config: Option<NodeConfig>,
+    /// Its engine, if members have one.
+    engine: Option<MemoryEngine>,
+    /// The version of the data formats that is written here.
+    format: DataFormat,
+    /// The member was asked to stop.
+    stop_asked: bool,
+    /// Whether the disk may hold something of a member.
+    is_used: bool,
+}
+
+impl Site {
+    /// What the member is started with.
+    fn config(&self) -> Option<NodeConfig> {
+        let mut config = self.config.clone()?;
+        config.data_format = self.format;
+        Some(config)
+    }
+}
+
+/// Everything about the members that changes.
+struct Shared {
+    sites: Vec<Site>,
+    /// By site.
+    nodes: BTreeMap<u32, Node<SimEnvironment>>,
+    /// Members that somebody asked to be removed.
+    removals: BTreeSet<u64>,
+    seen: Seen,
+}
+
+/// The members of a run, seen from outside.
+#[derive(Clone)]
+pub struct Cluster {
+    world: World,
+    observer: Observer,
+    processes: Vec<ProcessId>,
+    shared: Arc<Mutex<Shared>>,
+    elections: Arc<watch::Sender<Election>>,
+    laws: Arc<dyn NodeObserver>,
+    plan: Arc<Plan>,
+}
+
+/// A member has become leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Election {
+    /// Of this term.
+    pub term: u64,
+    /// The site of this member.
+    pub leader: u32,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared
+        .lock()
+        .expect("no panic while what is known of the members is locked")
+}
+
+impl Cluster {
+    /// Adds the sites to the world and starts the founders.
+    pub fn start(
+        world: &World,
+        observer: &Observer,
+        plan: &Arc<Plan>,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let laws: Arc<dyn NodeObserver> = Arc::new(Laws::new(observer.clone()));
+        let sites = (0..plan.sites()).map(|site| {
+            let is_founder = site < plan.members;
+            Site {
+                config: is_founder.then(|| founder(plan, site, &laws)),
+                engine: (is_founder && plan.engine).then(MemoryEngine::new),
+                format: if plan.previous_format.contains(&site) {
+                    DataFormat::Previous
+                } else {
+                    DataFormat::Current
+                },
+                stop_asked: false,
+                is_used: is_founder,
+            }
+        });
+        let shared = Arc::new(Mutex::new(Shared {
+            sites: sites.collect(),
+            nodes: BTreeMap::new(),
+            removals: BTreeSet::new(),
+            seen: Seen::default(),
+        }));
+        let elections = Arc::new(watch::Sender::new(Election::default()));
+        let processes = (0..plan.sites())
+            .map(|site| {
+                let outside = Outside {
+                    site,
+                    shared: Arc::clone(&shared),
+                    elections: Arc::clone(&elections),
+                    observer: observer.clone(),
+                    may_forget: plan.loses_disks(),
+                    is_rotten: plan.rotten_member == Some(site),
+                    recorder: recorder.clone(),
+                };
+                world.add_process(&member_name(site), move |environment| {
+                    boot(environment, outside.clone())
+                })
+            })
+            .collect();
+        Self {
+            world: world.clone(),
+            observer: observer.clone(),
+            processes,
+            shared,
+            elections,
+            laws,
+            plan: Arc::clone(plan),
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+
+    /// Waits until a member's commit index has risen, or until it has stopped.
+    pub async fn commits_something(&self, site: u32) {
+        let node = self.shared().nodes.get(&site).cloned();
+        let Some(node) = node else { return };
+        let mut status = node.watch_status();
+        let before = status.borrow().commit_index;
+        // A member that has stopped commits nothing more.
+        let _ = status.wait_for(|status| status.commit_index > before).await;
+    }
+
+    /// Tells of each new leader.
+    pub fn elections(&self) -> watch::Receiver<Election> {
+        self.elections.subscribe()
+    }
+
+    /// The process of a site.
+    pub fn process(&self, site: u32) -> ProcessId {
+        self.processes[site as usize]
+    }
+
+    /// The sites that have a member, and its id.
+    pub fn members(&self) -> BTreeMap<u32, u64> {
+        let shared = self.shared();
+        let members = shared.sites.iter().zip(0..);
+        members
+            .filter_map(|(site, number)| Some((number, site.config.as_ref()?.member_id)))
+            .collect()
+    }
+
+    /// The members that run now, by site.
+    pub fn running(&self) -> Vec<(u32, Node<SimEnvironment>)> {
+        let shared = self.shared();
+        shared
+            .nodes
+            .iter()
+            .filter(|(site, _)| self.world.is_running(self.processes[**site as usize]))
+            .map(|(site, node)| (*site, node.clone()))
+            .collect()
+    }
+
+    /// Installs a member that joins: with an empty disk, told of the members that there
+    /// are. Whatever was on the machine is gone.
+    pub async fn install(&self, site: u32, id: u64, members: BTreeMap<u64, Member>) {
+        self.vacate(site).await;
+        {
+            let mut shared = self.shared();
+            let site_state = &mut shared.sites[site as usize];
+            site_state.config = Some(NodeConfig {
+                member_id: id,
+                initial_members: members,
+                join: true,
+                ..founder(&self.plan, site, &self.laws)
+            });
+            site_state.engine = self.plan.engine.then(MemoryEngine::new);
+            site_state.is_used = true;
+        }
+        self.world.restart(self.process(site));
+        self.world.sleep(RESTART_PAUSE).await;
+    }
+
+    /// Takes a machine out of service and empties its disk.
+    pub async fn vacate(&self, site: u32) {
+        let was_used = {
+            let mut shared = self.shared();
+            shared.nodes.remove(&site);
+            let site_state = &mut shared.sites[site as usize];
+            site_state.config = None;
+            site_state.engine = None;
+            std::mem::replace(&mut site_state.is_used, false)
+        };
+        let process = self.process(site);
+        if was_used {
+            self.world.inject(&Fault::WipeDisk { process });
+            self.world.sleep(RESTART_PAUSE).await;
+        }
+        if !self.world.is_running(process) {
+            self.world.restart(process);
+            self.world.sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    /// Stops the member of a machine; whoever supervises it starts it again, and from then
+    /// on it writes another version of the data formats.
+    pub fn reformat(&self, site: u32, format: DataFormat) {
+        let mut shared = self.shared();
+        let node = shared.nodes.get(&site).cloned();
+        let site_state = &mut shared.sites[site as usize];
+        site_state.format = format;
+        site_state.stop_asked = true;
+        if let Some(node) = node {
+            node.stop();
+        }
+    }
+
+    /// Member `id` may find itself removed from now on.
+    pub fn expect_removal(&self, id: u64) {
+        self.shared().removals.insert(id);
+    }
+
+    /// Starts a member again whenever it has ended by itself, as a supervisor would. A
+    /// panic is a finding.
+    pub async fn supervise(self, site: u32, restart_delay: Duration) {
+        let process = self.process(site);
+        loop {
+            let exit = self.world.exited(process).await;
+            info!(member = %member_name(site), %exit, "a member ended");
+            if let ProcessExit::Panicked(text) = exit {
+                self.observer.report(Finding::new(
+                    Class::Crash,
+                    "panic",
+                    format!("{} panicked: {text}", member_name(site)),
+                ));
+            }
+            self.world.sleep(restart_delay).await;
+            if self.world.is_running(process) {
+                continue;
+            }
+            self.world.restart(process);
+            // Until it runs the old exit would be seen again.
+            self.world.sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    /// Looks at all members and compares what must agree.
+    pub fn compare(&self) {
+        for (site, node) in self.running() {
+            let finding = self
+                .shared()
+                .seen
+                .has_state(site, node.reader().state_hash());
+            if let Some(finding) = finding {
+                self.observer.report(finding);
+            }
+        }
+    }
+
+    /// Looks at the leases that are left, by what the most advanced member has applied.
+    /// Whether there are none.
+    pub fn leases_end(&self, deadlines: &mut LeaseDeadlines) -> Result<bool, Finding> {
+        let running = self.running();
+        let newest = running
+            .iter()
+            .max_by_key(|(_, node)| node.reader().applied_index());
+        let Some((_, node)) = newest else {
+            return Ok(false);
+        };
+        let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
+        let terms = running.iter().map(|(_, node)| node.raft_status().term);
+        deadlines.look(self.world.now(), terms.max().unwrap_or_default(), &left)?;
+        Ok(left.is_empty())
+    }
+
+    /// Whether all members run and have applied the same index; but for the one whose disk
+    /// decays, which may be down for good.
+    pub fn is_level(&self) -> bool {
+        let rotten = self.plan.rotten_member;
+        let mut running = self.running();
+        running.retain(|(site, _)| Some(*site) != rotten);
+        let expected = self.members().into_keys();
+        let expected = expected.filter(|site| Some(*site) != rotten).count();
+        let first = running
+            .first()
+            .map(|(_, node)| node.reader().applied_index());
+        running.len() == expected
+            && running
+                .iter()
+                .all(|(_, node)| Some(node.reader().applied_index()) == first)
+    }
+
+    /// Whether all members run, know the same members, and these are the ones that run; but
+    /// for the one whose disk decays, which only has to be among them.
+    pub fn agrees_on_members(&self) -> bool {
+        let rotten = self.plan.rotten_member;
+        let mut running = self.running();
+        running.retain(|(site, _)| Some(*site) != rotten);
+        let members = self.members();
+        let expected = members.keys().filter(|site| Some(**site) != rotten).count();
+        let ids: BTreeSet<u64> = members.values().copied().collect();
+        let names_them = |directory: &Directory| {
+            directory.iter().map(|(id, _)| id).collect::<BTreeSet<_>>() == ids
+        };
+        let first = running.first().map(|(_, node)| node.directory());
+        running.len() == expected
+            && first.as_ref().is_some_and(names_them)
+            && running
+                .iter()
+                .all(|(_, node)| Some(node.directory()) == first)
+    }
+
+    /// What the members are doing, for a report.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for site in 0..self.processes.len() as u32 {
+            let name = member_name(site);
+            let (node, id) = {
+                let shared = self.shared();
+                let config = shared.sites[site as usize].config.as_ref();
+                let id = config.map(|config| config.member_id);
+                (shared.nodes.get(&site).cloned(), id)
+            };
+            let runs = self.world.is_running(self.process(site));
+            match (node, id) {
+                (_, None) => text.push_str(&format!("\n  {name}: no member")),
+                (Some(node), Some(id)) if runs => {
+                    let status = node.raft_status();
+                    let members: Vec<_> = node.directory().iter().map(|(id, _)| id).collect();
+                    text.push_str(&format!(
+                        "\n  {name}: member {id:x}, {:?} of term {}, leader {:x?}, log {}, \
+                         commit {}, applied {}, revision {}, members {members:x?}",
+                        status.role,
+                        status.term,
+                        status.leader,
+                        status.last_index,
+                        status.commit_index,
+                        node.reader().applied_index(),
+                        node.reader().revision(),
+                    ));
+                }
+                (_, Some(id)) => text.push_str(&format!("\n  {name}: member {id:x}, down")),
+            }
+        }
+        text
+    }
+}
+
+fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
+    let initial_members = (0..plan.members)
+        .map(|site| {
+            let id = u64::from(site) + 1;
+            let member = Member {
+                id,
+                name: member_name(site),
+                peer_ur_ls: vec![peer_url(site)],
+                client_ur_ls: vec![format!("http://{}", client_address(site))],
+                is_learner: false,
+            };
+            (id, member)
+        })
+        .collect();
+    NodeConfig {
+        member_id: u64::from(site) + 1,
+        cluster_id: CLUSTER_ID,
+        initial_members,
+        join: false,
+        data_dir: "/data".into(),
+        listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
+        limits: plan.knobs.clone(),
+        data_format: DataFormat::default(),
+        planted: plan.planted(),
+        observer: Some(Arc::clone(laws)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::swarm::FAILPOINTS;
+
+    #[test]
+    fn the_swarm_crashes_members_at_every_failpoint_of_the_store() {
+        let of_the_store: Vec<&str> = veridical_probe::failpoints().into_keys().collect();
+        assert_eq!(of_the_store, FAILPOINTS);
+    }
+}
