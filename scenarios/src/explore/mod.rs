@@ -32,10 +32,10 @@ use rarity::Rarity;
 pub const ROUND: usize = 8;
 
 /// So many runs are plans of seeds, before any is changed.
-const SEEDS_FIRST: u64 = 24;
+const SEEDS_FIRST: u64 = 16;
 
 /// After that, one run in so many still is: what was never reached cannot be kept.
-const SEEDS_EVERY: u64 = 3;
+const SEEDS_EVERY: u64 = 4;
 
 /// Where a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,9 @@ const MAGNITUDE_WEIGHT: f64 = 0.2;
 /// How much a pair of places counts beside a place.
 const PAIR_WEIGHT: f64 = 0.5;
 
+/// What a run is worth that has nothing rare.
+const WORTH_MIN: f64 = 0.01;
+
 /// Something that a run has reached. Places go by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
@@ -85,12 +88,16 @@ impl Rarity {
         (features, new)
     }
 
-    /// The worth of a run with these features: the fewer runs have one, the more it adds.
+    /// The worth of a run with these features: the fewer runs have one, the more it adds;
+    /// what many have adds next to nothing, however much of it there is.
     pub fn worth(&self, features: &[Feature]) -> f64 {
         features
             .iter()
-            .map(|feature| feature.weight() / self.of(*feature).max(1) as f64)
-            .sum()
+            .map(|feature| (feature.weight(), self.of(*feature).max(1)))
+            .filter(|(_, runs)| runs * RARE_SHARE <= self.runs.max(RUNS_MIN))
+            .map(|(weight, runs)| weight / runs as f64)
+            .sum::<f64>()
+            .max(WORTH_MIN)
     }
 
     /// How many different things were reached: places, and all of it.

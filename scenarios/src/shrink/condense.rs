@@ -11,22 +11,34 @@ use veridical_sim::{CrashKind, Fault, ProcessId, Rng};
 use super::{FAULTS_GOAL, OPERATIONS_GOAL};
 use crate::plan::{Plan, PlannedChange, PlannedOp, TimedFault};
 
-/// How long after the last fault the faults end, in ms, so that what they brought about
-/// can happen.
-const AFTERMATH_MS: u64 = 1_500;
-
-/// From the start of the run to the first fault on average, in ms: about the time of the
-/// first election, or later.
-const FIRST_MEANS_MS: [u64; 3] = [100, 500, 2_000];
-
-/// Between faults, in ms on average.
-const GAP_MEANS_MS: [u64; 5] = [0, 2, 20, 200, 1_000];
-
-/// How long a drawn fault lasts on average, in ms.
-const DURATION_MEANS_MS: [u64; 3] = [20, 300, 1_500];
+/// How long after the last fault the faults end, in elections that time out one after the
+/// other, so that what the faults brought about can happen.
+const AFTERMATH_ELECTIONS: u64 = 5;
 
 /// How far operations are from the faults around which they are done, in ms on average.
 const DISTANCE_MEANS_MS: [u64; 3] = [2, 10, 200];
+
+/// Times of drawn faults, in ms on average: what happens takes as long as an election, or
+/// as a message and a synchronisation.
+struct Pace {
+    /// From the start of the run to the first fault.
+    first_ms: [u64; 3],
+    /// Between faults.
+    gap_ms: [u64; 5],
+    /// How long a fault lasts.
+    duration_ms: [u64; 3],
+}
+
+impl Pace {
+    const fn of(plan: &Plan) -> Self {
+        let election_ms = plan.knobs.election_timeout_ms;
+        Self {
+            first_ms: [election_ms / 4, election_ms, 3 * election_ms],
+            gap_ms: [0, 2, 20, 200, election_ms],
+            duration_ms: [20, election_ms / 2, 3 * election_ms],
+        }
+    }
+}
 
 /// A small plan of the parts of `plan`; another one with every generator.
 pub fn condensed(plan: &Plan, rng: &mut Rng) -> Plan {
@@ -47,13 +59,17 @@ pub fn condensed(plan: &Plan, rng: &mut Rng) -> Plan {
         }
     }
     let last_ms = small.faults.last().map_or(0, |timed| timed.at_ms);
-    small.heal_at_ms = last_ms + AFTERMATH_MS;
+    small.heal_at_ms = last_ms + aftermath_ms(plan);
     small.end_at_ms = small.heal_at_ms;
     operations(&mut small, rng);
     for watcher in &mut small.watchers {
         watcher.start_at_ms = watcher.start_at_ms.min(small.heal_at_ms);
     }
     small
+}
+
+const fn aftermath_ms(plan: &Plan) -> u64 {
+    AFTERMATH_ELECTIONS * plan.knobs.election_timeout_ms
 }
 
 fn one_of<T: Copy>(from: &[T], rng: &mut Rng) -> T {
@@ -70,8 +86,9 @@ fn about(means_ms: &[u64], rng: &mut Rng) -> u64 {
 fn faults(plan: &Plan, rng: &mut Rng) -> Vec<TimedFault> {
     // Clocks that run wrong from the beginning, and the like, come first and stay first.
     let count = 1 + rng.index(FAULTS_GOAL);
-    let mut at_ms = about(&FIRST_MEANS_MS, rng);
-    let gap_ms = one_of(&GAP_MEANS_MS, rng);
+    let pace = Pace::of(plan);
+    let mut at_ms = about(&pace.first_ms, rng);
+    let gap_ms = one_of(&pace.gap_ms, rng);
     let together = rng.chance(0.25);
     let mut members: Vec<u32> = (0..plan.members).collect();
     rng.shuffle(&mut members);
@@ -79,11 +96,11 @@ fn faults(plan: &Plan, rng: &mut Rng) -> Vec<TimedFault> {
     for number in 0..count {
         let fault = if together {
             // A power failure of several: the order of the draws is that of the members.
-            crash(members[number % members.len()], rng)
+            crash(members[number % members.len()], &pace, rng)
         } else if !plan.faults.is_empty() && rng.chance(0.5) {
             plan.faults[rng.index(plan.faults.len())].fault.clone()
         } else {
-            drawn(plan, rng)
+            drawn(plan, &pace, rng)
         };
         faults.push(TimedFault { at_ms, fault });
         at_ms += if together {
@@ -105,22 +122,22 @@ fn changes(plan: &Plan, faults: &[TimedFault], rng: &mut Rng) -> Vec<PlannedChan
     vec![PlannedChange { at_ms, change }]
 }
 
-fn crash(member: u32, rng: &mut Rng) -> Fault {
+fn crash(member: u32, pace: &Pace, rng: &mut Rng) -> Fault {
     Fault::Crash {
         process: ProcessId(member),
         kind: one_of(&[CrashKind::PowerLoss, CrashKind::PowerLossWithReset], rng),
-        restart_after_ms: Some(1 + about(&DURATION_MEANS_MS, rng)),
+        restart_after_ms: Some(1 + about(&pace.duration_ms, rng)),
     }
 }
 
 /// What a hunt does, and what makes elections disagree: a crash, a member that is cut
 /// off, two that do not hear each other.
-fn drawn(plan: &Plan, rng: &mut Rng) -> Fault {
+fn drawn(plan: &Plan, pace: &Pace, rng: &mut Rng) -> Fault {
     let mut members: Vec<ProcessId> = (0..plan.members).map(ProcessId).collect();
     rng.shuffle(&mut members);
-    let duration_ms = Some(1 + about(&DURATION_MEANS_MS, rng));
+    let duration_ms = Some(1 + about(&pace.duration_ms, rng));
     match rng.below(4) {
-        0 | 1 => crash(members[0].0, rng),
+        0 | 1 => crash(members[0].0, pace, rng),
         2 => {
             let others = members.split_off(1);
             // Clients reach both sides.
@@ -196,7 +213,7 @@ mod tests {
                 assert!(size.faults <= FAULTS_GOAL, "{size}");
                 assert!(size.operations <= OPERATIONS_GOAL, "{size}");
                 let last_ms = small.faults.last().expect("there is one").at_ms;
-                assert_eq!(small.heal_at_ms, last_ms + AFTERMATH_MS);
+                assert_eq!(small.heal_at_ms, last_ms + aftermath_ms(&plan));
                 let healed = |timed: &TimedFault| timed.at_ms < small.heal_at_ms;
                 assert!(small.faults.iter().all(healed));
                 assert_eq!((small.members, &small.knobs), (plan.members, &plan.knobs));
