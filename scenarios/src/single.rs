@@ -154,8 +154,16 @@ mod simulated {
             artefact::witness(report)
         } else {
             format!(
-                "{}\n{} at {} ms of simulated time, seed {}, digest {}\n",
-                report.reproduce, report.verdict, report.simulated_ms, report.seed, report.digest
+                "{}{}\n{} at {} ms of simulated time, seed {}, digest {}\n",
+                report.reproduce,
+                match report.verdict {
+                    Class::Stopped => format!(" --until {}ms", report.simulated_ms),
+                    _ => String::new(),
+                },
+                report.verdict,
+                report.simulated_ms,
+                report.seed,
+                report.digest
             )
         };
         let Some(members) = &run.members else {

@@ -136,7 +136,8 @@ fn the_page_and_the_trace_of_a_failure_show_what_is_wrong_with_it() {
     assert_eq!(console, Vec::<String>::new());
     assert_eq!(seen["errors"], serde_json::json!([]));
     assert_shows_the_run(&seen);
-    browser::assert_quick(&seen);
+    let profile = dir.path().join("profile");
+    browser::assert_quick(&seen, || browser::selftest(&chromium, &profile, &page).0);
 }
 
 fn assert_shows_the_run(seen: &Value) {

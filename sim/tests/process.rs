@@ -514,7 +514,8 @@ fn a_fault_puts_back_the_image_that_another_one_kept_and_empties_the_disk_withou
     World::run(1, WorldConfig::default(), |world| async move {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let ours = acknowledged.clone();
-        let process = world.add_process("p", move |environment| appender(environment, ours.clone()));
+        let process =
+            world.add_process("p", move |environment| appender(environment, ours.clone()));
         world.sleep(50 * MS).await;
         let kept = stored_length(&world, process).await;
         world.inject(&Fault::KeepDisk { process });
@@ -540,7 +541,8 @@ fn a_fault_puts_back_the_image_that_another_one_kept_and_empties_the_disk_withou
     World::run(2, WorldConfig::default(), |world| async move {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let ours = acknowledged.clone();
-        let process = world.add_process("p", move |environment| appender(environment, ours.clone()));
+        let process =
+            world.add_process("p", move |environment| appender(environment, ours.clone()));
         world.sleep(50 * MS).await;
         world.inject(&Fault::RestoreDisk {
             process,

@@ -1,6 +1,7 @@
 // What a person does: moving, zooming, pointing, scrubbing, searching, filtering.
 let pending = false;
-function redraw() {
+function redraw(isSceneOld = true) {
+  sceneIsOld ||= isSceneOld;
   if (pending) return;
   pending = true;
   requestAnimationFrame(flush);
@@ -35,11 +36,12 @@ function fit() {
 function setCursor(time) {
   cursor = Math.min(Math.max(time, 0), end);
   showPanel();
-  redraw();
+  redraw(false);
 }
 // Brings a time into the window, if it is not there.
 function showAround(time) {
-  if (time < view.from || time > view.from + view.span) view.from = time - view.span * 0.5;
+  if (time >= view.from && time <= view.from + view.span) return;
+  view.from = time - view.span * 0.5;
   limit(); redraw();
 }
 function pick(item) {
@@ -151,7 +153,7 @@ function advance(now) {
   // The window passes in ten seconds.
   setCursor(cursor + (view.span / 1e4) * Math.max(0, now - playing));
   playing = now;
-  if (cursor > view.from + view.span * 0.9) { view.from = cursor - view.span * 0.5; limit(); }
+  if (cursor > view.from + view.span * 0.9) { view.from = cursor - view.span * 0.5; limit(); redraw(); }
   if (cursor >= end) play(); else requestAnimationFrame(advance);
 }
 

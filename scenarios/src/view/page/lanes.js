@@ -146,13 +146,12 @@ function opColour(row) {
   return ops.read[row] ? colour["asks-read"] : colour["asks-write"];
 }
 function drawOps(place, y, w) {
-  const rows = place.ops, special = [];
+  const rows = place.ops, special = [], pointed = hover?.row, chosen = picked?.row;
   let runTo = -1;
   for (let at = after(rows, (row) => opEnd[row], view.from); at < rows.length; at++) {
     const row = rows[at], from = xOf(ops.call[row]), to = xOf(opEnd[row]);
     if (from > w) break;
-    const isSpecial = ops.witness[row] || [hover, picked].some((item) => item?.type === "op" && item.row === row) || hits?.ops[row];
-    if (isSpecial) { special.push(row); continue; }
+    if (ops.witness[row] || row === pointed || row === chosen || hits?.ops[row]) { special.push(row); continue; }
     // What falls on the same pixel is drawn once.
     if (to < runTo + 0.5) continue;
     drawOp(row, y, w, false);
@@ -165,7 +164,7 @@ function drawOp(row, y, w, isSpecial) {
   const left = Math.max(LEFT, from), right = Math.min(w, Math.max(to, from + (ops.witness[row] ? 4 : 1.5)));
   if (right <= left) return;
   pen.globalAlpha = hits && !hits.ops[row] && !ops.witness[row] ? 0.35 : 1;
-  if (ops.end[row] < 0 || ops.ending[row] === 3) {
+  if (right - left > 6 && (ops.end[row] < 0 || ops.ending[row] === 3)) {
     const fade = pen.createLinearGradient(from, 0, Math.max(to, from + 12), 0);
     fade.addColorStop(0, opColour(row));
     fade.addColorStop(1, "transparent");

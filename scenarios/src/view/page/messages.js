@@ -81,7 +81,11 @@ function drawWords(w, h) {
     const i = list[at], [x1, y1, x2, y2] = arrow(i), text = nameOf(i);
     const room = pen.measureText(text).width, x = x1 + (x2 - x1) * 0.3 + 4, y = y1 + (y2 - y1) * 0.3;
     const box = [x - 2, y - 7, x + room + 2, y + 7];
-    const crowded = lanes.some((lane) => lane.isMember && y > lane.y - view.top - 4 && y < lane.y - view.top + 25);
+    // Not over what is drawn on top: bands of members, operations.
+    const crowded = lanes.some((lane) => {
+      const below = y - lane.y + view.top;
+      return lane.isMember ? below > -4 && below < 25 : below > WIRE_ROW - 6 && below < lane.height + 4 && lane.rows.length > 0;
+    });
     if (x < LEFT || x + room > w || y < TOP || y > h || crowded || taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
     taken.push(box);
     pen.strokeStyle = colour.paper;

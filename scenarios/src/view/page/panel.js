@@ -1,7 +1,21 @@
 // The whole drawing, the overview, and the panel: how everything was at the cursor.
+// All but the cursor and what it changes is kept as a picture: to scrub is to draw that again.
+const scene = document.createElement("canvas"), scenePen = scene.getContext("2d");
+let sceneIsOld = true;
 function draw() {
   measure();
   const [w, h] = prepare(canvas, pen);
+  if (sceneIsOld || scene.width !== canvas.width || scene.height !== canvas.height) {
+    drawScene(w, h);
+    Object.assign(scene, { width: canvas.width, height: canvas.height });
+    scenePen.drawImage(canvas, 0, 0);
+    sceneIsOld = false;
+  } else pen.drawImage(scene, 0, 0, w, h);
+  drawEdges(w, h);
+  drawCursor(h);
+  drawMap();
+}
+function drawScene(w, h) {
   taken = [];
   const isSeen = (lane) => lane.y - view.top < h && lane.y + lane.height - view.top > TOP;
   lanes.forEach((lane, at) => {
@@ -46,9 +60,6 @@ function draw() {
   }
   pen.restore();
   drawFaults(w);
-  drawEdges(w, h);
-  drawCursor(h);
-  drawMap();
 }
 
 // The whole run: how many messages were sent when, who led, what was found.
@@ -78,7 +89,12 @@ function drawMap() {
   mapPen.font = SMALL;
   mapPen.fillText("whole run", 10, h / 2);
   mapPen.fillStyle = colour.pick;
-  if (hits) for (const { at } of hits.stops) mapPen.fillRect(mapX(at), 0, 1, 5);
+  let last = -1;
+  for (const { at } of hits?.stops ?? []) {
+    const x = Math.round(mapX(at));
+    if (x !== last) mapPen.fillRect(x, 0, 1, 5);
+    last = x;
+  }
   mapPen.fillStyle = colour.bad;
   for (const row of witness) mapPen.fillRect(mapX(ops.call[row]) - 1, 0, 2.5, h);
   mapPen.fillStyle = colour.now;
