@@ -288,7 +288,7 @@ fn longer_histories_agree_with_the_general_engine() {
         let operations = 10 + random.below(12);
         let (clients, keys) = (1 + random.index(4), 1 + random.below(4));
         let mut events = history(seed, operations, clients, keys);
-        for _ in 0..random.below(2) {
+        for _ in 0..3 * random.below(2) {
             spoil(&mut events, &mut random);
         }
         let general = check_events(model(), &events).unwrap();

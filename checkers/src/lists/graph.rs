@@ -10,6 +10,7 @@
 //! for what overlaps, that is little.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
@@ -214,17 +215,15 @@ impl Graph {
                 continue;
             };
             let node = self.node(id);
-            if !reached.contains_key(&id) {
+            if let Entry::Vacant(vacant) = reached.entry(id) {
                 let by_time = earliest.filter(|earliest| {
                     self.node(*earliest).before_calls_after < node.after_returns_before
                 });
-                match by_time {
-                    Some(from) => reached.insert(id, Some(Step::RealTime { from })),
-                    None => {
-                        stay.push(id);
-                        continue;
-                    }
+                let Some(from) = by_time else {
+                    stay.push(id);
+                    continue;
                 };
+                vacant.insert(Some(Step::RealTime { from }));
             }
             if id == first {
                 return Err(self.cycle(first, &reached, reason));

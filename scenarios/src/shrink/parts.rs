@@ -454,7 +454,8 @@ mod tests {
 
     #[test]
     fn simpler_plans_lead_to_the_simplest() {
-        let mut plan = swarm::plan(11);
+        let mut plan = swarm::plan_of("swarm-pct", 11).expect("it is one of the swarm's");
+        assert!(plan.schedule.moments() > 0);
         let mut steps = 0;
         while let Some(simpler) = simpler(&plan, 100).into_iter().next() {
             plan = simpler;
@@ -462,7 +463,8 @@ mod tests {
             assert!(steps < 100);
         }
         let size = Size::of(&plan, 100);
-        assert_eq!((size.knobs, size.conditions), (0, 0));
+        assert_eq!((size.knobs, size.conditions, size.moments), (0, 0, 0));
+        assert!(plan.schedule.is_uniform());
         assert_eq!((plan.members, plan.heal_at_ms), (3, 101));
     }
 }
