@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use veridical_fuzz::forge::{push_chunk, push_footer, snapshot_header, snapshot_name};
 use veridical_fuzz::memory_disk::{MemoryDisk, run};
+use veridical_storage::format::DataFormat;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotFile, SnapshotStore};
 
 const DIR: &str = "/snapshots";
@@ -33,7 +34,12 @@ fn check(bytes: &[u8]) -> bool {
         term: TERM,
         path: path(),
     };
-    match run(rewrite(&store, &file)) {
+    // Version 1 is written on demand alone.
+    let format = match bytes.get(8) {
+        Some(1) => DataFormat::Previous,
+        _ => DataFormat::Current,
+    };
+    match run(rewrite(&store, &file, format)) {
         Ok(written) => {
             assert_eq!(written, bytes);
             true
@@ -42,7 +48,7 @@ fn check(bytes: &[u8]) -> bool {
             assert!(offset <= bytes.len() as u64);
             false
         }
-        Err(SnapshotError::UnsupportedVersion { .. }) => false,
+        Err(SnapshotError::UnsupportedVersion { .. } | SnapshotError::Foreign { .. }) => false,
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -50,11 +56,15 @@ fn check(bytes: &[u8]) -> bool {
 async fn rewrite(
     store: &SnapshotStore<MemoryDisk>,
     file: &SnapshotFile,
+    format: DataFormat,
 ) -> Result<Vec<u8>, SnapshotError> {
     let mut reader = store.read(file).await?;
     let disk = MemoryDisk::default();
-    let (copies, _) =
-        SnapshotStore::open(disk.clone(), Path::new(DIR), SnapshotConfig::default()).await?;
+    let config = SnapshotConfig {
+        format,
+        ..SnapshotConfig::default()
+    };
+    let (copies, _) = SnapshotStore::open(disk.clone(), Path::new(DIR), config).await?;
     let mut writer = copies.create(reader.header()).await?;
     while let Some(chunk) = reader.next_chunk().await? {
         writer.write_chunk(&chunk).await?;

@@ -1,6 +1,6 @@
 //! The properties that are checked at each step of a member.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use veridical_node::{Directory, NodeObserver};
 use veridical_raft::{Raft, Ready, Role};
 
@@ -10,9 +10,12 @@ use crate::properties::members::MemberLaws;
 use crate::properties::raft::{RaftLaws, Standing};
 
 /// Watches over all members of a run.
+#[derive(Clone)]
 pub(super) struct Laws {
     observer: Observer,
-    state: Mutex<LawsState>,
+    state: Arc<Mutex<LawsState>>,
+    /// Whether the disk of the member that is watched decays.
+    disk_decays: bool,
 }
 
 #[derive(Default)]
@@ -25,8 +28,17 @@ impl Laws {
     pub(super) fn new(observer: Observer) -> Self {
         Self {
             observer,
-            state: Mutex::default(),
+            state: Arc::default(),
+            disk_decays: false,
         }
+    }
+
+    /// For one member, whose disk may decay.
+    pub(super) fn watching(&self, disk_decays: bool) -> Arc<dyn NodeObserver> {
+        Arc::new(Self {
+            disk_decays,
+            ..self.clone()
+        })
     }
 
     fn check(&self, check: impl FnOnce(&mut LawsState) -> Result<(), Broken>) {
@@ -46,6 +58,9 @@ impl NodeObserver for Laws {
         let base = (first - 1, raft.term_at(first - 1).unwrap_or_default());
         let entries = raft.entries(first..raft.last_index() + 1);
         self.check(|state| {
+            if self.disk_decays {
+                state.raft.disk_decays(raft.id());
+            }
             state
                 .raft
                 .started(raft.into(), base, raft.applied_index(), entries)

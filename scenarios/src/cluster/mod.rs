@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::info;
-use veridical_node::{DataFormat, Directory, Node, NodeConfig, NodeObserver};
+use veridical_node::{DataFormat, Directory, Node, NodeConfig};
 use veridical_proto::etcdserverpb::Member;
 use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::MemoryEngine;
@@ -96,7 +96,7 @@ pub struct Cluster {
     processes: Vec<ProcessId>,
     shared: Arc<Mutex<Shared>>,
     elections: Arc<watch::Sender<Election>>,
-    laws: Arc<dyn NodeObserver>,
+    laws: Laws,
     plan: Arc<Plan>,
 }
 
@@ -123,7 +123,7 @@ impl Cluster {
         plan: &Arc<Plan>,
         recorder: Option<Recorder>,
     ) -> Self {
-        let laws: Arc<dyn NodeObserver> = Arc::new(Laws::new(observer.clone()));
+        let laws = Laws::new(observer.clone());
         let sites = (0..plan.sites()).map(|site| {
             let is_founder = site < plan.members;
             Site {
@@ -401,7 +401,7 @@ impl Cluster {
     }
 }
 
-fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
+fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
     let initial_members = (0..plan.members)
         .map(|site| {
             let id = u64::from(site) + 1;
@@ -425,7 +425,7 @@ fn founder(plan: &Plan, site: u32, laws: &Arc<dyn NodeObserver>) -> NodeConfig {
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),
-        observer: Some(Arc::clone(laws)),
+        observer: Some(laws.watching(plan.rotten_member == Some(site))),
     }
 }
 

@@ -82,6 +82,15 @@ pub struct RaftLaws {
 }
 
 impl RaftLaws {
+    /// The disk of a member decays, and nothing can be said of what it had called durable: a
+    /// record at the very end of a log, with nothing behind it that proves that it was whole,
+    /// cannot be told from one that was being written when power was lost.
+    pub fn disk_decays(&mut self, member: NodeId) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.durable = None;
+        }
+    }
+
     /// A member starts with the entries that its disk had, behind `base`; those up to
     /// `applied` are applied already.
     ///

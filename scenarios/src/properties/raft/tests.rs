@@ -327,3 +327,16 @@ fn a_member_that_comes_back_without_what_it_called_durable_is_found() {
     story.persists(2);
     breaks(story.starts(2, 1), "durable-entries-lost");
 }
+
+#[test]
+fn a_member_whose_disk_decays_may_lose_what_it_called_durable_and_no_other_may() {
+    let mut story = Story::default();
+    for member in [1, 2] {
+        story.starts(member, 0).expect("an empty log is right");
+        story.appends(member, &[entry(1, 1, "a")]).expect("a log");
+        story.persists(member);
+    }
+    story.laws.disk_decays(2);
+    story.starts(2, 0).expect("its disk decays");
+    breaks(story.starts(1, 0), "durable-entries-lost");
+}
