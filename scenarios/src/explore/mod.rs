@@ -146,7 +146,7 @@ impl Exploration<'_> {
         rarity: &Rarity,
         rng: &mut Rng,
     ) -> (Origin, Plan) {
-        let is_changed = number >= SEEDS_FIRST && number % SEEDS_EVERY != 0;
+        let is_changed = number >= SEEDS_FIRST && !number.is_multiple_of(SEEDS_EVERY);
         if is_changed && let Some((plan, partner)) = corpus.pick(rng, rarity) {
             return (Origin::Changed, mutation::changed(&plan, &partner, rng));
         }
