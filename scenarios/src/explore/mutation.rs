@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn every_change_changes_something() {
         for change in CHANGES {
-            let changes = (0..60).filter(|number| {
+            let changes = (0..200).filter(|number| {
                 let (plan, partner) = (swarm::plan(*number), swarm::plan(number + 1_000));
                 let mut child = plan.clone();
                 let mut rng = Rng::from_seed(*number);

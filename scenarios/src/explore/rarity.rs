@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(new(&mut rarity, &[("a", 7)]), 0);
         assert_eq!(new(&mut rarity, &[("a", 8)]), 1);
         assert_eq!(new(&mut rarity, &[("a", 4), ("b", 1)]), 2);
-        assert_eq!(rarity.reached(), (2, 4));
+        assert_eq!(rarity.reached(), (2, 5));
     }
 
     #[test]
