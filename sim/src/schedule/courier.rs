@@ -214,6 +214,16 @@ impl<K: Copy + Ord> Courier<K> {
         self.priorities.get(&chain).copied().unwrap_or(self.lowest)
     }
 
+    /// Lets every message pass from now on: holding it up is a fault like others, and
+    /// those have ended.
+    pub(crate) fn let_pass(&mut self) {
+        match &mut self.rule {
+            Rule::Chance => {}
+            Rule::Priorities { hold_max_ns, .. } => *hold_max_ns = 0,
+            Rule::FirstCome { delays } => delays.clear(),
+        }
+    }
+
     /// How often something was decided.
     pub(crate) const fn counts(&self) -> CourierCounts {
         self.counts
@@ -252,6 +262,17 @@ mod tests {
     fn sent(courier: &mut Courier<u32>, chain: Chain, stream: u32, at_ns: u64) {
         assert_eq!(courier.send(chain), Travel::Usual { further_ns: 0 });
         courier.set_out(chain, stream, 1, at_ns);
+    }
+
+    #[test]
+    fn after_the_faults_no_message_waits() {
+        let mut courier = by_priorities(Vec::new());
+        courier.let_pass();
+        assert_eq!(courier.send(HIGH), Travel::Usual { further_ns: 0 });
+        courier.set_out(HIGH, 1, 0, 500_000);
+        courier.send(LOW);
+        courier.set_out(LOW, 0, 0, 100_000);
+        assert_eq!(courier.arrive(0, 0, 100_000), Passage::Now);
     }
 
     #[test]

@@ -327,7 +327,8 @@ impl World {
     }
 
     /// Ends all faults: partitions, clogs, pauses, drifts, and whatever replaced the
-    /// behaviour of the network or of a disk. What has happened stays so: processes that
+    /// behaviour of the network or of a disk; and no schedule holds messages any more.
+    /// What has happened stays so: processes that
     /// crashed are not started, jumps of clocks are not taken back.
     pub fn heal_all(&self) {
         self.kernel.heal_all();

@@ -497,9 +497,10 @@ impl Kernel {
         }
     }
 
-    /// Ends all faults.
+    /// Ends all faults, and what the schedule does to the order of messages.
     pub(super) fn heal_all(&self) {
         let active: Vec<FaultId> = self.with(|state, _| {
+            state.network.let_pass();
             for process in &mut state.processes {
                 process.crash_at = None;
                 process.failpoint = None;
