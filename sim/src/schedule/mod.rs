@@ -1,7 +1,7 @@
 //! In which order ready tasks run and messages arrive.
 //!
 //! Comes in: the schedule of a run, as data that can be written and made smaller.
-//! Goes out: [`Turns`] says which runnable task goes next, [`Courier`] when a message
+//! Goes out: `Turns` says which runnable task goes next, `Courier` when a message
 //! arrives. Both are plain state machines; the world asks them.
 //!
 //! - **Uniform**: any ready task is as likely as any other, messages take random times.
