@@ -235,7 +235,10 @@ mod tests {
         ] {
             let name = format!("veridical-{signal}-{}", std::process::id());
             let program = std::env::temp_dir().join(name);
-            std::fs::write(&program, format!("#!/bin/sh\nkill -{signal} $$\n")).expect("written");
+            // A test that runs in the background inherits that SIGINT is ignored.
+            let script =
+                format!("#!/bin/sh\nexec env --default-signal=INT sh -c 'kill -{signal} $$'\n");
+            std::fs::write(&program, script).expect("written");
             let executable = std::fs::Permissions::from_mode(0o700);
             std::fs::set_permissions(&program, executable).expect("changed");
             let path = program.to_str().expect("it is text");
