@@ -188,7 +188,10 @@ async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
     let (files, _) = SnapshotStore::open(
         disk,
         &config.data_dir.join("snap"),
-        SnapshotConfig::default(),
+        SnapshotConfig {
+            cluster_id: config.cluster_id,
+            ..SnapshotConfig::default()
+        },
     )
     .await
     .expect("the snapshots");
