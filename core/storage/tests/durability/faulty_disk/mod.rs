@@ -299,10 +299,22 @@ impl Disk for FaultyDisk {
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.live()?;
-        let ((dir, from), (to_dir, to)) = (split(from), split(to));
-        assert_eq!(dir, to_dir, "this disk renames within a folder");
-        let dir = state.dirs.get_mut(&dir).ok_or(io::ErrorKind::NotFound)?;
+        let ((from_dir, from), (to_dir, to)) = (split(from), split(to));
+        if !state.dirs.contains_key(&to_dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let dir = state
+            .dirs
+            .get_mut(&from_dir)
+            .ok_or(io::ErrorKind::NotFound)?;
         let inode = *dir.live.get(&from).ok_or(io::ErrorKind::NotFound)?;
+        if from_dir != to_dir {
+            // Two folders, two changes: either may be durable without the other.
+            dir.change(NameChange::Unlink { name: from });
+            let dir = state.dirs.get_mut(&to_dir).ok_or(io::ErrorKind::NotFound)?;
+            dir.change(NameChange::Link { name: to, inode });
+            return Ok(());
+        }
         dir.change(NameChange::Rename { from, to, inode });
         Ok(())
     }
