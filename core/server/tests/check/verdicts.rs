@@ -191,17 +191,17 @@ fn several_files_get_one_verdict_each_and_the_gravest_status() {
 
 #[test]
 fn what_is_too_hard_is_unknown_with_its_cause_and_status_3() {
-    // A queue in which nothing tells who was first: 12 pairs at once, then one wrong order
-    // that a beam of two configurations cannot decide.
+    // A text to which two dozen clients append at once, and few look: a beam of two
+    // configurations cannot decide in which order.
     let folder = Folder::new();
     let file = folder.generate(
-        "queue.jsonl",
+        "texts.jsonl",
         &[
-            "--model=queue",
+            "--model=kv-append",
             "--ops=4000",
             "--clients=24",
             "--keys=1",
-            "--reads=0.4",
+            "--reads=0.1",
         ],
     );
     let ran = check(&file, &["--configurations=2"]);
