@@ -279,6 +279,15 @@ async fn load_snapshot<D: Disk>(
         error!(%error, "passed over a damaged snapshot");
     }
     let Some(file) = newest.valid else {
+        // Whatever the log says from its first entry on, who founded the cluster stands in
+        // the first snapshot alone: without it this would be a member of nothing.
+        if let Some(damaged) = newest.refused.into_iter().next() {
+            reachable!(
+                "node.no-snapshot-is-sound",
+                rare: "disks keep what was synchronised; the scenario rotten-disk comes by"
+            );
+            return Err(damaged.into());
+        }
         // A member that joins: the leader's snapshot is going to say who the members are.
         return Ok(AppliedState {
             store: Store::new(store_config.clone()),

@@ -8,7 +8,7 @@ use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
 use veridical_node::session::accept_clients;
-use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
+use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
 use veridical_probe::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
@@ -226,4 +226,32 @@ async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
         node.stop();
         assert_eq!(node.stopped().await, StopReason::Requested, "round {round}");
     }
+}
+
+/// Found by the simulator (rotten-disk, seed 5026 of its day).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_only_snapshot_is_damaged_refuses_to_start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers = [format!("127.0.0.1:{}", free_port())];
+    let config = config(1, &peers, dir.path());
+    let (node, address) = serve(config.clone()).await;
+    let one = client(vec![address]);
+    one.put(put("a", "1")).await.expect("a put");
+    node.stop();
+    node.stopped().await;
+
+    let snapshots = std::fs::read_dir(config.data_dir.join("snap")).expect("a folder");
+    for file in snapshots {
+        let path = file.expect("a file").path();
+        let mut bytes = std::fs::read(&path).expect("its content");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+    }
+    let started = Node::start(RealEnvironment::default(), config).await;
+    assert!(
+        matches!(started, Err(StartError::Snapshot(_))),
+        "{:?}",
+        started.err()
+    );
 }
