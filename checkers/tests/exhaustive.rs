@@ -322,7 +322,7 @@ fn lists_with_transactions() {
             Some(Answer::Txn(vec![Answer::Done, Answer::Done])),
         ),
         (both, None),
-        see(&[1]),
+        see(&[1], &[]),
         see(&[1, 2], &[2]),
     ];
     check_all(ObjectKind::ListAppend, &choices);
