@@ -16,10 +16,13 @@ use super::operation::{Done, Open, Writer};
 use super::versions::{Change, View};
 use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
-use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
+use crate::verdict::{Cause, ViolationKind, WitnessOperation};
 
 /// How many waiting answers are searched for pairs that did not change.
-const UNCHANGED_SEARCH_MAX: usize = 256;
+const UNCHANGED_SEARCH_MAX: usize = 4096;
+
+/// More hypotheses than this for one gap are a crowd.
+const CROWD: usize = 64;
 
 /// Revisions behind a gap whose pairs are looked at for what they tell of it.
 const LATER_SEARCH_MAX: usize = 4096;
@@ -31,10 +34,21 @@ struct Later<'a> {
     first: BTreeMap<&'a Bytes, &'a KeyValue>,
     /// Keys that the gap created.
     created: BTreeSet<&'a Bytes>,
+    /// Keys that waiting answers show as unchanged since before the gap.
+    unchanged: BTreeSet<&'a Bytes>,
 }
 
 impl<'a> Later<'a> {
-    fn of(evidence: &'a BTreeMap<i64, Vec<Evidence>>, gap: i64) -> Self {
+    fn of(
+        evidence: &'a BTreeMap<i64, Vec<Evidence>>,
+        observers: &'a BTreeMap<i64, Vec<Done>>,
+        gap: i64,
+    ) -> Self {
+        let mut unchanged = BTreeSet::new();
+        let waiting = observers.range(gap..).flat_map(|(_, observers)| observers);
+        for done in waiting.take(UNCHANGED_SEARCH_MAX) {
+            unchanged.extend(unchanged_since_before(done, gap));
+        }
         let mut first = BTreeMap::new();
         let mut created = BTreeSet::new();
         for evidence in evidence
@@ -50,7 +64,11 @@ impl<'a> Later<'a> {
                 created.insert(&kv.key);
             }
         }
-        Self { first, created }
+        Self {
+            first,
+            created,
+            unchanged,
+        }
     }
 
     /// Whether `changes` at the gap agree with it; `before` is the state in front of it.
@@ -64,6 +82,7 @@ impl<'a> Later<'a> {
             })
         };
         self.created.iter().all(|key| creates(key))
+            && changes.iter().all(|(key, _)| !self.unchanged.contains(key))
             && changes.iter().all(|(key, stored)| {
                 let Some(kv) = self.first.get(key) else {
                     return true;
@@ -99,8 +118,15 @@ impl EtcdChecker {
     /// Whether something may still be seen of revision `next` that tells its possible
     /// writers apart.
     pub(super) fn awaits_evidence(&self, next: i64) -> bool {
-        self.pending() <= self.options.evidence_patience
-            && self.options.evidence_patience > 0
+        let patience = match self.worlds.len().saturating_mul(self.unknown.len()) {
+            ..=CROWD => self.options.evidence_patience,
+            _ => self
+                .options
+                .crowded_patience
+                .max(self.options.evidence_patience),
+        };
+        self.pending() <= patience
+            && patience > 0
             && !self.evidence.contains_key(&next)
             && self.may_have_written(next).nth(1).is_some()
     }
@@ -134,10 +160,17 @@ impl EtcdChecker {
         self.statistics.gaps += 1;
         let mut filled = Vec::new();
         let mut early = None;
-        let later = Later::of(&self.evidence, next);
-        for world in &self.worlds {
-            for candidate in self.candidates(world, next, known_ns, speculates, &later, &mut early)
-            {
+        let later = Later::of(&self.evidence, &self.observers, next);
+        let mut is_crowded = false;
+        for (index, world) in self.worlds.iter().enumerate() {
+            let mut candidates =
+                self.candidates(world, next, known_ns, speculates, &later, &mut early);
+            // Each hypothesis is to go on in one way at least.
+            let room = self.options.worlds_max.saturating_sub(filled.len());
+            let room = room.saturating_sub(self.worlds.len() - 1 - index).max(1);
+            is_crowded |= candidates.len() > room;
+            candidates.truncate(room);
+            for candidate in candidates {
                 let mut world = world.clone();
                 if let Writer::Operation(op) = candidate.writer {
                     world.assigned.insert(op, next);
@@ -155,25 +188,18 @@ impl EtcdChecker {
             }
             return Err(self.unexplained(next, early));
         }
-        if filled.len() > self.options.worlds_max {
-            filled.truncate(self.options.worlds_max);
-            self.is_beam = true;
+        filled.truncate(self.options.worlds_max.max(1));
+        if is_crowded {
             let text = format!(
                 "revision {next} leaves more than {} explanations open",
                 self.options.worlds_max
             );
-            let events = (self.statistics.events, self.statistics.events);
-            let cause = Cause::Configurations;
-            self.narrowed.get_or_insert(Undecided {
-                cause,
-                key: None,
-                events,
-                text,
-            });
+            self.narrow(Cause::Configurations, text);
         }
         self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
         self.worlds = filled;
         self.settle_hypotheses();
+        self.bound_worlds(next);
         Ok(())
     }
 
@@ -294,12 +320,6 @@ impl EtcdChecker {
                     delivery.allows(watch, next, changes)
                 })
             })
-            && self
-                .observers
-                .range(next..)
-                .flat_map(|(_, observers)| observers)
-                .take(UNCHANGED_SEARCH_MAX)
-                .all(|done| leaves_unchanged(done, next, changes))
     }
 
     fn unexplained(&self, next: i64, early: Option<i64>) -> Stop {
@@ -376,23 +396,17 @@ impl EtcdChecker {
     }
 }
 
-/// Whether what a later answer shows as unchanged since before `next` is left alone.
-fn leaves_unchanged(done: &Done, next: i64, changes: &[Change]) -> bool {
-    let (Request::Range(range), Response::Range(result)) = (&done.open.request, &done.response)
-    else {
-        return true;
+/// The keys that an answer shows as unchanged since before `next`.
+fn unchanged_since_before(done: &Done, next: i64) -> impl Iterator<Item = &Bytes> {
+    let kvs = match (&done.open.request, &done.response) {
+        (Request::Range(range), Response::Range(result))
+            if range.revision <= 0 || range.revision >= next =>
+        {
+            &result.kvs[..]
+        }
+        _ => &[],
     };
-    let read_at = if range.revision > 0 {
-        range.revision
-    } else {
-        done.header.revision
-    };
-    if read_at < next {
-        return true;
-    }
-    result
-        .kvs
-        .iter()
-        .filter(|kv| kv.mod_revision < next)
-        .all(|kv| changes.iter().all(|(key, _)| *key != kv.key))
+    kvs.iter()
+        .filter(move |kv| kv.mod_revision < next)
+        .map(|kv| &kv.key)
 }

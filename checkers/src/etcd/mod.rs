@@ -70,6 +70,8 @@ pub struct EtcdOptions {
     /// With 0 a contradiction is found as early as can be; with more, many unknown
     /// outcomes cost no hypotheses where reads or watches tell them apart in time.
     pub evidence_patience: usize,
+    /// The same where many hypotheses would be followed otherwise.
+    pub crowded_patience: usize,
     /// How many revisions back reads and watches are checked. What goes further back is
     /// reported as undecided. Operations in flight and watches that exist are always
     /// covered, watches up to sixteen times as far.
@@ -84,6 +86,7 @@ impl Default for EtcdOptions {
             worlds_max: 256,
             patience: 1 << 14,
             evidence_patience: 0,
+            crowded_patience: 1 << 12,
             retain_revisions: 1 << 16,
         }
     }

@@ -7,7 +7,11 @@ use super::operation::{Done, Open, Writer};
 use super::versions::{Change, View};
 use super::world::{LeaseEnd, World};
 use super::{EtcdChecker, Refusal, Stop};
-use crate::verdict::{Cause, ViolationKind, WitnessOperation};
+use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
+
+/// What hypotheses may take in bytes at most, all together, whatever limit is given. While
+/// a gap is filled there are twice as many.
+const WORLDS_BYTES_MAX: usize = 128 << 20;
 
 /// What contradicted the last hypothesis.
 pub(super) struct Contradiction {
@@ -251,6 +255,7 @@ impl EtcdChecker {
             self.base.commit(changes, writer);
         }
         self.settle_hypotheses();
+        self.bound_worlds(revision);
         Ok(())
     }
 
@@ -443,6 +448,36 @@ impl EtcdChecker {
         });
     }
 
+    /// Drops hypotheses while they take more memory than is allowed.
+    pub(super) fn bound_worlds(&mut self, revision: i64) {
+        let bytes_max = (self.bytes_max / 2).min(WORLDS_BYTES_MAX);
+        let bytes = |worlds: &[World]| worlds.iter().map(World::bytes).sum::<usize>();
+        while self.worlds.len() > 1 && bytes(&self.worlds) > bytes_max {
+            self.worlds.truncate(self.worlds.len() / 2);
+            self.narrow(
+                Cause::Memory,
+                format!(
+                    "the explanations that are left open up to revision {revision} do not fit into \
+                     {} MiB",
+                    bytes_max >> 20
+                ),
+            );
+        }
+        self.settle_hypotheses();
+    }
+
+    /// Not every explanation is followed any more.
+    pub(super) fn narrow(&mut self, cause: Cause, text: String) {
+        self.is_beam = true;
+        let events = (self.statistics.events, self.statistics.events);
+        self.narrowed.get_or_insert(Undecided {
+            cause,
+            key: None,
+            events,
+            text,
+        });
+    }
+
     /// Keeps fewer old revisions while they take more than is allowed.
     fn mind_memory(&mut self) {
         let bytes = self.base.bytes();
@@ -516,6 +551,7 @@ impl EtcdChecker {
             }
         }
         self.options.evidence_patience = 0;
+        self.options.crowded_patience = 0;
         self.advance()?;
         let more_may_follow = !self.unknown.is_empty()
             || self

@@ -123,13 +123,14 @@ pub(super) struct Base {
     bytes: usize,
 }
 
-/// What holds in one hypothesis, on top of the [`Base`]: the whole version list of each
-/// key it has touched.
+/// What holds in one hypothesis, on top of the [`Base`]: the versions that came since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
     keys: BTreeMap<Bytes, Versions>,
     log: Vec<LogEntry>,
     attached: Attached,
+    /// Bytes of all that, estimated.
+    bytes: usize,
 }
 
 impl Base {
@@ -187,9 +188,7 @@ impl Base {
     pub fn absorb(&mut self, overlay: Overlay) {
         for (key, versions) in overlay.keys {
             self.bytes += bytes_of_all(&versions);
-            if let Some(before) = self.keys.insert(key, versions) {
-                self.bytes -= bytes_of_all(&before);
-            }
+            self.keys.entry(key).or_default().extend(versions);
         }
         let entries = overlay.log.iter().map(|entry| bytes_of_entry(&entry.keys));
         self.bytes += entries.sum::<usize>();
@@ -259,28 +258,24 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn versions(&self, key: &[u8]) -> Option<&'a Versions> {
-        if !self.overlay.keys.is_empty()
-            && let Some(versions) = self.overlay.keys.get(key)
-        {
-            return Some(versions);
+    fn history(&self, key: &[u8]) -> KeyHistory<'a> {
+        KeyHistory {
+            base: self.base.keys.get(key),
+            since: self.overlay.keys.get(key),
         }
-        self.base.keys.get(key)
     }
 
     /// The key's content after `revision`.
     pub fn get(&self, key: &[u8], revision: i64) -> Option<&'a Stored> {
-        at(self.versions(key)?, revision)
+        self.history(key).at(revision)
     }
 
     /// Whether the key does not exist after some revision in `first..=last`.
     pub fn absent_within(&self, key: &[u8], first: i64, last: i64) -> bool {
-        let Some(versions) = self.versions(key) else {
-            return true;
-        };
-        at(versions, first).is_none()
-            || versions
-                .iter()
+        let history = self.history(key);
+        history.at(first).is_none()
+            || history
+                .versions()
                 .any(|v| v.stored.is_none() && (first..=last).contains(&v.revision))
     }
 
@@ -299,7 +294,7 @@ impl<'a> View<'a> {
             base: base.into_iter().flatten().peekable(),
             over: over.into_iter().flatten().peekable(),
         };
-        merged.filter_map(move |(key, versions)| Some((key, at(versions, revision)?)))
+        merged.filter_map(move |(key, history)| Some((key, history.at(revision)?)))
     }
 
     /// Keys attached to `lease` now, in order.
@@ -333,36 +328,73 @@ impl<'a> View<'a> {
     }
 }
 
+/// What a small allocation takes beside its contents, with the room that a sequence has
+/// to grow, in bytes.
+const ALLOCATION_BYTES: usize = 64;
+
 impl Overlay {
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()
     }
 
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Carries out the next revision, which is `revision`.
     pub fn commit(&mut self, base: &Base, revision: i64, changes: Vec<Change>, writer: Writer) {
-        let keys = changes.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        self.bytes += bytes_of_entry(&keys) + ALLOCATION_BYTES;
         for (key, stored) in changes {
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
-            let versions = self
-                .keys
-                .entry(key.clone())
-                .or_insert_with(|| base.keys.get(&key).cloned().unwrap_or_default());
+            let bytes = &mut self.bytes;
+            let versions = self.keys.entry(key.clone()).or_insert_with(|| {
+                *bytes += 2 * size_of::<(Bytes, Versions)>() + ALLOCATION_BYTES;
+                Versions::new()
+            });
             let old_lease = versions
                 .back()
+                .or_else(|| base.keys.get(&key)?.back())
                 .and_then(|v| v.stored.as_ref())
                 .map_or(0, |stored| stored.lease);
-            versions.push_back(Version { revision, stored });
+            let version = Version { revision, stored };
+            // Of the value every hypothesis has the same bytes.
+            *bytes += 2 * size_of::<Version>();
+            versions.push_back(version);
             for (lease, is_attached) in [(old_lease, false), (new_lease, true)] {
                 if lease != 0 && old_lease != new_lease {
                     let attached = self
                         .attached
                         .entry(lease)
                         .or_insert_with(|| base.attached.get(&lease).cloned().unwrap_or_default());
+                    *bytes += size_of::<Bytes>() * (1 + attached.len());
                     attach(attached, &key, is_attached);
                 }
             }
         }
         self.log.push(LogEntry { keys, writer });
+    }
+}
+
+/// The versions of a key: those of the base, then those of the hypothesis.
+#[derive(Clone, Copy)]
+struct KeyHistory<'a> {
+    base: Option<&'a Versions>,
+    since: Option<&'a Versions>,
+}
+
+impl<'a> KeyHistory<'a> {
+    fn at(&self, revision: i64) -> Option<&'a Stored> {
+        match self.since {
+            Some(since) if since.front()?.revision <= revision => at(since, revision),
+            _ => at(self.base?, revision),
+        }
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &'a Version> + use<'a> {
+        let parts = [self.base, self.since];
+        parts.into_iter().flatten().flatten()
     }
 }
 
@@ -380,7 +412,7 @@ fn bounds_of(range: &KeyRange) -> Option<KeyBounds> {
     }
 }
 
-/// Two ordered sequences as one; where both have a key, the overlay's entry counts.
+/// Two ordered sequences as one.
 struct Merged<B: Iterator, O: Iterator> {
     base: std::iter::Peekable<B>,
     over: std::iter::Peekable<O>,
@@ -391,7 +423,7 @@ where
     B: Iterator<Item = (&'a Bytes, &'a Versions)>,
     O: Iterator<Item = (&'a Bytes, &'a Versions)>,
 {
-    type Item = (&'a Bytes, &'a Versions);
+    type Item = (&'a Bytes, KeyHistory<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         use std::cmp::Ordering;
@@ -400,13 +432,13 @@ where
             (None, Some(_)) => Ordering::Greater,
             (Some((base, _)), Some((over, _))) => base.cmp(over),
         };
-        match order {
-            Ordering::Less => self.base.next(),
-            Ordering::Greater => self.over.next(),
-            Ordering::Equal => {
-                self.base.next();
-                self.over.next()
-            }
-        }
+        let base = order.is_le().then(|| self.base.next()).flatten();
+        let over = order.is_ge().then(|| self.over.next()).flatten();
+        let (key, _) = base.or(over)?;
+        let history = KeyHistory {
+            base: base.map(|(_, versions)| versions),
+            since: over.map(|(_, versions)| versions),
+        };
+        Some((key, history))
     }
 }

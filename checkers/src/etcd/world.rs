@@ -18,6 +18,15 @@ pub(super) struct World {
     pub ended: BTreeMap<i64, LeaseEnd>,
 }
 
+impl World {
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        let assigned = self.assigned.len() * 2 * size_of::<(OperationId, i64)>();
+        let ended = self.ended.len() * 2 * size_of::<(i64, LeaseEnd)>();
+        size_of::<Self>() + self.overlay.bytes() + assigned + ended
+    }
+}
+
 /// How a lease ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeaseEnd {
