@@ -235,6 +235,93 @@ fn nothing_is_attached_to_a_lease_after_its_end() {
 }
 
 #[test]
+fn a_lease_that_was_revoked_is_not_revoked_again() {
+    let mut script = Script::default();
+    let granted = Response::LeaseGrant { id: 7, ttl_s: 2 };
+    script.run(
+        Request::LeaseGrant { id: 7, ttl_s: 2 },
+        Outcome::done(1, granted),
+    );
+    let revoke = || Request::LeaseRevoke { id: 7 };
+    script.run(revoke(), Outcome::done(1, Response::LeaseRevoke));
+    assert_eq!(script.verdict(), Verdict::Ok);
+    script.run(revoke(), Outcome::done(1, Response::LeaseRevoke));
+    assert_eq!(script.kind(), Some(ViolationKind::Lease));
+}
+
+/// A lease of 5 s with key `a`, asked for after one second.
+fn asked(answer: Response) -> Script {
+    let mut script = Script::default();
+    let granted = Response::LeaseGrant { id: 7, ttl_s: 5 };
+    script.run(
+        Request::LeaseGrant { id: 7, ttl_s: 5 },
+        Outcome::done(1, granted),
+    );
+    script.run(put_with_lease("a", 7), put_done(2));
+    script.now_ns = SECOND_NS;
+    let request = match &answer {
+        Response::LeaseLeases { .. } => Request::LeaseLeases,
+        _ => Request::LeaseTimeToLive { id: 7, keys: true },
+    };
+    script.run(request, Outcome::done(2, answer));
+    script
+}
+
+fn time_to_live(ttl_s: i64, granted_ttl_s: i64, keys: &[&'static str]) -> Response {
+    Response::LeaseTimeToLive {
+        ttl_s,
+        granted_ttl_s,
+        keys: keys.iter().map(|key| (*key).into()).collect(),
+    }
+}
+
+#[test]
+fn a_lease_lasts_as_long_as_was_granted_less_what_has_passed() {
+    for ttl_s in [3, 4, 5] {
+        let answer = time_to_live(ttl_s, 5, &["a"]);
+        assert_eq!(asked(answer).verdict(), Verdict::Ok, "{ttl_s}");
+    }
+    for (ttl_s, granted_ttl_s) in [(2, 5), (6, 5), (6, 6), (-1, 0)] {
+        let answer = time_to_live(ttl_s, granted_ttl_s, &["a"]);
+        let kind = asked(answer).kind();
+        assert_eq!(
+            kind,
+            Some(ViolationKind::Lease),
+            "{ttl_s} of {granted_ttl_s}"
+        );
+    }
+}
+
+#[test]
+fn a_lease_has_the_keys_that_were_attached_to_it() {
+    for keys in [&[][..], &["b"], &["a", "b"]] {
+        let answer = time_to_live(4, 5, keys);
+        assert_eq!(asked(answer).kind(), Some(ViolationKind::Lease), "{keys:?}");
+    }
+    // Of two states between the call and the answer's revision either may be told.
+    for keys in [&["a"][..], &["a", "b"]] {
+        let mut script = asked(time_to_live(4, 5, &["a"]));
+        let question = script.call(Request::LeaseTimeToLive { id: 7, keys: true });
+        script.run(put_with_lease("b", 7), put_done(3));
+        script.returns(question, Outcome::done(3, time_to_live(4, 5, keys)));
+        assert_eq!(script.verdict(), Verdict::Ok, "{keys:?}");
+    }
+}
+
+#[test]
+fn a_list_of_leases_has_those_that_certainly_live_and_none_that_was_never_granted() {
+    let list = |ids: &[i64]| Response::LeaseLeases { ids: ids.to_vec() };
+    assert_eq!(asked(list(&[7])).verdict(), Verdict::Ok);
+    for ids in [&[][..], &[7, 8], &[7, 7]] {
+        assert_eq!(
+            asked(list(ids)).kind(),
+            Some(ViolationKind::Lease),
+            "{ids:?}"
+        );
+    }
+}
+
+#[test]
 fn a_keepalive_in_flight_counts_against_an_expiry_seen_before_it_returned() {
     let mut script = Script::default();
     script.run(

@@ -7,7 +7,8 @@ use veridical_raft::{Raft, Ready, Role};
 use crate::observer::Observer;
 use crate::properties::Broken;
 use crate::properties::members::MemberLaws;
-use crate::properties::raft::{RaftLaws, Standing};
+use crate::properties::raft::{Beginning, RaftLaws, Standing};
+use crate::properties::reads::ReadLaws;
 
 /// Watches over all members of a run.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub(super) struct Laws {
 struct LawsState {
     raft: RaftLaws,
     members: MemberLaws,
+    reads: ReadLaws,
 }
 
 impl Laws {
@@ -54,23 +56,34 @@ impl Laws {
 
 impl NodeObserver for Laws {
     fn raft_started(&self, raft: &Raft) {
-        let first = raft.first_index();
-        let base = (first - 1, raft.term_at(first - 1).unwrap_or_default());
+        let (first, applied) = (raft.first_index(), raft.applied_index());
+        let base = raft.snapshot_meta_at(first - 1).unwrap_or_default();
+        let beginning = Beginning {
+            base_index: first - 1,
+            base_term: base.term,
+            membership: base.membership,
+            applied,
+        };
         let entries = raft.entries(first..raft.last_index() + 1);
         self.check(|state| {
             if self.disk_decays {
                 state.raft.disk_decays(raft.id());
             }
-            state
-                .raft
-                .started(raft.into(), base, raft.applied_index(), entries)
+            state.reads.started(raft.id());
+            state.raft.started(raft.into(), beginning, entries)?;
+            state.raft.goes_by(raft.id(), raft.membership())
         });
     }
 
     fn raft_stepped(&self, raft: &Raft, ready: &Ready) {
         let standing = Standing::from(raft);
+        let changes_log = !ready.entries.is_empty() || ready.install_snapshot.is_some();
         self.check(|state| {
             state.raft.stepped(standing, ready)?;
+            if changes_log {
+                state.raft.goes_by(standing.member, raft.membership())?;
+            }
+            state.reads.answered(standing.member, &ready.read_states)?;
             match (standing.role, ready.soft_state) {
                 (Role::Leader, Some(_)) => state.members.leads(standing.member, standing.term),
                 _ => Ok(()),
@@ -78,9 +91,26 @@ impl NodeObserver for Laws {
         });
     }
 
+    fn log_persisted(&self, member_id: u64, number: u64) {
+        self.check(|state| {
+            state.raft.persisted(member_id, number);
+            Ok(())
+        });
+    }
+
+    fn read_asked(&self, member_id: u64, context: u64) {
+        self.check(|state| {
+            let committed = state.raft.committed();
+            state.reads.asked(member_id, context, committed);
+            Ok(())
+        });
+    }
+
     fn members_applied(&self, member_id: u64, index: u64, directory: &Directory) {
         self.check(|state| {
             let term = state.raft.term_of(member_id).unwrap_or_default();
+            let membership = directory.membership();
+            state.raft.has_applied(member_id, index, &membership)?;
             state.members.applied(member_id, term, index, directory)
         });
     }

@@ -1,19 +1,24 @@
-//! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and that what was
-//! durable stays.
+//! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and what they stand on:
+//! what was durable stays, what a member promises is on its disk ([`promises`]), and the
+//! configuration in force is that of its log ([`configuration`]).
 //!
 //! Each member's log is mirrored as a chain of hashes, so that two logs are compared by
 //! comparing two words. What is remembered is bounded: the newest entries of each log, the
 //! newest committed ones, the last leaders.
 
+mod configuration;
 mod log;
+mod promises;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use veridical_raft::{Entry, LogIndex, NodeId, Raft, Ready, Role, Term};
+use veridical_raft::{Entry, LogIndex, Membership, NodeId, Raft, Ready, Role, Term};
 
 use super::Broken;
+use configuration::Configurations;
 use log::{Link, LogView};
+use promises::{Promises, begins_to_lead, check_vote_stands};
 
 /// Committed entries, and pairs of index and term, that are remembered.
 const REMEMBERED_MAX: usize = 1 << 16;
@@ -28,6 +33,8 @@ pub struct Standing {
     pub member: NodeId,
     /// Its term.
     pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
     /// What it is in that term.
     pub role: Role,
     /// What it knows to be committed.
@@ -43,6 +50,7 @@ impl From<&Raft> for Standing {
         Self {
             member: raft.id(),
             term: raft.term(),
+            vote: raft.vote(),
             role: raft.role(),
             commit: raft.commit_index(),
             last_index: raft.last_index(),
@@ -58,6 +66,21 @@ struct Member {
     applied: LogIndex,
     /// The end of what it said to be durable.
     durable: Option<(LogIndex, Link)>,
+    promises: Promises,
+    configurations: Configurations,
+}
+
+/// What a member finds on its disk beside the entries of its log.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The log begins behind this entry.
+    pub base_index: LogIndex,
+    /// The term of that entry.
+    pub base_term: Term,
+    /// The members as of that entry.
+    pub membership: Membership,
+    /// The last entry that is applied already.
+    pub applied: LogIndex,
 }
 
 /// A leader as it was elected.
@@ -86,31 +109,32 @@ impl RaftLaws {
     /// record at the very end of a log, with nothing behind it that proves that it was whole,
     /// cannot be told from one that was being written when power was lost.
     pub fn disk_decays(&mut self, member: NodeId) {
-        if let Some(member) = self.members.get_mut(&member) {
-            member.durable = None;
-        }
+        self.members.remove(&member);
     }
 
-    /// A member starts with the entries that its disk had, behind `base`; those up to
-    /// `applied` are applied already.
+    /// A member starts with the entries that its disk had.
     ///
     /// # Errors
-    /// Its log contradicts that of another, or lacks what it had said to be durable.
+    /// Its log contradicts that of another, lacks what it had said to be durable, or its vote
+    /// is forgotten.
     pub fn started<'a>(
         &mut self,
         standing: Standing,
-        base: (LogIndex, Term),
-        applied: LogIndex,
+        beginning: Beginning,
         entries: impl Iterator<Item = &'a Entry>,
     ) -> Result<(), Broken> {
-        let durable = self
-            .members
-            .remove(&standing.member)
-            .and_then(|member| member.durable);
+        let before = self.members.remove(&standing.member);
+        if let Some(before) = &before {
+            check_vote_stands(before.promises.vote(), &standing)?;
+        }
+        let durable = before.and_then(|member| member.durable);
+        let base = (beginning.base_index, beginning.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
         };
+        let mut configurations = Configurations::begin(base.0, beginning.membership);
         for entry in entries {
+            configurations.append(entry);
             let link = log.push(entry);
             self.match_prefix(standing.member, entry.index, link)?;
         }
@@ -131,7 +155,9 @@ impl RaftLaws {
         }
         let member = Member {
             standing,
-            applied,
+            applied: beginning.applied,
+            promises: Promises::begin(log.clone(), (standing.term, standing.vote)),
+            configurations,
             durable: durable.filter(|(index, _)| *index > log.base_index()),
             log,
         };
@@ -149,8 +175,9 @@ impl RaftLaws {
         };
         let before = std::mem::replace(&mut member.standing, standing);
         if before == standing && changes_no_log(ready) {
-            return Ok(());
+            return member.promises.check(&standing, &member.log, ready);
         }
+        check_vote_stands((before.term, before.vote), &standing)?;
         let still_leads = (before.role, before.term) == (Role::Leader, standing.term)
             && standing.role == Role::Leader;
         if let Some(meta) = &ready.install_snapshot {
@@ -168,6 +195,12 @@ impl RaftLaws {
             }
         }
         self.appends(&before, still_leads, ready)?;
+        if let Some(member) = self.members.get(&standing.member) {
+            member.promises.check(&standing, &member.log, ready)?;
+            if begins_to_lead(&before, &standing) {
+                member.promises.leads(&standing)?;
+            }
+        }
         if standing.role == Role::Leader && !still_leads {
             self.is_elected(standing)?;
         }
@@ -274,7 +307,52 @@ impl RaftLaws {
             let link = member.log.push(entry);
             self.match_prefix(standing.member, entry.index, link)?;
         }
+        if let Some(member) = self.members.get_mut(&standing.member) {
+            member.promises.hand_out(ready, kept, &member.log);
+            member.configurations.hand_out(ready, kept);
+        }
         Ok(())
+    }
+
+    /// Everything that a member has handed out up to the `Ready` of this number is durable.
+    pub fn persisted(&mut self, member: NodeId, number: u64) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.promises.persisted(number);
+        }
+    }
+
+    /// Raft at a member goes by this configuration.
+    ///
+    /// # Errors
+    /// It is not that of its log.
+    pub fn goes_by(&self, member: NodeId, in_force: &Membership) -> Result<(), Broken> {
+        match self.members.get(&member) {
+            Some(known) => known.configurations.check_in_force(member, in_force),
+            None => Ok(()),
+        }
+    }
+
+    /// A member has applied this configuration as of `index`.
+    ///
+    /// # Errors
+    /// It is not that of its log.
+    pub fn has_applied(
+        &self,
+        member: NodeId,
+        index: LogIndex,
+        applied: &Membership,
+    ) -> Result<(), Broken> {
+        match self.members.get(&member) {
+            Some(known) => known.configurations.check_applied(member, index, applied),
+            None => Ok(()),
+        }
+    }
+
+    /// The highest index that some member knows to be committed.
+    pub fn committed(&self) -> LogIndex {
+        self.committed
+            .last_key_value()
+            .map_or(0, |(index, _)| *index)
     }
 
     /// Election safety, and leader completeness against what is committed already.

@@ -33,6 +33,7 @@ impl Story {
         self.standings.get(&member).copied().unwrap_or(Standing {
             member,
             term: 0,
+            vote: None,
             role: Role::Follower,
             commit: 0,
             last_index: 0,
