@@ -18,9 +18,20 @@ use crate::transaction::{Keep, Part, PlannedCompare, PlannedTxn, Query, Relation
 /// Lease slots of a client.
 const LEASE_SLOTS: usize = 2;
 
+/// The end of a range that has all keys from its first one on.
+pub const TO_THE_END: u32 = u32::MAX;
+
 /// The key of a number.
 pub fn key(number: u32) -> Bytes {
     format!("k{number:02}").into()
+}
+
+/// The end of a range before the key of a number.
+pub fn range_end(number: u32) -> Bytes {
+    match number {
+        TO_THE_END => Bytes::from_static(b"\0"),
+        number => key(number),
+    }
 }
 
 /// What a client knows: of the answers it got, and of what it has asked.
@@ -158,16 +169,8 @@ impl Memory {
                 keep,
                 prev_kv,
             } => {
-                let mut put = api::PutRequest {
-                    key: key(number),
-                    prev_kv,
-                    ignore_value: keep != Keep::Lease,
-                    ignore_lease: keep != Keep::Value,
-                    ..Default::default()
-                };
-                if !put.ignore_value {
-                    put.value = self.value();
-                }
+                let mut put = self.put(number, prev_kv, None)?;
+                keeping(&mut put, keep);
                 Ask::Put(put)
             }
             Op::Get {
@@ -190,7 +193,7 @@ impl Memory {
             } => {
                 let mut range = api::RangeRequest {
                     key: key(from),
-                    range_end: key(to),
+                    range_end: range_end(to),
                     limit,
                     revision: self.back(back.max(0)),
                     count_only,
@@ -236,9 +239,13 @@ impl Memory {
                     failure: Vec::new(),
                 })
             }
-            Op::GetBoth { first, second } => Ask::Txn(api::TxnRequest {
+            Op::GetBoth {
+                first,
+                second,
+                serializable,
+            } => Ask::Txn(api::TxnRequest {
                 compare: Vec::new(),
-                success: vec![get_op(first), get_op(second)],
+                success: vec![get_op(first), get_from(second, serializable)],
                 failure: Vec::new(),
             }),
             Op::Txn(ref txn) => Ask::Txn(self.txn(txn)),
@@ -252,7 +259,7 @@ impl Memory {
             }),
             Op::DeleteRange { from, to, prev_kv } => Ask::DeleteRange(api::DeleteRangeRequest {
                 key: key(from),
-                range_end: key(to),
+                range_end: range_end(to),
                 prev_kv,
             }),
             // What nobody has been shown is not compacted: nobody could tell any more which
@@ -280,6 +287,20 @@ impl Memory {
                 self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease::default();
                 Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
             }
+            // The client goes on as if it had the lease.
+            Op::LeaseRevokeAgain { slot } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
+            }
+            Op::LeaseGrantAgain { slot, ttl_s } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl: ttl_s })
+            }
+            Op::LeaseTimeToLive { slot, keys } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest { id, keys })
+            }
+            Op::LeaseLeases => Ask::LeaseLeases(api::LeaseLeasesRequest {}),
         })
     }
 
@@ -301,7 +322,7 @@ impl Memory {
     fn query(&self, query: &Query) -> api::RangeRequest {
         let mut range = api::RangeRequest {
             key: key(query.from),
-            range_end: key(query.to),
+            range_end: range_end(query.to),
             limit: query.limit,
             serializable: query.serializable,
             ..Default::default()
@@ -355,7 +376,7 @@ impl Memory {
         };
         let mut compare = api::Compare {
             key: key(planned.key),
-            range_end: planned.to.map_or_else(Bytes::new, key),
+            range_end: planned.to.map_or_else(Bytes::new, range_end),
             target_union: operand,
             ..Default::default()
         };
@@ -392,17 +413,30 @@ impl Memory {
                 key: number,
                 prev_kv,
                 lease,
-            } => TxnOp::RequestPut(self.put(*number, *prev_kv, *lease)?),
-            TxnStep::Range { from, to, limit } => TxnOp::RequestRange(api::RangeRequest {
+                keep,
+            } => {
+                let mut put = self.put(*number, *prev_kv, *lease)?;
+                if let Some(keep) = *keep {
+                    keeping(&mut put, keep);
+                }
+                TxnOp::RequestPut(put)
+            }
+            TxnStep::Range {
+                from,
+                to,
+                limit,
+                back,
+            } => TxnOp::RequestRange(api::RangeRequest {
                 key: key(*from),
-                range_end: key(*to),
+                range_end: range_end(*to),
                 limit: *limit,
+                revision: self.back(*back),
                 ..Default::default()
             }),
             TxnStep::Delete { from, to, prev_kv } => {
                 TxnOp::RequestDeleteRange(api::DeleteRangeRequest {
                     key: key(*from),
-                    range_end: key(*to),
+                    range_end: range_end(*to),
                     prev_kv: *prev_kv,
                 })
             }
@@ -423,8 +457,25 @@ fn in_txn(op: TxnOp) -> api::RequestOp {
 }
 
 fn get_op(number: u32) -> api::RequestOp {
+    get_from(number, false)
+}
+
+fn get_from(number: u32, serializable: bool) -> api::RequestOp {
     in_txn(TxnOp::RequestRange(api::RangeRequest {
         key: key(number),
+        serializable,
         ..Default::default()
     }))
+}
+
+/// Makes a put that leaves something as it is: what is kept must not be given.
+fn keeping(put: &mut api::PutRequest, keep: Keep) {
+    if keep != Keep::Lease {
+        put.ignore_value = true;
+        put.value = Bytes::new();
+    }
+    if keep != Keep::Value {
+        put.ignore_lease = true;
+        put.lease = 0;
+    }
 }

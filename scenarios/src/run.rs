@@ -34,6 +34,9 @@ use crate::workload::{Host, run_host};
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
 
+/// After so many comparisons the hashes that members tell clients are compared, too.
+const HASH_EVERY: u32 = 4;
+
 /// How often the end conditions are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(50);
 
@@ -54,6 +57,15 @@ const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 /// faults: the period in which expired leases are looked for, and a few round trips and
 /// synchronisations.
 const LEASE_END_SLACK: Duration = Duration::from_secs(2);
+
+/// The lease of the probe.
+const PROBE_LEASE: i64 = 1;
+
+/// Its time to live, in seconds.
+const PROBE_LEASE_TTL_S: i64 = 3;
+
+/// How long the probe waits before it asks how long its lease lasts.
+const PROBE_LEASE_PAUSE: Duration = Duration::from_millis(1_100);
 
 /// Answers that may wait until a watcher or a read tells who wrote a revision: as many
 /// as a run has, since under faults the outcome of many operations is unknown at once.
@@ -465,6 +477,8 @@ impl Driver {
         })
         .await?;
         self.cluster.compare();
+        self.cluster.compare_hashes();
+        self.probe_lease(&client).await?;
         self.leases_end().await?;
         if self.plan.last_power_failure {
             self.all_lose_power().await;
@@ -473,6 +487,48 @@ impl Driver {
             self.until(bound, "members-not-level", || self.cluster.is_level())
                 .await?;
             self.cluster.compare();
+        }
+        Ok(())
+    }
+
+    /// A lease in a cluster without faults: how long it lasts is told as it is. The answers
+    /// themselves are compared with what was granted by the checker of the history.
+    async fn probe_lease(&self, client: &ProbeClient) -> Result<(), Finding> {
+        let grant = Ask::LeaseGrant(api::LeaseGrantRequest {
+            id: PROBE_LEASE,
+            ttl: PROBE_LEASE_TTL_S,
+        });
+        let question = Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest {
+            id: PROBE_LEASE,
+            keys: true,
+        });
+        let renewal = Ask::LeaseKeepAlive(api::LeaseKeepAliveRequest { id: PROBE_LEASE });
+        if self.probe_call(client, grant).await.is_err() {
+            // Nobody knows when it was granted, if it was.
+            return Ok(());
+        }
+        let mut renewed_by = self.world.now();
+        let term = self.cluster.term();
+        for _ in 0..2 {
+            self.world.sleep(PROBE_LEASE_PAUSE).await;
+            let asked_at = self.world.now();
+            let told = self.probe_call(client, question.clone()).await;
+            // A new leader gives it its whole time anew.
+            let Ok(Answer::LeaseTimeToLive(told)) = told else {
+                return Ok(());
+            };
+            if self.cluster.term() != term {
+                return Ok(());
+            }
+            let bound = LeaseBound {
+                drift_ppm: self.plan.claimed_drift_ppm,
+                slack: Duration::ZERO,
+            };
+            bound.check_told(renewed_by, asked_at, told.granted_ttl, told.ttl)?;
+            if self.probe_call(client, renewal.clone()).await.is_err() {
+                return Ok(());
+            }
+            renewed_by = self.world.now();
         }
         Ok(())
     }
@@ -611,8 +667,11 @@ impl Driver {
 /// Compares the members from time to time.
 async fn compare(world: World, cluster: Cluster) {
     loop {
-        world.sleep(COMPARE_PERIOD).await;
-        cluster.compare();
+        for _ in 0..HASH_EVERY {
+            world.sleep(COMPARE_PERIOD).await;
+            cluster.compare();
+        }
+        cluster.compare_hashes();
     }
 }
 

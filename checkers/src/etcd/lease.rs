@@ -132,6 +132,19 @@ impl Leases {
         })
     }
 
+    /// Whether a further grant of this number, which is counted already, can have succeeded
+    /// after `call_event` and before `now_ns`: the lease that has it may be missing then.
+    pub fn may_be_granted_again(&self, id: i64, call_event: u64, now_ns: u64) -> bool {
+        self.facts.get(&id).is_none_or(|facts| {
+            facts.grants != 2
+                || facts.revoke_called
+                || facts
+                    .granted_event
+                    .is_none_or(|granted| granted > call_event)
+                || self.has_passed(facts.alive_until_ns, now_ns)
+        })
+    }
+
     /// Whether the lease can have expired before `known_ns`, when its expiry was known.
     pub fn may_have_expired(&self, id: i64, known_ns: u64) -> bool {
         self.facts.get(&id).is_none_or(|facts| {

@@ -120,6 +120,7 @@ impl EtcdChecker {
         let revision = done.header.revision;
         match (&done.open.request, &done.response) {
             (Request::LeaseGrant { id: requested, .. }, Response::LeaseGrant { id, ttl_s }) => {
+                self.check_granted(&done, *requested)?;
                 let (call_ns, event) = (done.open.call_ns, done.return_event);
                 self.leases.granted(*requested, *id, *ttl_s, call_ns, event);
                 return Ok(());
@@ -344,6 +345,7 @@ impl EtcdChecker {
             _ => {}
         }
         self.without_effect(&open, now_ns)?;
+        self.check_lease_is_taken(&open, error)?;
         if tells_of_keys(error) {
             self.refusals.push(Refusal {
                 open,

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use veridical_histories::etcd::Response;
+use veridical_histories::etcd::{ErrorKind, Request, Response};
 use veridical_histories::text_bytes::display;
 
 use super::evaluate::Mismatch;
-use super::operation::Done;
+use super::operation::{Done, Open};
 use super::replay::Contradiction;
 use super::versions::View;
 use super::{EtcdChecker, Stop};
@@ -28,6 +28,36 @@ impl EtcdChecker {
             return Ok(());
         }
         Err(self.wrong_of_lease(done, format!("a refusal, for lease {id} did not exist")))
+    }
+
+    /// A lease was granted under the number that was asked for, or under one of the server's
+    /// choice (0).
+    pub(super) fn check_granted(&self, done: &Done, requested: i64) -> Result<(), Stop> {
+        let (call_event, return_ns) = (done.open.call_event, done.return_ns);
+        let may_be = self
+            .leases
+            .may_be_granted_again(requested, call_event, return_ns);
+        if may_be {
+            return Ok(());
+        }
+        Err(self.wrong_of_lease(done, format!("a refusal, for lease {requested} exists")))
+    }
+
+    /// A grant was refused because there is a lease of that number.
+    pub(super) fn check_lease_is_taken(&self, open: &Open, error: &ErrorKind) -> Result<(), Stop> {
+        match (error, &open.request) {
+            (ErrorKind::LeaseExists, Request::LeaseGrant { id, .. })
+                if !self.leases.may_exist(*id, open.call_event) =>
+            {
+                Err(self.violated(
+                    ViolationKind::Lease,
+                    format!("lease {id}, for there was none"),
+                    "refused: it exists",
+                    vec![open.witness()],
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The times in an answer to `LeaseTimeToLive`.

@@ -249,6 +249,27 @@ fn a_lease_that_was_revoked_is_not_revoked_again() {
     assert_eq!(script.kind(), Some(ViolationKind::Lease));
 }
 
+#[test]
+fn a_lease_that_lives_is_not_granted_again_and_one_that_was_never_granted_is_not_taken() {
+    let grant = |ttl_s| Request::LeaseGrant { id: 7, ttl_s };
+    let granted = |ttl_s| Outcome::done(1, Response::LeaseGrant { id: 7, ttl_s });
+    let exists = || Outcome::refused(ErrorKind::LeaseExists);
+    let mut script = Script::default();
+    script.run(grant(5), granted(5));
+    script.run(grant(9), exists());
+    assert_eq!(script.verdict(), Verdict::Ok);
+    script.run(grant(9), granted(9));
+    assert_eq!(script.kind(), Some(ViolationKind::Lease));
+    let mut script = Script::default();
+    script.run(grant(5), granted(5));
+    script.now_ns = 5 * SECOND_NS;
+    script.run(grant(9), granted(9));
+    assert_eq!(script.verdict(), Verdict::Ok);
+    let mut script = Script::default();
+    script.run(grant(5), exists());
+    assert_eq!(script.kind(), Some(ViolationKind::Lease));
+}
+
 /// A lease of 5 s with key `a`, asked for after one second.
 fn asked(answer: Response) -> Script {
     let mut script = Script::default();

@@ -71,6 +71,35 @@ impl LeaseDeadlines {
 }
 
 impl LeaseBound {
+    /// A member that was asked at `asked_at` said that `left_s` seconds of a lease of
+    /// `granted_ttl_s` seconds are left; it was renewed for the last time before
+    /// `renewed_by`, and nobody has become leader since.
+    ///
+    /// # Errors
+    /// More is left than can be.
+    pub fn check_told(
+        &self,
+        renewed_by: Duration,
+        asked_at: Duration,
+        granted_ttl_s: i64,
+        left_s: i64,
+    ) -> Result<(), Broken> {
+        let end = renewed_by + self.longest(granted_ttl_s);
+        let left = Duration::from_secs(u64::try_from(left_s).unwrap_or(0));
+        if asked_at + left <= end {
+            return Ok(());
+        }
+        Broken::new(
+            "lease-outlived",
+            format!(
+                "at {} ms {left_s} s of a lease of {granted_ttl_s} s were left, which nobody has \
+                 renewed since {} ms",
+                asked_at.as_millis(),
+                renewed_by.as_millis(),
+            ),
+        )
+    }
+
     /// The longest that a lease lives after it was renewed for the last time.
     fn longest(&self, ttl_s: i64) -> Duration {
         let ttl = Duration::from_secs(ttl_s.unsigned_abs());
@@ -116,6 +145,20 @@ mod tests {
         deadlines
             .look(Duration::from_secs(118), 3, &leases())
             .expect_err("too late");
+    }
+
+    #[test]
+    fn a_lease_is_not_said_to_last_longer_than_it_can() {
+        let bound = LeaseBound {
+            drift_ppm: 10_000,
+            slack: Duration::ZERO,
+        };
+        let told = |asked_s, left_s| {
+            let asked = Duration::from_secs(asked_s);
+            bound.check_told(Duration::from_secs(100), asked, 10, left_s)
+        };
+        told(101, 9).expect("nine are left");
+        told(101, 10).expect_err("ten were left a second ago");
     }
 
     #[test]
