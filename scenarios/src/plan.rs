@@ -370,7 +370,8 @@ pub enum Op {
         to: u32,
         /// At most so many; 0 for all.
         limit: i64,
-        /// So many revisions before the newest that the client has seen; 0 for now.
+        /// So many revisions before the newest that the client has seen; 0 for now, a negative
+        /// number for the future, which is refused.
         back: i64,
         /// Only count.
         count_only: bool,

@@ -147,7 +147,8 @@ impl Memory {
         value.into()
     }
 
-    /// The revision so far before the newest that the client has seen; 0 (now) for 0.
+    /// The revision so far before the newest that the client has seen, or behind it where that
+    /// is negative; 0 (now) for 0.
     fn back(&self, back: i64) -> i64 {
         match back {
             0 => 0,
@@ -195,7 +196,7 @@ impl Memory {
                     key: key(from),
                     range_end: range_end(to),
                     limit,
-                    revision: self.back(back.max(0)),
+                    revision: self.back(back),
                     count_only,
                     keys_only,
                     serializable,

@@ -33,6 +33,12 @@ impl EtcdChecker {
     /// A lease was granted under the number that was asked for, or under one of the server's
     /// choice (0).
     pub(super) fn check_granted(&self, done: &Done, requested: i64) -> Result<(), Stop> {
+        if let (Request::LeaseGrant { ttl_s: asked, .. }, Response::LeaseGrant { ttl_s, .. }) =
+            (&done.open.request, &done.response)
+            && *ttl_s < 1.max(*asked)
+        {
+            return Err(self.wrong_of_lease(done, format!("{} s at least", 1.max(*asked))));
+        }
         let (call_event, return_ns) = (done.open.call_event, done.return_ns);
         let may_be = self
             .leases

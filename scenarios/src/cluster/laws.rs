@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use veridical_node::{Directory, NodeObserver};
 use veridical_raft::{Raft, Ready, Role};
+use veridical_sim::{ProcessId, World};
 
 use crate::observer::Observer;
 use crate::properties::Broken;
@@ -13,11 +14,17 @@ use crate::properties::reads::ReadLaws;
 /// Watches over all members of a run.
 #[derive(Clone)]
 pub(super) struct Laws {
+    world: World,
     observer: Observer,
     state: Arc<Mutex<LawsState>>,
-    /// Whether the disk of the member that is watched decays.
+    /// The process of the member that is watched.
+    process: Option<ProcessId>,
+    /// Whether its disk decays.
     disk_decays: bool,
 }
+
+/// How the names of the segments of a log end.
+const LOG_SUFFIX: &str = ".wal";
 
 #[derive(Default)]
 struct LawsState {
@@ -27,17 +34,20 @@ struct LawsState {
 }
 
 impl Laws {
-    pub(super) fn new(observer: Observer) -> Self {
+    pub(super) fn new(world: World, observer: Observer) -> Self {
         Self {
+            world,
             observer,
             state: Arc::default(),
+            process: None,
             disk_decays: false,
         }
     }
 
-    /// For one member, whose disk may decay.
-    pub(super) fn watching(&self, disk_decays: bool) -> Arc<dyn NodeObserver> {
+    /// For the member of one process, whose disk may decay.
+    pub(super) fn watching(&self, process: ProcessId, disk_decays: bool) -> Arc<dyn NodeObserver> {
         Arc::new(Self {
+            process: Some(process),
             disk_decays,
             ..self.clone()
         })
@@ -92,10 +102,11 @@ impl NodeObserver for Laws {
     }
 
     fn log_persisted(&self, member_id: u64, number: u64) {
-        self.check(|state| {
-            state.raft.persisted(member_id, number);
-            Ok(())
-        });
+        let is_pending = || match self.process {
+            Some(process) => self.world.newest_file_is_pending(process, LOG_SUFFIX),
+            None => false,
+        };
+        self.check(|state| state.raft.persisted(member_id, number, is_pending));
     }
 
     fn read_asked(&self, member_id: u64, context: u64) {

@@ -123,7 +123,7 @@ impl Cluster {
         plan: &Arc<Plan>,
         recorder: Option<Recorder>,
     ) -> Self {
-        let laws = Laws::new(observer.clone());
+        let laws = Laws::new(world.clone(), observer.clone());
         let sites = (0..plan.sites()).map(|site| {
             let is_founder = site < plan.members;
             Site {
@@ -452,7 +452,7 @@ fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),
-        observer: Some(laws.watching(plan.rotten_member == Some(site))),
+        observer: Some(laws.watching(ProcessId(site), plan.rotten_member == Some(site))),
     }
 }
 

@@ -45,6 +45,7 @@ impl Nemesis {
                 reorder: rng.chance(0.7),
                 torn_write_probability: pick(rng, &[0.0, 0.3, 0.7]),
                 torn_sector_probability: pick(rng, &[0.0, 0.2]),
+                torn_sector_whole: rng.chance(0.5),
                 sector_bytes: pick(rng, &[512, 4_096]),
                 size_without_data_probability: pick(rng, &[0.0, 0.3]),
                 lost_name_probability: pick(rng, &[0.2, 0.6, 1.0]),

@@ -143,6 +143,9 @@ impl Requests {
                     limit: limit(rng),
                     back: if rng.chance(0.3) {
                         rng.between(1, 20) as i64
+                    } else if self.all_shapes && rng.chance(0.05) {
+                        // Refused, unless others have written meanwhile.
+                        -(rng.between(1, 3) as i64)
                     } else {
                         0
                     },
@@ -242,7 +245,8 @@ impl Requests {
         match rng.below(20) {
             0..=3 => Op::LeaseGrant {
                 slot,
-                ttl_s: rng.between(1, 4) as i64,
+                // Of nothing one second is made.
+                ttl_s: rng.between(0, 4) as i64,
             },
             4..=9 => Op::LeaseKeepAlive { slot },
             10 => Op::LeaseKeepAliveLate {

@@ -29,7 +29,8 @@ impl Configurations {
         }
     }
 
-    fn latest(&self) -> &Membership {
+    /// The configuration in force.
+    pub(super) fn latest(&self) -> &Membership {
         self.changes.back().map_or(&self.base, |(_, last)| last)
     }
 

@@ -102,6 +102,8 @@ pub struct RaftLaws {
     /// The highest index that a member knew to be committed while it was in a term.
     committed_in: BTreeMap<Term, LogIndex>,
     leaders: BTreeMap<Term, Leader>,
+    /// Votes that are durable: by term, who has voted for whom.
+    votes: BTreeMap<Term, BTreeMap<NodeId, NodeId>>,
 }
 
 impl RaftLaws {
@@ -128,6 +130,11 @@ impl RaftLaws {
             check_vote_stands(before.promises.vote(), &standing)?;
         }
         let durable = before.and_then(|member| member.durable);
+        if let Some(vote) = standing.vote {
+            // It may have become durable right before a crash.
+            let votes = self.votes.entry(standing.term).or_default();
+            votes.insert(standing.member, vote);
+        }
         let base = (beginning.base_index, beginning.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
@@ -178,6 +185,15 @@ impl RaftLaws {
             return member.promises.check(&standing, &member.log, ready);
         }
         check_vote_stands((before.term, before.vote), &standing)?;
+        if standing.commit < before.commit {
+            return Broken::new(
+                "state-machine-safety",
+                format!(
+                    "member {} knew that the entries up to {} are committed, and now up to {}",
+                    standing.member, before.commit, standing.commit
+                ),
+            );
+        }
         let still_leads = (before.role, before.term) == (Role::Leader, standing.term)
             && standing.role == Role::Leader;
         if let Some(meta) = &ready.install_snapshot {
@@ -199,6 +215,7 @@ impl RaftLaws {
             member.promises.check(&standing, &member.log, ready)?;
             if begins_to_lead(&before, &standing) {
                 member.promises.leads(&standing)?;
+                self.has_a_majority(&standing)?;
             }
         }
         if standing.role == Role::Leader && !still_leads {
@@ -314,11 +331,63 @@ impl RaftLaws {
         Ok(())
     }
 
-    /// Everything that a member has handed out up to the `Ready` of this number is durable.
-    pub fn persisted(&mut self, member: NodeId, number: u64) {
-        if let Some(member) = self.members.get_mut(&member) {
-            member.promises.persisted(number);
+    /// Everything that a member has handed out up to the `Ready` of this number is durable, as
+    /// its log's task says; `is_pending` tells whether its log has changes that were not
+    /// synchronised.
+    ///
+    /// # Errors
+    /// They had to be.
+    pub fn persisted(
+        &mut self,
+        id: NodeId,
+        number: u64,
+        is_pending: impl Fn() -> bool,
+    ) -> Result<(), Broken> {
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        if member.promises.needs_sync(number) && is_pending() {
+            return Broken::new(
+                "not-durable",
+                format!("member {id} calls its log durable, and has not synchronised it"),
+            );
         }
+        let votes = &mut self.votes;
+        member.promises.persisted(number, |(term, vote)| {
+            if let Some(vote) = vote {
+                votes.entry(term).or_default().insert(id, vote);
+            }
+        });
+        if votes.len() > LEADERS_MAX {
+            votes.pop_first();
+        }
+        Ok(())
+    }
+
+    /// A majority of the voters that a new leader counts has durably voted for it.
+    fn has_a_majority(&self, standing: &Standing) -> Result<(), Broken> {
+        let (id, term) = (standing.member, standing.term);
+        let Some(member) = self.members.get(&id) else {
+            return Ok(());
+        };
+        let voters = &member.configurations.latest().voters;
+        // Of whom nothing is known nothing can be said.
+        if !voters.iter().all(|voter| self.members.contains_key(voter)) {
+            return Ok(());
+        }
+        let votes = self.votes.get(&term);
+        let has_voted = |voter: &&NodeId| votes.is_some_and(|votes| votes.get(*voter) == Some(&id));
+        let count = voters.iter().filter(has_voted).count();
+        if count * 2 > voters.len() {
+            return Ok(());
+        }
+        Broken::new(
+            "elected-without-majority",
+            format!(
+                "member {id} leads term {term} with {count} votes of {:x?}",
+                voters
+            ),
+        )
     }
 
     /// Raft at a member goes by this configuration.

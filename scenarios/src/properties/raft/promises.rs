@@ -21,6 +21,8 @@ struct UnderWay {
     kept: LogIndex,
     links: Vec<Link>,
     vote: Option<Vote>,
+    /// Whether it counts only when it is synchronised.
+    must_sync: bool,
 }
 
 /// The disk of one member.
@@ -64,11 +66,18 @@ impl Promises {
             kept,
             links,
             vote,
+            must_sync: ready.must_sync,
         });
     }
 
-    /// Everything up to this `Ready` is on the disk.
-    pub(super) fn persisted(&mut self, number: u64) {
+    /// Whether something up to this `Ready` needs more than the page cache.
+    pub(super) fn needs_sync(&self, number: u64) -> bool {
+        let mut until = self.under_way.iter();
+        until.any(|written| written.number <= number && written.must_sync)
+    }
+
+    /// Everything up to this `Ready` is on the disk; the votes in it go to `note`.
+    pub(super) fn persisted(&mut self, number: u64, mut note: impl FnMut(Vote)) {
         while let Some(written) = self.under_way.pop_front_if(|first| first.number <= number) {
             if let Some((index, link)) = written.restart {
                 self.log = LogView::after(index, link);
@@ -79,7 +88,10 @@ impl Promises {
                     self.log.push_link(link);
                 }
             }
-            self.vote = written.vote.unwrap_or(self.vote);
+            if let Some(vote) = written.vote {
+                self.vote = vote;
+                note(vote);
+            }
         }
     }
 
@@ -127,6 +139,11 @@ impl Promises {
             && !self.has(log, last.index)
         {
             return not_durable("applies its log", last.index);
+        }
+        if let Some(hard_state) = &ready.hard_state
+            && !self.has(log, hard_state.commit)
+        {
+            return not_durable("writes down that its log is committed", hard_state.commit);
         }
         for message in &ready.messages {
             match message.body {
