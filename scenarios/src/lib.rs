@@ -54,6 +54,7 @@ mod observer;
 #[cfg(madsim)]
 mod operator;
 #[cfg(madsim)]
+mod refusals;
 mod requests;
 #[cfg(madsim)]
 pub mod run;

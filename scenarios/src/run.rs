@@ -351,6 +351,7 @@ impl Driver {
                 members: self.plan.sites(),
                 first_client,
                 planted,
+                max_txn_ops: self.plan.knobs.max_txn_ops,
             });
             self.lanes_left.fetch_add(lanes, Ordering::Relaxed);
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
@@ -507,17 +508,22 @@ impl Driver {
             // Nobody knows when it was granted, if it was.
             return Ok(());
         }
-        let mut renewed_by = self.world.now();
         let term = self.cluster.term();
         for _ in 0..2 {
+            // The leader times the lease from when it applies the grant, which may be after
+            // another member has answered; from a renewal, before it answers.
+            if self.probe_call(client, renewal.clone()).await.is_err() {
+                return Ok(());
+            }
+            let renewed_by = self.world.now();
             self.world.sleep(PROBE_LEASE_PAUSE).await;
             let asked_at = self.world.now();
             let told = self.probe_call(client, question.clone()).await;
-            // A new leader gives it its whole time anew.
             let Ok(Answer::LeaseTimeToLive(told)) = told else {
                 return Ok(());
             };
             if self.cluster.term() != term {
+                // A new leader gives it its whole time anew.
                 return Ok(());
             }
             let bound = LeaseBound {
@@ -525,10 +531,6 @@ impl Driver {
                 slack: Duration::ZERO,
             };
             bound.check_told(renewed_by, asked_at, told.granted_ttl, told.ttl)?;
-            if self.probe_call(client, renewal.clone()).await.is_err() {
-                return Ok(());
-            }
-            renewed_by = self.world.now();
         }
         Ok(())
     }
