@@ -148,6 +148,13 @@ impl Operator {
                 self.observer.count("membership.join");
                 self.bring(site, Goal::Votes).await;
             }
+            Change::Trial { site, learns_ms } => {
+                if voters.contains_key(&site) || has_member(&site) {
+                    return;
+                }
+                self.observer.count("membership.trial");
+                self.trial(site, learns_ms).await;
+            }
             Change::Leave { who, power_off } => {
                 let site = self.resolve(who);
                 if !may_lose_one(&site) {
@@ -212,6 +219,24 @@ impl Operator {
         };
         self.observer.count(name);
         self.cluster.reformat(site, format);
+    }
+
+    /// Has a member learn on a machine for a while.
+    async fn trial(&mut self, site: u32, learns_ms: u64) {
+        self.cluster.vacate(site).await;
+        self.add(site).await;
+        let list = self.member_list().await;
+        let url = peer_url(site);
+        let added = list.iter().find(|member| member.peer_ur_ls.contains(&url));
+        if let Some(member) = added {
+            let members = list.iter().map(|member| (member.id, member.clone()));
+            self.started.insert(member.id);
+            self.cluster
+                .install(site, member.id, members.collect())
+                .await;
+            self.world.sleep(Duration::from_millis(learns_ms)).await;
+        }
+        self.bring(site, Goal::Free).await;
     }
 
     /// Has leadership handed over; whoever cannot have it does not get it.
@@ -315,7 +340,21 @@ impl Operator {
             });
             match unfinished {
                 None => return,
-                Some(site) => self.bring(site, Goal::Votes).await,
+                Some(site) => {
+                    self.finish_upgrade();
+                    self.bring(site, Goal::Votes).await;
+                }
+            }
+        }
+    }
+
+    /// Every machine goes on with the current version. The previous one does not say in its
+    /// greetings where it is reached, so a member that is new, and was away when those whom it
+    /// knew were replaced, cannot answer such a leader and never catches up.
+    fn finish_upgrade(&self) {
+        for site in 0..self.plan.sites() {
+            if self.cluster.format(site) == DataFormat::Previous {
+                self.reformat(site, false);
             }
         }
     }

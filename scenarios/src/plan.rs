@@ -12,7 +12,7 @@ use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
-use crate::requests::range_end;
+use crate::requests::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
 /// The version of the written form.
@@ -133,6 +133,13 @@ impl PlannedChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
+    /// A member learns for a while on a machine that has none, and is removed again.
+    Trial {
+        /// On this machine.
+        site: u32,
+        /// For so many ms.
+        learns_ms: u64,
+    },
     /// Installs a member on a machine that has none: it is added as a learner, and
     /// promoted once it has caught up.
     Join {
@@ -190,6 +197,7 @@ impl Change {
         let site = |site: u32| number(ProcessId(site)).map(|process| process.0);
         match &mut self {
             Self::Join { site: by }
+            | Self::Trial { site: by, .. }
             | Self::Replace { by, .. }
             | Self::HandOver { to: by }
             | Self::Reformat { site: by, .. } => {
@@ -203,7 +211,10 @@ impl Change {
                     *number = site(*number)?;
                 }
             }
-            Self::Join { .. } | Self::HandOver { .. } | Self::Reformat { .. } => {}
+            Self::Join { .. }
+            | Self::Trial { .. }
+            | Self::HandOver { .. }
+            | Self::Reformat { .. } => {}
         }
         Some(self)
     }
@@ -313,12 +324,24 @@ pub struct BesidePlan {
     pub prev_kv: bool,
     /// How long it lasts, and how long until it is made again, in ms.
     pub period_ms: u64,
+    /// It watches one key that nobody writes, and that the first one begins with.
+    #[serde(default)]
+    pub of_prefix: bool,
 }
 
 impl BesidePlan {
+    /// The first key of the range.
+    pub fn key(&self) -> Bytes {
+        let mut key = key(self.keys.0);
+        if self.of_prefix {
+            key.truncate(key.len() - 1);
+        }
+        key
+    }
+
     /// The end of the range; of a single key there is none.
     pub fn range_end(&self) -> Bytes {
-        if self.keys.1 == self.keys.0 + 1 {
+        if self.of_prefix || self.keys.1 == self.keys.0 + 1 {
             Bytes::new()
         } else {
             range_end(self.keys.1)

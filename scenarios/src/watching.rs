@@ -230,7 +230,7 @@ impl Watcher {
             }
             None if stream.newest > 0 && stream.asked.is_empty() => {
                 let create = api::WatchCreateRequest {
-                    key: key(plan.keys.0),
+                    key: plan.key(),
                     range_end: plan.range_end(),
                     start_revision: (stream.newest - plan.back).max(1),
                     prev_kv: plan.prev_kv,

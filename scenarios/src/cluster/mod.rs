@@ -257,6 +257,11 @@ impl Cluster {
         }
     }
 
+    /// The version of the data formats that is written on a machine.
+    pub fn format(&self, site: u32) -> DataFormat {
+        self.shared().sites[site as usize].format
+    }
+
     /// Stops the member of a machine; whoever supervises it starts it again, and from then
     /// on it writes another version of the data formats.
     pub fn reformat(&self, site: u32, format: DataFormat) {

@@ -93,7 +93,11 @@ impl Nemesis {
     }
 
     fn change(&mut self, election_ms: u64) -> Change {
-        match self.rng.below(10) {
+        match self.rng.below(11) {
+            10 => Change::Trial {
+                site: self.site(),
+                learns_ms: self.rng.exponential(1_000),
+            },
             0..=3 => Change::Join { site: self.site() },
             4 | 5 => Change::Leave {
                 who: self.who(),

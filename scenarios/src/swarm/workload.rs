@@ -284,7 +284,11 @@ impl Requests {
             },
             // Refused, unless others have written a lot meanwhile.
             6 => Op::Compact {
-                back: -(rng.between(1, 300) as i64),
+                back: -(if rng.chance(0.5) {
+                    1
+                } else {
+                    rng.between(1, 300) as i64
+                }),
             },
             7 | 8 => {
                 let (from, to) = span(rng, self.keys);
@@ -423,6 +427,7 @@ fn beside(rng: &mut Rng, keys: u32) -> Option<BesidePlan> {
         back: pick(rng, &[0, 0, 1, 5, 20]),
         prev_kv: rng.chance(0.5),
         period_ms: pick(rng, &[200, 1_000, 4_000]),
+        of_prefix: rng.chance(0.15),
     };
     rng.chance(0.35).then_some(plan)
 }

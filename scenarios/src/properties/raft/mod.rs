@@ -13,7 +13,7 @@ mod promises;
 mod tests;
 
 use std::collections::BTreeMap;
-use veridical_raft::{Entry, LogIndex, Membership, NodeId, Raft, Ready, Role, Term};
+use veridical_raft::{Entry, LogIndex, Membership, MessageBody, NodeId, Raft, Ready, Role, Term};
 
 use super::Broken;
 use configuration::Configurations;
@@ -104,6 +104,8 @@ pub struct RaftLaws {
     leaders: BTreeMap<Term, Leader>,
     /// Votes that are durable: by term, who has voted for whom.
     votes: BTreeMap<Term, BTreeMap<NodeId, NodeId>>,
+    /// By term, who has asked for votes, with the last term and index of its log.
+    candidacies: BTreeMap<Term, BTreeMap<NodeId, (Term, LogIndex)>>,
 }
 
 impl RaftLaws {
@@ -209,6 +211,10 @@ impl RaftLaws {
                 member.applied = meta.index;
                 member.durable = None;
             }
+        }
+        self.stands(ready);
+        if ready.entries.is_empty() && ready.install_snapshot.is_none() {
+            self.votes_for(&before, &standing)?;
         }
         self.appends(&before, still_leads, ready)?;
         if let Some(member) = self.members.get(&standing.member) {
@@ -362,6 +368,51 @@ impl RaftLaws {
             votes.pop_first();
         }
         Ok(())
+    }
+
+    /// Takes note of who asks for votes.
+    fn stands(&mut self, ready: &Ready) {
+        for message in &ready.persisted_messages {
+            if let MessageBody::Vote {
+                last_index,
+                last_term,
+                ..
+            } = message.body
+            {
+                let candidates = self.candidacies.entry(message.term).or_default();
+                candidates.insert(message.from, (last_term, last_index));
+            }
+        }
+        if self.candidacies.len() > LEADERS_MAX {
+            self.candidacies.pop_first();
+        }
+    }
+
+    /// A member votes for another only if the log of that one ends no earlier than its own
+    /// (paper, section 5.4.1).
+    fn votes_for(&self, before: &Standing, standing: &Standing) -> Result<(), Broken> {
+        let (id, term) = (standing.member, standing.term);
+        let Some(vote) = standing.vote.filter(|vote| *vote != id) else {
+            return Ok(());
+        };
+        let candidates = self.candidacies.get(&term);
+        let asked = candidates.and_then(|candidates| candidates.get(&vote));
+        let (Some((last_term, last_index)), Some(member)) = (asked, self.members.get(&id)) else {
+            return Ok(());
+        };
+        let own_index = member.log.last_index();
+        let own_term = member.log.at(own_index).map_or(0, |link| link.term);
+        let is_new = (before.term, before.vote) != (term, standing.vote);
+        if !is_new || (*last_term, *last_index) >= (own_term, own_index) {
+            return Ok(());
+        }
+        Broken::new(
+            "vote-for-older-log",
+            format!(
+                "in term {term} member {id}, whose log ends at entry {own_index} of term \
+                 {own_term}, votes for {vote}, whose log ends at {last_index} of term {last_term}"
+            ),
+        )
     }
 
     /// A majority of the voters that a new leader counts has durably voted for it.

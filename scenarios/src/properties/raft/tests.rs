@@ -571,3 +571,39 @@ fn a_commit_index_that_goes_back_breaks_state_machine_safety() {
     let mut story = Story::with_two_committed();
     breaks(story.commits(1, 1), "state-machine-safety");
 }
+
+#[test]
+fn a_vote_for_a_log_that_ends_earlier_than_the_own_one_is_found() {
+    let vote_for = |last_index, last_term| {
+        let mut story = Story::with_two_committed();
+        let standing = Standing {
+            term: 4,
+            vote: Some(3),
+            ..story.standing(3)
+        };
+        let request = Message {
+            from: 3,
+            to: 2,
+            term: 4,
+            body: MessageBody::Vote {
+                last_index,
+                last_term,
+                transfer: false,
+            },
+        };
+        let ready = Ready {
+            hard_state: Some(HardState {
+                term: 4,
+                vote: Some(3),
+                commit: 0,
+            }),
+            persisted_messages: vec![request],
+            ..Ready::default()
+        };
+        story.step(standing, &ready).expect("it may ask");
+        story.votes(2, 4, Some(3), true)
+    };
+    vote_for(2, 1).expect("as long");
+    vote_for(1, 2).expect("of a later term");
+    breaks(vote_for(1, 1), "vote-for-older-log");
+}
