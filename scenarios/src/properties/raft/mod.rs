@@ -7,16 +7,18 @@
 //! newest committed ones, the last leaders.
 
 mod configuration;
+mod elections;
 mod log;
 mod promises;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use veridical_raft::{Entry, LogIndex, Membership, MessageBody, NodeId, Raft, Ready, Role, Term};
+use veridical_raft::{Entry, LogIndex, Membership, NodeId, Raft, Ready, Role, Term};
 
 use super::Broken;
 use configuration::Configurations;
+use elections::Elections;
 use log::{Link, LogView};
 use promises::{Promises, begins_to_lead, check_vote_stands};
 
@@ -102,10 +104,7 @@ pub struct RaftLaws {
     /// The highest index that a member knew to be committed while it was in a term.
     committed_in: BTreeMap<Term, LogIndex>,
     leaders: BTreeMap<Term, Leader>,
-    /// Votes that are durable: by term, who has voted for whom.
-    votes: BTreeMap<Term, BTreeMap<NodeId, NodeId>>,
-    /// By term, who has asked for votes, with the last term and index of its log.
-    candidacies: BTreeMap<Term, BTreeMap<NodeId, (Term, LogIndex)>>,
+    elections: Elections,
 }
 
 impl RaftLaws {
@@ -132,11 +131,9 @@ impl RaftLaws {
             check_vote_stands(before.promises.vote(), &standing)?;
         }
         let durable = before.and_then(|member| member.durable);
-        if let Some(vote) = standing.vote {
-            // It may have become durable right before a crash.
-            let votes = self.votes.entry(standing.term).or_default();
-            votes.insert(standing.member, vote);
-        }
+        // It may have become durable right before a crash.
+        self.elections
+            .has_voted(standing.member, (standing.term, standing.vote));
         let base = (beginning.base_index, beginning.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
@@ -212,16 +209,23 @@ impl RaftLaws {
                 member.durable = None;
             }
         }
-        self.stands(ready);
-        if ready.entries.is_empty() && ready.install_snapshot.is_none() {
-            self.votes_for(&before, &standing)?;
+        self.elections.stand(ready);
+        if ready.entries.is_empty()
+            && ready.install_snapshot.is_none()
+            && let Some(member) = self.members.get(&standing.member)
+        {
+            self.elections.check_vote(&before, &standing, &member.log)?;
         }
         self.appends(&before, still_leads, ready)?;
         if let Some(member) = self.members.get(&standing.member) {
             member.promises.check(&standing, &member.log, ready)?;
             if begins_to_lead(&before, &standing) {
                 member.promises.leads(&standing)?;
-                self.has_a_majority(&standing)?;
+                let voters = &member.configurations.latest().voters;
+                // Of whom nothing is known nothing can be said.
+                if voters.iter().all(|voter| self.members.contains_key(voter)) {
+                    self.elections.check_majority(&standing, voters)?;
+                }
             }
         }
         if standing.role == Role::Leader && !still_leads {
@@ -358,87 +362,11 @@ impl RaftLaws {
                 format!("member {id} calls its log durable, and has not synchronised it"),
             );
         }
-        let votes = &mut self.votes;
-        member.promises.persisted(number, |(term, vote)| {
-            if let Some(vote) = vote {
-                votes.entry(term).or_default().insert(id, vote);
-            }
-        });
-        if votes.len() > LEADERS_MAX {
-            votes.pop_first();
-        }
+        let elections = &mut self.elections;
+        member
+            .promises
+            .persisted(number, |vote| elections.has_voted(id, vote));
         Ok(())
-    }
-
-    /// Takes note of who asks for votes.
-    fn stands(&mut self, ready: &Ready) {
-        for message in &ready.persisted_messages {
-            if let MessageBody::Vote {
-                last_index,
-                last_term,
-                ..
-            } = message.body
-            {
-                let candidates = self.candidacies.entry(message.term).or_default();
-                candidates.insert(message.from, (last_term, last_index));
-            }
-        }
-        if self.candidacies.len() > LEADERS_MAX {
-            self.candidacies.pop_first();
-        }
-    }
-
-    /// A member votes for another only if the log of that one ends no earlier than its own
-    /// (paper, section 5.4.1).
-    fn votes_for(&self, before: &Standing, standing: &Standing) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
-        let Some(vote) = standing.vote.filter(|vote| *vote != id) else {
-            return Ok(());
-        };
-        let candidates = self.candidacies.get(&term);
-        let asked = candidates.and_then(|candidates| candidates.get(&vote));
-        let (Some((last_term, last_index)), Some(member)) = (asked, self.members.get(&id)) else {
-            return Ok(());
-        };
-        let own_index = member.log.last_index();
-        let own_term = member.log.at(own_index).map_or(0, |link| link.term);
-        let is_new = (before.term, before.vote) != (term, standing.vote);
-        if !is_new || (*last_term, *last_index) >= (own_term, own_index) {
-            return Ok(());
-        }
-        Broken::new(
-            "vote-for-older-log",
-            format!(
-                "in term {term} member {id}, whose log ends at entry {own_index} of term \
-                 {own_term}, votes for {vote}, whose log ends at {last_index} of term {last_term}"
-            ),
-        )
-    }
-
-    /// A majority of the voters that a new leader counts has durably voted for it.
-    fn has_a_majority(&self, standing: &Standing) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
-        let Some(member) = self.members.get(&id) else {
-            return Ok(());
-        };
-        let voters = &member.configurations.latest().voters;
-        // Of whom nothing is known nothing can be said.
-        if !voters.iter().all(|voter| self.members.contains_key(voter)) {
-            return Ok(());
-        }
-        let votes = self.votes.get(&term);
-        let has_voted = |voter: &&NodeId| votes.is_some_and(|votes| votes.get(*voter) == Some(&id));
-        let count = voters.iter().filter(has_voted).count();
-        if count * 2 > voters.len() {
-            return Ok(());
-        }
-        Broken::new(
-            "elected-without-majority",
-            format!(
-                "member {id} leads term {term} with {count} votes of {:x?}",
-                voters
-            ),
-        )
     }
 
     /// Raft at a member goes by this configuration.
