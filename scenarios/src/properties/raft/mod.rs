@@ -216,6 +216,8 @@ impl RaftLaws {
         {
             self.elections.check_vote(&before, &standing, &member.log)?;
         }
+        let counted = self.members.get(&standing.member);
+        let counted = counted.map(|member| member.configurations.latest().clone());
         self.appends(&before, still_leads, ready)?;
         if let Some(member) = self.members.get(&standing.member) {
             member.promises.check(&standing, &member.log, ready)?;
@@ -233,6 +235,9 @@ impl RaftLaws {
         }
         if standing.commit > before.commit {
             self.commits(standing, before.commit)?;
+            if still_leads && let Some(counted) = counted {
+                self.counts(&standing, &counted)?;
+            }
         }
         self.applies(standing.member, &ready.committed)?;
         if let Some(member) = self.members.get_mut(&standing.member) {
@@ -495,6 +500,44 @@ impl RaftLaws {
             }
         }
         Ok(())
+    }
+
+    /// A leader commits by counting disks, and only entries of its own term (paper, section
+    /// 5.4.2). It goes by its configuration, or by `counted`, that of a moment ago.
+    fn counts(&self, standing: &Standing, counted: &Membership) -> Result<(), Broken> {
+        let (id, index) = (standing.member, standing.commit);
+        let Some(leader) = self.members.get(&id) else {
+            return Ok(());
+        };
+        let term = leader.log.at(index).map_or(0, |link| link.term);
+        if term != standing.term {
+            return Broken::new(
+                "committed-without-majority",
+                format!(
+                    "member {id}, leader of term {}, commits up to entry {index} of term {term}",
+                    standing.term
+                ),
+            );
+        }
+        // Of whom nothing is known nothing can be said.
+        let has_it = |voter: &&NodeId| {
+            let voter = self.members.get(*voter);
+            voter.is_none_or(|voter| voter.promises.has(&leader.log, index))
+        };
+        let is_enough = |membership: &Membership| {
+            membership.voters.iter().filter(has_it).count() * 2 > membership.voters.len()
+        };
+        if is_enough(counted) || is_enough(leader.configurations.latest()) {
+            return Ok(());
+        }
+        Broken::new(
+            "committed-without-majority",
+            format!(
+                "member {id} commits up to entry {index}, which is on the disks of no majority \
+                 of {:x?}",
+                counted.voters
+            ),
+        )
     }
 
     /// State machine safety: entries are applied one after the other, each the one that is

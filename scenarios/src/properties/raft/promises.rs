@@ -95,8 +95,8 @@ impl Promises {
         }
     }
 
-    /// Whether the log is on the disk up to `index`, as far as that is known.
-    fn has(&self, log: &LogView, index: LogIndex) -> bool {
+    /// Whether this log is on the disk up to `index`, as far as that is known.
+    pub(super) fn has(&self, log: &LogView, index: LogIndex) -> bool {
         index <= log.base_index()
             || index <= self.log.base_index()
             || (index <= self.log.last_index() && self.log.at(index) == log.at(index))

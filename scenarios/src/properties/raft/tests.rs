@@ -183,7 +183,17 @@ impl Story {
             .expect("to persist is no crime");
     }
 
+    /// Those who acknowledged it have it on their disks.
     fn commits(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
+        for member in 1..=3 {
+            self.laws
+                .persisted(member, self.number, || false)
+                .expect("it is synchronised");
+        }
+        self.knows_committed(member, commit)
+    }
+
+    fn knows_committed(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
         let standing = Standing {
             commit,
             ..self.standing(member)
@@ -598,4 +608,20 @@ fn a_vote_for_a_log_that_ends_earlier_than_the_own_one_is_found() {
     vote_for(2, 1).expect("as long");
     vote_for(1, 2).expect("of a later term");
     breaks(vote_for(1, 1), "vote-for-older-log");
+}
+
+#[test]
+fn a_leader_that_commits_what_is_on_no_majority_of_disks_or_of_an_earlier_term_is_found() {
+    let mut story = Story::begins();
+    story.leads(1, 1).expect("the first leader");
+    story.appends(1, &[entry(1, 1, "a")]).expect("appended");
+    story.persists(1);
+    story.appends(2, &[entry(1, 1, "a")]).expect("the same");
+    breaks(story.knows_committed(1, 1), "committed-without-majority");
+    let mut story = Story::begins();
+    for member in [1, 2] {
+        story.appends(member, &[entry(1, 1, "a")]).expect("equal");
+    }
+    story.leads(1, 2).expect("the next leader");
+    breaks(story.commits(1, 1), "committed-without-majority");
 }
