@@ -21,6 +21,7 @@ pub mod commands;
 pub mod explore;
 pub mod failures;
 pub mod junit;
+pub mod keyspace;
 pub mod knobs;
 pub mod places;
 pub mod plan;
@@ -55,6 +56,7 @@ mod observer;
 mod operator;
 #[cfg(madsim)]
 mod refusals;
+#[cfg(madsim)]
 mod requests;
 #[cfg(madsim)]
 pub mod run;

@@ -12,7 +12,7 @@ use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
-use crate::requests::{key, range_end};
+use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
 /// The version of the written form.
@@ -316,7 +316,7 @@ pub struct WatcherPlan {
 #[serde(deny_unknown_fields)]
 pub struct BesidePlan {
     /// The first key, and the first one that is not watched any more;
-    /// [`TO_THE_END`](crate::requests::TO_THE_END) for all others.
+    /// [`TO_THE_END`](crate::keyspace::TO_THE_END) for all others.
     pub keys: (u32, u32),
     /// How many revisions before the newest that its stream was shown it begins.
     pub back: i64,

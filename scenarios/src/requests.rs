@@ -12,27 +12,12 @@ use veridical_proto::mvccpb::KeyValue;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
+use crate::keyspace::{key, range_end};
 use crate::plan::Op;
 use crate::transaction::{Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, TxnStep};
 
 /// Lease slots of a client.
 const LEASE_SLOTS: usize = 2;
-
-/// The end of a range that has all keys from its first one on.
-pub const TO_THE_END: u32 = u32::MAX;
-
-/// The key of a number.
-pub fn key(number: u32) -> Bytes {
-    format!("k{number:02}").into()
-}
-
-/// The end of a range before the key of a number.
-pub fn range_end(number: u32) -> Bytes {
-    match number {
-        TO_THE_END => Bytes::from_static(b"\0"),
-        number => key(number),
-    }
-}
 
 /// What a client knows: of the answers it got, and of what it has asked.
 pub struct Memory {

@@ -19,13 +19,13 @@ use veridical_sim::{
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
+use crate::keyspace::key;
 use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
-use crate::requests::key;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::{Recorder, Recording};
 use crate::watching::{Reached, run_watcher};

@@ -14,10 +14,10 @@ use veridical_proto::etcdserverpb::watch_request::RequestUnion;
 use veridical_sim::SimEnvironment;
 
 use crate::cluster::client_address;
+use crate::keyspace::key;
 use crate::observer::Observer;
 use crate::plan::{BesidePlan, WatcherPlan};
 use crate::report::{Class, Finding};
-use crate::requests::key;
 
 /// Connecting to a member, and waiting for the confirmation of a watch.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);

@@ -44,7 +44,7 @@ impl Nemesis {
                 lost_write_probability: pick(rng, &[0.1, 0.5, 1.0]),
                 reorder: rng.chance(0.7),
                 torn_write_probability: pick(rng, &[0.0, 0.3, 0.7]),
-                torn_sector_probability: pick(rng, &[0.0, 0.2]),
+                torn_sector_probability: pick(rng, &[0.0, 0.2, 0.5]),
                 torn_sector_whole: rng.chance(0.5),
                 sector_bytes: pick(rng, &[512, 4_096]),
                 size_without_data_probability: pick(rng, &[0.0, 0.3]),

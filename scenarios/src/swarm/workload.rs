@@ -2,8 +2,8 @@
 
 use veridical_sim::Rng;
 
+use crate::keyspace::TO_THE_END;
 use crate::plan::{BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};
-use crate::requests::TO_THE_END;
 use crate::swarm::pick;
 use crate::transaction::{
     Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, RevisionBound, TxnStep,
