@@ -522,8 +522,9 @@ impl Driver {
             let Ok(Answer::LeaseTimeToLive(told)) = told else {
                 return Ok(());
             };
-            if self.cluster.term() != term {
-                // A new leader gives it its whole time anew.
+            // A new leader gives it its whole time anew; and where an answer took too long, it
+            // has ended meanwhile.
+            if self.cluster.term() != term || told.granted_ttl == 0 {
                 return Ok(());
             }
             let bound = LeaseBound {
