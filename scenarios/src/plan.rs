@@ -248,6 +248,10 @@ pub struct HuntPlan {
     pub commit_probability: f64,
     /// How long a leader is cut off from the other members, on average, in ms.
     pub cut_mean_ms: u64,
+    /// The probability that another member is cut off together with it, if it is left in a
+    /// minority all the same: then somebody still confirms what it says.
+    #[serde(default)]
+    pub companion_probability: f64,
     /// The probability that the leader crashes instead.
     pub crash_probability: f64,
     /// The probability that another member crashes and restarts at once, too.
