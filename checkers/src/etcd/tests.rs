@@ -235,6 +235,31 @@ fn nothing_is_attached_to_a_lease_after_its_end() {
 }
 
 #[test]
+fn the_parts_of_a_response_on_a_watch_come_one_after_the_other() {
+    let begin = || {
+        let mut script = Script::default();
+        script.watch();
+        script.run(put("a", "x"), put_done(2));
+        script.run(put("b", "y"), put_done(3));
+        script.note(WatchNote::Response(WatchResponse {
+            watch: 1,
+            revision: 3,
+            events: vec![event(kv("a", "x", 2))],
+            fragment: true,
+            ..WatchResponse::default()
+        }));
+        script
+    };
+    let mut script = begin();
+    script.watched(3, vec![event(kv("b", "y", 3))]);
+    assert_eq!(script.verdict(), Verdict::Ok);
+    let mut script = begin();
+    script.run(put("c", "z"), put_done(4));
+    script.watched(4, vec![event(kv("b", "y", 3)), event(kv("c", "z", 4))]);
+    assert_eq!(script.kind(), Some(ViolationKind::Watch));
+}
+
+#[test]
 fn a_lease_that_was_revoked_is_not_revoked_again() {
     let mut script = Script::default();
     let granted = Response::LeaseGrant { id: 7, ttl_s: 2 };

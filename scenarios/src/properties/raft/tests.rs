@@ -448,14 +448,21 @@ fn says(story: &mut Story, member: NodeId, body: MessageBody) -> Result<(), Brok
 #[test]
 fn an_entry_that_is_acknowledged_or_applied_before_its_disk_has_it_is_found() {
     let accepted = || MessageBody::AppendResponse {
-        outcome: AppendOutcome::Accepted { index: 2 },
+        outcome: AppendOutcome::Accepted { index: 3 },
     };
-    let mut story = Story::with_two_committed();
+    let begins = || {
+        let mut story = Story::with_two_committed();
+        let further = [entry(3, 1, "c")];
+        story.appends(1, &further).expect("appended");
+        story.appends(2, &further).expect("appended");
+        story
+    };
+    let mut story = begins();
     breaks(says(&mut story, 2, accepted()), "not-durable");
-    let mut story = Story::with_two_committed();
-    let entries = [entry(1, 1, "a"), entry(2, 1, "b")];
+    let mut story = begins();
+    let entries = [entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")];
     breaks(story.hands_out(1, &entries), "not-durable");
-    let mut story = Story::with_two_committed();
+    let mut story = begins();
     story.persists(2);
     says(&mut story, 2, accepted()).expect("it is on the disk");
 }
