@@ -24,7 +24,7 @@ use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::operator::Operator;
 use crate::plan::Plan;
-use crate::properties::leases::{LeaseBound, LeaseDeadlines};
+use crate::properties::leases::{LeaseBound, LeaseDeadlines, Told};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::{Recorder, Recording};
@@ -53,10 +53,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often the leases that are left are looked at.
 const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 
-/// From the end of a lease's time until its end has to be applied, in a cluster without
-/// faults: the period in which expired leases are looked for, and a few round trips and
-/// synchronisations.
-const LEASE_END_SLACK: Duration = Duration::from_secs(2);
+/// From when an expired lease is found until its end has to be applied, in a cluster
+/// without faults: a few round trips and synchronisations.
+const LEASE_END_SLACK: Duration = Duration::from_millis(1_500);
 
 /// The lease of the probe.
 const PROBE_LEASE: i64 = 1;
@@ -527,20 +526,25 @@ impl Driver {
             if self.cluster.term() != term || told.granted_ttl == 0 {
                 return Ok(());
             }
-            let bound = LeaseBound {
-                drift_ppm: self.plan.claimed_drift_ppm,
-                slack: Duration::ZERO,
+            let told = Told {
+                renewed_by,
+                asked_at,
+                granted_ttl_s: told.granted_ttl,
+                left_s: told.ttl,
             };
-            bound.check_told(renewed_by, asked_at, told.granted_ttl, told.ttl)?;
+            told.check(self.plan.claimed_drift_ppm)?;
         }
         Ok(())
     }
 
     /// Waits until the last lease has ended, which nobody renews any more.
     async fn leases_end(&self) -> Result<(), Finding> {
+        let limits = &self.plan.knobs;
         let bound = LeaseBound {
             drift_ppm: self.plan.claimed_drift_ppm,
             slack: LEASE_END_SLACK,
+            check_period: Duration::from_millis(limits.lease_check_ms),
+            ends_per_check: limits.lease_revokes_per_check,
         };
         let mut deadlines = LeaseDeadlines::new(bound, self.world.now());
         while !self.cluster.leases_end(&mut deadlines)? {

@@ -14,6 +14,11 @@ pub struct LeaseBound {
     pub drift_ppm: u64,
     /// From the end of a lease's time until its end is looked for, agreed on and applied.
     pub slack: Duration,
+    /// How often a leader looks for leases whose time is up, and how many of them it ends
+    /// then: when the time of many is up at once, the last one waits for the others.
+    pub check_period: Duration,
+    /// See `check_period`.
+    pub ends_per_check: usize,
 }
 
 /// Leases that nobody renews any more.
@@ -24,6 +29,8 @@ pub struct LeaseDeadlines {
     /// that was still under way, or a new leader.
     since: Duration,
     term: u64,
+    /// The most leases that were there at a time.
+    most: usize,
 }
 
 impl LeaseDeadlines {
@@ -33,6 +40,7 @@ impl LeaseDeadlines {
             bound,
             since,
             term: 0,
+            most: 0,
         }
     }
 
@@ -51,8 +59,9 @@ impl LeaseDeadlines {
             self.term = term;
             self.since = self.since.max(now);
         }
+        self.most = self.most.max(left.len());
         for (id, ttl_s) in left {
-            let deadline = self.since + self.bound.longest(*ttl_s);
+            let deadline = self.since + self.bound.longest(*ttl_s, self.most);
             if now > deadline {
                 return Broken::new(
                     "lease-outlived",
@@ -71,40 +80,54 @@ impl LeaseDeadlines {
 }
 
 impl LeaseBound {
-    /// A member that was asked at `asked_at` said that `left_s` seconds of a lease of
-    /// `granted_ttl_s` seconds are left; it was renewed for the last time before
-    /// `renewed_by`, and nobody has become leader since.
+    /// The longest that one of so many leases lives after it was renewed for the last time.
+    fn longest(&self, ttl_s: i64, leases: usize) -> Duration {
+        let checks = leases.div_ceil(self.ends_per_check.max(1));
+        let queue = self.check_period * u32::try_from(checks).unwrap_or(u32::MAX);
+        longest_time(ttl_s, self.drift_ppm) + self.slack + queue
+    }
+}
+
+/// The time of a lease by a clock that runs slow by so many millionths.
+fn longest_time(ttl_s: i64, drift_ppm: u64) -> Duration {
+    let ttl = Duration::from_secs(ttl_s.unsigned_abs());
+    ttl + Duration::from_micros(ttl.as_secs() * drift_ppm)
+}
+
+/// What a member said of a lease that nobody has renewed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// The last renewal was before.
+    pub renewed_by: Duration,
+    /// The question was put then.
+    pub asked_at: Duration,
+    /// The whole time of the lease, in seconds.
+    pub granted_ttl_s: i64,
+    /// What is left of it, in seconds.
+    pub left_s: i64,
+}
+
+impl Told {
+    /// With clocks that run slow by so many millionths, and no new leader since the renewal.
     ///
     /// # Errors
     /// More is left than can be.
-    pub fn check_told(
-        &self,
-        renewed_by: Duration,
-        asked_at: Duration,
-        granted_ttl_s: i64,
-        left_s: i64,
-    ) -> Result<(), Broken> {
-        let end = renewed_by + self.longest(granted_ttl_s);
-        let left = Duration::from_secs(u64::try_from(left_s).unwrap_or(0));
-        if asked_at + left <= end {
+    pub fn check(&self, drift_ppm: u64) -> Result<(), Broken> {
+        let end = self.renewed_by + longest_time(self.granted_ttl_s, drift_ppm);
+        let left = Duration::from_secs(u64::try_from(self.left_s).unwrap_or(0));
+        if self.asked_at + left <= end {
             return Ok(());
         }
         Broken::new(
             "lease-outlived",
             format!(
-                "at {} ms {left_s} s of a lease of {granted_ttl_s} s were left, which nobody has \
-                 renewed since {} ms",
-                asked_at.as_millis(),
-                renewed_by.as_millis(),
+                "at {} ms {} s of a lease of {} s were left, which nobody has renewed since {} ms",
+                self.asked_at.as_millis(),
+                self.left_s,
+                self.granted_ttl_s,
+                self.renewed_by.as_millis(),
             ),
         )
-    }
-
-    /// The longest that a lease lives after it was renewed for the last time.
-    fn longest(&self, ttl_s: i64) -> Duration {
-        let ttl = Duration::from_secs(ttl_s.unsigned_abs());
-        let drift_us = ttl.as_secs() * self.drift_ppm;
-        ttl + Duration::from_micros(drift_us) + self.slack
     }
 }
 
@@ -115,7 +138,9 @@ mod tests {
     fn deadlines() -> LeaseDeadlines {
         let bound = LeaseBound {
             drift_ppm: 100_000,
-            slack: Duration::from_secs(1),
+            slack: Duration::from_millis(500),
+            check_period: Duration::from_millis(500),
+            ends_per_check: 2,
         };
         LeaseDeadlines::new(bound, Duration::from_secs(100))
     }
@@ -129,6 +154,16 @@ mod tests {
         let mut deadlines = deadlines();
         let end = Duration::from_secs(112);
         deadlines.look(end, 0, &leases()).expect("in time");
+        let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
+        assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
+    }
+
+    #[test]
+    fn the_last_of_many_leases_waits_for_the_others() {
+        let mut deadlines = deadlines();
+        let five = (1..=5).map(|id| (id, 10)).collect();
+        let end = Duration::from_secs(113);
+        deadlines.look(end, 0, &five).expect("in time");
         let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
         assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
     }
@@ -149,13 +184,14 @@ mod tests {
 
     #[test]
     fn a_lease_is_not_said_to_last_longer_than_it_can() {
-        let bound = LeaseBound {
-            drift_ppm: 10_000,
-            slack: Duration::ZERO,
-        };
         let told = |asked_s, left_s| {
-            let asked = Duration::from_secs(asked_s);
-            bound.check_told(Duration::from_secs(100), asked, 10, left_s)
+            let told = Told {
+                renewed_by: Duration::from_secs(100),
+                asked_at: Duration::from_secs(asked_s),
+                granted_ttl_s: 10,
+                left_s,
+            };
+            told.check(10_000)
         };
         told(101, 9).expect("nine are left");
         told(101, 10).expect_err("ten were left a second ago");
