@@ -1,10 +1,11 @@
 //! Exploration that is guided by what runs reach.
 //!
-//! Plans of seeds, and changed ones: a plan whose run has reached places that few others
-//! have is kept and changed, the more often the rarer they are. The idea is that of
-//! greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox Fuzzing as
-//! Markov Chain", CCS 2016), with the places that the store's code declares instead of
-//! branches.
+//! Run N is the plan of the Nth seed, or that of a kept plan merged with it. Plans whose
+//! runs passed are kept; the more a run surprised (by the places that it came by, and how
+//! often), the more often its plan is taken again. The idea is that of greybox fuzzing
+//! (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox Fuzzing as Markov Chain",
+//! CCS 2016; counts as in Lemieux et al., "PerfFuzz", ISSTA 2018), with the places that
+//! the store's code declares instead of branches.
 //!
 //! Runs are made in rounds. What a round runs is decided before it from what all rounds
 //! before it have reached, so an exploration is a function of its first seed and of the
@@ -12,8 +13,9 @@
 
 pub mod command;
 mod corpus;
+mod merge;
 mod mutation;
-mod rarity;
+mod surprise;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -26,16 +28,16 @@ use crate::swarm;
 use crate::trial::{Subject, Trial, WALL_LIMIT};
 
 use corpus::Corpus;
-use rarity::Rarity;
+use surprise::Surprise;
 
 /// Runs of a round; more jobs than that have nothing to do.
 pub const ROUND: usize = 8;
 
 /// So many runs are plans of seeds, before any is changed.
-const SEEDS_FIRST: u64 = 16;
+const SEEDS_FIRST: u64 = 8;
 
 /// After that, one run in so many still is: what was never reached cannot be kept.
-const SEEDS_EVERY: u64 = 4;
+const SEEDS_EVERY: u64 = 8;
 
 /// Where a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub struct Execution {
 pub struct Reach {
     /// Places that were reached.
     pub places: usize,
-    /// Places, magnitudes and pairs that were reached.
+    /// Places, and steps of how often a run came by them.
     pub features: usize,
     /// Plans that are kept.
     pub kept: usize,
@@ -101,22 +103,22 @@ impl Exploration<'_> {
         mut go_on: impl FnMut(&Execution, Reach) -> bool,
     ) -> Reach {
         let mut rng = Rng::for_part(self.first_seed, Stream::Nemesis, "explore");
-        let (mut corpus, mut rarity) = (Corpus::default(), Rarity::default());
+        let (mut corpus, mut surprise) = (Corpus::default(), Surprise::default());
         let (mut done, mut seeds) = (0, 0);
         let mut reach = Reach::default();
         while done < self.executions && !interrupted.load(Ordering::Relaxed) {
             let count = (self.executions - done).min(ROUND as u64);
             let planned: Vec<(Origin, Plan)> = (done..done + count)
-                .map(|number| self.next(number, &mut seeds, &mut corpus, &rarity, &mut rng))
+                .map(|number| self.next(number, &mut seeds, &mut corpus, &surprise, &mut rng))
                 .collect();
             let reports = self.round(&planned);
             for ((origin, plan), report) in planned.into_iter().zip(reports) {
-                let (features, new) = rarity.note(&report.sometimes);
+                let (reached, new) = surprise.note(&report.sometimes);
                 if report.verdict == Class::Ok {
-                    corpus.add(plan.clone(), features, &rarity);
+                    corpus.add(plan.clone(), reached, &surprise);
                 }
                 done += 1;
-                let (places, features) = rarity.reached();
+                let (places, features) = surprise.reached();
                 reach = Reach {
                     places,
                     features,
@@ -143,18 +145,19 @@ impl Exploration<'_> {
         number: u64,
         seeds: &mut u64,
         corpus: &mut Corpus,
-        rarity: &Rarity,
+        surprise: &Surprise,
         rng: &mut Rng,
     ) -> (Origin, Plan) {
         let is_changed = number >= SEEDS_FIRST && !number.is_multiple_of(SEEDS_EVERY);
-        if is_changed && let Some((plan, partner)) = corpus.pick(rng, rarity) {
-            return (Origin::Changed, mutation::changed(&plan, &partner, rng));
-        }
         let seed = self.first_seed + *seeds;
         *seeds += 1;
         let plan = swarm::plan_of(self.scenario, seed).expect("the scenario is the swarm's");
         let planted = self.planted.map(str::to_owned);
-        (Origin::Seed(seed), Plan { planted, ..plan })
+        let plan = Plan { planted, ..plan };
+        if is_changed && let Some(kept) = corpus.pick(rng, surprise) {
+            return (Origin::Changed, mutation::changed(&kept, &plan, rng));
+        }
+        (Origin::Seed(seed), plan)
     }
 
     /// Runs all of them; the reports in their order.
