@@ -6,6 +6,11 @@ use std::process::ExitCode;
 use veridical_scenarios::command_line::{Command, CommandLine, RunArguments};
 use veridical_scenarios::{campaign, commands, explore, failures, recall, single, view};
 
+/// A run allocates some hundred thousand small things in a tenth of a second, in a process
+/// of its own: with the system's allocator it takes 5 % longer.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for wrong usage and bad input.
 const EXIT_USAGE: u8 = 2;
 

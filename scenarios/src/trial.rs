@@ -16,16 +16,6 @@ pub const WALL_LIMIT: Duration = Duration::from_secs(300);
 /// What is kept of what the process wrote to its standard error, in bytes.
 const STDERR_BYTES_MAX: u64 = 16 * 1024;
 
-/// How the GNU C library's allocator is to work in a run, which is short and gives its
-/// memory back as a whole: one arena, grown in large steps and never trimmed. What it does
-/// otherwise, page by page, takes 5 % of a run.
-const ALLOCATOR: [(&str, &str); 4] = [
-    ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_TOP_PAD_", "16777216"),
-    ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
-    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
-];
-
 /// The signature of a run that somebody stopped: it says nothing of the run.
 const STOPPED: &str = "stopped-from-outside";
 
@@ -118,7 +108,6 @@ impl Trial<'_> {
         if let Some(log) = self.log {
             command.env("RUST_LOG", log);
         }
-        command.envs(ALLOCATOR);
         match command.spawn() {
             Ok(mut child) => {
                 if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {

@@ -14,17 +14,37 @@ pub(crate) type Chain = (ProcessId, ProcessId);
 /// A priority: the higher, the sooner. Those that are given at first are above 0.
 type Priority = i64;
 
-/// A message under way: by its stream and its number on the link.
-type Flights<K> = BTreeMap<(K, u64), Flight>;
+/// A message: its stream and its number on the link.
+type Message<K> = (K, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    chain: Chain,
+    /// The place of its link in the list of links.
+    link: usize,
     /// When it arrives, as things stand, in ns.
     at_ns: u64,
     /// When it passes at the latest, in ns.
     deadline_ns: u64,
     held: bool,
+}
+
+/// What is known of a directed link.
+#[derive(Debug)]
+struct Link<K> {
+    /// None for a link that counts as one of the lowest.
+    priority: Option<Priority>,
+    /// When the messages under way arrive, as things stand, in ns.
+    arrivals: BTreeSet<(u64, Message<K>)>,
+    /// When the last message passed, in ns.
+    passed_ns: Option<u64>,
+}
+
+impl<K: Ord> Link<K> {
+    /// When the last of what was sent so far is there, as things stand, in ns.
+    fn last_ns(&self) -> Option<u64> {
+        let under_way = self.arrivals.last().map(|(at_ns, _)| *at_ns);
+        under_way.max(self.passed_ns)
+    }
 }
 
 #[derive(Debug)]
@@ -77,10 +97,10 @@ pub(crate) enum Passage {
 #[derive(Debug)]
 pub(crate) struct Courier<K> {
     rule: Rule,
-    priorities: BTreeMap<Chain, Priority>,
-    flights: Flights<K>,
-    /// When the last message passed, by link, in ns.
-    passed_ns: BTreeMap<Chain, u64>,
+    links: Vec<Link<K>>,
+    /// Where a link is in that list.
+    places: BTreeMap<Chain, usize>,
+    flights: BTreeMap<Message<K>, Flight>,
     /// Messages so far.
     messages: u64,
     lowest: Priority,
@@ -108,9 +128,9 @@ impl<K: Copy + Ord> Courier<K> {
         };
         Self {
             rule,
-            priorities: BTreeMap::new(),
+            links: Vec::new(),
+            places: BTreeMap::new(),
             flights: BTreeMap::new(),
-            passed_ns: BTreeMap::new(),
             messages: 0,
             lowest: 0,
             counts: CourierCounts::default(),
@@ -120,12 +140,32 @@ impl<K: Copy + Ord> Courier<K> {
     /// Whether the priority of a link has to be drawn before something is sent there.
     #[inline]
     pub(crate) fn wants_priority(&self, chain: Chain) -> bool {
-        matches!(self.rule, Rule::Priorities { .. }) && !self.priorities.contains_key(&chain)
+        let knows = |place: &usize| self.links[*place].priority.is_some();
+        matches!(self.rule, Rule::Priorities { .. }) && !self.places.get(&chain).is_some_and(knows)
     }
 
     /// Gives a link its first priority.
     pub(crate) fn set_priority(&mut self, chain: Chain, priority: u32) {
-        self.priorities.insert(chain, Priority::from(priority) + 1);
+        self.link(chain).priority = Some(Priority::from(priority) + 1);
+    }
+
+    /// The place of a link in the list of links.
+    fn place(&mut self, chain: Chain) -> usize {
+        let next = self.links.len();
+        let place = *self.places.entry(chain).or_insert(next);
+        if place == next {
+            self.links.push(Link {
+                priority: None,
+                arrivals: BTreeSet::new(),
+                passed_ns: None,
+            });
+        }
+        place
+    }
+
+    fn link(&mut self, chain: Chain) -> &mut Link<K> {
+        let place = self.place(chain);
+        &mut self.links[place]
     }
 
     /// A message is sent.
@@ -142,7 +182,8 @@ impl<K: Copy + Ord> Courier<K> {
                 if changes.contains(&number) {
                     self.counts.changes += 1;
                     self.lowest -= 1;
-                    self.priorities.insert(chain, self.lowest);
+                    let lowest = self.lowest;
+                    self.link(chain).priority = Some(lowest);
                 }
                 Travel::Usual { further_ns: 0 }
             }
@@ -161,13 +202,27 @@ impl<K: Copy + Ord> Courier<K> {
     pub(crate) fn set_out(&mut self, chain: Chain, stream: K, ordinal: u64, at_ns: u64) {
         if let Rule::Priorities { hold_max_ns, .. } = self.rule {
             let flight = Flight {
-                chain,
+                link: self.place(chain),
                 at_ns,
                 deadline_ns: at_ns + hold_max_ns,
                 held: false,
             };
-            self.flights.insert((stream, ordinal), flight);
+            self.fly((stream, ordinal), flight);
         }
+    }
+
+    fn fly(&mut self, message: Message<K>, flight: Flight) {
+        self.land(message);
+        let link = &mut self.links[flight.link];
+        link.arrivals.insert((flight.at_ns, message));
+        self.flights.insert(message, flight);
+    }
+
+    fn land(&mut self, message: Message<K>) -> Option<Flight> {
+        let flight = self.flights.remove(&message)?;
+        let link = &mut self.links[flight.link];
+        link.arrivals.remove(&(flight.at_ns, message));
+        Some(flight)
     }
 
     /// Something is at the end of its link at `now_ns`. What never set out passes.
@@ -176,42 +231,38 @@ impl<K: Copy + Ord> Courier<K> {
         if self.flights.is_empty() {
             return Passage::Now;
         }
-        let Some(mut flight) = self.flights.remove(&(stream, ordinal)) else {
+        let message = (stream, ordinal);
+        let Some(mut flight) = self.land(message) else {
             return Passage::Now;
         };
-        let due_ns = self.settled_ns(flight.chain).min(flight.deadline_ns);
+        let due_ns = self.settled_ns(flight.link).min(flight.deadline_ns);
         if due_ns <= now_ns {
-            self.passed_ns.insert(flight.chain, now_ns);
+            self.links[flight.link].passed_ns = Some(now_ns);
             return Passage::Now;
         }
         self.counts.held += u64::from(!std::mem::replace(&mut flight.held, true));
         flight.at_ns = due_ns;
-        self.flights.insert((stream, ordinal), flight);
+        self.fly(message, flight);
         Passage::At(due_ns)
     }
 
-    /// When, as things stand, everything on higher links is there and has brought about
-    /// what it does, in ns.
-    fn settled_ns(&self, chain: Chain) -> u64 {
+    /// When, as things stand, everything on links above this one is there and has brought
+    /// about what it does, in ns.
+    fn settled_ns(&self, place: usize) -> u64 {
         let Rule::Priorities { settle_ns, .. } = self.rule else {
             return 0;
         };
-        let priority = self.priority(chain);
-        let under_way = self
-            .flights
-            .values()
-            .map(|other| (other.chain, other.at_ns));
-        let passed = self.passed_ns.iter().map(|(chain, at_ns)| (*chain, *at_ns));
-        under_way
-            .chain(passed)
-            .filter(|(other, _)| self.priority(*other) > priority)
-            .map(|(_, at_ns)| at_ns + settle_ns)
+        let priority = self.priority(&self.links[place]);
+        self.links
+            .iter()
+            .filter(|other| self.priority(other) > priority)
+            .filter_map(|other| Some(other.last_ns()? + settle_ns))
             .max()
             .unwrap_or(0)
     }
 
-    fn priority(&self, chain: Chain) -> Priority {
-        self.priorities.get(&chain).copied().unwrap_or(self.lowest)
+    fn priority(&self, link: &Link<K>) -> Priority {
+        link.priority.unwrap_or(self.lowest)
     }
 
     /// Lets every message pass from now on: holding it up is a fault like others, and

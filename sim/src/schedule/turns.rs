@@ -6,16 +6,62 @@
 
 use super::Schedule;
 use crate::fault::ProcessId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::task::Waker;
 
 /// A task that was passed over this often goes first: tasks that wake each other for ever
 /// must not keep the others from their turn.
 const PASSED_OVER_MAX: u32 = 1_000;
 
-/// Names a gated task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TaskId(u64);
+/// Names a gated task: a place, and the how manieth task it is that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId {
+    place: u32,
+    tenant: u32,
+}
+
+/// The tasks by place; a place is given to another task when one is gone.
+#[derive(Debug, Default)]
+struct Tasks {
+    places: Vec<(u32, Option<Task>)>,
+    free: Vec<u32>,
+}
+
+impl Tasks {
+    fn insert(&mut self, task: Task) -> TaskId {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push((0, None));
+            u32::try_from(self.places.len() - 1).expect("fewer tasks than 2^32 at a time")
+        });
+        let (tenant, held) = &mut self.places[place as usize];
+        *held = Some(task);
+        TaskId {
+            place,
+            tenant: *tenant,
+        }
+    }
+
+    fn remove(&mut self, id: TaskId) -> Option<Task> {
+        let (tenant, held) = self.places.get_mut(id.place as usize)?;
+        if *tenant != id.tenant {
+            return None;
+        }
+        let task = held.take()?;
+        *tenant += 1;
+        self.free.push(id.place);
+        Some(task)
+    }
+
+    fn get(&self, id: TaskId) -> Option<&Task> {
+        let (tenant, task) = self.places.get(id.place as usize)?;
+        task.as_ref().filter(|_| *tenant == id.tenant)
+    }
+
+    fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        let (tenant, task) = self.places.get_mut(id.place as usize)?;
+        task.as_mut().filter(|_| *tenant == id.tenant)
+    }
+}
 
 #[derive(Debug)]
 struct Task {
@@ -32,6 +78,10 @@ struct Task {
 #[derive(Clone, Copy, Debug)]
 struct Runnable {
     id: TaskId,
+    /// That of the task.
+    process: ProcessId,
+    /// That of the task.
+    priority: i64,
     /// The order in which they became so, or were put off.
     since: u64,
     /// It was woken during its own turn: it gives way to the others once.
@@ -59,13 +109,12 @@ pub(crate) struct TurnCounts {
 #[derive(Debug)]
 pub(crate) struct Turns {
     rule: Rule,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: Tasks,
     runnable: Vec<Runnable>,
     paused: BTreeSet<ProcessId>,
     /// Whose turn it is, while nothing has changed since that was decided.
     chosen: Option<TaskId>,
     running: Option<TaskId>,
-    next_id: u64,
     next_since: u64,
     /// The lowest priority that was given so far.
     lowest: i64,
@@ -86,12 +135,11 @@ impl Turns {
         };
         Some(Self {
             rule,
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             runnable: Vec::new(),
             paused: BTreeSet::new(),
             chosen: None,
             running: None,
-            next_id: 0,
             next_since: 0,
             lowest: 0,
             counts: TurnCounts::default(),
@@ -100,26 +148,24 @@ impl Turns {
 
     /// A new task, which is runnable. Its priority is above 0.
     pub(crate) fn add(&mut self, process: ProcessId, priority: u32) -> TaskId {
-        let id = TaskId(self.next_id);
-        self.next_id += 1;
         let task = Task {
             process,
             priority: i64::from(priority) + 1,
             waker: None,
             is_runnable: false,
         };
-        self.tasks.insert(id, task);
+        let id = self.tasks.insert(task);
         self.make_runnable(id);
         id
     }
 
     /// The process of the task that runs now, if one does.
     pub(crate) fn process_here(&self) -> Option<ProcessId> {
-        Some(self.tasks.get(&self.running?)?.process)
+        Some(self.tasks.get(self.running?)?.process)
     }
 
     fn make_runnable(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get_mut(&id) else {
+        let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
         if std::mem::replace(&mut task.is_runnable, true) {
@@ -130,6 +176,8 @@ impl Turns {
         self.chosen = None;
         self.runnable.push(Runnable {
             id,
+            process: task.process,
+            priority: task.priority,
             since,
             yields: self.running == Some(id),
             passed_over: 0,
@@ -139,13 +187,13 @@ impl Turns {
     /// A task is woken: what to wake in the executor.
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
         self.make_runnable(id);
-        self.tasks.get(&id)?.waker.clone()
+        self.tasks.get(id)?.waker.clone()
     }
 
     /// A task is offered a turn by the executor, which `waker` wakes it in. Whether it may
     /// take it; if not, what is to be woken instead.
     pub(crate) fn offer(&mut self, id: TaskId, waker: &Waker) -> Result<(), Option<Waker>> {
-        if let Some(task) = self.tasks.get_mut(&id) {
+        if let Some(task) = self.tasks.get_mut(id) {
             match &mut task.waker {
                 Some(known) if known.will_wake(waker) => {}
                 slot => *slot = Some(waker.clone()),
@@ -156,7 +204,7 @@ impl Turns {
         }
         self.chosen = None;
         self.runnable.retain(|other| other.id != id);
-        if let Some(task) = self.tasks.get_mut(&id) {
+        if let Some(task) = self.tasks.get_mut(id) {
             task.is_runnable = false;
         }
         self.running = Some(id);
@@ -171,7 +219,7 @@ impl Turns {
 
     /// A task is gone: what is to be woken next.
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<Waker> {
-        self.tasks.remove(&id);
+        self.tasks.remove(id);
         self.runnable.retain(|other| other.id != id);
         if self.running == Some(id) {
             self.running = None;
@@ -207,7 +255,7 @@ impl Turns {
 
     fn next_waker(&mut self) -> Option<Waker> {
         let next = self.choose()?;
-        self.tasks.get(&next)?.waker.clone()
+        self.tasks.get(next)?.waker.clone()
     }
 
     /// Whose turn it is.
@@ -232,10 +280,9 @@ impl Turns {
     }
 
     /// The runnable task that goes first, by its place, and among how many.
-    fn first(&mut self) -> Option<(usize, usize)> {
+    fn first(&self) -> Option<(usize, usize)> {
         let Self {
             rule,
-            tasks,
             runnable,
             paused,
             ..
@@ -243,15 +290,12 @@ impl Turns {
         let mut eligible = 0;
         let mut best: Option<(usize, (bool, bool, i64, u64))> = None;
         for (place, candidate) in runnable.iter().enumerate() {
-            let Some(task) = tasks.get(&candidate.id) else {
-                continue;
-            };
-            if paused.contains(&task.process) {
+            if paused.contains(&candidate.process) {
                 continue;
             }
             eligible += 1;
             let urgency = match rule {
-                Rule::Priorities { .. } => -task.priority,
+                Rule::Priorities { .. } => -candidate.priority,
                 Rule::FirstCome { .. } => 0,
             };
             let key = (
@@ -272,8 +316,9 @@ impl Turns {
         match &self.rule {
             Rule::Priorities { changes } if changes.contains(&number) => {
                 self.lowest -= 1;
-                let id = self.runnable[place].id;
-                if let Some(task) = self.tasks.get_mut(&id) {
+                let candidate = &mut self.runnable[place];
+                candidate.priority = self.lowest;
+                if let Some(task) = self.tasks.get_mut(candidate.id) {
                     task.priority = self.lowest;
                 }
                 true

@@ -11,6 +11,7 @@ mod frame;
 mod recovery;
 mod segment;
 mod shape;
+mod zeros;
 
 use self::frame::Payload;
 use self::recovery::ClosedSegment;

@@ -15,6 +15,7 @@
 use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
 use super::segment::{self, BadHeader, Chain, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::shape::{Effect, LogShape};
+use super::zeros::{is_zero, length_without_zeros};
 use super::{
     LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error,
 };
@@ -92,6 +93,8 @@ pub(super) async fn read<D: Disk>(
     let mut fold = Fold::default();
     let mut closed = Vec::new();
     let mut chain = None;
+    // A segment says where the one before it ends, so it is read before that is looked at.
+    let mut following = None;
     for sequence in tail.oldest_sequence..last {
         if !present.contains(&sequence) {
             let file = dir.join(segment::file_name(sequence));
@@ -101,16 +104,22 @@ pub(super) async fn read<D: Disk>(
                 "the segment is missing, and a later one needs it",
             ));
         }
-        let next_header = match sequence + 1 {
-            next if next == last => tail.segment.header,
+        let segment = match following.take() {
+            Some(segment) => segment,
+            None => Segment::read(disk, dir, sequence, planted).await?,
+        };
+        let end = match sequence + 1 {
+            next if next == last => tail.segment.header.previous_end,
             // A missing one is reported in its turn.
             next if !present.contains(&next) => continue,
-            next => SegmentHeader::read(disk, dir, next).await?,
+            next => {
+                let segment = Segment::read(disk, dir, next, planted).await?;
+                following.insert(segment).header.previous_end
+            }
         };
-        let segment = Segment::read(disk, dir, sequence, planted).await?;
         fold.enter(&segment)?;
         segment.check_chain(chain)?;
-        let frames = segment.frames_until(next_header.previous_end)?;
+        let frames = segment.frames_until(end)?;
         chain = Some(segment.chain(&frames));
         fold.frames(&segment, &frames)?;
         closed.push(ClosedSegment {
@@ -195,27 +204,13 @@ struct PlacedFrame {
 struct Segment {
     file: PathBuf,
     bytes: Vec<u8>,
+    /// Where the last byte that is not zero ends.
+    written_end: usize,
     header: SegmentHeader,
     planted: Planted,
 }
 
 impl SegmentHeader {
-    /// Reads the header alone.
-    async fn read<D: Disk>(disk: &D, dir: &Path, sequence: u64) -> Result<Self, WalError> {
-        let path = dir.join(segment::file_name(sequence));
-        let file = disk
-            .open(&path, OpenMode::Read)
-            .await
-            .map_err(io_error("open", &path))?;
-        let length = file.len().await.map_err(io_error("measure", &path))?;
-        let length = length.min(SEGMENT_HEADER_BYTES as u64) as usize;
-        let bytes = file
-            .read_exact_at(0, length)
-            .await
-            .map_err(io_error("read", &path))?;
-        Self::check(&path, sequence, &bytes)
-    }
-
     fn check(path: &Path, sequence: u64, bytes: &[u8]) -> Result<Self, WalError> {
         match Self::decode(bytes) {
             Ok(header) if header.sequence == sequence => Ok(header),
@@ -254,6 +249,7 @@ impl Segment {
         let header = SegmentHeader::check(&path, sequence, &bytes)?;
         Ok(Self {
             file: path,
+            written_end: length_without_zeros(&bytes),
             bytes,
             header,
             planted,
@@ -296,7 +292,7 @@ impl Segment {
         // the middle of un-synchronised ones must not pass for a gap.
         let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
         let gap = self.bytes.get(offset..resumed).ok_or(reason)?;
-        if gap.is_empty() || gap.iter().any(|byte| *byte != 0) {
+        if gap.is_empty() || !is_zero(gap) {
             return Err(reason);
         }
         self.decode(resumed)
@@ -347,12 +343,14 @@ impl Segment {
     fn resumes_behind(&self, offset: usize) -> bool {
         let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
         let gap = self.bytes.get(offset..resumed);
-        gap.is_some_and(|gap| gap.iter().all(|byte| *byte == 0))
+        gap.is_some_and(is_zero)
     }
 
     /// The greatest claim that a frame header behind `offset` makes, and its place.
     fn greatest_claim_behind(&self, offset: usize) -> Option<(u64, usize)> {
-        (offset..self.bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1))
+        // No header is nothing but zeros, so none begins behind the last other byte.
+        let headers_end = self.bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1);
+        (offset..headers_end.min(self.written_end))
             .step_by(FRAME_ALIGNMENT_BYTES)
             .skip(1)
             .filter_map(|at| {
@@ -398,13 +396,10 @@ impl Tail {
             );
             return Err(segment.corrupt(end, reason));
         }
-        let truncated = segment.bytes.get(end..).and_then(|rest| {
-            let garbage_bytes = rest.iter().rposition(|byte| *byte != 0)? + 1;
-            Some(TruncatedTail {
-                file: segment.file.clone(),
-                offset: end as u64,
-                bytes: garbage_bytes as u64,
-            })
+        let truncated = (segment.written_end > end).then(|| TruncatedTail {
+            file: segment.file.clone(),
+            offset: end as u64,
+            bytes: (segment.written_end - end) as u64,
         });
 
         sometimes!(

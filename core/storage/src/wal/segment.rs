@@ -96,9 +96,13 @@ pub(super) fn is_temporary(name: &str) -> bool {
 /// The sequence in a segment's file name.
 pub(super) fn parse_file_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
-    let sequence = u64::from_str_radix(digits, 16).ok()?;
     // Only the one spelling that `file_name` gives.
-    (sequence > 0 && file_name(sequence) == name).then_some(sequence)
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != 16 || !digits.bytes().all(is_digit) {
+        return None;
+    }
+    let sequence = u64::from_str_radix(digits, 16).ok()?;
+    (sequence > 0).then_some(sequence)
 }
 
 impl SegmentHeader {
