@@ -1,8 +1,8 @@
-//! Plans whose runs passed, and which of them is changed next.
+//! Plans that have reached something, and which of them is changed next.
 
 use veridical_sim::Rng;
 
-use super::surprise::{Reached, Surprise};
+use super::rarity::{Feature, Rarity};
 use crate::plan::Plan;
 
 /// Plans that are kept at most; the one that is worth least goes first.
@@ -12,7 +12,7 @@ const PLANS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 struct Entry {
     plan: Plan,
-    reached: Reached,
+    features: Vec<Feature>,
     picked: u32,
 }
 
@@ -24,15 +24,16 @@ pub struct Corpus {
 
 impl Corpus {
     /// Keeps a plan with what it has reached.
-    pub fn add(&mut self, plan: Plan, reached: Reached, surprise: &Surprise) {
+    pub fn add(&mut self, plan: Plan, features: Vec<Feature>, rarity: &Rarity) {
         self.entries.push(Entry {
             plan,
-            reached,
+            features,
             picked: 0,
         });
         if self.entries.len() > PLANS_MAX {
-            let energies = self.energies(surprise);
-            let least = (0..energies.len()).min_by(|a, b| energies[*a].total_cmp(&energies[*b]));
+            let worth = |entry: &Entry| energy(entry, rarity);
+            let least = (0..self.entries.len())
+                .min_by(|a, b| worth(&self.entries[*a]).total_cmp(&worth(&self.entries[*b])));
             if let Some(least) = least {
                 self.entries.remove(least);
             }
@@ -45,29 +46,33 @@ impl Corpus {
     }
 
     /// A plan to be changed, by their energies; `None` as long as nothing is kept.
-    pub fn pick(&mut self, rng: &mut Rng, surprise: &Surprise) -> Option<Plan> {
-        let energies = self.energies(surprise);
-        let mut left = rng.unit() * energies.iter().sum::<f64>();
-        let drawn = energies.iter().position(|energy| {
-            left -= energy;
-            left < 0.0
-        });
-        let number = drawn.or(energies.len().checked_sub(1))?;
+    pub fn pick(&mut self, rng: &mut Rng, rarity: &Rarity) -> Option<Plan> {
+        let number = self.one(rng, rarity)?;
         self.entries[number].picked += 1;
         Some(self.entries[number].plan.clone())
     }
 
-    fn energies(&self, surprise: &Surprise) -> Vec<f64> {
-        let energy = |entry: &Entry| energy(entry, surprise);
-        self.entries.iter().map(energy).collect()
+    fn one(&self, rng: &mut Rng, rarity: &Rarity) -> Option<usize> {
+        let energies: Vec<f64> = self
+            .entries
+            .iter()
+            .map(|entry| energy(entry, rarity))
+            .collect();
+        let mut left = rng.unit() * energies.iter().sum::<f64>();
+        for (number, energy) in energies.iter().enumerate() {
+            left -= energy;
+            if left < 0.0 {
+                return Some(number);
+            }
+        }
+        energies.len().checked_sub(1)
     }
 }
 
-/// How much a plan deserves to be changed: the fourth power of its surprise, so that the
-/// tenth that surprises most is picked about every other time; less with every time.
-fn energy(entry: &Entry, surprise: &Surprise) -> f64 {
-    let square = surprise.bits(&entry.reached).powi(2);
-    square * square / f64::from(1 + entry.picked)
+/// How much a plan deserves to be changed: by the rarity of what it reaches, less with
+/// every time.
+fn energy(entry: &Entry, rarity: &Rarity) -> f64 {
+    rarity.worth(&entry.features) / f64::from(1 + entry.picked)
 }
 
 #[cfg(test)]
@@ -76,26 +81,29 @@ mod tests {
     use crate::swarm;
     use std::collections::BTreeMap;
 
-    fn noted(surprise: &mut Surprise, places: &[&str]) -> Reached {
+    fn noted(rarity: &mut Rarity, places: &[&str]) -> Vec<Feature> {
         let places: BTreeMap<String, u64> =
             places.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        surprise.note(&places).0
+        rarity.note(&places).0
     }
 
     #[test]
-    fn plans_that_surprise_are_picked_more_often_and_others_now_and_then() {
-        let (mut corpus, mut surprise) = (Corpus::default(), Surprise::default());
+    fn plans_that_reach_what_is_rare_are_picked_more_often() {
+        let (mut corpus, mut rarity) = (Corpus::default(), Rarity::default());
         let mut rng = Rng::from_seed(1);
-        assert_eq!(corpus.pick(&mut rng, &surprise), None);
+        assert_eq!(corpus.pick(&mut rng, &rarity), None);
         for seed in 0..20 {
-            let own = format!("some-{}", seed % 5);
-            let places: &[&str] = if seed == 7 { &[&own, "x"] } else { &[&own] };
-            let reached = noted(&mut surprise, places);
-            corpus.add(swarm::plan(seed), reached, &surprise);
+            let places: &[&str] = if seed == 7 {
+                &["often", "x"]
+            } else {
+                &["often"]
+            };
+            let features = noted(&mut rarity, places);
+            corpus.add(swarm::plan(seed), features, &rarity);
         }
         let mut rare = 0;
         for _ in 0..40 {
-            let plan = corpus.pick(&mut rng, &surprise).expect("there are plans");
+            let plan = corpus.pick(&mut rng, &rarity).expect("there are plans");
             rare += u32::from(plan.seed == 7);
         }
         assert!((8..=35).contains(&rare), "{rare}");
@@ -103,13 +111,13 @@ mod tests {
 
     #[test]
     fn the_corpus_is_bounded_and_loses_what_is_worth_least() {
-        let (mut corpus, mut surprise) = (Corpus::default(), Surprise::default());
-        let reached = noted(&mut surprise, &["often", "x"]);
-        corpus.add(swarm::plan(7), reached, &surprise);
-        let often = noted(&mut surprise, &["often"]);
+        let (mut corpus, mut rarity) = (Corpus::default(), Rarity::default());
+        let features = noted(&mut rarity, &["often", "x"]);
+        corpus.add(swarm::plan(7), features, &rarity);
+        let often = noted(&mut rarity, &["often"]);
         let plan = swarm::plan(1);
         for _ in 0..2 * PLANS_MAX {
-            corpus.add(plan.clone(), often.clone(), &surprise);
+            corpus.add(plan.clone(), often.clone(), &rarity);
         }
         assert_eq!(corpus.count(), PLANS_MAX);
         assert!(corpus.entries.iter().any(|entry| entry.plan.seed == 7));

@@ -1,11 +1,10 @@
 //! Exploration that is guided by what runs reach.
 //!
 //! Run N is the plan of the Nth seed, or that of a kept plan merged with it. Plans whose
-//! runs passed are kept; the more a run surprised (by the places that it came by, and how
-//! often), the more often its plan is taken again. The idea is that of greybox fuzzing
-//! (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox Fuzzing as Markov Chain",
-//! CCS 2016; counts as in Lemieux et al., "PerfFuzz", ISSTA 2018), with the places that
-//! the store's code declares instead of branches.
+//! runs passed are kept, and taken the more often the rarer the places that they reach.
+//! The idea is that of greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based
+//! Greybox Fuzzing as Markov Chain", CCS 2016), with the places that the store's code
+//! declares instead of branches.
 //!
 //! Runs are made in rounds. What a round runs is decided before it from what all rounds
 //! before it have reached, so an exploration is a function of its first seed and of the
@@ -15,7 +14,7 @@ pub mod command;
 mod corpus;
 mod merge;
 mod mutation;
-mod surprise;
+mod rarity;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -28,7 +27,7 @@ use crate::swarm;
 use crate::trial::{Subject, Trial, WALL_LIMIT};
 
 use corpus::Corpus;
-use surprise::Surprise;
+use rarity::Rarity;
 
 /// Runs of a round; more jobs than that have nothing to do.
 pub const ROUND: usize = 8;
@@ -68,7 +67,7 @@ pub struct Execution {
 pub struct Reach {
     /// Places that were reached.
     pub places: usize,
-    /// Places, and steps of how often a run came by them.
+    /// Places, magnitudes and pairs that were reached.
     pub features: usize,
     /// Plans that are kept.
     pub kept: usize,
@@ -103,22 +102,22 @@ impl Exploration<'_> {
         mut go_on: impl FnMut(&Execution, Reach) -> bool,
     ) -> Reach {
         let mut rng = Rng::for_part(self.first_seed, Stream::Nemesis, "explore");
-        let (mut corpus, mut surprise) = (Corpus::default(), Surprise::default());
+        let (mut corpus, mut rarity) = (Corpus::default(), Rarity::default());
         let (mut done, mut seeds) = (0, 0);
         let mut reach = Reach::default();
         while done < self.executions && !interrupted.load(Ordering::Relaxed) {
             let count = (self.executions - done).min(ROUND as u64);
             let planned: Vec<(Origin, Plan)> = (done..done + count)
-                .map(|number| self.next(number, &mut seeds, &mut corpus, &surprise, &mut rng))
+                .map(|number| self.next(number, &mut seeds, &mut corpus, &rarity, &mut rng))
                 .collect();
             let reports = self.round(&planned);
             for ((origin, plan), report) in planned.into_iter().zip(reports) {
-                let (reached, new) = surprise.note(&report.sometimes);
+                let (features, new) = rarity.note(&report.sometimes);
                 if report.verdict == Class::Ok {
-                    corpus.add(plan.clone(), reached, &surprise);
+                    corpus.add(plan.clone(), features, &rarity);
                 }
                 done += 1;
-                let (places, features) = surprise.reached();
+                let (places, features) = rarity.reached();
                 reach = Reach {
                     places,
                     features,
@@ -145,7 +144,7 @@ impl Exploration<'_> {
         number: u64,
         seeds: &mut u64,
         corpus: &mut Corpus,
-        surprise: &Surprise,
+        rarity: &Rarity,
         rng: &mut Rng,
     ) -> (Origin, Plan) {
         let is_changed = number >= SEEDS_FIRST && !number.is_multiple_of(SEEDS_EVERY);
@@ -154,7 +153,7 @@ impl Exploration<'_> {
         let plan = swarm::plan_of(self.scenario, seed).expect("the scenario is the swarm's");
         let planted = self.planted.map(str::to_owned);
         let plan = Plan { planted, ..plan };
-        if is_changed && let Some(kept) = corpus.pick(rng, surprise) {
+        if is_changed && let Some(kept) = corpus.pick(rng, rarity) {
             return (Origin::Changed, mutation::changed(&kept, &plan, rng));
         }
         (Origin::Seed(seed), plan)
