@@ -6,7 +6,6 @@
 //! that the checking thread spent on a core (where the system tells), so that a busy
 //! machine does not change the figures.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
@@ -15,7 +14,9 @@ use std::time::Duration;
 
 use veridical_checkers::check::{CheckOptions, check_stream, peak_memory_bytes};
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
-use veridical_checkers::{CheckerOptions, ObjectChecker, ObjectKind, ObjectModel, Verdict};
+use veridical_checkers::{
+    CheckerOptions, ListChecker, ObjectChecker, ObjectKind, ObjectModel, Verdict,
+};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::formats::{self, History};
 use veridical_histories::generate::Distribution;
@@ -108,9 +109,24 @@ const ROWS: &[Row] = &[
         run: cas_unknown_repeated,
     },
     Row {
-        name: "cas-hot",
-        goal: "one key, 256 clients",
-        run: cas_hot,
+        name: "cas-hot-10",
+        goal: "one key, five values, 10 clients",
+        run: cas_hot_10,
+    },
+    Row {
+        name: "cas-hot-64",
+        goal: "the same, 64 clients",
+        run: cas_hot_64,
+    },
+    Row {
+        name: "cas-hot-256",
+        goal: "the same, 256 clients",
+        run: cas_hot_256,
+    },
+    Row {
+        name: "cas-hot-unknown",
+        goal: "the same, 5 % unknown outcomes",
+        run: cas_hot_unknown,
     },
     Row {
         name: "queue",
@@ -129,8 +145,13 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "set",
-        goal: "one set, 64 clients, element by element",
+        goal: "linear: one set, 64 clients, element by element",
         run: set,
+    },
+    Row {
+        name: "list-append",
+        goal: "transactions of up to 3 steps, 16 clients",
+        run: list_append,
     },
 ];
 
@@ -433,55 +454,43 @@ fn cas_with_unknown(operations: u64) -> ObjectWorkload {
     }
 }
 
-/// Each value under one of few names, so that nothing tells who wrote it.
+/// The same of five values, so that nothing tells who wrote one.
 fn cas_unknown_repeated(is_full: bool) -> (u64, f64, Verdict) {
     let operations = size(is_full, 100_000, 1_000_000);
-    let fold = |value: &mut Value| {
-        if let Value::Int(number) = value
-            && *number > 0
-        {
-            *number = 1 + *number % 5;
-        }
+    let workload = ObjectWorkload {
+        values: Some(5),
+        ..cas_with_unknown(operations)
     };
-    let mut events: Vec<ObjectEvent> = ObjectHistory::new(cas_with_unknown(operations)).collect();
-    let is_refusal = |event: &ObjectEvent| match &event.kind {
-        EventKind::Return { op, output } => (*output == Answer::Applied(false)).then_some(*op),
-        _ => None,
-    };
-    let refused: BTreeSet<OperationId> = events.iter().filter_map(is_refusal).collect();
-    for event in &mut events {
-        match &mut event.kind {
-            EventKind::Call { op, input } => match &mut input.action {
-                Action::Write(value) => fold(value),
-                Action::Cas { from, to } => {
-                    fold(to);
-                    // What was refused might not be under the new names.
-                    if refused.contains(op) {
-                        *from = Value::Int(-1);
-                    }
-                    fold(from);
-                }
-                _ => {}
-            },
-            EventKind::Return {
-                output: Answer::Value(value),
-                ..
-            } => fold(value),
-            _ => {}
-        }
-    }
-    timed(ObjectKind::CasRegister, events)
+    on_the_fly(ObjectKind::CasRegister, workload)
 }
 
-fn cas_hot(is_full: bool) -> (u64, f64, Verdict) {
+/// One key, and five values.
+fn cas_hot(clients: usize, is_full: bool, unknown: f64) -> (u64, f64, Verdict) {
     let workload = ObjectWorkload {
-        operations: size(is_full, 200_000, 2_000_000),
-        clients: 256,
+        operations: size(is_full, 100_000, 1_000_000),
+        clients,
         keys: 1,
-        unknown: 0.0,
+        unknown,
+        values: Some(5),
         ..cas_with_unknown(0)
     };
     on_the_fly(ObjectKind::CasRegister, workload)
+}
+
+fn cas_hot_10(is_full: bool) -> (u64, f64, Verdict) {
+    cas_hot(10, is_full, 0.0)
+}
+
+fn cas_hot_64(is_full: bool) -> (u64, f64, Verdict) {
+    cas_hot(64, is_full, 0.0)
+}
+
+fn cas_hot_256(is_full: bool) -> (u64, f64, Verdict) {
+    cas_hot(256, is_full, 0.0)
+}
+
+fn cas_hot_unknown(is_full: bool) -> (u64, f64, Verdict) {
+    cas_hot(256, is_full, 0.05)
 }
 
 /// One object with unique values. The generator's own object is among what is measured of
@@ -517,4 +526,60 @@ fn stack(is_full: bool) -> (u64, f64, Verdict) {
 fn set(is_full: bool) -> (u64, f64, Verdict) {
     let workload = collection(Generated::Set, is_full, 0.0);
     on_the_fly(ObjectKind::Set, workload)
+}
+
+/// Transactions on lists that grow, of which each read returns the whole; so keys are used
+/// for a thousand transactions and then left, as Jepsen does it.
+fn list_append(is_full: bool) -> (u64, f64, Verdict) {
+    let operations = size(is_full, 100_000, 1_000_000);
+    let keys = 10;
+    let part = |number: u64| ObjectWorkload {
+        seed: number,
+        kind: Generated::ListAppend,
+        operations: 1_000,
+        clients: 16,
+        keys,
+        reads: 0.5,
+        ..ObjectWorkload::default()
+    };
+    let mut checker = ListChecker::new(
+        ObjectModel::new(ObjectKind::ListAppend),
+        CheckerOptions::default(),
+    );
+    let mut seconds = 0.0;
+    let mut transactions = 0;
+    for number in 0..operations / 1_000 {
+        let events = ObjectHistory::new(part(number));
+        let events: Vec<ObjectEvent> = events.map(|event| renamed(event, number)).collect();
+        let begin = Instant::now();
+        for event in &events {
+            checker
+                .observe(event)
+                .expect("generated histories are correct");
+        }
+        seconds += begin.elapsed().as_secs_f64();
+        transactions += events.len() as u64 / 2;
+    }
+    (transactions, seconds, checker.finish())
+}
+
+/// The same with operations and keys that no other part has.
+fn renamed(mut event: ObjectEvent, part: u64) -> ObjectEvent {
+    match &mut event.kind {
+        EventKind::Call { op, input } => {
+            op.0 += part << 20;
+            if let Action::Txn(steps) = &mut input.action {
+                for step in steps {
+                    if let Value::Int(key) = &mut step.key {
+                        *key += (part << 10) as i64;
+                    }
+                }
+            }
+        }
+        EventKind::Return { op, .. } | EventKind::Unknown { op } | EventKind::Failed { op } => {
+            op.0 += part << 20;
+        }
+        EventKind::Note { .. } => {}
+    }
+    event
 }

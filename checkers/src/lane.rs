@@ -20,7 +20,8 @@ const BEAM_DIVISOR: usize = 256;
 #[derive(Clone, Debug)]
 enum Fate<O> {
     Open,
-    Returned(O),
+    /// With what, and the position of the return among the items.
+    Returned(O, u64),
     Unknown,
     Failed,
 }
@@ -88,8 +89,11 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
     }
 
     pub fn call(&mut self, token: u64, input: M::Input) {
-        self.open
-            .push((token, self.taken + self.items.len() as u64));
+        let position = self.taken + self.items.len() as u64;
+        if !self.is_lost {
+            self.frontier.announce(&input, position);
+        }
+        self.open.push((token, position));
         self.items.push_back(Item::Call {
             token,
             input,
@@ -98,7 +102,13 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
     }
 
     pub fn returned(&mut self, token: u64, output: M::Output, event: u64) {
-        self.end(token, Fate::Returned(output));
+        let position = self.taken + self.items.len() as u64;
+        let called = self.end(token, Fate::Returned(output.clone(), position));
+        if !self.is_lost
+            && let Item::Call { input, .. } = &self.items[(called - self.taken) as usize]
+        {
+            self.frontier.foresee(input, &output, called, position);
+        }
         self.items.push_back(Item::Return { token, event });
     }
 
@@ -110,7 +120,8 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
         self.end(token, Fate::Failed);
     }
 
-    fn end(&mut self, token: u64, ended: Fate<M::Output>) {
+    /// The position of its call.
+    fn end(&mut self, token: u64, ended: Fate<M::Output>) -> u64 {
         let at = self.open.iter().position(|(open, _)| *open == token);
         let (_, position) = self.open.swap_remove(at.expect("only open operations end"));
         let index = (position - self.taken) as usize;
@@ -118,6 +129,7 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
             unreachable!("the position of a call holds a call");
         };
         *fate = ended;
+        position
     }
 
     /// All that is still open stays so.
@@ -147,11 +159,12 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
     }
 
     fn begin(&mut self, model: &M, token: u64, input: M::Input, fate: Fate<M::Output>) {
-        let frontiers = std::iter::once(&mut self.frontier).chain(self.above.as_deref_mut());
+        let below = (!self.is_lost).then_some(&mut self.frontier);
+        let frontiers = below.into_iter().chain(self.above.as_deref_mut());
         match fate {
-            Fate::Returned(output) => {
+            Fate::Returned(output, ends_at) => {
                 for frontier in frontiers {
-                    frontier.call(model, token, input.clone(), output.clone());
+                    frontier.call(model, token, input.clone(), output.clone(), ends_at);
                 }
             }
             Fate::Unknown if !model.is_read_only(&input) => {
@@ -180,7 +193,7 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
                 Advance::Capped(_) if self.relaxations >= RELAXATIONS_MAX => self.above = None,
                 Advance::Capped(relaxed) => {
                     self.relaxations += 1;
-                    self.above = Some(relaxed);
+                    self.above = relaxed;
                 }
             }
         }
@@ -193,7 +206,7 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
             Advance::Contradicted => self.violation = Some(event),
             Advance::Capped(relaxed) => {
                 if !self.is_beam {
-                    self.above = Some(relaxed);
+                    self.above = relaxed;
                 }
                 self.capped_at.get_or_insert(event);
                 self.is_beam = true;

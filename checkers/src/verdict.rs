@@ -212,6 +212,9 @@ pub enum MalformedReason {
     /// An operation ended that is not open.
     #[error("operation {0} ends, but it is not open")]
     NotOpen(OperationId),
+    /// The model has no such operation.
+    #[error("operation {0} is none of this model: is it another one?")]
+    InputOfOtherKind(OperationId),
     /// The output does not belong to the input.
     #[error("operation {0} has an answer of another kind than its request")]
     OutputOfOtherKind(OperationId),

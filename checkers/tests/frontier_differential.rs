@@ -37,6 +37,7 @@ fn small(kind: ObjectKind, seed: u64) -> Vec<ObjectEvent> {
         distribution: Distribution::Uniform,
         reads: 0.5,
         unknown: *random.pick(&[0.0, 0.2, 0.5]),
+        values: None,
         injection: None,
     };
     let mut events: Vec<ObjectEvent> = ObjectHistory::new(workload).collect();

@@ -144,6 +144,8 @@ fn engines_agree_on_longer_histories() {
         shape(6, true, 0.0, true),
         shape(4, true, 0.05, true),
         shape(4, false, 0.03, true),
+        shape(9, false, 0.0, true),
+        shape(8, false, 0.01, false),
         shape(6, true, 0.05, false),
     ];
     for (index, shape) in shapes.into_iter().enumerate() {
@@ -235,6 +237,89 @@ fn a_low_limit_may_leave_a_verdict_open_but_never_flips_it() {
         }
     }
     assert!(open > 0, "no limit was low enough");
+}
+
+/// Whatever the limit is: a pursuit that was given up tells nothing, and one that went on
+/// shows that all before was right.
+#[test]
+fn engine_a_reports_the_first_wrong_event() {
+    let mut violations = 0;
+    for shape in SHAPES {
+        for seed in 0..3_000 * scale() {
+            let events = draw(!seed, shape);
+            let model = ObjectModel::new(ObjectKind::Kv);
+            for configurations_max in [1, 3, 1 << 18] {
+                let options = CheckerOptions {
+                    configurations_max,
+                    ..CheckerOptions::default()
+                };
+                let (verdict, _) = check(ObjectKind::Kv, &events, options);
+                let Some(violation) = verdict.violation() else {
+                    continue;
+                };
+                let at = violation.event as usize;
+                violations += 1;
+                assert!(
+                    !is_linearizable(&model, &events[..=at]),
+                    "{seed}: early\n{}",
+                    print(&events)
+                );
+                assert!(
+                    configurations_max < 1 << 18 || is_linearizable(&model, &events[..at]),
+                    "{seed}: late\n{}",
+                    print(&events)
+                );
+            }
+        }
+    }
+    println!("{violations} violations");
+    assert!(violations > 1_000);
+}
+
+/// Many clients on one register of five values: far more configurations than can be looked
+/// at, but one order is enough, and what nobody wrote is wrong in all of them.
+#[test]
+fn a_hot_register_of_few_values_is_decided() {
+    use veridical_histories::EventKind;
+    use veridical_histories::generate::object::{
+        ObjectHistory, ObjectKind as Generated, ObjectWorkload,
+    };
+    use veridical_histories::object::{Answer, Value};
+
+    for (clients, unknown) in [(10, 0.05), (32, 0.0), (64, 0.02), (256, 0.0), (256, 0.05)] {
+        let workload = ObjectWorkload {
+            seed: clients as u64,
+            kind: Generated::CasRegister,
+            operations: 4_000,
+            clients,
+            keys: 1,
+            reads: 0.3,
+            values: Some(5),
+            unknown,
+            ..ObjectWorkload::default()
+        };
+        let mut events: Vec<ObjectEvent> = ObjectHistory::new(workload).collect();
+        let (verdict, statistics) =
+            check(ObjectKind::CasRegister, &events, CheckerOptions::default());
+        assert!(verdict.is_ok(), "{clients} clients: {verdict}");
+        assert!(statistics.frontier_operations > 3_000, "{statistics:?}");
+        let wrong = events.iter().skip(6_000).position(|event| {
+            matches!(
+                &event.kind,
+                EventKind::Return {
+                    output: Answer::Value(_),
+                    ..
+                }
+            )
+        });
+        let wrong = 6_000 + wrong.expect("there are reads");
+        if let EventKind::Return { output, .. } = &mut events[wrong].kind {
+            *output = Answer::Value(Value::Int(6));
+        }
+        let (verdict, _) = check(ObjectKind::CasRegister, &events, CheckerOptions::default());
+        let violation = verdict.violation().expect("nobody wrote 6");
+        assert_eq!(violation.event, wrong as u64);
+    }
 }
 
 /// Histories that were judged wrongly once, and whether they are right.

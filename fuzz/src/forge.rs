@@ -5,17 +5,50 @@ pub fn segment_name(sequence: u64) -> String {
     format!("{sequence:016x}.wal")
 }
 
-/// The header of a segment: flags, then the fifteen words behind them.
-pub fn segment_header(flags: u32, words: [u64; 15]) -> Vec<u8> {
+/// A version of the formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The first one, which is still read.
+    One,
+    /// The one that is written: with the chain over the segment before, or with the cluster
+    /// of the snapshot.
+    Two(u64),
+}
+
+impl Version {
+    fn number(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two(_) => 2,
+        }
+    }
+}
+
+/// The header of a segment: flags, then the fourteen words behind them, then, in version 2,
+/// the low half of what it holds.
+pub fn segment_header(version: Version, flags: u32, words: [u64; 14]) -> Vec<u8> {
     let mut out = b"\x89VWAL\r\n\x1a".to_vec();
-    out.extend_from_slice(&1u32.to_le_bytes());
+    out.extend_from_slice(&version.number().to_le_bytes());
     out.extend_from_slice(&flags.to_le_bytes());
-    for word in &words[..14] {
+    for word in &words {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    out.resize(132, 0);
+    let chain = match version {
+        Version::One => 0,
+        Version::Two(chain) => chain as u32,
+    };
+    out.extend_from_slice(&chain.to_le_bytes());
     out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
     out
+}
+
+/// The chain over a segment: the end of its header, then the header of each frame, of which
+/// it is told where they begin.
+pub fn segment_chain(segment: &[u8], frames: impl IntoIterator<Item = usize>) -> u32 {
+    let begin = crc32c::crc32c(&segment[128..136]);
+    frames.into_iter().fold(begin, |chain, at| {
+        crc32c::crc32c_append(chain, &segment[at..at + 24])
+    })
 }
 
 /// Appends a frame to a segment.
@@ -40,14 +73,20 @@ pub fn snapshot_name(term: u64, index: u64) -> String {
 }
 
 /// The header of a snapshot.
-pub fn snapshot_header(term: u64, index: u64, meta: &[u8]) -> Vec<u8> {
+pub fn snapshot_header(version: Version, term: u64, index: u64, meta: &[u8]) -> Vec<u8> {
     let mut out = b"\x89VSNP\r\n\x1a".to_vec();
-    out.extend_from_slice(&1u32.to_le_bytes());
+    out.extend_from_slice(&version.number().to_le_bytes());
     out.extend_from_slice(&(meta.len() as u32).to_le_bytes());
     out.extend_from_slice(&term.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());
     out.extend_from_slice(&crc32c::crc32c(meta).to_le_bytes());
     out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+    if let Version::Two(cluster_id) = version {
+        let mut extension = cluster_id.to_le_bytes().to_vec();
+        extension.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&extension);
+        out.extend_from_slice(&crc32c::crc32c(&extension).to_le_bytes());
+    }
     out.extend_from_slice(meta);
     out
 }

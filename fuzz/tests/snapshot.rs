@@ -4,7 +4,7 @@ use bolero::TypeGenerator;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use veridical_fuzz::forge::{push_chunk, push_footer, snapshot_header, snapshot_name};
+use veridical_fuzz::forge::{Version, push_chunk, push_footer, snapshot_header, snapshot_name};
 use veridical_fuzz::memory_disk::{MemoryDisk, run};
 use veridical_storage::format::DataFormat;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotFile, SnapshotStore};
@@ -12,6 +12,7 @@ use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotFile, S
 const DIR: &str = "/snapshots";
 const TERM: u64 = 2;
 const INDEX: u64 = 3;
+const CLUSTER_ID: u64 = 0x0123_4567_89ab_cdef;
 const TEST_TIME: Duration = Duration::from_secs(1);
 const MOST_ITERATIONS: usize = 1_000_000;
 
@@ -26,7 +27,10 @@ fn check(bytes: &[u8]) -> bool {
     let (store, _) = run(SnapshotStore::open(
         disk,
         Path::new(DIR),
-        SnapshotConfig::default(),
+        SnapshotConfig {
+            cluster_id: CLUSTER_ID,
+            ..SnapshotConfig::default()
+        },
     ))
     .expect("a folder");
     let file = SnapshotFile {
@@ -62,6 +66,7 @@ async fn rewrite(
     let disk = MemoryDisk::default();
     let config = SnapshotConfig {
         format,
+        cluster_id: CLUSTER_ID,
         ..SnapshotConfig::default()
     };
     let (copies, _) = SnapshotStore::open(disk.clone(), Path::new(DIR), config).await?;
@@ -75,6 +80,8 @@ async fn rewrite(
 
 #[derive(Clone, Debug, TypeGenerator)]
 struct ForgedSnapshot {
+    /// Of which version, and whether of another cluster.
+    version: u8,
     meta: Vec<u8>,
     chunks: Vec<Vec<u8>>,
     /// What is wrong with it, if anything.
@@ -84,8 +91,16 @@ struct ForgedSnapshot {
 }
 
 impl ForgedSnapshot {
+    fn version(&self) -> Version {
+        match self.version % 8 {
+            0..3 => Version::One,
+            3 => Version::Two(CLUSTER_ID ^ 1 << (self.version / 8)),
+            _ => Version::Two(CLUSTER_ID),
+        }
+    }
+
     fn bytes(&self) -> Vec<u8> {
-        let mut out = snapshot_header(TERM, INDEX, &self.meta);
+        let mut out = snapshot_header(self.version(), TERM, INDEX, &self.meta);
         for chunk in &self.chunks {
             push_chunk(&mut out, TERM, INDEX, chunk);
         }
@@ -125,20 +140,20 @@ fn any_bytes_are_refused_or_written_again() {
 
 #[test]
 fn forged_snapshots_are_refused_or_written_again() {
-    let (accepted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let [previous, accepted, refused] = [const { AtomicU64::new(0) }; 3];
     bolero::check!()
         .with_test_time(TEST_TIME)
         .with_iterations(MOST_ITERATIONS)
         .with_type::<ForgedSnapshot>()
         .for_each(|snapshot| {
-            let count = if check(&snapshot.bytes()) {
-                &accepted
-            } else {
-                &refused
+            let count = match (check(&snapshot.bytes()), snapshot.version()) {
+                (true, Version::One) => &previous,
+                (true, Version::Two(_)) => &accepted,
+                (false, _) => &refused,
             };
             count.fetch_add(1, Relaxed);
         });
-    let (accepted, refused) = (accepted.into_inner(), refused.into_inner());
-    println!("{accepted} accepted, {refused} refused");
-    assert!(accepted > 0 && refused > 0);
+    let [previous, accepted, refused] = [previous, accepted, refused].map(AtomicU64::into_inner);
+    println!("{accepted} accepted, {previous} of version 1, {refused} refused");
+    assert!(previous > 0 && accepted > 0 && refused > 0);
 }

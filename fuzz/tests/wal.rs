@@ -4,7 +4,7 @@ use bolero::TypeGenerator;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use veridical_fuzz::forge::{push_frame, segment_header, segment_name};
+use veridical_fuzz::forge::{Version, push_frame, segment_chain, segment_header, segment_name};
 use veridical_fuzz::memory_disk::{MemoryDisk, run};
 use veridical_storage::wal::{Recovered, Wal, WalConfig, WalError, WalRecord};
 
@@ -81,10 +81,24 @@ struct ForgedLog {
     frames: Vec<ForgedFrame>,
     tail: Vec<u8>,
     next_header: Option<[u8; 15]>,
+    /// Of which version the segments are.
+    versions: u8,
+    /// Whether the next segment names the one before it, and whether it names that right.
+    chain: u8,
 }
 
+/// Where frames begin and end.
+#[derive(Clone, Debug, Default)]
+struct Frames(Vec<(usize, u64)>);
+
 impl ForgedFrame {
-    fn push(&self, segment: &mut Vec<u8>, claims: &mut Vec<u64>, last_index: &mut u64) {
+    fn push(
+        &self,
+        segment: &mut Vec<u8>,
+        claims: &mut Vec<u64>,
+        last_index: &mut u64,
+        frames: &mut Frames,
+    ) {
         let end = segment.len() as u64;
         if self.aligned {
             segment.resize(segment.len().next_multiple_of(4096), 0);
@@ -133,6 +147,7 @@ impl ForgedFrame {
         };
         push_frame(segment, 1, claim, kind, &payload);
         claims.push(segment.len() as u64);
+        frames.0.push((start, segment.len() as u64));
         if let Some((offset, flip)) = self.damage
             && self.words[0] >= 128
         {
@@ -143,10 +158,21 @@ impl ForgedFrame {
 }
 
 impl ForgedLog {
+    /// Whether a segment is of the version that is written.
+    fn is_current(&self, segment: u32) -> bool {
+        self.versions >> segment & 1 == 1
+    }
+
+    /// Whether the next segment is of the current version and names this one.
+    fn is_chained(&self) -> bool {
+        self.next_header.is_some() && self.is_current(1) && self.chain % 8 > 1
+    }
+
     fn disk(&self) -> MemoryDisk {
         let [last_index, last_term, floor] = self.words.map(|word| u64::from(word % 4));
         let mut segment = vec![0; 136];
         let mut claims = vec![0];
+        let mut frames = Frames::default();
         let mut index = last_index;
         let carried = self.frames.len().min(usize::from(self.carried % 4));
         for frame in &self.frames[..carried] {
@@ -156,28 +182,48 @@ impl ForgedLog {
                 damage: None,
                 ..frame.clone()
             };
-            plain.push(&mut segment, &mut claims.clone(), &mut index);
+            plain.push(&mut segment, &mut claims.clone(), &mut index, &mut frames);
         }
         let head_end = segment.len() as u64;
         claims = vec![head_end];
-        let mut words = [3; 15];
+        let mut words = [3; 14];
         let oldest = if floor == 3 { 2 } else { 1 };
         words[..6].copy_from_slice(&[1, oldest, 0, head_end, last_index, last_term]);
         words[12] = last_index;
-        let header = segment_header(u32::from(self.flags % 8), words);
+        let first = match self.is_current(0) {
+            true => Version::Two(0),
+            false => Version::One,
+        };
+        let header = segment_header(first, u32::from(self.flags % 8), words);
         segment[..136].copy_from_slice(&header);
         for frame in &self.frames[carried..] {
-            frame.push(&mut segment, &mut claims, &mut index);
+            frame.push(&mut segment, &mut claims, &mut index, &mut frames);
         }
         segment.extend_from_slice(&self.tail);
-        let disk = MemoryDisk::default();
-        disk.insert(&Path::new(DIR).join(segment_name(1)), segment);
-        if let Some(next) = self.next_header {
-            let mut words = next.map(|word| u64::from(word % 3));
+        let next = self.next_header.map(|next| {
+            let mut words = [0; 14];
+            for (word, drawn) in words.iter_mut().zip(next) {
+                *word = u64::from(drawn % 3);
+            }
             words[0] = 2;
             words[2] = claims[usize::from(next[2]) % claims.len()];
             words[3] = 136;
-            let header = segment_header(u32::from(next[14] % 8), words);
+            let before = frames.0.iter().filter(|(_, end)| *end <= words[2]);
+            let right = segment_chain(&segment, before.map(|(start, _)| *start));
+            let chain = match self.chain % 8 {
+                0 => 0,
+                1 => !right,
+                _ => right,
+            };
+            let version = match self.is_current(1) {
+                true => Version::Two(u64::from(chain)),
+                false => Version::One,
+            };
+            segment_header(version, u32::from(next[14] % 8), words)
+        });
+        let disk = MemoryDisk::default();
+        disk.insert(&Path::new(DIR).join(segment_name(1)), segment);
+        if let Some(header) = next {
             disk.insert(&Path::new(DIR).join(segment_name(2)), header);
         }
         disk
@@ -198,21 +244,21 @@ fn any_bytes_are_refused_or_mean_the_same_twice() {
 
 #[test]
 fn forged_records_are_refused_or_mean_the_same_twice() {
-    let (accepted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let [plain, chained, refused] = [const { AtomicU64::new(0) }; 3];
     bolero::check!()
         .with_test_time(TEST_TIME)
         .with_iterations(MOST_ITERATIONS)
         .with_type::<ForgedLog>()
         .for_each(|log| {
-            let count = if check(&log.disk()) {
-                &accepted
-            } else {
-                &refused
+            let count = match (check(&log.disk()), log.is_chained()) {
+                (true, false) => &plain,
+                (true, true) => &chained,
+                (false, _) => &refused,
             };
             count.fetch_add(1, Relaxed);
         });
-    let (accepted, refused) = (accepted.into_inner(), refused.into_inner());
-    println!("{accepted} accepted, {refused} refused");
+    let [plain, chained, refused] = [plain, chained, refused].map(AtomicU64::into_inner);
+    println!("{plain} accepted, {chained} with a chain, {refused} refused");
     // A forge that nothing passes would prove nothing.
-    assert!(accepted > 0 && refused > 0);
+    assert!(plain > 0 && chained > 0 && refused > 0);
 }

@@ -4,97 +4,171 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
-/// A set of slots. The first 128 need no allocation.
+/// Words of a set that need no allocation: 256 slots.
+const INLINE_WORDS: usize = 2;
+
+/// A set of slots. The first 256 need no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlotSet {
-    low: u128,
-    /// Slots from 128 on; no trailing zero words, so that equal sets are equal.
+    low: [u128; INLINE_WORDS],
+    /// Slots from 256 on; no trailing zero words, so that equal sets are equal.
     high: Vec<u128>,
 }
 
 impl SlotSet {
-    pub fn contains(&self, slot: usize) -> bool {
-        match slot.checked_sub(128) {
-            None => self.low >> slot & 1 == 1,
-            Some(high) => self
-                .high
-                .get(high / 128)
-                .is_some_and(|word| word >> (high % 128) & 1 == 1),
+    pub fn words(&self) -> usize {
+        INLINE_WORDS + self.high.len()
+    }
+
+    pub fn word(&self, at: usize) -> u128 {
+        match at.checked_sub(INLINE_WORDS) {
+            None => self.low[at],
+            Some(high) => self.high.get(high).copied().unwrap_or(0),
         }
+    }
+
+    fn word_mut(&mut self, at: usize) -> &mut u128 {
+        match at.checked_sub(INLINE_WORDS) {
+            None => &mut self.low[at],
+            Some(high) => {
+                if self.high.len() <= high {
+                    self.high.resize(high + 1, 0);
+                }
+                &mut self.high[high]
+            }
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.high.last() == Some(&0) {
+            self.high.pop();
+        }
+    }
+
+    pub fn contains(&self, slot: usize) -> bool {
+        self.word(slot / 128) >> (slot % 128) & 1 == 1
     }
 
     pub fn insert(&mut self, slot: usize) {
-        match slot.checked_sub(128) {
-            None => self.low |= 1 << slot,
-            Some(high) => {
-                if self.high.len() <= high / 128 {
-                    self.high.resize(high / 128 + 1, 0);
-                }
-                self.high[high / 128] |= 1 << (high % 128);
-            }
-        }
+        *self.word_mut(slot / 128) |= 1 << (slot % 128);
     }
 
     pub fn remove(&mut self, slot: usize) {
-        match slot.checked_sub(128) {
-            None => self.low &= !(1 << slot),
-            Some(high) => {
-                if let Some(word) = self.high.get_mut(high / 128) {
-                    *word &= !(1 << (high % 128));
-                }
-                while self.high.last() == Some(&0) {
-                    self.high.pop();
-                }
-            }
+        if slot / 128 < self.words() {
+            *self.word_mut(slot / 128) &= !(1 << (slot % 128));
+            self.trim();
         }
+    }
+
+    /// Whether every slot in this is in `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        (0..self.words()).all(|at| self.word(at) & !other.word(at) == 0)
+    }
+
+    /// The slots for which `choose` says so, given whole words of this and of `other`.
+    fn combine(&self, other: &Self, choose: impl Fn(u128, u128) -> u128) -> Self {
+        let mut combined = Self::default();
+        for at in 0..self.words().max(other.words()) {
+            *combined.word_mut(at) = choose(self.word(at), other.word(at));
+        }
+        combined.trim();
+        combined
+    }
+
+    pub fn union(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a | b)
+    }
+
+    pub fn without(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a & !b)
+    }
+
+    /// Ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        (0..self.words()).flat_map(|at| {
+            let mut left = self.word(at);
+            std::iter::from_fn(move || {
+                let slot = left.trailing_zeros() as usize;
+                let is_there = left != 0;
+                left &= left.wrapping_sub(1);
+                is_there.then_some(at * 128 + slot)
+            })
+        })
     }
 }
 
 /// How many operations of each class of unknown ones were used; ascending by class, no
 /// zero counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Usage(Vec<(u32, u32)>);
+pub(crate) struct Usage {
+    /// A bit for each class, or for several.
+    signature: u64,
+    counts: Vec<(u32, u32)>,
+}
+
+fn signature(class: u32) -> u64 {
+    1 << (class % 64)
+}
 
 impl Usage {
     pub fn count(&self, class: u32) -> u32 {
-        match self.0.binary_search_by_key(&class, |(class, _)| *class) {
-            Ok(at) => self.0[at].1,
+        if self.signature & signature(class) == 0 {
+            return 0;
+        }
+        match self
+            .counts
+            .binary_search_by_key(&class, |(class, _)| *class)
+        {
+            Ok(at) => self.counts[at].1,
             Err(_) => 0,
         }
     }
 
     pub fn with(&self, class: u32) -> Self {
         let mut used = self.clone();
-        match used.0.binary_search_by_key(&class, |(class, _)| *class) {
-            Ok(at) => used.0[at].1 += 1,
-            Err(at) => used.0.insert(at, (class, 1)),
+        used.signature |= signature(class);
+        match used
+            .counts
+            .binary_search_by_key(&class, |(class, _)| *class)
+        {
+            Ok(at) => used.counts[at].1 += 1,
+            Err(at) => used.counts.insert(at, (class, 1)),
         }
         used
     }
 
     /// Ascending by class.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.0.iter().copied()
+        self.counts.iter().copied()
     }
 
     /// Classes of which any was used.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.counts.len()
     }
 
     /// Other counts under other names; what has none left is dropped.
     pub fn map(&self, mut map: impl FnMut(u32, u32) -> (u32, u32)) -> Self {
-        let counts = self.0.iter().map(|(class, count)| map(*class, *count));
+        let counts = self.counts.iter().map(|(class, count)| map(*class, *count));
         let mut counts: Vec<(u32, u32)> = counts.filter(|(_, count)| *count > 0).collect();
         counts.sort_unstable();
-        Self(counts)
+        let bits = counts.iter().map(|(class, _)| signature(*class));
+        Self {
+            signature: bits.fold(0, |all, bit| all | bit),
+            counts,
+        }
+    }
+
+    /// False only where this used what `other` did not; quick.
+    pub fn may_be_within(&self, other: &Self) -> bool {
+        self.signature & !other.signature == 0 && self.counts.len() <= other.counts.len()
     }
 
     /// Whether `other` used all that this used.
     pub fn is_within(&self, other: &Self) -> bool {
-        self.0.len() <= other.0.len()
+        self.may_be_within(other)
             && self
-                .0
+                .counts
                 .iter()
                 .all(|(class, count)| *count <= other.count(*class))
     }
@@ -133,6 +207,10 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         self.things.push(thing.clone());
         self.numbers.insert(thing, number);
         number
+    }
+
+    pub fn find(&self, thing: &T) -> Option<u32> {
+        self.numbers.get(thing).copied()
     }
 
     pub fn get(&self, number: u32) -> &T {
@@ -204,6 +282,36 @@ mod tests {
         let mut other = SlotSet::default();
         other.insert(3);
         assert_eq!(set, other);
+    }
+
+    #[test]
+    fn sets_of_slots_combine_like_sets() {
+        use std::collections::BTreeSet;
+        let sets = [
+            vec![],
+            vec![0, 5, 127, 128],
+            vec![5, 255, 256, 700],
+            vec![700],
+        ];
+        for a in &sets {
+            for b in &sets {
+                let (x, y) = (BTreeSet::from_iter(a), BTreeSet::from_iter(b));
+                let set = |slots: &[usize]| {
+                    slots.iter().fold(SlotSet::default(), |mut set, slot| {
+                        set.insert(*slot);
+                        set
+                    })
+                };
+                let (p, q) = (set(a), set(b));
+                let same = |found: SlotSet, expected: BTreeSet<usize>| {
+                    assert!(found.iter().eq(expected.iter().copied()));
+                    assert_eq!(found, set(&expected.into_iter().collect::<Vec<_>>()));
+                };
+                same(p.union(&q), x.union(&y).map(|slot| **slot).collect());
+                same(p.without(&q), x.difference(&y).map(|slot| **slot).collect());
+                assert_eq!(p.is_within(&q), x.is_subset(&y));
+            }
+        }
     }
 
     #[test]

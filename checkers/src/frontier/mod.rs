@@ -48,8 +48,8 @@ pub(crate) enum Advance<F> {
     Contradicted,
     /// The limit was reached. The frontier holds what was found by then, which may be
     /// nothing: while it is not contradicted some order explains the history. Beside it
-    /// an over-approximation: once that is contradicted, no order does.
-    Capped(Box<F>),
+    /// an over-approximation, where there is one: once that is contradicted, no order does.
+    Capped(Option<Box<F>>),
 }
 
 /// The set of ways in which the history of one object can have gone so far, however it
@@ -58,8 +58,20 @@ pub(crate) trait Explain<M: Model>: Sized {
     /// The object is in one of `states`, and nothing is open.
     fn begin(model: &M, states: Vec<M::State>) -> Self;
 
-    /// The operation `token` was called and will return `output`.
-    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output);
+    /// An operation that may come later was called at `position`; it is told again, in
+    /// the order of positions, once its outcome is known.
+    fn announce(&mut self, input: &M::Input, position: u64) {
+        let _ = (input, position);
+    }
+
+    /// What was called at `position`, and announced, will return `output` at `ends_at`.
+    fn foresee(&mut self, input: &M::Input, output: &M::Output, position: u64, ends_at: u64) {
+        let _ = (input, output, position, ends_at);
+    }
+
+    /// The operation `token` was called and will return `output`, at the position
+    /// `ends_at` among all calls and returns.
+    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output, ends_at: u64);
 
     /// An operation was called whose outcome is never known.
     fn unknown(&mut self, input: M::Input);
@@ -180,7 +192,7 @@ impl<M: Model> Frontier<M> {
             if looked_at > limit {
                 self.configurations = found.into_configurations();
                 self.configurations.truncate(limit.div_ceil(4));
-                return Advance::Capped(Box::new(self.relaxed(&before)));
+                return Advance::Capped(Some(Box::new(self.relaxed(&before))));
             }
             for other in 0..self.slots.len() {
                 if self.slots[other].is_none() || configuration.linearized.contains(other) {
@@ -297,7 +309,7 @@ impl<M: Model> Explain<M> for Frontier<M> {
         Self::new(states)
     }
 
-    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output) {
+    fn call(&mut self, model: &M, token: u64, input: M::Input, output: M::Output, _: u64) {
         let is_observer = model.is_observer(&input, &output);
         let open = Some(OpenOperation {
             token,

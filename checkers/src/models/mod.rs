@@ -148,6 +148,33 @@ impl ObjectModel {
         self
     }
 
+    /// Whether objects of this kind can be asked for `action`: one that never can be
+    /// answered is a mistake of whoever chose the model, and no violation.
+    pub fn knows(&self, action: &Action) -> bool {
+        use Action as A;
+        match self.kind {
+            ObjectKind::Set => {
+                matches!(action, A::Add(_) | A::Remove(_) | A::Contains(_) | A::Read)
+            }
+            ObjectKind::Queue | ObjectKind::Stack => matches!(
+                action,
+                A::Enqueue(_) | A::Dequeue | A::Push(_) | A::Pop | A::Read
+            ),
+            ObjectKind::ListAppend | ObjectKind::Log => true,
+            _ => matches!(
+                action,
+                A::Read
+                    | A::Write(_)
+                    | A::Cas { .. }
+                    | A::Delete
+                    | A::Append(_)
+                    | A::Acquire(_)
+                    | A::Release(_)
+                    | A::Increment(_)
+            ),
+        }
+    }
+
     /// Which object.
     pub fn kind(&self) -> ObjectKind {
         self.kind

@@ -4,13 +4,15 @@ use veridical_histories::object::{Answer, Request};
 
 use crate::frontier::{Advance, Explain, Frontier};
 use crate::models::{ObjectModel, ObjectState};
-use crate::registers::{RegisterFrontier, Settled};
+use crate::registers::{RegisterFrontier, Settled, WalkFrontier, Walked};
 
 /// Engine A for an object.
 #[derive(Debug)]
 pub(crate) enum ObjectFrontier {
     /// Objects that are one value.
     Register(Box<RegisterFrontier>),
+    /// Beside those, once they reached the limit: an over-approximation.
+    Walks(Box<WalkFrontier>),
     /// All others.
     Any(Box<Frontier<ObjectModel>>),
 }
@@ -20,7 +22,7 @@ impl ObjectFrontier {
     pub fn settled(&self) -> Option<Settled> {
         match self {
             Self::Register(frontier) => frontier.settled(),
-            Self::Any(_) => None,
+            Self::Walks(_) | Self::Any(_) => None,
         }
     }
 }
@@ -34,31 +36,61 @@ impl Explain<ObjectModel> for ObjectFrontier {
         }
     }
 
-    fn call(&mut self, model: &ObjectModel, token: u64, input: Request, output: Answer) {
+    fn announce(&mut self, input: &Request, position: u64) {
+        if let Self::Register(frontier) = self {
+            frontier.announce(input, position);
+        }
+    }
+
+    fn foresee(&mut self, input: &Request, output: &Answer, position: u64, ends_at: u64) {
+        if let Self::Register(frontier) = self {
+            frontier.foresee(input, output, position, ends_at);
+        }
+    }
+
+    fn call(
+        &mut self,
+        model: &ObjectModel,
+        token: u64,
+        input: Request,
+        output: Answer,
+        ends_at: u64,
+    ) {
         match self {
-            Self::Register(frontier) => frontier.call(model, token, input, output),
-            Self::Any(frontier) => frontier.call(model, token, input, output),
+            Self::Register(frontier) => frontier.call(token, &input, &output, ends_at),
+            Self::Walks(frontier) => frontier.call(model, token, &input, &output),
+            Self::Any(frontier) => frontier.call(model, token, input, output, ends_at),
         }
     }
 
     fn unknown(&mut self, input: Request) {
         match self {
-            Self::Register(frontier) => frontier.unknown(input),
+            Self::Register(frontier) => frontier.unknown(&input),
+            Self::Walks(frontier) => frontier.unknown(&input),
             Self::Any(frontier) => frontier.unknown(input),
         }
     }
 
     fn returned(&mut self, model: &ObjectModel, token: u64, limit: usize) -> Advance<Self> {
         match self {
-            Self::Register(frontier) => match frontier.returned(model, token, limit) {
+            Self::Register(frontier) => match frontier.returned(token, limit) {
                 Advance::Explained => Advance::Explained,
                 Advance::Contradicted => Advance::Contradicted,
-                Advance::Capped(above) => Advance::Capped(Box::new(Self::Register(above))),
+                Advance::Capped(above) => {
+                    Advance::Capped(above.map(|above| Box::new(Self::Walks(above))))
+                }
+            },
+            Self::Walks(frontier) => match frontier.returned(token) {
+                Walked::Explained => Advance::Explained,
+                Walked::Contradicted => Advance::Contradicted,
+                Walked::Limited => Advance::Capped(None),
             },
             Self::Any(frontier) => match frontier.returned(model, token, limit) {
                 Advance::Explained => Advance::Explained,
                 Advance::Contradicted => Advance::Contradicted,
-                Advance::Capped(above) => Advance::Capped(Box::new(Self::Any(above))),
+                Advance::Capped(above) => {
+                    Advance::Capped(above.map(|above| Box::new(Self::Any(above))))
+                }
             },
         }
     }
@@ -66,6 +98,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn is_empty(&self) -> bool {
         match self {
             Self::Register(frontier) => frontier.is_empty(),
+            Self::Walks(frontier) => frontier.is_empty(),
             Self::Any(frontier) => frontier.is_empty(),
         }
     }
@@ -73,6 +106,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn certain_state(&self) -> Option<ObjectState> {
         match self {
             Self::Register(frontier) => frontier.certain_state(),
+            Self::Walks(_) => None,
             Self::Any(frontier) => frontier.certain_state(),
         }
     }
@@ -80,6 +114,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn counts(&self) -> (usize, u64) {
         match self {
             Self::Register(frontier) => frontier.counts(),
+            Self::Walks(_) => (0, 0),
             Self::Any(frontier) => frontier.counts(),
         }
     }
@@ -87,6 +122,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn bytes(&self) -> usize {
         match self {
             Self::Register(frontier) => frontier.bytes(),
+            Self::Walks(frontier) => frontier.bytes(),
             Self::Any(frontier) => frontier.bytes(),
         }
     }

@@ -9,6 +9,7 @@
 mod active;
 mod collections;
 mod conflict;
+mod ends;
 mod frontier;
 mod idle;
 mod memory;
@@ -17,10 +18,11 @@ mod packed;
 mod retire;
 mod sets;
 mod spill;
+mod statistics;
+mod wanted;
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
-use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
+use veridical_histories::object::{Action, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
 
 use crate::collections::Collection;
@@ -33,12 +35,14 @@ use crate::verdict::{
     WitnessOperation,
 };
 use crate::witness::{Recorded, Recording};
-use crate::zones::{ClusterTrace, Conflict, Refused, Span, Trace, Zones};
+use crate::zones::{Trace, Zones};
 pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
 use open::OpenTable;
 use sets::IdleSets;
 use spill::Spill;
+pub use statistics::ObjectStatistics;
+use wanted::{OpenCall, Wanted};
 
 /// Operations of the checker's own making have numbers from here on.
 const FIRST_TOKEN: u64 = 1 << 63;
@@ -50,113 +54,6 @@ const READY_KEYS_MAX: usize = 4096;
 const BYTES_MIN: usize = 4 << 20;
 /// Keys retired between two looks at the memory they take.
 const RETIRED_PER_LOOK: u32 = 4096;
-
-/// Counts of an [`ObjectChecker`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectStatistics {
-    /// Events taken in.
-    pub events: u64,
-    /// Operations that returned with a known outcome.
-    pub operations: u64,
-    /// Operations whose outcome stayed unknown.
-    pub unknown_outcomes: u64,
-    /// Operations that engine A judged.
-    pub frontier_operations: u64,
-    /// Operations that engine B judged.
-    pub zones_operations: u64,
-    /// Operations that engine D judged.
-    #[serde(default)]
-    pub collection_operations: u64,
-    /// Operations that engine E judged.
-    #[serde(default)]
-    pub graph_operations: u64,
-    /// How often a key went from engine B or D to engine A.
-    pub handovers: u64,
-    /// The most configurations of engine A for one key.
-    pub configurations_max: usize,
-    /// The most clusters of engine B, or values of engine D, for one key.
-    pub clusters_max: usize,
-    /// Keys in use, undecided, or ready to be used again.
-    pub active_keys: usize,
-    /// Keys that are packed: they hold something else than their initial value, and
-    /// nothing is open.
-    pub idle_keys: usize,
-}
-
-impl ObjectStatistics {
-    /// The counts of two checkers that judged different keys.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            events: self.events + other.events,
-            operations: self.operations + other.operations,
-            unknown_outcomes: self.unknown_outcomes + other.unknown_outcomes,
-            frontier_operations: self.frontier_operations + other.frontier_operations,
-            zones_operations: self.zones_operations + other.zones_operations,
-            collection_operations: self.collection_operations + other.collection_operations,
-            graph_operations: self.graph_operations + other.graph_operations,
-            handovers: self.handovers + other.handovers,
-            configurations_max: self.configurations_max.max(other.configurations_max),
-            clusters_max: self.clusters_max.max(other.clusters_max),
-            active_keys: self.active_keys + other.active_keys,
-            idle_keys: self.idle_keys + other.idle_keys,
-        }
-    }
-}
-
-/// What an open operation wants, as short as possible.
-#[derive(Clone, Debug)]
-enum Wanted {
-    Read,
-    Write(Value),
-    Delete,
-    Other(Box<Action>),
-}
-
-/// What a deletion writes.
-static NIL: Value = Value::Nil;
-
-impl Wanted {
-    fn of(action: &Action) -> Self {
-        match action {
-            Action::Read => Self::Read,
-            Action::Write(value) => Self::Write(value.clone()),
-            Action::Delete => Self::Delete,
-            other => Self::Other(Box::new(other.clone())),
-        }
-    }
-
-    /// The value it writes, if it takes effect.
-    fn written(&self) -> Option<&Value> {
-        match self {
-            Self::Write(value) => Some(value),
-            Self::Delete => Some(&NIL),
-            Self::Other(action) => match &**action {
-                Action::Cas { to, .. } => Some(to),
-                _ => None,
-            },
-            Self::Read => None,
-        }
-    }
-
-    fn action(&self) -> Action {
-        match self {
-            Self::Read => Action::Read,
-            Self::Write(value) => Action::Write(value.clone()),
-            Self::Delete => Action::Delete,
-            Self::Other(action) => (**action).clone(),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct OpenCall {
-    slot: u32,
-    call_event: u64,
-    client: u64,
-    call_ns: u64,
-    wanted: Wanted,
-}
 
 /// A key that is judged by engine A.
 #[derive(Debug)]
@@ -374,6 +271,9 @@ impl ObjectChecker {
         if op.0 >= FIRST_TOKEN || self.open.contains(op.0) {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
+        if !self.model.knows(&request.action) {
+            return Err(self.malformed(now, MalformedReason::InputOfOtherKind(op)));
+        }
         let wanted = Wanted::of(&request.action);
         let slot = match self.judges_sets() {
             true => self.activate_set(request, now),
@@ -444,172 +344,6 @@ impl ObjectChecker {
         self.active[slot as usize]
             .as_mut()
             .expect("slots of open operations are active")
-    }
-
-    #[inline]
-    fn returned(
-        &mut self,
-        now: u64,
-        return_ns: u64,
-        op: OperationId,
-        open: OpenCall,
-        answer: &Answer,
-    ) -> Result<(), Rejection> {
-        let nil_is_wildcard = self.model.nil_is_wildcard();
-        let slot = open.slot;
-        if let Engine::Zones(zones) = &mut self.active_at(slot).engine {
-            let trace = |is_write| Trace {
-                op,
-                client: open.client,
-                call_ns: open.call_ns,
-                return_ns: Some(return_ns),
-                is_write,
-                is_refused: false,
-            };
-            let span = Span {
-                call: open.call_event,
-                returned: now,
-            };
-            let result = match (&open.wanted, answer) {
-                (Wanted::Read, Answer::Value(value)) => {
-                    if nil_is_wildcard && value.is_nil() {
-                        zones.read_dropped(open.call_event);
-                        Ok(Refused::Explained)
-                    } else {
-                        let seen = zones.returned(value, span, trace(false));
-                        seen.map(|()| Refused::Explained)
-                    }
-                }
-                // Whether a deletion found something is engine A's to judge.
-                (Wanted::Delete, Answer::Applied(_)) => Ok(Refused::Ambiguous),
-                (wanted, Answer::Done | Answer::Applied(true)) if wanted.written().is_some() => {
-                    let value = wanted.written().expect("matched above");
-                    let seen = zones.returned(value, span, trace(true));
-                    seen.map(|()| Refused::Explained)
-                }
-                (Wanted::Other(action), Answer::Applied(false)) => match &**action {
-                    Action::Cas { from, to } => {
-                        let refused = Trace {
-                            is_refused: true,
-                            ..trace(false)
-                        };
-                        zones.refused(from, to, span, refused)
-                    }
-                    _ => return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op))),
-                },
-                _ => return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op))),
-            };
-            let kept = zones.len();
-            self.statistics.clusters_max = self.statistics.clusters_max.max(kept);
-            match result {
-                Err(conflict) => return self.conflict(now, slot, &conflict),
-                Ok(Refused::Explained) => {
-                    self.statistics.zones_operations += 1;
-                    return self.settle(now, slot);
-                }
-                Ok(Refused::Ambiguous) => {
-                    self.open.insert(op.0, open.clone());
-                    self.hand_over(slot, now);
-                    self.open.remove(op.0);
-                }
-            }
-        }
-        if let Engine::Collection(_) = &self.active_at(slot).engine {
-            if self.collection_returned(now, return_ns, op, &open, answer)? {
-                return self.settle(now, slot);
-            }
-            self.hand_over(slot, now);
-        }
-        let active = self.active[slot as usize]
-            .as_mut()
-            .expect("slots of open operations are active");
-        let Engine::Lane(in_lane) = &mut active.engine else {
-            return Ok(());
-        };
-        self.statistics.frontier_operations += 1;
-        in_lane
-            .recording
-            .returned(op, now, return_ns, answer.clone());
-        match in_lane.settled.iter().position(|settled| *settled == op.0) {
-            Some(at) => {
-                in_lane.settled.swap_remove(at);
-                if *answer == Answer::Applied(false) {
-                    return self.read_of_failed(now, slot, &open.wanted);
-                }
-            }
-            None => in_lane.lane.returned(op.0, answer.clone(), now),
-        }
-        self.settle(now, slot)
-    }
-
-    /// An operation ended without an answer.
-    fn ended(
-        &mut self,
-        now: u64,
-        op: OperationId,
-        open: OpenCall,
-        is_unknown: bool,
-    ) -> Result<(), Rejection> {
-        let slot = open.slot;
-        if let Engine::Collection(_) = &self.active_at(slot).engine {
-            if self.collection_ended(now, op, &open, is_unknown)? {
-                return self.settle(now, slot);
-            }
-            self.hand_over(slot, now);
-        }
-        match &mut self.active_at(slot).engine {
-            Engine::Zones(zones) => {
-                let result = match open.wanted.written() {
-                    Some(value) if is_unknown => {
-                        zones.write_unknown(value, open.call_event);
-                        Ok(())
-                    }
-                    Some(value) => zones.write_failed(value, open.call_event),
-                    None => {
-                        zones.read_dropped(open.call_event);
-                        Ok(())
-                    }
-                };
-                if let Err(conflict) = result {
-                    return self.conflict(now, slot, &conflict);
-                }
-            }
-            Engine::Lane(in_lane) => {
-                if !is_unknown {
-                    in_lane.recording.failed(op);
-                }
-                match in_lane.settled.iter().position(|settled| *settled == op.0) {
-                    // It took effect already: somebody saw it.
-                    Some(at) => {
-                        in_lane.settled.swap_remove(at);
-                        if !is_unknown {
-                            return self.read_of_failed(now, slot, &open.wanted);
-                        }
-                    }
-                    None if is_unknown => in_lane.lane.unknown(op.0),
-                    None => in_lane.lane.failed(op.0),
-                }
-            }
-            Engine::Collection(_) => unreachable!("it was told above, or has handed over"),
-            Engine::GivenUp => {}
-        }
-        self.settle(now, slot)
-    }
-
-    /// An operation had no effect, but somebody has seen what it wrote.
-    fn read_of_failed(&mut self, now: u64, slot: u32, wanted: &Wanted) -> Result<(), Rejection> {
-        let conflict = Conflict::ReadOfFailed {
-            value: wanted.written().cloned().unwrap_or_default(),
-            trace: ClusterTrace::default(),
-        };
-        self.conflict(now, slot, &conflict)
-    }
-
-    fn conflict(&mut self, now: u64, slot: u32, conflict: &Conflict) -> Result<(), Rejection> {
-        let key = &self.active_at(slot).key;
-        let violation = Box::new(conflict::violation(conflict, key, now - 1));
-        self.violation = Some(violation.clone());
-        Err(Rejection::Violation(violation))
     }
 
     /// Lets the engine take in what it can, and retires the key if it is idle.

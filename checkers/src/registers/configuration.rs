@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::effect::{Effect, Guard};
 pub(super) use crate::frontier::configuration::Usage;
 use crate::frontier::configuration::{Interner, SlotSet};
 
@@ -52,14 +53,82 @@ pub(super) enum At {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Configuration {
     pub at: At,
+    /// Open operations that took effect.
     pub linearized: SlotSet,
+    /// Open writes that were overwritten at once, or are still to take effect: whichever
+    /// turns out to be needed. None of these is in `linearized`.
+    pub optional: SlotSet,
     /// Unknown operations that were certainly used.
     pub used: Usage,
     /// Duties done by operations that were overwritten; ascending.
     pub duties: Vec<u32>,
 }
 
+/// Open operations by what they may do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sorts {
+    /// Those that change nothing.
+    pub observers: SlotSet,
+    /// Those that write, whatever was there.
+    pub blind: SlotSet,
+    /// Words of both.
+    words: usize,
+}
+
+impl Sorts {
+    /// The operation in `slot` was called.
+    pub fn add(&mut self, slot: usize, effect: &Effect<u32>) {
+        match effect {
+            Effect { set: None, .. } => self.observers.insert(slot),
+            Effect {
+                guard: Guard::Any, ..
+            } => self.blind.insert(slot),
+            _ => {}
+        }
+        self.words = self.observers.words().max(self.blind.words());
+    }
+
+    /// The operation in `slot` is over.
+    pub fn remove(&mut self, slot: usize) {
+        self.observers.remove(slot);
+        self.blind.remove(slot);
+        self.words = self.observers.words().max(self.blind.words());
+    }
+}
+
 impl Configuration {
+    /// At `value`, with nothing open.
+    pub fn at(value: u32) -> Self {
+        Self {
+            at: At::Value(value),
+            linearized: SlotSet::default(),
+            optional: SlotSet::default(),
+            used: Usage::default(),
+            duties: Vec::new(),
+        }
+    }
+
+    /// A write takes effect: all that are open can have been overwritten by it.
+    pub fn overwrite(&mut self, sorts: &Sorts) {
+        let others = sorts.blind.without(&self.linearized);
+        self.optional = self.optional.union(&others);
+    }
+
+    /// Whether the open operations leave this at least the choices that `other` has; both
+    /// have linearized the same replacements.
+    fn leaves_more_open(&self, other: &Self, sorts: &Sorts) -> bool {
+        // A write that may or need not take effect leaves both open; what is seen by more
+        // observers is owed to fewer.
+        let words = sorts.words.max(self.optional.words());
+        (0..words.max(other.optional.words())).all(|at| {
+            let (optional, done) = (self.optional.word(at), self.linearized.word(at));
+            let other_done = other.linearized.word(at);
+            let is_less_owed = other_done & sorts.observers.word(at) & !done == 0;
+            let is_equal = (done ^ other_done) & sorts.blind.word(at) & !optional == 0;
+            other.optional.word(at) & !optional == 0 && is_less_owed && is_equal
+        })
+    }
+
     /// The value that is there is overwritten, or no longer of interest.
     pub fn released(&self) -> Self {
         let mut released = self.clone();
@@ -71,13 +140,20 @@ impl Configuration {
     }
 
     /// Whether everything that can follow `other` can follow this; both are at the same
-    /// value and have linearized the same. Never wrongly true.
+    /// value and have linearized the same replacements. Never wrongly true.
     fn explains(
         &self,
         other: &Self,
+        sorts: &Sorts,
         duties: &Interner<Duty>,
         value_of: impl Fn(u32) -> u32,
     ) -> bool {
+        if !self.leaves_more_open(other, sorts) {
+            return false;
+        }
+        if !self.used.may_be_within(&other.used) {
+            return false;
+        }
         if self.used == other.used && self.duties == other.duties {
             return true;
         }
@@ -146,17 +222,19 @@ impl Antichain {
     pub fn insert(
         &mut self,
         configuration: Configuration,
+        sorts: &Sorts,
         duties: &Interner<Duty>,
         value_of: impl Fn(u32) -> u32 + Copy,
     ) -> bool {
-        let key = (configuration.at, configuration.linearized.clone());
+        let others = sorts.observers.union(&sorts.blind);
+        let key = (configuration.at, configuration.linearized.without(&others));
         let known = self.positions.entry(key).or_default();
         self.compared += 2 * known.len();
         let order = &mut self.order;
         let is_explained = known.iter().any(|at| {
             order[*at]
                 .as_ref()
-                .is_some_and(|other| other.explains(&configuration, duties, value_of))
+                .is_some_and(|other| other.explains(&configuration, sorts, duties, value_of))
         });
         if is_explained {
             return false;
@@ -165,7 +243,7 @@ impl Antichain {
         known.retain(|at| {
             let is_explained = order[*at]
                 .as_ref()
-                .is_none_or(|other| configuration.explains(other, duties, value_of));
+                .is_none_or(|other| configuration.explains(other, sorts, duties, value_of));
             if is_explained {
                 order[*at] = None;
                 *count -= 1;
@@ -214,12 +292,14 @@ mod tests {
         let with = |used: &[u32], duties: &[u32]| Configuration {
             at: At::Value(0),
             linearized: SlotSet::default(),
+            optional: SlotSet::default(),
             used: used
                 .iter()
                 .fold(Usage::default(), |used, class| used.with(*class)),
             duties: duties.to_vec(),
         };
-        let explains = |a: &Configuration, b: &Configuration| a.explains(b, &duties, |_| 7);
+        let explains =
+            |a: &Configuration, b: &Configuration| a.explains(b, &Sorts::default(), &duties, |_| 7);
         assert!(explains(&with(&[], &[]), &with(&[4], &[wide])));
         assert!(explains(&with(&[], &[wide]), &with(&[4], &[])));
         assert!(explains(&with(&[], &[wide]), &with(&[], &[narrow])));
@@ -228,5 +308,37 @@ mod tests {
         assert!(!explains(&with(&[], &[wide]), &with(&[6], &[])));
         assert!(!explains(&with(&[4], &[wide]), &with(&[4], &[])));
         assert!(!explains(&with(&[], &[wide, wide]), &with(&[], &[wide])));
+    }
+
+    #[test]
+    fn a_write_that_is_optional_explains_one_that_is_done_or_owed() {
+        let slots = |slots: &[usize]| {
+            slots.iter().fold(SlotSet::default(), |mut set, slot| {
+                set.insert(*slot);
+                set
+            })
+        };
+        let sorts = Sorts {
+            observers: slots(&[0]),
+            blind: slots(&[1]),
+            words: 1,
+        };
+        let with = |linearized: &[usize], optional: &[usize]| Configuration {
+            linearized: slots(linearized),
+            optional: slots(optional),
+            ..Configuration::at(0)
+        };
+        let explains = |a: &Configuration, b: &Configuration| {
+            a.explains(b, &sorts, &Interner::default(), |_| 0)
+        };
+        assert!(explains(&with(&[], &[1]), &with(&[1], &[])));
+        assert!(explains(&with(&[], &[1]), &with(&[], &[])));
+        assert!(!explains(&with(&[1], &[]), &with(&[], &[])));
+        assert!(!explains(&with(&[], &[]), &with(&[1], &[])));
+        assert!(!explains(&with(&[], &[]), &with(&[], &[1])));
+        // An answer that was given is owed no longer.
+        assert!(explains(&with(&[0], &[]), &with(&[], &[])));
+        assert!(!explains(&with(&[], &[]), &with(&[0], &[])));
+        assert!(!explains(&with(&[], &[1]), &with(&[0, 1], &[])));
     }
 }

@@ -3,7 +3,7 @@
 use veridical_histories::object::{Action, Answer, Value};
 
 /// What has to be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Guard<V> {
     Any,
     Is(V),
@@ -13,7 +13,7 @@ pub(super) enum Guard<V> {
 }
 
 /// An operation: what has to be there, and what is there afterwards, if that changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Effect<V> {
     pub guard: Guard<V>,
     pub set: Option<V>,

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::configuration::{Duty, Usage};
+use super::effect::Guard;
 
 /// Writes of one value, whatever was there before.
 #[derive(Clone, Debug)]
@@ -124,6 +125,15 @@ impl Pool {
         };
         *available -= count;
         self.exhausted += u32::from(*available == 0);
+    }
+
+    /// What those can do that are not used up: what has to be there, and what they write.
+    pub fn left(&self) -> impl Iterator<Item = (Guard<u32>, u32)> {
+        let blind = self.blind.iter().filter(|class| class.available > 0);
+        let swaps = self.swaps.iter().filter(|class| class.available > 0);
+        blind
+            .map(|class| (Guard::Any, class.value))
+            .chain(swaps.map(|class| (Guard::Is(class.from), class.to)))
     }
 
     /// Classes, used up ones included.

@@ -3,32 +3,48 @@
 use std::collections::VecDeque;
 
 use super::configuration::{Antichain, At, Configuration, Duty};
-use super::effect::Guard;
+use super::effect::{Effect, Guard};
 use super::pool::{self, Class};
-use super::{Advance, RegisterFrontier};
+use super::ways::{OpenOperation, Ways};
+use crate::frontier::configuration::SlotSet;
 
 /// Steps of looking for a way to a value, for each configuration that may be looked at.
 const STEPS_PER_CONFIGURATION: usize = 16;
 /// Comparisons of configurations, for each that may be looked at.
 const COMPARISONS_PER_CONFIGURATION: usize = 64;
 
-impl RegisterFrontier {
-    /// Replaces the frontier by every configuration in which `slot` has taken effect.
-    pub(super) fn linearize(&mut self, slot: usize, limit: usize) -> Advance<Self> {
-        let before = std::mem::take(&mut self.configurations);
+/// What a search came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    /// Every configuration was found.
+    Complete,
+    /// The limit was reached, and nothing is changed.
+    Limited,
+}
+
+impl Ways {
+    /// Replaces the configurations by every one in which `slot` has taken effect. At most
+    /// `budget` are looked at; it is lowered by that number.
+    pub fn linearize(&mut self, slot: usize, budget: &mut usize) -> Search {
         let mut found = Antichain::default();
         let mut seen = Antichain::default();
         let mut work: VecDeque<Configuration> = VecDeque::new();
-        for mut configuration in before.iter().cloned() {
+        for mut configuration in self.configurations.iter().cloned() {
             if configuration.linearized.contains(slot) {
                 configuration.linearized.remove(slot);
                 self.keep(&mut found, configuration);
-            } else {
-                work.push_back(configuration);
+                continue;
+            }
+            work.push_back(configuration.clone());
+            if configuration.optional.contains(slot) {
+                configuration.optional.remove(slot);
+                self.keep(&mut found, configuration);
             }
         }
-        let mut looked_at = found.len();
+        let limit = *budget;
+        *budget = budget.saturating_sub(found.len());
         let mut steps = limit.saturating_mul(STEPS_PER_CONFIGURATION);
+        let twins = self.twins_before();
         while let Some(mut configuration) = work.pop_front() {
             self.absorb_observers(&mut configuration);
             if configuration.linearized.contains(slot) {
@@ -39,27 +55,28 @@ impl RegisterFrontier {
             if !self.keep(&mut seen, configuration.clone()) {
                 continue;
             }
-            looked_at += 1;
             let compared = found.compared() + seen.compared();
-            if looked_at > limit
+            if *budget == 0
                 || steps == 0
                 || compared > limit.saturating_mul(COMPARISONS_PER_CONFIGURATION)
             {
-                self.configurations = found.into_configurations();
-                self.configurations.truncate(limit.div_ceil(4));
-                return Advance::Capped(Box::new(self.relaxed(&before)));
+                return Search::Limited;
             }
-            for other in 0..self.slots.len() {
+            *budget -= 1;
+            for (other, twins) in twins.iter().enumerate() {
                 let is_open = self.slots[other].is_some();
-                if !is_open || configuration.linearized.contains(other) {
+                if !is_open
+                    || configuration.linearized.contains(other)
+                    || !twins.is_within(&configuration.linearized)
+                {
                     continue;
                 }
                 for mut next in self.successors(&configuration, other, &mut steps) {
                     if other == slot {
+                        next.linearized.remove(slot);
                         self.keep(&mut found, next);
                         continue;
                     }
-                    next.linearized.insert(other);
                     // Those first that use up nothing.
                     if next.used == configuration.used && next.duties == configuration.duties {
                         work.push_front(next);
@@ -69,37 +86,68 @@ impl RegisterFrontier {
                 }
             }
         }
-        self.configurations = found.into_configurations();
-        if self.configurations.is_empty() && steps == 0 {
-            // The way may have been among those that were not looked at.
-            Advance::Capped(Box::new(self.relaxed(&before)))
-        } else if self.configurations.is_empty() {
-            Advance::Contradicted
-        } else if steps == 0 {
-            Advance::Capped(Box::new(self.relaxed(&before)))
-        } else {
-            Advance::Explained
+        if steps == 0 {
+            // Some may be among those that were not looked at.
+            return Search::Limited;
         }
+        self.configurations = found.into_configurations();
+        Search::Complete
     }
 
-    fn keep(&self, chain: &mut Antichain, configuration: Configuration) -> bool {
-        chain.insert(configuration, &self.duties, |class| self.written_by(class))
+    /// For each slot the operations of the same effect that end before it: of several that
+    /// do the same the one that has to end first may as well be the first.
+    fn twins_before(&self) -> Vec<SlotSet> {
+        let open = || self.slots.iter().enumerate();
+        let before = |of: &Option<OpenOperation>| {
+            let mut twins = SlotSet::default();
+            for (slot, other) in open() {
+                if let (Some(of), Some(other)) = (of, other)
+                    && other.effect == of.effect
+                    && other.ends_at < of.ends_at
+                {
+                    twins.insert(slot);
+                }
+            }
+            twins
+        };
+        self.slots.iter().map(before).collect()
     }
 
-    /// Carries out every open operation that is legal and changes nothing.
-    fn absorb_observers(&self, configuration: &mut Configuration) {
-        for (slot, open) in self.slots.iter().enumerate() {
-            let Some(open) = open else { continue };
-            if open.effect.set.is_none()
-                && !configuration.linearized.contains(slot)
-                && self.certainly_holds(configuration.at, open.effect.guard)
-            {
+    pub fn keep(&self, chain: &mut Antichain, configuration: Configuration) -> bool {
+        chain.insert(configuration, &self.sorts, &self.duties, |class| {
+            self.written_by(class)
+        })
+    }
+
+    /// Carries out every open operation that is legal and changes nothing. A write of what
+    /// is there may take effect now or later.
+    pub fn absorb_observers(&self, configuration: &mut Configuration) {
+        for slot in self
+            .sorts
+            .observers
+            .without(&configuration.linearized)
+            .iter()
+        {
+            if self.certainly_holds(configuration.at, self.effect(slot).guard) {
                 configuration.linearized.insert(slot);
+            }
+        }
+        let At::Value(at) = configuration.at else {
+            return;
+        };
+        let owed = self.sorts.blind.without(&configuration.linearized);
+        for slot in owed.without(&configuration.optional).iter() {
+            if self.effect(slot).set == Some(at) {
+                configuration.optional.insert(slot);
             }
         }
     }
 
-    fn certainly_holds(&self, at: At, guard: Guard<u32>) -> bool {
+    pub fn effect(&self, slot: usize) -> Effect<u32> {
+        self.slots[slot].expect("only open slots are asked").effect
+    }
+
+    pub fn certainly_holds(&self, at: At, guard: Guard<u32>) -> bool {
         match (guard, at) {
             (Guard::Any, _) => true,
             (Guard::Never, _) | (Guard::Is(_), At::Open(_)) => false,
@@ -111,6 +159,23 @@ impl RegisterFrontier {
         }
     }
 
+    /// An open operation that is legal takes effect.
+    pub fn apply(&self, configuration: &Configuration, slot: usize) -> Configuration {
+        let Some(set) = self.effect(slot).set else {
+            let mut next = configuration.clone();
+            next.linearized.insert(slot);
+            return next;
+        };
+        let mut next = configuration.released();
+        next.at = At::Value(set);
+        next.linearized.insert(slot);
+        next.optional.remove(slot);
+        if self.sorts.blind.contains(slot) {
+            next.overwrite(&self.sorts);
+        }
+        next
+    }
+
     /// The configurations after an open operation, with what unknown ones it needs.
     fn successors(
         &mut self,
@@ -118,9 +183,7 @@ impl RegisterFrontier {
         slot: usize,
         steps: &mut usize,
     ) -> Vec<Configuration> {
-        let effect = self.slots[slot]
-            .expect("only open slots are stepped")
-            .effect;
+        let effect = self.effect(slot);
         self.expansions += 1;
         let mut enabled = Vec::new();
         match effect.guard {
@@ -131,18 +194,15 @@ impl RegisterFrontier {
             }
             Guard::IsNot(value) => self.leave(configuration, value, &mut enabled),
         }
-        if let Some(set) = effect.set {
-            for next in &mut enabled {
-                *next = next.released();
-                next.at = At::Value(set);
-            }
+        for next in &mut enabled {
+            *next = self.apply(next, slot);
         }
         enabled
     }
 
     /// The shortest ways to `value` over unknown operations; `path` holds the values
     /// that come after it, which need not be passed twice.
-    fn reach(
+    pub fn reach(
         &mut self,
         from: &Configuration,
         value: u32,
@@ -166,7 +226,11 @@ impl RegisterFrontier {
         let released = from.released();
         let blind = self.newest_blind(&released, value, 0..u32::MAX);
         if let Some(class) = blind {
-            ways.extend(self.using(&released, class, At::Value(value)));
+            let next = self.using(&released, class, At::Value(value));
+            ways.extend(next.map(|mut next| {
+                next.overwrite(&self.sorts);
+                next
+            }));
         }
         path.push(value);
         for at in 0..self.pool.swaps_to(value).len() {
@@ -248,7 +312,7 @@ impl RegisterFrontier {
     }
 
     /// The ways not to be at `value`.
-    fn leave(&mut self, from: &Configuration, value: u32, ways: &mut Vec<Configuration>) {
+    pub fn leave(&mut self, from: &Configuration, value: u32, ways: &mut Vec<Configuration>) {
         if self.certainly_holds(from.at, Guard::IsNot(value)) {
             ways.push(from.clone());
             return;

@@ -67,7 +67,8 @@ impl<R: BufRead> Parser<R> {
         loop {
             self.skip_blank()?;
             let Some(byte) = self.peek()? else {
-                return if self.is_wrapped {
+                // Told once: whoever goes on after it is at the end.
+                return if std::mem::take(&mut self.is_wrapped) {
                     Err(ReadError::syntax(
                         self.place,
                         "the end of the vector, found the end of the text",
@@ -279,8 +280,12 @@ fn atom(token: &str) -> Option<Form> {
             }
             let number = token.strip_suffix(['N', 'M']).unwrap_or(token);
             let number = number.strip_prefix('+').unwrap_or(number);
+            let digits = number.strip_prefix('-').unwrap_or(number);
             if let Ok(number) = number.parse::<i64>() {
                 Form::Int(number)
+            } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                // Too large for a number, and not to be rounded.
+                Form::Symbol(number.to_owned())
             } else if number.starts_with(|c: char| c.is_ascii_digit() || c == '-')
                 && let Ok(number) = number.parse::<f64>()
             {
@@ -341,5 +346,26 @@ mod tests {
             }
         }
         assert!(all(&"[".repeat(10_000)).is_err());
+    }
+
+    #[test]
+    fn a_text_that_is_cut_off_ends_after_one_error() {
+        for text in ["[{:a 1} {:a 2", "[{:a 1}", "({:a [1 2", "[", "{:a \"x"] {
+            let mut parser = Parser::new(text.as_bytes());
+            let mut errors = 0;
+            while let Some(form) = parser.next_form().transpose() {
+                errors += usize::from(form.is_err());
+                assert!(errors <= 2, "{text}: there is no end of errors");
+            }
+            assert!(errors > 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_not_rounded() {
+        let forms = all("9223372036854775808 9223372036854775809N -9223372036854775808").unwrap();
+        assert_eq!(forms[0], Form::Symbol("9223372036854775808".into()));
+        assert_ne!(forms[0], forms[1]);
+        assert_eq!(forms[2], Form::Int(i64::MIN));
     }
 }

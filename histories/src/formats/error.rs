@@ -35,6 +35,9 @@ pub enum ReadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is nothing in it, and no format was given.
+    #[error("it is empty")]
+    Empty,
     /// The format could not be told from the content.
     #[error("no known format begins like this: {beginning:?}")]
     UnknownFormat {

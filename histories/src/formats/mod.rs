@@ -25,6 +25,9 @@ pub use s2::S2Reader;
 /// How much of a stream is looked at to tell its format, in bytes.
 const PEEK_LENGTH: usize = 64 << 10;
 
+/// What a text in UTF-8 may begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A form in which histories are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
@@ -184,9 +187,18 @@ pub fn open(
             Box::new(BufReader::with_capacity(PEEK_LENGTH, source)),
         )
     };
+    // A byte order mark says nothing about UTF-8, but some editors write it.
+    let (mut beginning, mut source) = (beginning, source);
+    if beginning.starts_with(BYTE_ORDER_MARK) {
+        beginning.drain(..BYTE_ORDER_MARK.len());
+        source.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
+    }
     let format = format
         .or_else(|| Format::detect(&beginning))
         .ok_or_else(|| {
+            if beginning.is_empty() {
+                return ReadError::Empty;
+            }
             let shown = &beginning[..beginning.len().min(60)];
             ReadError::UnknownFormat {
                 beginning: String::from_utf8_lossy(shown).into_owned(),
@@ -271,5 +283,42 @@ impl From<jsonl::ReadError> for ReadError {
                 expected: "the end of the line".to_owned(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = r#"{"t":1,"c":0,"e":"call","op":1,"in":{"key":0,"do":"read"}}
+{"t":2,"c":0,"e":"return","op":1,"out":{"value":null}}
+"#;
+
+    fn read(bytes: &[u8]) -> Result<Vec<ObjectEvent>, ReadError> {
+        let source = std::io::Cursor::new(bytes.to_vec());
+        match open(source, None)?.history {
+            History::Object(events) => events.collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_line_ends_of_any_kind_change_nothing() {
+        let plain = read(LINES.as_bytes()).unwrap();
+        assert_eq!(plain.len(), 2);
+        let marked = [BYTE_ORDER_MARK, LINES.as_bytes()].concat();
+        assert_eq!(read(&marked).unwrap(), plain);
+        assert_eq!(read(LINES.replace('\n', "\r\n").as_bytes()).unwrap(), plain);
+        let edn = "[{:process 0, :type :invoke, :f :read, :value nil}]";
+        let marked = [BYTE_ORDER_MARK, edn.as_bytes()].concat();
+        assert_eq!(read(&marked).unwrap(), read(edn.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_told_from_what_is_not_known() {
+        for empty in [&b""[..], BYTE_ORDER_MARK] {
+            assert!(matches!(read(empty), Err(ReadError::Empty)));
+        }
+        assert!(matches!(read(b"\n"), Err(ReadError::UnknownFormat { .. })));
     }
 }

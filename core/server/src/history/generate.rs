@@ -48,6 +48,10 @@ pub(crate) struct GenerateFlags {
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     unknown: f64,
 
+    /// From how many values registers and maps take what they write [default: each once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    values: Option<u64>,
+
     /// What is generated
     #[arg(long, default_value = "kv", value_parser = PossibleValuesParser::new(generated_models()))]
     model: String,
@@ -105,7 +109,23 @@ pub(super) fn run(flags: &GenerateFlags) -> Result<ExitStatus, String> {
     let target = form
         .target()
         .ok_or("events are generated, not pictures: see `veridical history convert`")?;
-    match ObjectKind::from_name(&flags.model) {
+    let kind = ObjectKind::from_name(&flags.model);
+    if flags.values.is_some() {
+        if !kind.is_some_and(ObjectKind::has_values) {
+            return Err(format!("the model {} does not choose values", flags.model));
+        }
+        // Whoever reads what was written before may read what is written again.
+        if flags
+            .inject
+            .as_deref()
+            .is_some_and(|name| name != Injection::PhantomRead.name())
+        {
+            return Err(
+                "of values that are written again only phantom-read is an error".to_owned(),
+            );
+        }
+    }
+    match kind {
         Some(kind) => generate_objects(flags, kind, target),
         None => generate_etcd(flags, target),
     }
@@ -133,6 +153,7 @@ fn generate_objects(
         distribution: Distribution::from_name(&flags.dist).expect("the flag's values are names"),
         reads: flags.reads,
         unknown: flags.unknown,
+        values: flags.values,
         injection,
     });
     let sink = super::create(&flags.output)?;
