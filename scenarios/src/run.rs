@@ -50,10 +50,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often the leases that are left are looked at.
 const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 
-/// From the end of a lease's time until its end has to be applied, in a cluster without
-/// faults: the period in which expired leases are looked for, and a few round trips and
-/// synchronisations.
-const LEASE_END_SLACK: Duration = Duration::from_secs(2);
+/// From when an expired lease is found until its end has to be applied, in a cluster
+/// without faults: a few round trips and synchronisations.
+const LEASE_END_SLACK: Duration = Duration::from_millis(1_500);
 
 /// Answers that may wait until a watcher or a read tells who wrote a revision: as many
 /// as a run has, since under faults the outcome of many operations is unknown at once.
@@ -479,9 +478,12 @@ impl Driver {
 
     /// Waits until the last lease has ended, which nobody renews any more.
     async fn leases_end(&self) -> Result<(), Finding> {
+        let limits = &self.plan.knobs;
         let bound = LeaseBound {
             drift_ppm: self.plan.claimed_drift_ppm,
             slack: LEASE_END_SLACK,
+            check_period: Duration::from_millis(limits.lease_check_ms),
+            ends_per_check: limits.lease_revokes_per_check,
         };
         let mut deadlines = LeaseDeadlines::new(bound, self.world.now());
         while !self.cluster.leases_end(&mut deadlines)? {

@@ -114,7 +114,7 @@ impl EtcdChecker {
         };
         let operations = self
             .unknown
-            .values()
+            .iter()
             .filter(move |open| open.floor.revision < next && !is_placed(&open.op));
         let leases = self
             .worlds
@@ -188,10 +188,21 @@ impl EtcdChecker {
     ) -> Vec<Candidate> {
         let view = self.view(world);
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut requests: Vec<&Request> = Vec::new();
+        let shown: Vec<&Bytes> = self
+            .evidence
+            .get(&next)
+            .into_iter()
+            .flatten()
+            .map(Evidence::key)
+            .collect();
+        let may_have_changed =
+            |request: &Request| shown.iter().all(|key| request.may_change(key.as_ref()));
         let is_free =
             |open: &Open| open.floor.revision < next && !world.assigned.contains_key(&open.op);
         let consider = |open: &Open, candidates: &mut Vec<Candidate>| {
+            if !may_have_changed(&open.request) {
+                return;
+            }
             let Ok(changes) = Evaluation::run(view, next - 1, &open.request, None) else {
                 return;
             };
@@ -227,12 +238,8 @@ impl EtcdChecker {
                 ends,
             });
         };
-        for open in self.unknown.values().filter(|open| is_free(open)) {
-            // Equal requests are interchangeable: one of them stands for all.
-            if !requests.contains(&&open.request) {
-                requests.push(&open.request);
-                consider(open, &mut candidates);
-            }
+        for open in self.unknown.one_of_each(is_free) {
+            consider(open, &mut candidates);
         }
         for done in self.revocations.values() {
             if is_free(&done.open) && next <= done.header.revision {
@@ -365,7 +372,7 @@ impl EtcdChecker {
 
     /// The operations of unknown outcome that are not certainly placed.
     pub fn unplaced(&self) -> impl Iterator<Item = OperationId> + '_ {
-        self.unknown.keys().copied()
+        self.unknown.ids()
     }
 }
 

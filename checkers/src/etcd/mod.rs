@@ -30,6 +30,7 @@ mod replay;
 mod sidestream;
 #[cfg(test)]
 mod tests;
+mod unknowns;
 mod versions;
 mod watch;
 mod world;
@@ -45,6 +46,7 @@ use crate::verdict::{
 };
 use lease::Leases;
 use operation::{Acknowledged, Done, Open};
+use unknowns::Unknowns;
 use versions::{Base, View};
 use watch::{Delivery, Watch};
 use world::{Evidence, LeaseEnd, World};
@@ -163,7 +165,7 @@ pub struct EtcdChecker {
     /// The same of those that may write.
     open_writer_floors: BTreeMap<u64, i64>,
     /// Operations of unknown outcome that may write, and are not certainly placed.
-    unknown: BTreeMap<OperationId, Box<Open>>,
+    unknown: Unknowns,
     /// Acknowledged revocations of leases, whose revision only has an upper bound.
     revocations: BTreeMap<OperationId, Done>,
 
@@ -214,7 +216,7 @@ impl EtcdChecker {
             open: BTreeMap::new(),
             open_floors: BTreeMap::new(),
             open_writer_floors: BTreeMap::new(),
-            unknown: BTreeMap::new(),
+            unknown: Unknowns::default(),
             revocations: BTreeMap::new(),
             writers: BTreeMap::new(),
             observers: BTreeMap::new(),

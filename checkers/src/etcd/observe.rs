@@ -44,7 +44,7 @@ impl EtcdChecker {
                 let open = self.close(op)?;
                 self.statistics.unknown_outcomes += 1;
                 if open.request.may_write() {
-                    self.unknown.insert(op, open);
+                    self.unknown.insert(open);
                 }
                 self.advance()
             }
@@ -63,7 +63,7 @@ impl EtcdChecker {
         op: OperationId,
         request: Request,
     ) -> Result<(), Stop> {
-        if self.open.contains_key(&op) || self.unknown.contains_key(&op) {
+        if self.open.contains_key(&op) || self.unknown.contains(op) {
             return Err(Stop::Malformed(MalformedReason::CalledTwice(op)));
         }
         match &request {

@@ -438,7 +438,7 @@ impl EtcdChecker {
         self.ended.append(&mut world.ended);
         let (unknown, revocations) = (&mut self.unknown, &mut self.revocations);
         world.assigned.retain(|op, _| {
-            let is_placed = unknown.remove(op).is_some() | revocations.remove(op).is_some();
+            let is_placed = unknown.remove(*op) | revocations.remove(op).is_some();
             !is_placed
         });
     }
@@ -512,7 +512,7 @@ impl EtcdChecker {
             self.open_floors.remove(&open.call_event);
             self.open_writer_floors.remove(&open.call_event);
             if open.request.may_write() {
-                self.unknown.insert(op, open);
+                self.unknown.insert(open);
             }
         }
         self.options.evidence_patience = 0;

@@ -37,6 +37,14 @@ pub(super) enum Evidence {
 }
 
 impl Evidence {
+    /// The key that was changed.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Wrote { kv, .. } => &kv.key,
+            Self::Deleted(key) => key,
+        }
+    }
+
     /// Whether `changes` agree with it.
     pub fn allows(&self, changes: &[Change]) -> bool {
         let change_of = |key: &Bytes| changes.iter().find(|(changed, _)| changed == key);

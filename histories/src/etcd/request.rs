@@ -317,6 +317,16 @@ impl TxnRequest {
         })
     }
 
+    /// Whether some branch holds an operation that can change this key.
+    pub fn may_change(&self, key: &[u8]) -> bool {
+        self.success.iter().chain(&self.failure).any(|op| match op {
+            TxnOp::Range(_) => false,
+            TxnOp::Put(put) => put.key == key,
+            TxnOp::DeleteRange(deletion) => deletion.range.contains(key),
+            TxnOp::Txn(txn) => txn.may_change(key),
+        })
+    }
+
     /// Whether all its reads allow a stale answer and it cannot write; etcd serves such
     /// a transaction from the member's own state.
     pub fn is_serializable(&self) -> bool {
@@ -375,6 +385,21 @@ impl Request {
         match self {
             Self::Put(_) | Self::DeleteRange(_) | Self::LeaseRevoke { .. } => true,
             Self::Txn(txn) => txn.may_write(),
+            Self::Range(_)
+            | Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseKeepAlive { .. } => false,
+        }
+    }
+
+    /// Whether the request can change this key. Which keys the end of a lease deletes, it
+    /// does not say itself.
+    pub fn may_change(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Put(put) => put.key == key,
+            Self::DeleteRange(deletion) => deletion.range.contains(key),
+            Self::Txn(txn) => txn.may_change(key),
+            Self::LeaseRevoke { .. } => true,
             Self::Range(_)
             | Self::Compact { .. }
             | Self::LeaseGrant { .. }

@@ -14,6 +14,11 @@ pub struct LeaseBound {
     pub drift_ppm: u64,
     /// From the end of a lease's time until its end is looked for, agreed on and applied.
     pub slack: Duration,
+    /// How often a leader looks for leases whose time is up, and how many of them it ends
+    /// then: when the time of many is up at once, the last one waits for the others.
+    pub check_period: Duration,
+    /// See `check_period`.
+    pub ends_per_check: usize,
 }
 
 /// Leases that nobody renews any more.
@@ -24,6 +29,8 @@ pub struct LeaseDeadlines {
     /// that was still under way, or a new leader.
     since: Duration,
     term: u64,
+    /// The most leases that were there at a time.
+    most: usize,
 }
 
 impl LeaseDeadlines {
@@ -33,6 +40,7 @@ impl LeaseDeadlines {
             bound,
             since,
             term: 0,
+            most: 0,
         }
     }
 
@@ -51,8 +59,9 @@ impl LeaseDeadlines {
             self.term = term;
             self.since = self.since.max(now);
         }
+        self.most = self.most.max(left.len());
         for (id, ttl_s) in left {
-            let deadline = self.since + self.bound.longest(*ttl_s);
+            let deadline = self.since + self.bound.longest(*ttl_s, self.most);
             if now > deadline {
                 return Broken::new(
                     "lease-outlived",
@@ -71,11 +80,13 @@ impl LeaseDeadlines {
 }
 
 impl LeaseBound {
-    /// The longest that a lease lives after it was renewed for the last time.
-    fn longest(&self, ttl_s: i64) -> Duration {
+    /// The longest that one of so many leases lives after it was renewed for the last time.
+    fn longest(&self, ttl_s: i64, leases: usize) -> Duration {
+        let checks = leases.div_ceil(self.ends_per_check.max(1));
+        let queue = self.check_period * u32::try_from(checks).unwrap_or(u32::MAX);
         let ttl = Duration::from_secs(ttl_s.unsigned_abs());
         let drift_us = ttl.as_secs() * self.drift_ppm;
-        ttl + Duration::from_micros(drift_us) + self.slack
+        ttl + Duration::from_micros(drift_us) + self.slack + queue
     }
 }
 
@@ -86,7 +97,9 @@ mod tests {
     fn deadlines() -> LeaseDeadlines {
         let bound = LeaseBound {
             drift_ppm: 100_000,
-            slack: Duration::from_secs(1),
+            slack: Duration::from_millis(500),
+            check_period: Duration::from_millis(500),
+            ends_per_check: 2,
         };
         LeaseDeadlines::new(bound, Duration::from_secs(100))
     }
@@ -100,6 +113,16 @@ mod tests {
         let mut deadlines = deadlines();
         let end = Duration::from_secs(112);
         deadlines.look(end, 0, &leases()).expect("in time");
+        let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
+        assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
+    }
+
+    #[test]
+    fn the_last_of_many_leases_waits_for_the_others() {
+        let mut deadlines = deadlines();
+        let five = (1..=5).map(|id| (id, 10)).collect();
+        let end = Duration::from_secs(113);
+        deadlines.look(end, 0, &five).expect("in time");
         let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
         assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
     }
