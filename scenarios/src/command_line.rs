@@ -134,9 +134,9 @@ pub const DEFAULT_SEEDS: u64 = 100;
 /// Arguments of `recall`.
 #[derive(Args, Debug)]
 pub struct RecallArguments {
-    /// Only this bug.
-    #[arg(long)]
-    pub bug: Option<String>,
+    /// Only these bugs.
+    #[arg(long, value_name = "BUG,…", value_delimiter = ',')]
+    pub bug: Vec<String>,
     /// The scenario.
     #[arg(long, default_value = crate::swarm::NAME)]
     pub scenario: String,
@@ -152,6 +152,9 @@ pub struct RecallArguments {
     /// Run changed plans, too, as `explore` does, instead of seeds alone.
     #[arg(long)]
     pub guided: bool,
+    /// Look both ways, by seeds alone and guided, and print a table of both.
+    #[arg(long, conflicts_with = "guided")]
+    pub compare: bool,
     /// Where the folders of changed plans that found something go.
     #[arg(long, value_name = "DIR", default_value = "artefacts")]
     pub artefacts: PathBuf,

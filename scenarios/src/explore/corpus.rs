@@ -45,16 +45,11 @@ impl Corpus {
         self.entries.len()
     }
 
-    /// A plan to be changed and another one to take parts from, by their energies; `None`
-    /// as long as nothing is kept.
-    pub fn pick(&mut self, rng: &mut Rng, rarity: &Rarity) -> Option<(Plan, Plan)> {
-        let parent = self.one(rng, rarity)?;
-        let partner = self.one(rng, rarity)?;
-        self.entries[parent].picked += 1;
-        Some((
-            self.entries[parent].plan.clone(),
-            self.entries[partner].plan.clone(),
-        ))
+    /// A plan to be changed, by their energies; `None` as long as nothing is kept.
+    pub fn pick(&mut self, rng: &mut Rng, rarity: &Rarity) -> Option<Plan> {
+        let number = self.one(rng, rarity)?;
+        self.entries[number].picked += 1;
+        Some(self.entries[number].plan.clone())
     }
 
     fn one(&self, rng: &mut Rng, rarity: &Rarity) -> Option<usize> {
@@ -108,7 +103,7 @@ mod tests {
         }
         let mut rare = 0;
         for _ in 0..40 {
-            let (plan, _) = corpus.pick(&mut rng, &rarity).expect("there are plans");
+            let plan = corpus.pick(&mut rng, &rarity).expect("there are plans");
             rare += u32::from(plan.seed == 7);
         }
         assert!((8..=35).contains(&rare), "{rare}");

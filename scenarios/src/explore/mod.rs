@@ -1,10 +1,10 @@
 //! Exploration that is guided by what runs reach.
 //!
-//! Plans of seeds, and changed ones: a plan whose run has reached places that few others
-//! have is kept and changed, the more often the rarer they are. The idea is that of
-//! greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox Fuzzing as
-//! Markov Chain", CCS 2016), with the places that the store's code declares instead of
-//! branches.
+//! Run N is the plan of the Nth seed, or that of a kept plan merged with it. Plans whose
+//! runs passed are kept, and taken the more often the rarer the places that they reach.
+//! The idea is that of greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based
+//! Greybox Fuzzing as Markov Chain", CCS 2016), with the places that the store's code
+//! declares instead of branches.
 //!
 //! Runs are made in rounds. What a round runs is decided before it from what all rounds
 //! before it have reached, so an exploration is a function of its first seed and of the
@@ -12,6 +12,7 @@
 
 pub mod command;
 mod corpus;
+mod merge;
 mod mutation;
 mod rarity;
 
@@ -32,10 +33,10 @@ use rarity::Rarity;
 pub const ROUND: usize = 8;
 
 /// So many runs are plans of seeds, before any is changed.
-const SEEDS_FIRST: u64 = 16;
+const SEEDS_FIRST: u64 = 8;
 
 /// After that, one run in so many still is: what was never reached cannot be kept.
-const SEEDS_EVERY: u64 = 4;
+const SEEDS_EVERY: u64 = 8;
 
 /// Where a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,14 +148,15 @@ impl Exploration<'_> {
         rng: &mut Rng,
     ) -> (Origin, Plan) {
         let is_changed = number >= SEEDS_FIRST && !number.is_multiple_of(SEEDS_EVERY);
-        if is_changed && let Some((plan, partner)) = corpus.pick(rng, rarity) {
-            return (Origin::Changed, mutation::changed(&plan, &partner, rng));
-        }
         let seed = self.first_seed + *seeds;
         *seeds += 1;
         let plan = swarm::plan_of(self.scenario, seed).expect("the scenario is the swarm's");
         let planted = self.planted.map(str::to_owned);
-        (Origin::Seed(seed), Plan { planted, ..plan })
+        let plan = Plan { planted, ..plan };
+        if is_changed && let Some(kept) = corpus.pick(rng, rarity) {
+            return (Origin::Changed, mutation::changed(&kept, &plan, rng));
+        }
+        (Origin::Seed(seed), plan)
     }
 
     /// Runs all of them; the reports in their order.

@@ -1,4 +1,4 @@
-//! How a plan is changed: other draws, and one or more of the changes below.
+//! How a plan is changed: other draws, merging with another plan, and the changes below.
 //!
 //! Everything stays inside the swarm's fault atlas: changes move, repeat, aim and combine
 //! what plans of the swarm have, and every fault ends with the plan's heal. Faults that
@@ -7,15 +7,13 @@
 use veridical_node::KNOBS;
 use veridical_sim::{Fault, ProcessId, Rng, Schedule};
 
+use super::merge::merged;
 use crate::knobs;
 use crate::plan::{Plan, TimedFault};
 use crate::swarm;
 
-/// Changes of a plan at once, at most.
-const CHANGES_MAX: u64 = 4;
-
-/// How likely a changed plan also gets other random draws.
-const OTHER_DRAWS: f64 = 0.75;
+/// Changes of a plan beside merging at once, at most.
+const CHANGES_MAX: u64 = 2;
 
 /// How many faults a plan may come to have.
 const FAULTS_MAX: usize = 400;
@@ -73,21 +71,34 @@ const CHANGES: [Change; 15] = [
     Change::Operator,
 ];
 
-/// A changed plan: `plan` with parts of `partner`, and nothing else of either.
-pub fn changed(plan: &Plan, partner: &Plan, rng: &mut Rng) -> Plan {
-    let mut child = plan.clone();
-    // Drawn in any case, so that what follows does not hang on it.
-    let (draws, other) = (rng.next_u64(), rng.chance(OTHER_DRAWS));
-    if other {
-        child.seed = draws;
-    }
+/// How likely a kept plan is run again as it is, but for the draws.
+const AS_IT_IS: f64 = 0.2;
+
+/// How likely a merged plan is based on the kept one: it has as many machines, and what
+/// its operator does to them.
+const BASED_ON_KEPT: f64 = 0.6;
+
+/// A changed plan: `kept` with the draws of `fresh`, the plan of a seed that was never
+/// run, and mostly merged with it.
+pub fn changed(kept: &Plan, fresh: &Plan, rng: &mut Rng) -> Plan {
+    let mut child = if rng.chance(AS_IT_IS) {
+        kept.clone()
+    } else if rng.chance(BASED_ON_KEPT) {
+        merged(kept, fresh, rng)
+    } else {
+        merged(fresh, kept, rng)
+    };
+    child.seed = fresh.seed;
     child.schedule_seed = Some(rng.next_u64());
     for _ in 0..rng.below(CHANGES_MAX + 1) {
         let change = CHANGES[rng.index(CHANGES.len())];
-        apply(change, &mut child, partner, rng);
+        apply(change, &mut child, fresh, rng);
     }
     swarm::fit_chunks(&mut child.knobs, &child.hosts);
-    child.faults.truncate(FAULTS_MAX);
+    while child.faults.len() > FAULTS_MAX {
+        let number = rng.index(child.faults.len());
+        child.faults.swap_remove(number);
+    }
     child.faults.sort_by_key(|timed| timed.at_ms);
     child
 }
@@ -126,7 +137,7 @@ fn apply(change: Change, child: &mut Plan, partner: &Plan, rng: &mut Rng) {
 }
 
 /// Whether the fault may strike any member at any time before the heal.
-const fn is_free(fault: &Fault) -> bool {
+pub(super) const fn is_free(fault: &Fault) -> bool {
     matches!(
         fault,
         Fault::Partition { .. }
@@ -159,7 +170,7 @@ fn processes(plan: &Plan) -> u32 {
 }
 
 /// Machines of members stay such in a plan with perhaps fewer of them, clients clients.
-fn moved(fault: Fault, from: &Plan, to: &Plan) -> Option<Fault> {
+pub(super) fn moved(fault: Fault, from: &Plan, to: &Plan) -> Option<Fault> {
     let (sites, all) = (to.sites(), processes(to));
     fault.renumbered(|id| match id.0 {
         site if site < from.sites() => (site < sites).then_some(id),
@@ -352,8 +363,12 @@ mod tests {
             let again = changed(&plan, &partner, &mut Rng::from_seed(number));
             assert_eq!(child, again);
             assert_eq!(child.knobs.validate(), Ok(()));
-            assert_eq!(child.members, plan.members);
-            assert!(child.faults.len() <= FAULTS_MAX.max(plan.faults.len()));
+            assert!([plan.members, partner.members].contains(&child.members));
+            assert_eq!(child.seed, partner.seed);
+            assert!(child.faults.len() <= FAULTS_MAX);
+            let text = serde_json::to_string(&child).expect("a plan can be written");
+            let read: Plan = serde_json::from_str(&text).expect("and read");
+            assert_eq!(read, child);
             assert!(child.faults.is_sorted_by_key(|timed| timed.at_ms));
             let healed = |timed: &TimedFault| timed.at_ms < child.heal_at_ms;
             assert!(child.faults.iter().all(healed), "{number}");

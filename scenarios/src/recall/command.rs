@@ -2,16 +2,21 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::Ordering;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use veridical_probe::PlantedBug;
 
+use super::comparison::{self, Comparison, median};
 use super::{HIDE_FROM_RUNS, Recalled, Search};
 use crate::command_line::RecallArguments;
 use crate::commands::{CommandError, interruption, jobs, plan_of, program};
 use crate::failures::file_error;
 use crate::report::Class;
 use crate::swarm;
+
+/// A file for programs, and its path.
+type Json<'a> = Option<(File, &'a Path)>;
 
 /// `cargo sim recall`: returns the exit code, 1 if a bug was not found, and that of the
 /// failure if a finding has nothing to do with what was planted.
@@ -20,21 +25,29 @@ use crate::swarm;
 /// See [`CommandError`].
 pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
     let (scenario, first) = (&arguments.scenario, arguments.seed);
-    plan_of(scenario, first, arguments.bug.as_deref())?;
-    if arguments.guided && swarm::plan_of(scenario, first).is_none() {
+    plan_of(scenario, first, None)?;
+    for bug in &arguments.bug {
+        plan_of(scenario, first, Some(bug))?;
+    }
+    let guides = arguments.guided || arguments.compare;
+    if guides && swarm::plan_of(scenario, first).is_none() {
         return Err(CommandError::NoScenario(scenario.clone()));
     }
     let mut json = match &arguments.json {
-        Some(path) => Some((File::create(path).map_err(file_error(path))?, path)),
+        Some(path) => Some((File::create(path).map_err(file_error(path))?, &**path)),
         None => None,
     };
-    let bugs: Vec<&str> = match &arguments.bug {
-        Some(bug) => vec![bug.as_str()],
-        None => PlantedBug::ALL
-            .iter()
-            .filter(|bug| !HIDE_FROM_RUNS.contains(bug))
-            .map(|bug| bug.name())
-            .collect(),
+    let bugs: Vec<&str> = if arguments.bug.is_empty() {
+        let all = PlantedBug::ALL.iter();
+        let looked_for = all.filter(|bug| !HIDE_FROM_RUNS.contains(bug));
+        looked_for.map(|bug| bug.name()).collect()
+    } else {
+        arguments.bug.iter().map(String::as_str).collect()
+    };
+    let ways: &[bool] = match (arguments.compare, arguments.guided) {
+        (true, _) => &[false, true],
+        (false, true) => &[true],
+        (false, false) => &[false],
     };
     let interrupted = interruption();
     let program = program()?;
@@ -44,46 +57,43 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
     );
     let (mut found, mut gravest) = (0, Class::Ok);
     let mut needed = Vec::new();
+    let mut comparisons = Vec::new();
     let started = Instant::now();
     for bug in &bugs {
         let mut attempts = Vec::new();
-        for attempt in 0..arguments.repeat.max(1) {
+        for guided in ways {
             let search = Search {
                 bug,
                 scenario,
-                first: first + attempt * arguments.seeds,
+                first,
                 budget: arguments.seeds,
                 jobs: jobs(arguments.jobs),
                 program: &program,
-                guided: arguments.guided,
+                guided: *guided,
                 artefacts: &arguments.artefacts,
             };
-            let recalled = search.run(&interrupted);
-            println!("{}", describe(&recalled));
-            if let Some(own) = &recalled.without_it {
-                println!(
-                    "  THE STORE ITSELF FAILS, nothing planted: {} ({}): {}",
-                    own.class, own.signature, own.reproduce
-                );
-                gravest = gravest.min(own.class);
-            }
-            if let Some((file, path)) = &mut json {
-                let line = serde_json::to_string(&recalled).expect("a result can be written");
-                writeln!(file, "{line}").map_err(file_error(path))?;
-            }
-            attempts.push(recalled);
-            if interrupted.load(Ordering::Relaxed) {
-                break;
-            }
+            attempts.push(repeat(&search, arguments.repeat, &mut json, &interrupted)?);
         }
-        found += usize::from(attempts.iter().any(|attempt| attempt.found));
-        needed.extend(median(&attempts));
-        if attempts.len() > 1 {
-            println!("{}", describe_all(bug, &attempts));
-        }
+        let all = attempts.iter().flatten();
+        let own = all
+            .clone()
+            .filter_map(|attempt| attempt.without_it.as_ref());
+        gravest = own.fold(gravest, |gravest, own| gravest.min(own.class));
+        found += usize::from(all.clone().any(|attempt| attempt.found));
+        needed.extend(attempts.iter().filter_map(|way| median(way)));
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
+        if let Ok([alone, guided]) = <[_; 2]>::try_from(attempts) {
+            comparisons.push(Comparison {
+                bug: (*bug).to_owned(),
+                alone,
+                guided,
+            });
+        }
+    }
+    if !comparisons.is_empty() {
+        println!("\n{}", comparison::table(&comparisons));
     }
     needed.sort_unstable();
     match (needed.get(needed.len() / 2), needed.last()) {
@@ -94,7 +104,7 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
         ),
         _ => println!("found none of {}", bugs.len()),
     }
-    if arguments.bug.is_none() {
+    if arguments.bug.is_empty() {
         for bug in HIDE_FROM_RUNS {
             println!("not looked for: {bug} (docs/planted-bugs.md says why)");
         }
@@ -103,6 +113,42 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
         Class::Ok => u8::from(found < bugs.len()),
         own => own.exit_code(),
     })
+}
+
+/// Looks for a bug `times` times, each time among the seeds after those of the time before.
+fn repeat(
+    search: &Search<'_>,
+    times: u64,
+    json: &mut Json<'_>,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Recalled>, CommandError> {
+    let mut attempts = Vec::new();
+    for attempt in 0..times.max(1) {
+        let search = Search {
+            first: search.first + attempt * search.budget,
+            ..*search
+        };
+        let recalled = search.run(interrupted);
+        println!("{}", describe(&recalled));
+        if let Some(own) = &recalled.without_it {
+            println!(
+                "  THE STORE ITSELF FAILS, nothing planted: {} ({}): {}",
+                own.class, own.signature, own.reproduce
+            );
+        }
+        if let Some((file, path)) = json {
+            let line = serde_json::to_string(&recalled).expect("a result can be written");
+            writeln!(file, "{line}").map_err(file_error(path))?;
+        }
+        attempts.push(recalled);
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    if attempts.len() > 1 {
+        println!("{}", describe_all(search.bug, &attempts));
+    }
+    Ok(attempts)
 }
 
 fn describe(recalled: &Recalled) -> String {
@@ -119,23 +165,6 @@ fn describe(recalled: &Recalled) -> String {
         recalled.seeds,
         recalled.wall_ms as f64 / 1_000.0
     )
-}
-
-/// The median of the runs that were needed; none if half of the attempts found nothing.
-fn median(attempts: &[Recalled]) -> Option<u64> {
-    let mut needed: Vec<u64> = attempts
-        .iter()
-        .map(|attempt| {
-            if attempt.found {
-                attempt.seeds
-            } else {
-                u64::MAX
-            }
-        })
-        .collect();
-    needed.sort_unstable();
-    let median = *needed.get((needed.len().checked_sub(1)?) / 2)?;
-    (median != u64::MAX).then_some(median)
 }
 
 /// Several attempts in a line: found, median, each.
@@ -176,11 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_found_nothing_needs_more_than_any_other() {
+    fn several_attempts_are_told_in_a_line() {
         let attempts = [attempt(true, 9), attempt(false, 100), attempt(true, 30)];
-        assert_eq!(median(&attempts), Some(30));
-        assert_eq!(median(&attempts[1..2]), None);
-        assert_eq!(median(&[]), None);
         let text = describe_all("torn-cut", &attempts);
         assert!(
             text.contains("2 of 3, median 30 runs (9, > 100, 30)"),

@@ -5,6 +5,7 @@
 //! itself is at fault, and that is what has to be said.
 
 pub mod command;
+mod comparison;
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
