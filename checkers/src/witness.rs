@@ -12,6 +12,10 @@ use crate::verdict::WitnessOperation;
 
 /// Rounds of deletion after which a witness counts as small enough.
 const MINIMIZE_CHECKS_MAX: usize = 20_000;
+/// Operations judged in all of them.
+const MINIMIZE_OPERATIONS_MAX: usize = 1 << 17;
+/// Configurations looked at for each, where these are enough for the whole.
+const MINIMIZE_CONFIGURATIONS_MAX: usize = 1 << 12;
 
 /// One operation as it was recorded.
 #[derive(Clone, Debug)]
@@ -159,29 +163,37 @@ impl<M: Model> Recording<M> {
             .filter(|recorded| recorded.call_event <= event)
             .cloned()
             .collect();
+        let is_wrong = |limit| self.is_wrong::<F>(model, &operations, limit);
+        let few = limit.min(MINIMIZE_CONFIGURATIONS_MAX);
         // Without the beginning any state is possible, and nothing can be proved.
-        if self.is_truncated || !self.is_wrong::<F>(model, &operations, limit) {
+        let limit = [few, limit]
+            .into_iter()
+            .find(|limit| !self.is_truncated && is_wrong(*limit));
+        let Some(limit) = limit else {
             return Minimal {
                 states: self.states.clone(),
                 operations,
                 event,
             };
-        }
+        };
         let mut first_wrong = event;
         if let Some((end, shorter)) = self.shortest_wrong::<F>(model, &operations, limit) {
             operations = shorter;
             first_wrong = end;
         }
-        let mut checks = 0;
+        let (mut checks, mut judged) = (0, 0);
         let mut chunk = operations.len().div_ceil(2);
-        while chunk > 0 && checks < MINIMIZE_CHECKS_MAX {
+        while chunk > 0 && checks < MINIMIZE_CHECKS_MAX && judged < MINIMIZE_OPERATIONS_MAX {
             let mut at = 0;
             let mut has_shrunk = false;
-            while at < operations.len() && checks < MINIMIZE_CHECKS_MAX {
+            let may_go_on =
+                |checks, judged| checks < MINIMIZE_CHECKS_MAX && judged < MINIMIZE_OPERATIONS_MAX;
+            while at < operations.len() && may_go_on(checks, judged) {
                 let end = (at + chunk).min(operations.len());
                 let mut fewer = operations.clone();
                 fewer.drain(at..end);
                 checks += 1;
+                judged += fewer.len();
                 if self.is_wrong::<F>(model, &fewer, limit) {
                     operations = fewer;
                     has_shrunk = true;

@@ -46,6 +46,31 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, 
     }
 }
 
+/// The same for a list, as `#[serde(with = "text_bytes::list")]`.
+pub mod list {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Item(#[serde(with = "super")] Bytes);
+
+    /// Writes each element as [`serialize`](super::serialize) does.
+    ///
+    /// # Errors
+    /// What the serializer reports.
+    pub fn serialize<S: Serializer>(list: &[Bytes], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|bytes| Item(bytes.clone())))
+    }
+
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    /// As [`deserialize`](super::deserialize).
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::Error> {
+        let items = Vec::<Item>::deserialize(deserializer)?;
+        Ok(items.into_iter().map(|Item(bytes)| bytes).collect())
+    }
+}
+
 fn encode_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes

@@ -10,6 +10,9 @@ use crate::plan::HuntPlan;
 /// back before the election is forgotten.
 const VOTER_DOWN_MS_MAX: u64 = 60;
 
+/// With so many other members, the leader and one of them are a minority.
+const COMPANY_MIN: usize = 4;
+
 /// How long a crashed leader stays down, in ms, at least.
 const LEADER_DOWN_MS_MIN: u64 = 50;
 
@@ -97,7 +100,11 @@ fn strike(
     } else {
         // Clients stay connected to it and go on feeding it.
         let duration_ms = Some(1 + rng.exponential(plan.cut_mean_ms));
-        let groups = vec![vec![leader], others.clone()];
+        let mut groups = vec![vec![leader], others.clone()];
+        if others.len() >= COMPANY_MIN && rng.chance(plan.companion_probability) {
+            let companion = groups[1].swap_remove(rng.index(others.len()));
+            groups[0].push(companion);
+        }
         cuts.push(world.inject(&Fault::Partition {
             groups,
             duration_ms,

@@ -21,6 +21,7 @@ pub mod commands;
 pub mod explore;
 pub mod failures;
 pub mod junit;
+pub mod keyspace;
 pub mod knobs;
 pub mod places;
 pub mod plan;
@@ -53,6 +54,8 @@ mod member_log;
 mod observer;
 #[cfg(madsim)]
 mod operator;
+#[cfg(madsim)]
+mod refusals;
 #[cfg(madsim)]
 mod requests;
 #[cfg(madsim)]

@@ -54,6 +54,8 @@ pub struct Operator {
     roll: Roll,
     /// Members that were ever started.
     started: BTreeSet<u64>,
+    /// For how long the leader is to be cut off when it is asked for the next thing.
+    cut_leader_ms: Option<u64>,
     /// The machine that is asked first: the one that answered last, or the one after it
     /// if it did not.
     site: u32,
@@ -77,6 +79,7 @@ impl Operator {
             plan,
             roll: Roll::new(founders.iter().copied()),
             started: founders,
+            cut_leader_ms: None,
             site: 0,
         }
     }
@@ -90,7 +93,9 @@ impl Operator {
             if self.world.now() >= plan.heal_at() {
                 break;
             }
+            self.cut_leader_ms = planned.cut_leader_ms;
             self.carry_out(&planned.change).await;
+            self.cut_leader_ms = None;
         }
         self.sleep_until(plan.heal_at() + PAUSE).await;
         self.settle().await;
@@ -127,6 +132,9 @@ impl Operator {
         if let Change::Reformat { site, previous } = *change {
             return self.reformat(site, previous);
         }
+        if let Change::HandOver { to } = *change {
+            return self.hand_over(to).await;
+        }
         let voters = self.voters().await;
         let has_member = |site: &u32| self.cluster.members().contains_key(site);
         let may_lose_one = |site: &u32| {
@@ -139,6 +147,13 @@ impl Operator {
                 }
                 self.observer.count("membership.join");
                 self.bring(site, Goal::Votes).await;
+            }
+            Change::Trial { site, learns_ms } => {
+                if voters.contains_key(&site) || has_member(&site) {
+                    return;
+                }
+                self.observer.count("membership.trial");
+                self.trial(site, learns_ms).await;
             }
             Change::Leave { who, power_off } => {
                 let site = self.resolve(who);
@@ -183,7 +198,7 @@ impl Operator {
                     self.bring(by, Goal::Votes).await;
                 }
             }
-            Change::Reformat { .. } => {}
+            Change::Reformat { .. } | Change::HandOver { .. } => {}
             Change::Wipe { who } => {
                 let site = self.resolve(who);
                 if !may_lose_one(&site) {
@@ -204,6 +219,58 @@ impl Operator {
         };
         self.observer.count(name);
         self.cluster.reformat(site, format);
+    }
+
+    /// Has a member learn on a machine for a while.
+    async fn trial(&mut self, site: u32, learns_ms: u64) {
+        self.cluster.vacate(site).await;
+        self.add(site).await;
+        let list = self.member_list().await;
+        let url = peer_url(site);
+        let added = list.iter().find(|member| member.peer_ur_ls.contains(&url));
+        if let Some(member) = added {
+            let members = list.iter().map(|member| (member.id, member.clone()));
+            self.started.insert(member.id);
+            self.cluster
+                .install(site, member.id, members.collect())
+                .await;
+            self.world.sleep(Duration::from_millis(learns_ms)).await;
+        }
+        self.bring(site, Goal::Free).await;
+    }
+
+    /// Has leadership handed over; whoever cannot have it does not get it.
+    async fn hand_over(&mut self, to: u32) {
+        let Some(target_id) = self.cluster.members().get(&to).copied() else {
+            return;
+        };
+        let request = Ask::MoveLeader(api::MoveLeaderRequest { target_id });
+        let is_done = self.ask(request).await.is_ok();
+        self.observer.count(if is_done {
+            "membership.leadership_handed_over"
+        } else {
+            "membership.leadership_kept"
+        });
+    }
+
+    /// Cuts the leader off from the other members, if that is planned, and turns to it.
+    fn cut_leader(&mut self) {
+        let Some(cut_ms) = self.cut_leader_ms.take() else {
+            return;
+        };
+        let leader = self.resolve(Who::Leader);
+        let others = self.cluster.members().into_keys();
+        let others = others.filter(|site| *site != leader);
+        let groups = vec![
+            vec![self.cluster.process(leader)],
+            others.map(|site| self.cluster.process(site)).collect(),
+        ];
+        self.observer.count("membership.asked_of_a_leader_cut_off");
+        self.world.inject(&Fault::Partition {
+            groups,
+            duration_ms: Some(cut_ms),
+        });
+        self.site = leader;
     }
 
     fn power_off(&self, site: u32) {
@@ -273,7 +340,21 @@ impl Operator {
             });
             match unfinished {
                 None => return,
-                Some(site) => self.bring(site, Goal::Votes).await,
+                Some(site) => {
+                    self.finish_upgrade();
+                    self.bring(site, Goal::Votes).await;
+                }
+            }
+        }
+    }
+
+    /// Every machine goes on with the current version. The previous one does not say in its
+    /// greetings where it is reached, so a member that is new, and was away when those whom it
+    /// knew were replaced, cannot answer such a leader and never catches up.
+    fn finish_upgrade(&self) {
+        for site in 0..self.plan.sites() {
+            if self.cluster.format(site) == DataFormat::Previous {
+                self.reformat(site, false);
             }
         }
     }
@@ -283,6 +364,7 @@ impl Operator {
             peer_ur_ls: vec![peer_url(site)],
             is_learner: true,
         };
+        self.cut_leader();
         if let Ok(Answer::MemberAdd(answer)) = self.ask(Ask::MemberAdd(request)).await
             && let Some(member) = answer.member
         {
@@ -295,6 +377,7 @@ impl Operator {
         self.roll.leaves(id);
         self.cluster.expect_removal(id);
         let request = Ask::MemberRemove(api::MemberRemoveRequest { id });
+        self.cut_leader();
         if self.ask(request).await.is_ok() {
             self.observer.count("membership.removed");
             self.roll.removed(id);
@@ -303,6 +386,7 @@ impl Operator {
 
     async fn promote(&mut self, id: u64) {
         let request = Ask::MemberPromote(api::MemberPromoteRequest { id });
+        self.cut_leader();
         match self.ask(request).await {
             Ok(_) => self.observer.count("membership.promoted"),
             Err(_) => self.observer.count("membership.promotion_refused"),

@@ -4,6 +4,7 @@
 //! edited. What the run itself draws (delays, losses, scheduling) comes from streams of
 //! the same seed.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
 use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
+use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
 /// The version of the written form.
@@ -109,6 +111,21 @@ pub struct PlannedChange {
     pub at_ms: u64,
     /// What.
     pub change: Change,
+    /// At the moment when something is asked of the leader for it, the leader is cut off from
+    /// the other members, for so many ms: what it has put into its log is lost, as a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_leader_ms: Option<u64>,
+}
+
+impl PlannedChange {
+    /// A change that is asked for in peace.
+    pub fn new(at_ms: u64, change: Change) -> Self {
+        Self {
+            at_ms,
+            change,
+            cut_leader_ms: None,
+        }
+    }
 }
 
 /// What an operator does to the cluster. What makes no sense by the time that it is
@@ -116,6 +133,13 @@ pub struct PlannedChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
+    /// A member learns for a while on a machine that has none, and is removed again.
+    Trial {
+        /// On this machine.
+        site: u32,
+        /// For so many ms.
+        learns_ms: u64,
+    },
     /// Installs a member on a machine that has none: it is added as a learner, and
     /// promoted once it has caught up.
     Join {
@@ -143,6 +167,11 @@ pub enum Change {
         #[serde(default)]
         add_first: bool,
     },
+    /// Leadership is handed to the member of a machine.
+    HandOver {
+        /// The machine.
+        to: u32,
+    },
     /// Restarts the member of a machine with another version of the data formats: a step of
     /// a rolling upgrade or downgrade.
     Reformat {
@@ -168,7 +197,9 @@ impl Change {
         let site = |site: u32| number(ProcessId(site)).map(|process| process.0);
         match &mut self {
             Self::Join { site: by }
+            | Self::Trial { site: by, .. }
             | Self::Replace { by, .. }
+            | Self::HandOver { to: by }
             | Self::Reformat { site: by, .. } => {
                 *by = site(*by)?;
             }
@@ -180,7 +211,10 @@ impl Change {
                     *number = site(*number)?;
                 }
             }
-            Self::Join { .. } | Self::Reformat { .. } => {}
+            Self::Join { .. }
+            | Self::Trial { .. }
+            | Self::HandOver { .. }
+            | Self::Reformat { .. } => {}
         }
         Some(self)
     }
@@ -214,6 +248,10 @@ pub struct HuntPlan {
     pub commit_probability: f64,
     /// How long a leader is cut off from the other members, on average, in ms.
     pub cut_mean_ms: u64,
+    /// The probability that another member is cut off together with it, if it is left in a
+    /// minority all the same: then somebody still confirms what it says.
+    #[serde(default)]
+    pub companion_probability: f64,
     /// The probability that the leader crashes instead.
     pub crash_probability: f64,
     /// The probability that another member crashes and restarts at once, too.
@@ -272,6 +310,47 @@ pub struct WatcherPlan {
     /// Ask how far it is this often, in ms (`WatchProgressRequest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_progress_ms: Option<u64>,
+    /// A second watch on the same stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesidePlan>,
+}
+
+/// A watch beside another one on the same stream: it is made and canceled by turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BesidePlan {
+    /// The first key, and the first one that is not watched any more;
+    /// [`TO_THE_END`](crate::keyspace::TO_THE_END) for all others.
+    pub keys: (u32, u32),
+    /// How many revisions before the newest that its stream was shown it begins.
+    pub back: i64,
+    /// Ask for the pairs as they were before.
+    pub prev_kv: bool,
+    /// How long it lasts, and how long until it is made again, in ms.
+    pub period_ms: u64,
+    /// It watches one key that nobody writes, and that the first one begins with.
+    #[serde(default)]
+    pub of_prefix: bool,
+}
+
+impl BesidePlan {
+    /// The first key of the range.
+    pub fn key(&self) -> Bytes {
+        let mut key = key(self.keys.0);
+        if self.of_prefix {
+            key.truncate(key.len() - 1);
+        }
+        key
+    }
+
+    /// The end of the range; of a single key there is none.
+    pub fn range_end(&self) -> Bytes {
+        if self.of_prefix || self.keys.1 == self.keys.0 + 1 {
+            Bytes::new()
+        } else {
+            range_end(self.keys.1)
+        }
+    }
 }
 
 /// An operation of a client, and how long it thinks before it.
@@ -318,7 +397,8 @@ pub enum Op {
         to: u32,
         /// At most so many; 0 for all.
         limit: i64,
-        /// So many revisions before the newest that the client has seen; 0 for now.
+        /// So many revisions before the newest that the client has seen; 0 for now, a negative
+        /// number for the future, which is refused.
         back: i64,
         /// Only count.
         count_only: bool,
@@ -347,6 +427,9 @@ pub enum Op {
         first: u32,
         /// The other.
         second: u32,
+        /// The second one from the member's own state, if it wants to.
+        #[serde(default)]
+        serializable: bool,
     },
     /// Delete a key.
     Delete {
@@ -395,6 +478,27 @@ pub enum Op {
         /// The client's number for it.
         slot: u8,
     },
+    /// End a lease, and then the same one again.
+    LeaseRevokeAgain {
+        /// The client's number for it.
+        slot: u8,
+    },
+    /// Ask for a lease by the number of one that the client has.
+    LeaseGrantAgain {
+        /// The client's number for it.
+        slot: u8,
+        /// Its time to live in seconds.
+        ttl_s: i64,
+    },
+    /// Ask how long a lease lasts, and for its keys.
+    LeaseTimeToLive {
+        /// The client's number for it.
+        slot: u8,
+        /// Whether its keys are wanted, too.
+        keys: bool,
+    },
+    /// Ask which leases there are.
+    LeaseLeases,
     /// Write a key of which something is kept as it is.
     PutKeeping {
         /// Which key.

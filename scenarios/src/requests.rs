@@ -12,16 +12,12 @@ use veridical_proto::mvccpb::KeyValue;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
+use crate::keyspace::{key, range_end};
 use crate::plan::Op;
 use crate::transaction::{Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, TxnStep};
 
 /// Lease slots of a client.
 const LEASE_SLOTS: usize = 2;
-
-/// The key of a number.
-pub fn key(number: u32) -> Bytes {
-    format!("k{number:02}").into()
-}
 
 /// What a client knows: of the answers it got, and of what it has asked.
 pub struct Memory {
@@ -136,7 +132,8 @@ impl Memory {
         value.into()
     }
 
-    /// The revision so far before the newest that the client has seen; 0 (now) for 0.
+    /// The revision so far before the newest that the client has seen, or behind it where that
+    /// is negative; 0 (now) for 0.
     fn back(&self, back: i64) -> i64 {
         match back {
             0 => 0,
@@ -158,16 +155,8 @@ impl Memory {
                 keep,
                 prev_kv,
             } => {
-                let mut put = api::PutRequest {
-                    key: key(number),
-                    prev_kv,
-                    ignore_value: keep != Keep::Lease,
-                    ignore_lease: keep != Keep::Value,
-                    ..Default::default()
-                };
-                if !put.ignore_value {
-                    put.value = self.value();
-                }
+                let mut put = self.put(number, prev_kv, None)?;
+                keeping(&mut put, keep);
                 Ask::Put(put)
             }
             Op::Get {
@@ -190,9 +179,9 @@ impl Memory {
             } => {
                 let mut range = api::RangeRequest {
                     key: key(from),
-                    range_end: key(to),
+                    range_end: range_end(to),
                     limit,
-                    revision: self.back(back.max(0)),
+                    revision: self.back(back),
                     count_only,
                     keys_only,
                     serializable,
@@ -236,9 +225,13 @@ impl Memory {
                     failure: Vec::new(),
                 })
             }
-            Op::GetBoth { first, second } => Ask::Txn(api::TxnRequest {
+            Op::GetBoth {
+                first,
+                second,
+                serializable,
+            } => Ask::Txn(api::TxnRequest {
                 compare: Vec::new(),
-                success: vec![get_op(first), get_op(second)],
+                success: vec![get_op(first), get_from(second, serializable)],
                 failure: Vec::new(),
             }),
             Op::Txn(ref txn) => Ask::Txn(self.txn(txn)),
@@ -252,7 +245,7 @@ impl Memory {
             }),
             Op::DeleteRange { from, to, prev_kv } => Ask::DeleteRange(api::DeleteRangeRequest {
                 key: key(from),
-                range_end: key(to),
+                range_end: range_end(to),
                 prev_kv,
             }),
             // What nobody has been shown is not compacted: nobody could tell any more which
@@ -280,6 +273,20 @@ impl Memory {
                 self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease::default();
                 Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
             }
+            // The client goes on as if it had the lease.
+            Op::LeaseRevokeAgain { slot } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
+            }
+            Op::LeaseGrantAgain { slot, ttl_s } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl: ttl_s })
+            }
+            Op::LeaseTimeToLive { slot, keys } => {
+                let id = self.lease(slot)?.id;
+                Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest { id, keys })
+            }
+            Op::LeaseLeases => Ask::LeaseLeases(api::LeaseLeasesRequest {}),
         })
     }
 
@@ -301,7 +308,7 @@ impl Memory {
     fn query(&self, query: &Query) -> api::RangeRequest {
         let mut range = api::RangeRequest {
             key: key(query.from),
-            range_end: key(query.to),
+            range_end: range_end(query.to),
             limit: query.limit,
             serializable: query.serializable,
             ..Default::default()
@@ -355,7 +362,7 @@ impl Memory {
         };
         let mut compare = api::Compare {
             key: key(planned.key),
-            range_end: planned.to.map_or_else(Bytes::new, key),
+            range_end: planned.to.map_or_else(Bytes::new, range_end),
             target_union: operand,
             ..Default::default()
         };
@@ -392,17 +399,30 @@ impl Memory {
                 key: number,
                 prev_kv,
                 lease,
-            } => TxnOp::RequestPut(self.put(*number, *prev_kv, *lease)?),
-            TxnStep::Range { from, to, limit } => TxnOp::RequestRange(api::RangeRequest {
+                keep,
+            } => {
+                let mut put = self.put(*number, *prev_kv, *lease)?;
+                if let Some(keep) = *keep {
+                    keeping(&mut put, keep);
+                }
+                TxnOp::RequestPut(put)
+            }
+            TxnStep::Range {
+                from,
+                to,
+                limit,
+                back,
+            } => TxnOp::RequestRange(api::RangeRequest {
                 key: key(*from),
-                range_end: key(*to),
+                range_end: range_end(*to),
                 limit: *limit,
+                revision: self.back(*back),
                 ..Default::default()
             }),
             TxnStep::Delete { from, to, prev_kv } => {
                 TxnOp::RequestDeleteRange(api::DeleteRangeRequest {
                     key: key(*from),
-                    range_end: key(*to),
+                    range_end: range_end(*to),
                     prev_kv: *prev_kv,
                 })
             }
@@ -423,8 +443,25 @@ fn in_txn(op: TxnOp) -> api::RequestOp {
 }
 
 fn get_op(number: u32) -> api::RequestOp {
+    get_from(number, false)
+}
+
+fn get_from(number: u32, serializable: bool) -> api::RequestOp {
     in_txn(TxnOp::RequestRange(api::RangeRequest {
         key: key(number),
+        serializable,
         ..Default::default()
     }))
+}
+
+/// Makes a put that leaves something as it is: what is kept must not be given.
+fn keeping(put: &mut api::PutRequest, keep: Keep) {
+    if keep != Keep::Lease {
+        put.ignore_value = true;
+        put.value = Bytes::new();
+    }
+    if keep != Keep::Value {
+        put.ignore_lease = true;
+        put.lease = 0;
+    }
 }

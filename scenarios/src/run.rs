@@ -19,13 +19,13 @@ use veridical_sim::{
 
 use crate::cluster::{Cluster, client_address};
 use crate::hunt::hunt;
+use crate::keyspace::key;
 use crate::knobs;
 use crate::observer::{Observed, Observer};
 use crate::operator::Operator;
 use crate::plan::Plan;
-use crate::properties::leases::{LeaseBound, LeaseDeadlines};
+use crate::properties::leases::{LeaseBound, LeaseDeadlines, Told};
 use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
-use crate::requests::key;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::{Recorder, Recording};
 use crate::watching::{Reached, run_watcher};
@@ -33,6 +33,9 @@ use crate::workload::{Host, run_host};
 
 /// How often members are compared.
 const COMPARE_PERIOD: Duration = Duration::from_secs(2);
+
+/// After so many comparisons the hashes that members tell clients are compared, too.
+const HASH_EVERY: u32 = 4;
 
 /// How often the end conditions are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(50);
@@ -53,6 +56,15 @@ const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 /// From when an expired lease is found until its end has to be applied, in a cluster
 /// without faults: a few round trips and synchronisations.
 const LEASE_END_SLACK: Duration = Duration::from_millis(1_500);
+
+/// The lease of the probe.
+const PROBE_LEASE: i64 = 1;
+
+/// Its time to live, in seconds.
+const PROBE_LEASE_TTL_S: i64 = 3;
+
+/// How long the probe waits before it asks how long its lease lasts.
+const PROBE_LEASE_PAUSE: Duration = Duration::from_millis(1_100);
 
 /// Answers that may wait until a watcher or a read tells who wrote a revision: as many
 /// as a run has, since under faults the outcome of many operations is unknown at once.
@@ -338,6 +350,7 @@ impl Driver {
                 members: self.plan.sites(),
                 first_client,
                 planted,
+                max_txn_ops: self.plan.knobs.max_txn_ops,
             });
             self.lanes_left.fetch_add(lanes, Ordering::Relaxed);
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
@@ -464,6 +477,8 @@ impl Driver {
         })
         .await?;
         self.cluster.compare();
+        self.cluster.compare_hashes();
+        self.probe_lease(&client).await?;
         self.leases_end().await?;
         if self.plan.last_power_failure {
             self.all_lose_power().await;
@@ -472,6 +487,52 @@ impl Driver {
             self.until(bound, "members-not-level", || self.cluster.is_level())
                 .await?;
             self.cluster.compare();
+        }
+        Ok(())
+    }
+
+    /// A lease in a cluster without faults: how long it lasts is told as it is. The answers
+    /// themselves are compared with what was granted by the checker of the history.
+    async fn probe_lease(&self, client: &ProbeClient) -> Result<(), Finding> {
+        let grant = Ask::LeaseGrant(api::LeaseGrantRequest {
+            id: PROBE_LEASE,
+            ttl: PROBE_LEASE_TTL_S,
+        });
+        let question = Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest {
+            id: PROBE_LEASE,
+            keys: true,
+        });
+        let renewal = Ask::LeaseKeepAlive(api::LeaseKeepAliveRequest { id: PROBE_LEASE });
+        if self.probe_call(client, grant).await.is_err() {
+            // Nobody knows when it was granted, if it was.
+            return Ok(());
+        }
+        let term = self.cluster.term();
+        for _ in 0..2 {
+            // The leader times the lease from when it applies the grant, which may be after
+            // another member has answered; from a renewal, before it answers.
+            if self.probe_call(client, renewal.clone()).await.is_err() {
+                return Ok(());
+            }
+            let renewed_by = self.world.now();
+            self.world.sleep(PROBE_LEASE_PAUSE).await;
+            let asked_at = self.world.now();
+            let told = self.probe_call(client, question.clone()).await;
+            let Ok(Answer::LeaseTimeToLive(told)) = told else {
+                return Ok(());
+            };
+            // A new leader gives it its whole time anew; and where an answer took too long, it
+            // has ended meanwhile.
+            if self.cluster.term() != term || told.granted_ttl == 0 {
+                return Ok(());
+            }
+            let told = Told {
+                renewed_by,
+                asked_at,
+                granted_ttl_s: told.granted_ttl,
+                left_s: told.ttl,
+            };
+            told.check(self.plan.claimed_drift_ppm)?;
         }
         Ok(())
     }
@@ -613,8 +674,11 @@ impl Driver {
 /// Compares the members from time to time.
 async fn compare(world: World, cluster: Cluster) {
     loop {
-        world.sleep(COMPARE_PERIOD).await;
-        cluster.compare();
+        for _ in 0..HASH_EVERY {
+            world.sleep(COMPARE_PERIOD).await;
+            cluster.compare();
+        }
+        cluster.compare_hashes();
     }
 }
 

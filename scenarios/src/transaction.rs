@@ -110,6 +110,9 @@ pub enum TxnStep {
         /// Attach it to the client's lease of that number, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease: Option<u8>,
+        /// What is kept of it as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<Keep>,
     },
     /// Read a range.
     Range {
@@ -119,6 +122,9 @@ pub enum TxnStep {
         to: u32,
         /// At most so many; 0 for all.
         limit: i64,
+        /// So many revisions before the newest that the client has seen; 0 for now.
+        #[serde(default)]
+        back: i64,
     },
     /// Delete a range.
     Delete {

@@ -1,6 +1,7 @@
 //! The watchers of a run: each follows a range over whatever happens, and records what
 //! it is shown.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use veridical_proto::etcdserverpb::watch_request::RequestUnion;
 use veridical_sim::SimEnvironment;
 
 use crate::cluster::client_address;
+use crate::keyspace::key;
 use crate::observer::Observer;
-use crate::plan::WatcherPlan;
-use crate::requests::key;
+use crate::plan::{BesidePlan, WatcherPlan};
+use crate::report::{Class, Finding};
 
 /// Connecting to a member, and waiting for the confirmation of a watch.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -23,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// A watch that brings nothing for this long is made anew at the next member: its
 /// member may have lost touch.
 const QUIET_LIMIT: Duration = Duration::from_secs(5);
+
+/// The identifier in responses that are about all watches of a stream.
+const WATCH_ID_NONE: i64 = -1;
 
 /// Between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(150);
@@ -83,6 +88,48 @@ struct Watcher {
     next_revision: i64,
 }
 
+/// The watches of one stream.
+struct Stream {
+    connection: Connection,
+    /// Asked for and not confirmed, in the order of asking.
+    asked: VecDeque<(u64, api::WatchCreateRequest)>,
+    /// The number in the history of each, by its identifier on the stream.
+    numbers: BTreeMap<i64, u64>,
+    /// The number of the one that the watcher is for.
+    main: u64,
+    /// The newest revision that the stream told of.
+    newest: i64,
+    /// When the watch beside is made, or canceled.
+    turn_at: Option<Duration>,
+}
+
+impl Stream {
+    async fn send(&self, request: RequestUnion) -> Result<(), CallError> {
+        let request_union = Some(request);
+        self.connection
+            .watch(api::WatchRequest { request_union })
+            .await
+    }
+
+    async fn create(
+        &mut self,
+        number: u64,
+        create: api::WatchCreateRequest,
+    ) -> Result<(), CallError> {
+        self.asked.push_back((number, create.clone()));
+        self.send(RequestUnion::CreateRequest(create)).await
+    }
+
+    /// The identifier of the watch beside, if it is there.
+    fn beside(&self) -> Option<i64> {
+        let mut others = self
+            .numbers
+            .iter()
+            .filter(|(_, number)| **number != self.main);
+        others.next().map(|(id, _)| *id)
+    }
+}
+
 impl Watcher {
     /// Follows one stream until it breaks.
     async fn follow(&mut self) -> Result<(), CallError> {
@@ -108,72 +155,154 @@ impl Watcher {
         if self.plan.no_delete {
             create.filters.push(FilterType::Nodelete as i32);
         }
-        let request = api::WatchRequest {
-            request_union: Some(RequestUnion::CreateRequest(create.clone())),
+        let main = self.observer.next_watch();
+        let period = self.plan.beside.as_ref().map(period);
+        let mut stream = Stream {
+            connection,
+            asked: VecDeque::new(),
+            numbers: BTreeMap::new(),
+            main,
+            newest: 0,
+            turn_at: period.map(|period| clock.monotonic() + period),
         };
-        connection.watch(request).await?;
-        self.take(&create, &mut responses, &connection).await
+        stream.create(main, create).await?;
+        self.take(&mut stream, &mut responses).await
     }
 
     async fn take(
         &mut self,
-        create: &api::WatchCreateRequest,
+        stream: &mut Stream,
         responses: &mut WatchResponses,
-        connection: &Connection,
     ) -> Result<(), CallError> {
         let clock = self.environment.clock().clone();
-        let watch = self.observer.next_watch();
         let ask_period = self.plan.ask_progress_ms.map(Duration::from_millis);
         let mut quiet_until = clock.monotonic() + QUIET_LIMIT;
         let mut ask_at = ask_period.map(|period| clock.monotonic() + period);
         loop {
             let now = clock.monotonic();
-            let next = ask_at.map_or(quiet_until, |at| at.min(quiet_until));
+            let times = [Some(quiet_until), ask_at, stream.turn_at];
+            let next = times.into_iter().flatten().min().unwrap_or(quiet_until);
             let response = tokio::select! {
                 biased;
                 response = responses.recv() => response,
                 () = clock.sleep(next.saturating_sub(now)) => {
                     let now = clock.monotonic();
                     if now < quiet_until {
-                        if let Some(period) = ask_period {
+                        if let Some(period) = ask_period && ask_at.is_some_and(|at| now >= at) {
                             ask_at = Some(now + period);
-                            let request_union =
-                                Some(RequestUnion::ProgressRequest(api::WatchProgressRequest {}));
-                            connection.watch(api::WatchRequest { request_union }).await?;
+                            let ask = RequestUnion::ProgressRequest(api::WatchProgressRequest {});
+                            stream.send(ask).await?;
+                        }
+                        if stream.turn_at.is_some_and(|at| now >= at) {
+                            self.turn(stream, now).await?;
                         }
                         continue;
                     }
                     None
                 }
             };
-            quiet_until = clock.monotonic() + QUIET_LIMIT;
             let Some(response) = response else {
                 return Err(CallError::Unavailable(format!(
                     "the stream ended (closed: {})",
-                    connection.is_closed()
+                    stream.connection.is_closed()
                 )));
             };
-            if response.created {
-                let note = record::watch_created(watch, create, &response);
-                self.observer.watched(self.client, note);
-                if self.next_revision == 0 {
-                    let now = response.header.as_ref().map_or(0, |header| header.revision);
-                    self.next_revision = now + 1;
-                }
+            let number = stream.numbers.get(&response.watch_id);
+            if response.watch_id == WATCH_ID_NONE || number == Some(&stream.main) {
+                quiet_until = clock.monotonic() + QUIET_LIMIT;
             }
-            if response.created && !response.canceled {
-                continue;
-            }
-            self.observer
-                .watched(self.client, record::watch_response(watch, &response));
-            if response.canceled {
-                if response.compact_revision > 0 {
-                    self.next_revision = response.compact_revision;
-                }
+            if self.took(stream, &response) {
                 return Ok(());
             }
-            self.advance(&response);
         }
+    }
+
+    /// Makes the watch beside, or cancels it.
+    async fn turn(&mut self, stream: &mut Stream, now: Duration) -> Result<(), CallError> {
+        let Some(plan) = self.plan.beside.clone() else {
+            return Ok(());
+        };
+        stream.turn_at = Some(now + period(&plan));
+        match stream.beside() {
+            Some(watch_id) => {
+                let cancel = api::WatchCancelRequest { watch_id };
+                stream.send(RequestUnion::CancelRequest(cancel)).await
+            }
+            None if stream.newest > 0 && stream.asked.is_empty() => {
+                let create = api::WatchCreateRequest {
+                    key: plan.key(),
+                    range_end: plan.range_end(),
+                    start_revision: (stream.newest - plan.back).max(1),
+                    prev_kv: plan.prev_kv,
+                    ..Default::default()
+                };
+                stream.create(self.observer.next_watch(), create).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a response in. Whether the watch that the watcher is for has ended.
+    fn took(&mut self, stream: &mut Stream, response: &api::WatchResponse) -> bool {
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        stream.newest = stream.newest.max(revision);
+        if response.created {
+            return self.is_confirmed(stream, response);
+        }
+        let concerned: Vec<u64> = match response.watch_id {
+            WATCH_ID_NONE => stream.numbers.values().copied().collect(),
+            id => stream.numbers.get(&id).copied().into_iter().collect(),
+        };
+        if concerned.is_empty() && response.watch_id != WATCH_ID_NONE {
+            self.wrong(response, "is about a watch that is not there");
+        }
+        for number in &concerned {
+            let note = record::watch_response(*number, response);
+            self.observer.watched(self.client, note);
+        }
+        let is_main = concerned.contains(&stream.main);
+        if response.canceled {
+            stream.numbers.remove(&response.watch_id);
+            if is_main && response.compact_revision > 0 {
+                self.next_revision = response.compact_revision;
+            }
+            return is_main;
+        }
+        if is_main {
+            self.advance(response);
+        }
+        false
+    }
+
+    /// A watch was made, or refused. Whether it was the one that the watcher is for, and is
+    /// refused.
+    fn is_confirmed(&mut self, stream: &mut Stream, response: &api::WatchResponse) -> bool {
+        let Some((number, create)) = stream.asked.pop_front() else {
+            self.wrong(response, "confirms what nobody asked for");
+            return true;
+        };
+        let note = record::watch_created(number, &create, response);
+        self.observer.watched(self.client, note);
+        let is_main = number == stream.main;
+        if is_main && self.next_revision == 0 {
+            let now = response.header.as_ref().map_or(0, |header| header.revision);
+            self.next_revision = now + 1;
+        }
+        if response.canceled {
+            let note = record::watch_response(number, response);
+            self.observer.watched(self.client, note);
+            return is_main;
+        }
+        if stream.numbers.insert(response.watch_id, number).is_some() {
+            self.wrong(response, "has the identifier of another watch");
+        }
+        false
+    }
+
+    fn wrong(&self, response: &api::WatchResponse, what: &str) {
+        let text = format!("a response {what}: {response:?}");
+        self.observer
+            .report(Finding::new(Class::Violation, "watch", text));
     }
 
     fn advance(&mut self, response: &api::WatchResponse) {
@@ -199,4 +328,9 @@ impl Watcher {
             }
         }
     }
+}
+
+/// How long a watch beside another one lasts.
+fn period(plan: &BesidePlan) -> Duration {
+    Duration::from_millis(plan.period_ms)
 }

@@ -17,6 +17,8 @@ use veridical_sim::{SimClock, SimEnvironment, SimNetwork};
 use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
+use crate::refusals::is_undue;
+use crate::report::{Class, Finding};
 use crate::requests::Memory;
 use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
@@ -38,6 +40,8 @@ pub struct Host {
     pub first_client: u64,
     /// What is planted in the clients.
     pub planted: Planted,
+    /// Operations that members take in one transaction.
+    pub max_txn_ops: usize,
 }
 
 /// Runs the clients of one host until all have done what they planned.
@@ -59,6 +63,7 @@ pub async fn run_host(
                 audited: audited.clone(),
                 memory: Memory::new(host.first_client + number as u64, host.plan.value_bytes),
                 timeout: Duration::from_millis(host.plan.request_timeout_ms),
+                max_txn_ops: host.max_txn_ops,
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
             veridical_env::task::spawn(async move {
@@ -167,6 +172,7 @@ struct Lane {
     audited: Reached,
     memory: Memory,
     timeout: Duration,
+    max_txn_ops: usize,
 }
 
 impl Lane {
@@ -190,7 +196,14 @@ impl Lane {
             };
             let asked_at = self.clock.monotonic();
             self.observer.begins(self.client, number);
-            let result = self.call(ask).await;
+            let result = self.call(ask.clone()).await;
+            if let Err(error) = &result
+                && is_undue(&ask, error, self.max_txn_ops)
+            {
+                let text = format!("{error}, which is not so: {ask:?}");
+                self.observer
+                    .report(Finding::new(Class::Violation, "wrong-refusal", text));
+            }
             match &result {
                 Ok(answer) => self.memory.learn(answer, asked_at),
                 // Members that are down refuse at once; do not hammer them.

@@ -391,7 +391,9 @@ fn agrees(request: &Request, result: &Outcome, recorded: &Outcome) -> bool {
             a == b
                 && match request {
                     Request::LeaseGrant { .. } | Request::LeaseKeepAlive { .. } => true,
-                    Request::LeaseRevoke { .. } => given.revision <= recorded.revision,
+                    Request::LeaseRevoke { .. } | Request::LeaseTimeToLive { .. } => {
+                        given.revision <= recorded.revision
+                    }
                     _ => given.revision == recorded.revision,
                 }
         }

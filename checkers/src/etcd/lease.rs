@@ -15,6 +15,8 @@ struct Facts {
     grants: u64,
     /// The event at which the first acknowledged grant returned.
     granted_event: Option<u64>,
+    /// Its time to live as it was granted last, in seconds.
+    granted_ttl_s: Option<i64>,
     /// Until when the lease certainly lives, unless revoked: the latest call of a
     /// successful grant or keepalive, plus the time to live.
     alive_until_ns: u64,
@@ -74,6 +76,7 @@ impl Leases {
         let facts = self.facts.entry(id).or_default();
         let until = call_ns.saturating_add(ttl_ns(ttl_s));
         facts.granted_event.get_or_insert(event);
+        facts.granted_ttl_s = Some(ttl_s);
         facts.alive_until_ns = facts.alive_until_ns.max(until);
         facts.granted_until_ns = Some(facts.granted_until_ns.map_or(until, |old| old.min(until)));
     }
@@ -129,6 +132,19 @@ impl Leases {
         })
     }
 
+    /// Whether a further grant of this number, which is counted already, can have succeeded
+    /// after `call_event` and before `now_ns`: the lease that has it may be missing then.
+    pub fn may_be_granted_again(&self, id: i64, call_event: u64, now_ns: u64) -> bool {
+        self.facts.get(&id).is_none_or(|facts| {
+            facts.grants != 2
+                || facts.revoke_called
+                || facts
+                    .granted_event
+                    .is_none_or(|granted| granted > call_event)
+                || self.has_passed(facts.alive_until_ns, now_ns)
+        })
+    }
+
     /// Whether the lease can have expired before `known_ns`, when its expiry was known.
     pub fn may_have_expired(&self, id: i64, known_ns: u64) -> bool {
         self.facts.get(&id).is_none_or(|facts| {
@@ -143,6 +159,25 @@ impl Leases {
 
     fn has_passed(&self, until_ns: u64, now_ns: u64) -> bool {
         now_ns.saturating_add(self.tolerance_ns) >= until_ns
+    }
+
+    /// The time to live that the lease was granted, in seconds, if that is certain.
+    pub fn granted_ttl_s(&self, id: i64) -> Option<i64> {
+        let facts = self.facts.get(&id)?;
+        facts.granted_ttl_s.filter(|_| self.is_single(id))
+    }
+
+    /// What is left at least of a time that certainly lasts until `until_ns`, for who looks
+    /// at it by `now_ns`; in whole seconds.
+    pub fn left_s(&self, until_ns: u64, now_ns: u64) -> i64 {
+        let left_ns = until_ns.saturating_sub(now_ns.saturating_add(self.tolerance_ns));
+        (left_ns / SECOND_NS) as i64
+    }
+
+    /// Leases that certainly exist from `call_event` on until `now_ns`.
+    pub fn certain(&self, call_event: u64, now_ns: u64) -> impl Iterator<Item = i64> + '_ {
+        let ids = self.facts.keys().copied();
+        ids.filter(move |id| !self.may_be_missing(*id, call_event, now_ns))
     }
 
     /// Until when the lease certainly lives, in nanoseconds.

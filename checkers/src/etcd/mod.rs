@@ -26,6 +26,7 @@ mod lease;
 mod memory;
 mod observe;
 mod operation;
+mod questions;
 mod replay;
 mod sidestream;
 #[cfg(test)]

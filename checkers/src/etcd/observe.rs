@@ -79,6 +79,12 @@ impl EtcdChecker {
         } else {
             Default::default()
         };
+        let lease_until_ns = match &request {
+            Request::LeaseTimeToLive { id, .. } if self.leases.is_single(*id) => {
+                self.leases.alive_until_ns(*id)
+            }
+            _ => 0,
+        };
         let call_event = self.statistics.events;
         let floor = self.acknowledged;
         self.open_floors.insert(call_event, floor.revision);
@@ -93,6 +99,7 @@ impl EtcdChecker {
             request,
             floor,
             compact_floor: self.compaction_acknowledged,
+            lease_until_ns,
             session,
         };
         self.open.insert(op, Box::new(open));
@@ -113,6 +120,7 @@ impl EtcdChecker {
         let revision = done.header.revision;
         match (&done.open.request, &done.response) {
             (Request::LeaseGrant { id: requested, .. }, Response::LeaseGrant { id, ttl_s }) => {
+                self.check_granted(&done, *requested)?;
                 let (call_ns, event) = (done.open.call_ns, done.return_event);
                 self.leases.granted(*requested, *id, *ttl_s, call_ns, event);
                 return Ok(());
@@ -121,9 +129,14 @@ impl EtcdChecker {
                 return self.kept_alive(&done, *id, *ttl_s);
             }
             (Request::LeaseRevoke { id }, _) => {
+                self.check_lease_there(&done, *id)?;
                 self.leases.revoked(*id, done.return_event);
                 self.see(revision, done.return_ns);
                 return self.revoked(done);
+            }
+            (Request::LeaseTimeToLive { id, .. }, _) => self.check_time_to_live(&done, *id)?,
+            (Request::LeaseLeases, Response::LeaseLeases { ids }) => {
+                self.check_list_of_leases(&done, ids)?;
             }
             _ => {}
         }
@@ -255,23 +268,21 @@ impl EtcdChecker {
     }
 
     fn kept_alive(&mut self, done: &Done, id: i64, ttl_s: i64) -> Result<(), Stop> {
-        let (call_event, call_ns) = (done.open.call_event, done.open.call_ns);
         if ttl_s <= 0 {
             return self.check_lease_missing(&done.open, id, done.return_ns);
         }
-        if !self.leases.may_exist(id, call_event) {
-            return Err(self.violated(
-                ViolationKind::Lease,
-                format!("no time to live, for lease {id} did not exist"),
-                format!("{ttl_s} s to live"),
-                vec![done.witness()],
-            ));
-        }
+        self.check_lease_there(done, id)?;
+        let call_ns = done.open.call_ns;
         self.leases.kept_alive(id, ttl_s, call_ns);
         self.check_kept_alive(done, id)
     }
 
-    fn check_lease_missing(&self, open: &Open, id: i64, now_ns: u64) -> Result<(), Stop> {
+    pub(super) fn check_lease_missing(
+        &self,
+        open: &Open,
+        id: i64,
+        now_ns: u64,
+    ) -> Result<(), Stop> {
         if self.leases.may_be_missing(id, open.call_event, now_ns) {
             return Ok(());
         }
@@ -334,6 +345,7 @@ impl EtcdChecker {
             _ => {}
         }
         self.without_effect(&open, now_ns)?;
+        self.check_lease_is_taken(&open, error)?;
         if tells_of_keys(error) {
             self.refusals.push(Refusal {
                 open,

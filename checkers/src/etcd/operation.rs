@@ -19,6 +19,9 @@ pub(super) struct Open {
     pub floor: Acknowledged,
     /// The greatest revision whose compaction was acknowledged before the call.
     pub compact_floor: i64,
+    /// For questions how long a lease lasts: until when it certainly does, in nanoseconds,
+    /// by what was known at the call.
+    pub lease_until_ns: u64,
     /// For requests that allow stale answers: what each member had shown to this
     /// session before the call.
     pub session: BTreeMap<u64, i64>,
@@ -124,5 +127,10 @@ pub(super) fn is_answer_to(request: &Request, response: &Response) -> bool {
                 Request::LeaseKeepAlive { .. },
                 Response::LeaseKeepAlive { .. }
             )
+            | (
+                Request::LeaseTimeToLive { .. },
+                Response::LeaseTimeToLive { .. }
+            )
+            | (Request::LeaseLeases, Response::LeaseLeases { .. })
     )
 }

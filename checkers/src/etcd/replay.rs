@@ -323,6 +323,9 @@ impl EtcdChecker {
         if let Request::LeaseRevoke { id } = &done.open.request {
             return self.check_revocation(done, *id);
         }
+        if let Request::LeaseTimeToLive { id, keys: true } = &done.open.request {
+            return self.check_keys_of_lease(done, *id);
+        }
         let revision = done.header.revision;
         let mut oldest = revision;
         let mut ahead = None;

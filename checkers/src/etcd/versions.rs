@@ -323,6 +323,11 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// The last revision that is replayed here.
+    pub fn last_revision(&self) -> i64 {
+        self.base.revision() + self.overlay.log.len() as i64
+    }
+
     /// What `revision` changed; `None` where it is not replayed or forgotten.
     pub fn log(&self, revision: i64) -> Option<&'a LogEntry> {
         let index = usize::try_from(revision - self.base.log_start).ok()?;

@@ -24,6 +24,8 @@ pub(super) struct Watch {
     next: i64,
     /// Events of a response of which more is to come.
     fragments: Vec<WatchEvent>,
+    /// The revision in the head of that response; all its parts have it.
+    fragment_revision: i64,
     has_ended: bool,
 }
 
@@ -58,6 +60,7 @@ impl Watch {
             created_ns,
             next,
             fragments: Vec::new(),
+            fragment_revision: 0,
             has_ended: false,
         }
     }
@@ -98,6 +101,19 @@ impl Watch {
         at_event: u64,
         at_ns: u64,
     ) -> Result<Option<Delivery>, Misdelivery> {
+        if !self.fragments.is_empty()
+            && !response.canceled
+            && response.revision != self.fragment_revision
+        {
+            return Err(Misdelivery {
+                expected: format!(
+                    "the rest of the response at revision {}",
+                    self.fragment_revision
+                ),
+                got: format!("a response at revision {}", response.revision),
+            });
+        }
+        self.fragment_revision = response.revision;
         for event in &response.events {
             self.accept(event)?;
         }

@@ -232,10 +232,11 @@ impl Pursuit {
         if let Attempt::Found { .. } = found {
             return found;
         }
-        if !self.checkpoint.is_complete {
-            return Attempt::Lost;
-        }
-        let budget = limit.saturating_mul(LIMITS_PER_ATTEMPT);
+        self.width = WIDTH_MAX;
+        let budget = match self.checkpoint.is_complete {
+            true => limit.saturating_mul(LIMITS_PER_ATTEMPT),
+            false => 0,
+        };
         self.attempt(&self.checkpoint, coming, WIDTH_MAX, budget)
     }
 

@@ -31,6 +31,11 @@ pub fn request(ask: &Ask) -> Option<history::Request> {
         },
         Ask::LeaseRevoke(revoke) => history::Request::LeaseRevoke { id: revoke.id },
         Ask::LeaseKeepAlive(keep) => history::Request::LeaseKeepAlive { id: keep.id },
+        Ask::LeaseTimeToLive(question) => history::Request::LeaseTimeToLive {
+            id: question.id,
+            keys: question.keys,
+        },
+        Ask::LeaseLeases(_) => history::Request::LeaseLeases,
         _ => return None,
     })
 }
@@ -57,6 +62,20 @@ pub fn response(answer: &Answer) -> Option<history::Outcome> {
         Answer::LeaseKeepAlive(keep) => (
             &keep.header,
             history::Response::LeaseKeepAlive { ttl_s: keep.ttl },
+        ),
+        Answer::LeaseTimeToLive(told) => (
+            &told.header,
+            history::Response::LeaseTimeToLive {
+                ttl_s: told.ttl,
+                granted_ttl_s: told.granted_ttl,
+                keys: told.keys.clone(),
+            },
+        ),
+        Answer::LeaseLeases(list) => (
+            &list.header,
+            history::Response::LeaseLeases {
+                ids: list.leases.iter().map(|lease| lease.id).collect(),
+            },
         ),
         _ => return None,
     };

@@ -2,6 +2,7 @@
 //! order, synchronises once for all jobs that wait, and only then lets go of the
 //! messages that promise durability.
 
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
@@ -10,6 +11,7 @@ use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
+use crate::observe::NodeObserver;
 use crate::stop::{Stop, StopReason};
 use crate::transport::Transport;
 
@@ -43,6 +45,8 @@ pub(crate) struct LogWriter<E: Environment> {
     pub(crate) transport: Transport<E>,
     pub(crate) clock: E::Clock,
     pub(crate) planted: Planted,
+    pub(crate) member_id: u64,
+    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
     pub(crate) stop: Stop,
 }
 
@@ -116,6 +120,9 @@ impl<E: Environment> LogWriter<E> {
     }
 
     fn acknowledge(&self, number: Option<u64>, promises: &[Message]) {
+        if let (Some(observer), Some(number)) = (&self.observer, number) {
+            observer.log_persisted(self.member_id, number);
+        }
         self.transport.send_raft(promises);
         if let Some(number) = number {
             self.persisted.send_replace(number);

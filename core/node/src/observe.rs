@@ -17,6 +17,15 @@ pub trait NodeObserver: Send + Sync {
     /// when it did.
     fn raft_stepped(&self, raft: &Raft, ready: &Ready);
 
+    /// Everything that Raft has handed out up to the `Ready` with this number is durable at
+    /// this member: its log's task says so, before it tells anybody else.
+    fn log_persisted(&self, member_id: u64, number: u64);
+
+    /// A question of readers is put to Raft at this member, under this context
+    /// ([`veridical_raft::ReadState::context`]); whatever is committed by now has to be seen
+    /// by them.
+    fn read_asked(&self, member_id: u64, context: u64);
+
     /// At this member the members of the cluster are these as of the applied `index`:
     /// when it starts, when it applies a change, when it installs a snapshot.
     fn members_applied(&self, member_id: u64, index: u64, directory: &Directory);

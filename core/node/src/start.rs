@@ -198,6 +198,8 @@ fn assemble<E: Environment>(
         transport: transport.clone(),
         clock: clock.clone(),
         planted: config.planted,
+        member_id: config.member_id,
+        observer: config.observer.clone(),
         stop: stop.clone(),
     };
     environment.spawn_disk_work("log-writer", async move {

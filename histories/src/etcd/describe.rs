@@ -149,6 +149,11 @@ impl fmt::Display for Request {
             Self::LeaseGrant { id, ttl_s } => write!(f, "grant lease {id} for {ttl_s} s"),
             Self::LeaseRevoke { id } => write!(f, "revoke lease {id}"),
             Self::LeaseKeepAlive { id } => write!(f, "keep lease {id} alive"),
+            Self::LeaseTimeToLive { id, keys: false } => write!(f, "how long lasts lease {id}"),
+            Self::LeaseTimeToLive { id, keys: true } => {
+                write!(f, "how long lasts lease {id}, with its keys")
+            }
+            Self::LeaseLeases => f.write_str("list leases"),
         }
     }
 }
@@ -231,6 +236,18 @@ impl fmt::Display for Response {
             Self::LeaseGrant { id, ttl_s } => write!(f, "lease {id} for {ttl_s} s"),
             Self::LeaseRevoke => f.write_str("revoked"),
             Self::LeaseKeepAlive { ttl_s } => write!(f, "{ttl_s} s to live"),
+            Self::LeaseTimeToLive {
+                ttl_s,
+                granted_ttl_s,
+                keys,
+            } => {
+                write!(f, "{ttl_s} of {granted_ttl_s} s to live")?;
+                for key in keys {
+                    write!(f, ", {}", display(key))?;
+                }
+                Ok(())
+            }
+            Self::LeaseLeases { ids } => write!(f, "leases {ids:?}"),
         }
     }
 }

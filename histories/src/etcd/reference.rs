@@ -133,10 +133,26 @@ impl Store {
             Request::LeaseKeepAlive { id } => Ok(Response::LeaseKeepAlive {
                 ttl_s: self.leases.get(id).copied().unwrap_or(0),
             }),
+            Request::LeaseTimeToLive { id, keys } => Ok(self.time_to_live(*id, *keys)),
+            Request::LeaseLeases => Ok(Response::LeaseLeases {
+                ids: self.leases.keys().copied().collect(),
+            }),
         };
         match result {
             Ok(response) => Outcome::done(self.revision, response),
             Err(error) => Outcome::refused(error),
+        }
+    }
+
+    /// How long a lease lasts: time does not pass here.
+    fn time_to_live(&self, id: i64, with_keys: bool) -> Response {
+        let granted = self.leases.get(&id).copied();
+        let attached = |kv: &&KeyValue| with_keys && granted.is_some() && kv.lease == id;
+        let keys = self.map.values().filter(attached);
+        Response::LeaseTimeToLive {
+            ttl_s: granted.unwrap_or(-1),
+            granted_ttl_s: granted.unwrap_or(0),
+            keys: keys.map(|kv| kv.key.clone()).collect(),
         }
     }
 

@@ -377,6 +377,16 @@ pub enum Request {
         /// Its number.
         id: i64,
     },
+    /// Asks how long a lease lasts, and for its keys: those of some state that is no older
+    /// than what was acknowledged before the call, and no newer than the answer says.
+    LeaseTimeToLive {
+        /// Its number.
+        id: i64,
+        /// Whether its keys are wanted, too.
+        keys: bool,
+    },
+    /// Asks for all leases.
+    LeaseLeases,
 }
 
 impl Request {
@@ -388,7 +398,9 @@ impl Request {
             Self::Range(_)
             | Self::Compact { .. }
             | Self::LeaseGrant { .. }
-            | Self::LeaseKeepAlive { .. } => false,
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::LeaseLeases => false,
         }
     }
 
@@ -403,7 +415,9 @@ impl Request {
             Self::Range(_)
             | Self::Compact { .. }
             | Self::LeaseGrant { .. }
-            | Self::LeaseKeepAlive { .. } => false,
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::LeaseLeases => false,
         }
     }
 

@@ -139,6 +139,25 @@ pub enum Response {
         /// The time to live from now, in seconds; 0 when the lease does not exist.
         ttl_s: i64,
     },
+    /// To the question how long a lease lasts.
+    LeaseTimeToLive {
+        /// What is left of its time, in whole seconds; -1 when it does not exist.
+        ttl_s: i64,
+        /// Its whole time to live, in seconds; 0 when it does not exist.
+        granted_ttl_s: i64,
+        /// Its keys in order, where asked for.
+        #[serde(
+            default,
+            with = "text_bytes::list",
+            skip_serializing_if = "Vec::is_empty"
+        )]
+        keys: Vec<Bytes>,
+    },
+    /// To the question which leases there are.
+    LeaseLeases {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
 }
 
 /// Why a request was refused. A refusal had no effect.

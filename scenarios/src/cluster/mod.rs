@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::info;
 use veridical_node::{DataFormat, Directory, Node, NodeConfig};
-use veridical_proto::etcdserverpb::Member;
+use veridical_proto::etcdserverpb::{HashKvRequest, Member};
 use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::MemoryEngine;
 
@@ -123,7 +123,7 @@ impl Cluster {
         plan: &Arc<Plan>,
         recorder: Option<Recorder>,
     ) -> Self {
-        let laws = Laws::new(observer.clone());
+        let laws = Laws::new(world.clone(), observer.clone());
         let sites = (0..plan.sites()).map(|site| {
             let is_founder = site < plan.members;
             Site {
@@ -257,6 +257,11 @@ impl Cluster {
         }
     }
 
+    /// The version of the data formats that is written on a machine.
+    pub fn format(&self, site: u32) -> DataFormat {
+        self.shared().sites[site as usize].format
+    }
+
     /// Stops the member of a machine; whoever supervises it starts it again, and from then
     /// on it writes another version of the data formats.
     pub fn reformat(&self, site: u32, format: DataFormat) {
@@ -312,6 +317,34 @@ impl Cluster {
         }
     }
 
+    /// Compares the hashes of the keys that members tell clients (`HashKV`), at a revision that
+    /// all of them have.
+    pub fn compare_hashes(&self) {
+        let running = self.running();
+        let revisions = running.iter().map(|(_, node)| node.reader().revision());
+        let Some(revision) = revisions.min() else {
+            return;
+        };
+        for (site, node) in running {
+            // It may have been compacted here already.
+            let Ok(told) = node.hash_kv(&HashKvRequest { revision }) else {
+                continue;
+            };
+            let place = (revision, told.compact_revision);
+            let finding = self.shared().seen.has_hash(site, place, told.hash);
+            if let Some(finding) = finding {
+                self.observer.report(finding);
+            }
+        }
+    }
+
+    /// The latest term that a member is in.
+    pub fn term(&self) -> u64 {
+        let running = self.running();
+        let terms = running.iter().map(|(_, node)| node.raft_status().term);
+        terms.max().unwrap_or_default()
+    }
+
     /// Looks at the leases that are left, by what the most advanced member has applied.
     /// Whether there are none.
     pub fn leases_end(&self, deadlines: &mut LeaseDeadlines) -> Result<bool, Finding> {
@@ -323,8 +356,7 @@ impl Cluster {
             return Ok(false);
         };
         let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
-        let terms = running.iter().map(|(_, node)| node.raft_status().term);
-        deadlines.look(self.world.now(), terms.max().unwrap_or_default(), &left)?;
+        deadlines.look(self.world.now(), self.term(), &left)?;
         Ok(left.is_empty())
     }
 
@@ -425,7 +457,7 @@ fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),
-        observer: Some(laws.watching(plan.rotten_member == Some(site))),
+        observer: Some(laws.watching(ProcessId(site), plan.rotten_member == Some(site))),
     }
 }
 

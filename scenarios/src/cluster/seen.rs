@@ -14,6 +14,9 @@ const REMEMBERED_STATES_MAX: usize = 4_096;
 pub(super) struct Seen {
     /// State hashes by applied index, and the site where each was seen first.
     states: BTreeMap<u64, (u32, StateHash)>,
+    /// Hashes of the keys by revision and compacted revision, and the site where each was seen
+    /// first.
+    hashes: BTreeMap<(i64, i64), (u32, u32)>,
 }
 
 impl Seen {
@@ -37,11 +40,43 @@ impl Seen {
             )
         })
     }
+
+    /// The hash that the member at `site` tells of its keys as of `place`, a revision and a
+    /// compacted revision: whoever compares members by it must not be misled.
+    pub(super) fn has_hash(&mut self, site: u32, place: (i64, i64), hash: u32) -> Option<Finding> {
+        let (other, known) = *self.hashes.entry(place).or_insert((site, hash));
+        while self.hashes.len() > REMEMBERED_STATES_MAX {
+            self.hashes.pop_first();
+        }
+        (known != hash).then(|| {
+            Finding::new(
+                Class::Violation,
+                "hashes-differ",
+                format!(
+                    "{} and {} tell the hashes {known:#x} and {hash:#x} of revision {}, compacted \
+                     at {}",
+                    member_name(other),
+                    member_name(site),
+                    place.0,
+                    place.1,
+                ),
+            )
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_that_differ_at_a_revision_are_found() {
+        let mut seen = Seen::default();
+        assert!(seen.has_hash(0, (9, -1), 7).is_none());
+        assert!(seen.has_hash(1, (9, 4), 8).is_none());
+        assert!(seen.has_hash(1, (9, -1), 7).is_none());
+        assert!(seen.has_hash(2, (9, 4), 7).is_some());
+    }
 
     #[test]
     fn states_that_differ_at_an_index_are_found() {

@@ -84,9 +84,50 @@ impl LeaseBound {
     fn longest(&self, ttl_s: i64, leases: usize) -> Duration {
         let checks = leases.div_ceil(self.ends_per_check.max(1));
         let queue = self.check_period * u32::try_from(checks).unwrap_or(u32::MAX);
-        let ttl = Duration::from_secs(ttl_s.unsigned_abs());
-        let drift_us = ttl.as_secs() * self.drift_ppm;
-        ttl + Duration::from_micros(drift_us) + self.slack + queue
+        longest_time(ttl_s, self.drift_ppm) + self.slack + queue
+    }
+}
+
+/// The time of a lease by a clock that runs slow by so many millionths.
+fn longest_time(ttl_s: i64, drift_ppm: u64) -> Duration {
+    let ttl = Duration::from_secs(ttl_s.unsigned_abs());
+    ttl + Duration::from_micros(ttl.as_secs() * drift_ppm)
+}
+
+/// What a member said of a lease that nobody has renewed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// The last renewal was before.
+    pub renewed_by: Duration,
+    /// The question was put then.
+    pub asked_at: Duration,
+    /// The whole time of the lease, in seconds.
+    pub granted_ttl_s: i64,
+    /// What is left of it, in seconds.
+    pub left_s: i64,
+}
+
+impl Told {
+    /// With clocks that run slow by so many millionths, and no new leader since the renewal.
+    ///
+    /// # Errors
+    /// More is left than can be.
+    pub fn check(&self, drift_ppm: u64) -> Result<(), Broken> {
+        let end = self.renewed_by + longest_time(self.granted_ttl_s, drift_ppm);
+        let left = Duration::from_secs(u64::try_from(self.left_s).unwrap_or(0));
+        if self.asked_at + left <= end {
+            return Ok(());
+        }
+        Broken::new(
+            "lease-outlived",
+            format!(
+                "at {} ms {} s of a lease of {} s were left, which nobody has renewed since {} ms",
+                self.asked_at.as_millis(),
+                self.left_s,
+                self.granted_ttl_s,
+                self.renewed_by.as_millis(),
+            ),
+        )
     }
 }
 
@@ -139,6 +180,21 @@ mod tests {
         deadlines
             .look(Duration::from_secs(118), 3, &leases())
             .expect_err("too late");
+    }
+
+    #[test]
+    fn a_lease_is_not_said_to_last_longer_than_it_can() {
+        let told = |asked_s, left_s| {
+            let told = Told {
+                renewed_by: Duration::from_secs(100),
+                asked_at: Duration::from_secs(asked_s),
+                granted_ttl_s: 10,
+                left_s,
+            };
+            told.check(10_000)
+        };
+        told(101, 9).expect("nine are left");
+        told(101, 10).expect_err("ten were left a second ago");
     }
 
     #[test]

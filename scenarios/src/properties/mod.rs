@@ -6,7 +6,8 @@
 //!
 //! | property | where |
 //! |---|---|
-//! | election safety, leader append-only, log matching, leader completeness, state machine safety (Raft paper, figure 3); what was durable stays | [`raft`] |
+//! | election safety, leader append-only, log matching, leader completeness, state machine safety (Raft paper, figure 3); what was durable stays, what is promised is durable; the configuration in force is that of the log | [`raft`] |
+//! | a read index covers what was committed when it was asked for | [`reads`] |
 //! | members agree on who they are; who was removed leads no more | [`members`] |
 //! | a lease ends when its time is up | [`leases`] |
 //!
@@ -17,6 +18,7 @@
 pub mod leases;
 pub mod members;
 pub mod raft;
+pub mod reads;
 
 /// A property does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

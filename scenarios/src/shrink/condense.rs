@@ -117,9 +117,9 @@ fn changes(plan: &Plan, faults: &[TimedFault], rng: &mut Rng) -> Vec<PlannedChan
     if plan.changes.is_empty() || faults.len() >= FAULTS_GOAL || rng.chance(0.5) {
         return Vec::new();
     }
-    let change = plan.changes[rng.index(plan.changes.len())].change.clone();
+    let change = plan.changes[rng.index(plan.changes.len())].clone();
     let at_ms = faults[rng.index(faults.len())].at_ms;
-    vec![PlannedChange { at_ms, change }]
+    vec![PlannedChange { at_ms, ..change }]
 }
 
 fn crash(member: u32, pace: &Pace, rng: &mut Rng) -> Fault {

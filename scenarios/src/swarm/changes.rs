@@ -6,6 +6,9 @@ use crate::plan::{Change, PlannedChange, Who};
 use crate::swarm::faults::Nemesis;
 use crate::swarm::pick;
 
+/// Of the changes, those at which the leader is cut off when it takes them.
+const CUT_SHARE: f64 = 0.2;
+
 impl Nemesis {
     /// What the operator does, about `gap_ms` apart. The first machines are the
     /// founders', the others are spare.
@@ -15,7 +18,15 @@ impl Nemesis {
         let mut at_ms = 500 + self.rng.exponential(gap_ms);
         while at_ms + 500 < self.heal_at_ms {
             let change = self.change(election_ms);
-            changes.push(PlannedChange { at_ms, change });
+            let cut_leader_ms = self
+                .rng
+                .chance(CUT_SHARE)
+                .then(|| election_ms + self.rng.exponential(election_ms * 2));
+            changes.push(PlannedChange {
+                at_ms,
+                change,
+                cut_leader_ms,
+            });
             at_ms += 300 + self.rng.exponential(gap_ms);
         }
         changes
@@ -50,8 +61,21 @@ impl Nemesis {
                     site,
                     previous: !was_previous,
                 };
-                changes.push(PlannedChange { at_ms, change });
+                changes.push(PlannedChange::new(at_ms, change));
             }
+        }
+        changes
+    }
+
+    /// Leadership is handed from one to another, now and then.
+    pub(super) fn hand_overs(&mut self) -> Vec<PlannedChange> {
+        let gap_ms = pick(&mut self.rng, &[2_000, 6_000]);
+        let mut changes = Vec::new();
+        let mut at_ms = 500 + self.rng.exponential(gap_ms);
+        while at_ms + 500 < self.heal_at_ms {
+            let change = Change::HandOver { to: self.site() };
+            changes.push(PlannedChange::new(at_ms, change));
+            at_ms += 300 + self.rng.exponential(gap_ms);
         }
         changes
     }
@@ -69,7 +93,11 @@ impl Nemesis {
     }
 
     fn change(&mut self, election_ms: u64) -> Change {
-        match self.rng.below(10) {
+        match self.rng.below(11) {
+            10 => Change::Trial {
+                site: self.site(),
+                learns_ms: self.rng.exponential(1_000),
+            },
             0..=3 => Change::Join { site: self.site() },
             4 | 5 => Change::Leave {
                 who: self.who(),

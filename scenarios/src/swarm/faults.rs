@@ -93,7 +93,7 @@ impl Nemesis {
             // A plan of its own: it follows the elections.
             Family::LeaderHunt => {}
             // The operator's business.
-            Family::Membership | Family::Upgrade => {}
+            Family::Membership | Family::Upgrade | Family::HandOver => {}
             Family::Partition => self.partitions(gap_ms, election_ms),
             Family::Clog => self.clogs(gap_ms, election_ms),
             Family::Crash => self.crashes(gap_ms),

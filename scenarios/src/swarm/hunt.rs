@@ -37,6 +37,7 @@ impl Nemesis {
                     pick(rng, &[0.0, 0.3, 0.6])
                 },
                 cut_mean_ms: knobs.election_timeout_ms * rng.between(2, 5),
+                companion_probability: 0.0,
                 crash_probability: 0.0,
                 voter_crash_probability: 0.0,
                 heal_probability: 1.0,
@@ -49,6 +50,7 @@ impl Nemesis {
             delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
             commit_probability: pick(rng, &[0.0, 0.3]),
             cut_mean_ms: knobs.election_timeout_ms * rng.between(1, 4),
+            companion_probability: pick(rng, &[0.0, 0.5]),
             crash_probability: pick(rng, &[0.0, 0.2, 0.5]),
             voter_crash_probability: pick(rng, &[0.0, 0.3, 0.7]),
             heal_probability: pick(rng, &[0.3, 0.7, 1.0]),

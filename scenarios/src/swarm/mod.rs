@@ -36,6 +36,9 @@ const KEYS_MAX: u64 = 16;
 /// Machines on which a member can be installed later, at most.
 const SPARES_MAX: u64 = 2;
 
+/// Seeds in which few writes fit into a response.
+const CUT_RESPONSES_SHARE: f64 = 0.15;
+
 /// Seeds that only hunt leaders.
 const PURE_HUNT_SHARE: f64 = 0.05;
 
@@ -57,9 +60,10 @@ enum Family {
     LeaderHunt,
     Membership,
     Upgrade,
+    HandOver,
 }
 
-const FAMILIES: [Family; 15] = [
+const FAMILIES: [Family; 16] = [
     Family::Partition,
     Family::Clog,
     Family::LossyNetwork,
@@ -75,6 +79,7 @@ const FAMILIES: [Family; 15] = [
     Family::LeaderHunt,
     Family::Membership,
     Family::Upgrade,
+    Family::HandOver,
 ];
 
 /// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
@@ -105,6 +110,7 @@ pub fn plan(seed: u64) -> Plan {
     let keys = workload_rng.between(2, KEYS_MAX) as u32;
     let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
     fit_chunks(&mut knobs, &hosts);
+    cut_responses(seed, &mut knobs, &hosts);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
     let mut chosen: Vec<Family> = FAMILIES
@@ -141,6 +147,10 @@ pub fn plan(seed: u64) -> Plan {
     if chosen.contains(&Family::Upgrade) {
         previous_format = nemesis.formats();
         changes.extend(nemesis.upgrades(&previous_format));
+        changes.sort_by_key(|change| change.at_ms);
+    }
+    if chosen.contains(&Family::HandOver) {
+        changes.extend(nemesis.hand_overs());
         changes.sort_by_key(|change| change.at_ms);
     }
     let hunt = chosen
@@ -187,6 +197,16 @@ pub(crate) fn fit_chunks(knobs: &mut Limits, hosts: &[HostPlan]) {
     knobs.snapshot_chunk_bytes = knobs
         .snapshot_chunk_bytes
         .max(longest_value.unwrap_or_default() as usize);
+}
+
+/// In some seeds what watches are sent at once has to be cut: a few writes fit into a
+/// response, and no more.
+fn cut_responses(seed: u64, knobs: &mut Limits, hosts: &[HostPlan]) {
+    let mut rng = Rng::for_part(seed, Stream::Knobs, "cut responses");
+    if rng.chance(CUT_RESPONSES_SHARE) {
+        let longest_value = hosts.iter().map(|host| host.value_bytes).max();
+        knobs.max_request_bytes = 1_024 + 4 * longest_value.unwrap_or_default() as usize;
+    }
 }
 
 /// Clocks may run this much wrong before leases are not promised any more.

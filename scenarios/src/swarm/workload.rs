@@ -2,7 +2,8 @@
 
 use veridical_sim::Rng;
 
-use crate::plan::{HostPlan, Op, PlannedOp, WatcherPlan};
+use crate::keyspace::TO_THE_END;
+use crate::plan::{BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};
 use crate::swarm::pick;
 use crate::transaction::{
     Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, RevisionBound, TxnStep,
@@ -10,6 +11,9 @@ use crate::transaction::{
 
 /// Seeds whose clients use the less frequent corners of the API, too.
 const ALL_SHAPES_SHARE: f64 = 0.6;
+
+/// Seeds whose clients are busy with leases above all: short ones, renewed again and again.
+const LEASE_SHARE: f64 = 0.15;
 
 /// At least this many operations are planned for a run.
 const OPERATIONS_MIN: u64 = 560;
@@ -29,6 +33,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
         keys,
         read_share: pick(rng, &[0.2, 0.5, 0.7]),
         all_shapes,
+        many_leases: rng.chance(LEASE_SHARE),
     };
     let mut hosts = Vec::new();
     for lanes in lanes {
@@ -85,6 +90,7 @@ struct Requests {
     keys: u32,
     read_share: f64,
     all_shapes: bool,
+    many_leases: bool,
 }
 
 impl Requests {
@@ -92,7 +98,9 @@ impl Requests {
         // A client that moves between members may be shown older and older states by
         // them; only one that knows when it moves can say what it was promised.
         let serializable = !retries && rng.chance(0.2);
-        if rng.chance(self.read_share) {
+        if self.many_leases && rng.chance(0.5) {
+            self.about_leases(rng)
+        } else if rng.chance(self.read_share) {
             self.read(rng, serializable)
         } else if self.all_shapes && rng.chance(0.25) {
             self.unusual_write(rng)
@@ -117,13 +125,17 @@ impl Requests {
             },
             5 | 6 => {
                 let (first, second) = two_keys(rng, keys);
-                Op::GetBoth { first, second }
+                Op::GetBoth {
+                    first,
+                    second,
+                    serializable: self.all_shapes && rng.chance(0.3),
+                }
             }
             _ => {
                 let (from, to) = if rng.chance(0.6) {
                     (0, keys)
                 } else {
-                    span(rng, keys)
+                    self.span(rng)
                 };
                 Op::Range {
                     from,
@@ -131,6 +143,9 @@ impl Requests {
                     limit: limit(rng),
                     back: if rng.chance(0.3) {
                         rng.between(1, 20) as i64
+                    } else if self.all_shapes && rng.chance(0.05) {
+                        // Refused, unless others have written meanwhile.
+                        -(rng.between(1, 3) as i64)
                     } else {
                         0
                     },
@@ -144,7 +159,7 @@ impl Requests {
     }
 
     fn query(&self, rng: &mut Rng, serializable: bool) -> Query {
-        let (from, to) = span(rng, self.keys);
+        let (from, to) = self.span(rng);
         let parts = [
             Part::Key,
             Part::Version,
@@ -185,7 +200,7 @@ impl Requests {
                 prev_kv: rng.chance(0.5),
             },
             83 => {
-                let (from, to) = span(rng, self.keys);
+                let (from, to) = self.span(rng);
                 Op::DeleteRange {
                     from,
                     to,
@@ -215,8 +230,49 @@ impl Requests {
         }
     }
 
-    fn unusual_write(&self, rng: &mut Rng) -> Op {
+    /// A range; where clients use every shape, some go on to the end of all keys.
+    fn span(&self, rng: &mut Rng) -> (u32, u32) {
+        let (from, to) = span(rng, self.keys);
+        if self.all_shapes && to == self.keys && rng.chance(0.5) {
+            (from, TO_THE_END)
+        } else {
+            (from, to)
+        }
+    }
+
+    fn about_leases(&self, rng: &mut Rng) -> Op {
+        let slot = slot(rng);
         match rng.below(20) {
+            0..=3 => Op::LeaseGrant {
+                slot,
+                // Of nothing one second is made.
+                ttl_s: rng.between(0, 4) as i64,
+            },
+            4..=9 => Op::LeaseKeepAlive { slot },
+            10 => Op::LeaseKeepAliveLate {
+                slot,
+                late_ms: rng.between(0, 500) as i64 - 250,
+            },
+            11..=13 => Op::LeaseTimeToLive {
+                slot,
+                keys: rng.chance(0.7),
+            },
+            14 => Op::LeaseLeases,
+            15 => Op::LeaseGrantAgain {
+                slot,
+                ttl_s: rng.between(0, 6) as i64,
+            },
+            16 => Op::LeaseRevokeAgain { slot },
+            _ => Op::Put {
+                key: self.key(rng),
+                prev_kv: false,
+                lease: Some(slot),
+            },
+        }
+    }
+
+    fn unusual_write(&self, rng: &mut Rng) -> Op {
+        match rng.below(22) {
             0..=2 => Op::PutKeeping {
                 key: self.key(rng),
                 keep: pick(rng, &[Keep::Value, Keep::Lease, Keep::Lease, Keep::Both]),
@@ -228,7 +284,11 @@ impl Requests {
             },
             // Refused, unless others have written a lot meanwhile.
             6 => Op::Compact {
-                back: -(rng.between(1, 300) as i64),
+                back: -(if rng.chance(0.5) {
+                    1
+                } else {
+                    rng.between(1, 300) as i64
+                }),
             },
             7 | 8 => {
                 let (from, to) = span(rng, self.keys);
@@ -243,6 +303,7 @@ impl Requests {
                 prev_kv: true,
                 lease: Some(slot(rng)),
             },
+            11 | 12 => self.about_leases(rng),
             _ => Op::Txn(self.txn(rng)),
         }
     }
@@ -285,7 +346,7 @@ impl Requests {
         ];
         (0..rng.below(3))
             .map(|_| {
-                let (key, to) = span(rng, self.keys);
+                let (key, to) = self.span(rng);
                 PlannedCompare {
                     key,
                     to: rng.chance(0.2).then_some(to),
@@ -307,6 +368,9 @@ impl Requests {
                     key,
                     prev_kv: rng.chance(0.3),
                     lease: rng.chance(0.2).then(|| slot(rng)),
+                    keep: rng
+                        .chance(0.1)
+                        .then(|| pick(rng, &[Keep::Value, Keep::Lease, Keep::Both])),
                 },
                 4 => TxnStep::Delete {
                     from: key,
@@ -314,11 +378,16 @@ impl Requests {
                     prev_kv: rng.chance(0.5),
                 },
                 _ => {
-                    let (from, to) = span(rng, self.keys);
+                    let (from, to) = self.span(rng);
                     TxnStep::Range {
                         from,
                         to,
                         limit: limit(rng),
+                        back: if rng.chance(0.15) {
+                            rng.between(1, 20) as i64
+                        } else {
+                            0
+                        },
                     }
                 }
             });
@@ -346,6 +415,23 @@ fn asks(rng: &mut Rng) -> Option<u64> {
     rng.chance(0.3).then_some(period_ms)
 }
 
+/// A second watch on a watcher's stream, for some.
+fn beside(rng: &mut Rng, keys: u32) -> Option<BesidePlan> {
+    let (from, to) = span(rng, keys);
+    let plan = BesidePlan {
+        keys: match rng.below(3) {
+            0 => (from, from + 1),
+            1 => (from, TO_THE_END),
+            _ => (from, to),
+        },
+        back: pick(rng, &[0, 0, 1, 5, 20]),
+        prev_kv: rng.chance(0.5),
+        period_ms: pick(rng, &[200, 1_000, 4_000]),
+        of_prefix: rng.chance(0.15),
+    };
+    rng.chance(0.35).then_some(plan)
+}
+
 pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPlan> {
     // One follows everything: what it is shown tells the checker which of the writes
     // with unknown outcomes took effect.
@@ -360,6 +446,7 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
         fragment: rng.chance(0.5),
         progress: rng.chance(0.5),
         ask_progress_ms: asks(rng),
+        beside: beside(rng, keys),
     };
     let others = (0..rng.between(0, 2)).map(|_| {
         // Not both filters: nobody could tell such a watch from one that is behind.
@@ -379,6 +466,7 @@ pub(super) fn watchers(rng: &mut Rng, members: u32, keys: u32) -> Vec<WatcherPla
             fragment: rng.chance(0.5),
             progress: rng.chance(0.5),
             ask_progress_ms: asks(rng),
+            beside: beside(rng, keys),
         }
     });
     std::iter::once(all)

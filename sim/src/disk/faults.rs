@@ -23,6 +23,9 @@ pub struct CrashRules {
     /// A sector of a torn write is left with neither old nor new data, but with zeros or
     /// garbage.
     pub torn_sector_probability: f64,
+    /// Such a sector is lost as a whole, also what was durable in it before and was not part
+    /// of the write: the medium writes whole sectors.
+    pub torn_sector_whole: bool,
     /// What a sector is, in bytes: 512 or 4096. Other values are rounded to one of them.
     pub sector_bytes: u32,
     /// The length survives of a write that vanishes; its data reads as zeros.
@@ -41,6 +44,7 @@ impl CrashRules {
             reorder: false,
             torn_write_probability: 0.0,
             torn_sector_probability: 0.0,
+            torn_sector_whole: false,
             sector_bytes: 512,
             size_without_data_probability: 0.0,
             lost_name_probability: 1.0,
@@ -63,6 +67,7 @@ impl CrashRules {
             reorder: true,
             torn_write_probability: 0.5,
             torn_sector_probability: 0.2,
+            torn_sector_whole: false,
             sector_bytes: 512,
             size_without_data_probability: 0.3,
             lost_name_probability: 0.5,

@@ -196,6 +196,11 @@ impl FileContents {
         self.pending.is_empty() && self.flushed.is_none()
     }
 
+    /// Whether some change has not been synchronised.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Flips one bit wherever the file is held: reads show it until it is overwritten.
     pub(super) fn rot(&mut self, offset: u64, bit: u8) {
         self.cached.flip(offset, bit);
@@ -276,9 +281,11 @@ fn tear(
     let mut sector = offset / sector_bytes * sector_bytes;
     while sector < end {
         let next = sector + sector_bytes;
-        // Only the bytes of the write itself may be spoilt: the medium keeps whole
-        // sectors, and the file's own earlier bytes in them were durable.
-        let (from, to) = (sector.max(offset), next.min(end));
+        let (from, to) = if rules.torn_sector_whole {
+            (sector, next)
+        } else {
+            (sector.max(offset), next.min(end))
+        };
         if rng.chance(rules.torn_sector_probability) {
             journal.counters.add(Counter::TornSector);
             let mut garbage = vec![0; (to - from) as usize];
@@ -286,7 +293,7 @@ fn tear(
                 rng.fill(&mut garbage);
             }
             medium.write_without_length(from, &garbage);
-            written_to = written_to.max(to);
+            written_to = written_to.max(to.min(end));
         } else if rng.chance(0.5) {
             medium.write_without_length(sector, &cache.read(sector, sector_bytes as usize));
             written_to = written_to.max(to);

@@ -539,6 +539,13 @@ impl DiskModel {
         }
     }
 
+    /// Whether power could take something from the newest file, by name, whose name ends in
+    /// `suffix`: a change of its contents that was not synchronised.
+    pub fn newest_is_pending(&self, suffix: &str) -> bool {
+        let newest = self.names.with_suffix(suffix).pop();
+        newest.is_some_and(|file| self.files[&file].contents.is_pending())
+    }
+
     /// What it holds now.
     pub fn snapshot(&self) -> DiskSnapshot {
         DiskSnapshot {

@@ -306,6 +306,24 @@ fn a_torn_sector_holds_zeros_or_garbage_and_spoils_nothing_outside_the_write() {
 }
 
 #[test]
+fn a_sector_that_is_torn_as_a_whole_loses_what_was_durable_in_it_and_no_other_sector() {
+    let rules = CrashRules {
+        torn_write_probability: 1.0,
+        torn_sector_probability: 0.5,
+        torn_sector_whole: true,
+        ..CrashRules::lose_all()
+    };
+    let mut spoilt = 0;
+    for seed in 0..100 {
+        // The write begins within the first sector, behind what was durable there.
+        let (left, _) = torn(seed, rules, 100);
+        spoilt += usize::from(left[..100].iter().any(|byte| *byte != b'a'));
+        assert!(left[17 * 512..].iter().all(|byte| *byte == b'a'));
+    }
+    assert!((20..80).contains(&spoilt), "{spoilt}");
+}
+
+#[test]
 fn the_length_may_survive_without_the_data() {
     let rules = CrashRules {
         size_without_data_probability: 1.0,

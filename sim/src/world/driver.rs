@@ -357,6 +357,16 @@ impl World {
         });
     }
 
+    /// Whether the newest file on the disk of a process, of those whose names end in `suffix`,
+    /// has changes that were not synchronised: what a program calls durable can be compared
+    /// with that.
+    pub fn newest_file_is_pending(&self, id: ProcessId, suffix: &str) -> bool {
+        self.kernel.with(|state, _| {
+            let disk = &state.processes[id.index()].disk;
+            disk.newest_is_pending(suffix)
+        })
+    }
+
     /// What the disk of a process holds now, page cache and medium.
     pub fn snapshot_disk(&self, id: ProcessId) -> DiskSnapshot {
         self.kernel

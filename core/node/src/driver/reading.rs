@@ -50,6 +50,9 @@ impl<E: Environment> Driver<E> {
     /// Puts a read question for all these readers together.
     pub(super) fn ask(&mut self, replies: Vec<ReadReply>, own_term: Option<u64>, now: Duration) {
         let context = self.turn.reads.next_context();
+        if let Some(observer) = &self.observer {
+            observer.read_asked(self.raft.id(), context);
+        }
         match self.raft.read_index(context) {
             // Without a leader the question waits for the next tick.
             Ok(()) | Err(ReadError::NoLeader) => {

@@ -70,6 +70,11 @@ impl LogView {
         self.base_index
     }
 
+    /// The index before the first one that is known, and the link there.
+    pub(super) fn base(&self) -> (LogIndex, Link) {
+        (self.base_index, self.base)
+    }
+
     /// Its end.
     pub(super) fn last_index(&self) -> LogIndex {
         self.base_index + self.links.len() as u64
@@ -94,6 +99,12 @@ impl LogView {
     pub(super) fn push(&mut self, entry: &Entry) -> Link {
         let last = self.links.back().copied().unwrap_or(self.base);
         let link = last.next(entry);
+        self.push_link(link);
+        link
+    }
+
+    /// Adds a link to the end.
+    pub(super) fn push_link(&mut self, link: Link) {
         self.links.push_back(link);
         if self.links.len() > LINKS_MAX
             && let Some(oldest) = self.links.pop_front()
@@ -101,7 +112,6 @@ impl LogView {
             self.base_index += 1;
             self.base = oldest;
         }
-        link
     }
 
     /// Removes everything behind `last_index`.

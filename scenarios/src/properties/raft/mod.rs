@@ -1,19 +1,26 @@
-//! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and that what was
-//! durable stays.
+//! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and what they stand on:
+//! what was durable stays, what a member promises is on its disk ([`promises`]), and the
+//! configuration in force is that of its log ([`configuration`]).
 //!
 //! Each member's log is mirrored as a chain of hashes, so that two logs are compared by
 //! comparing two words. What is remembered is bounded: the newest entries of each log, the
 //! newest committed ones, the last leaders.
 
+mod configuration;
+mod elections;
 mod log;
+mod promises;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use veridical_raft::{Entry, LogIndex, NodeId, Raft, Ready, Role, Term};
+use veridical_raft::{Entry, LogIndex, Membership, NodeId, Raft, Ready, Role, Term};
 
 use super::Broken;
+use configuration::Configurations;
+use elections::Elections;
 use log::{Link, LogView};
+use promises::{Promises, begins_to_lead, check_vote_stands};
 
 /// Committed entries, and pairs of index and term, that are remembered.
 const REMEMBERED_MAX: usize = 1 << 16;
@@ -28,6 +35,8 @@ pub struct Standing {
     pub member: NodeId,
     /// Its term.
     pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
     /// What it is in that term.
     pub role: Role,
     /// What it knows to be committed.
@@ -43,6 +52,7 @@ impl From<&Raft> for Standing {
         Self {
             member: raft.id(),
             term: raft.term(),
+            vote: raft.vote(),
             role: raft.role(),
             commit: raft.commit_index(),
             last_index: raft.last_index(),
@@ -58,6 +68,21 @@ struct Member {
     applied: LogIndex,
     /// The end of what it said to be durable.
     durable: Option<(LogIndex, Link)>,
+    promises: Promises,
+    configurations: Configurations,
+}
+
+/// What a member finds on its disk beside the entries of its log.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The log begins behind this entry.
+    pub base_index: LogIndex,
+    /// The term of that entry.
+    pub base_term: Term,
+    /// The members as of that entry.
+    pub membership: Membership,
+    /// The last entry that is applied already.
+    pub applied: LogIndex,
 }
 
 /// A leader as it was elected.
@@ -79,6 +104,7 @@ pub struct RaftLaws {
     /// The highest index that a member knew to be committed while it was in a term.
     committed_in: BTreeMap<Term, LogIndex>,
     leaders: BTreeMap<Term, Leader>,
+    elections: Elections,
 }
 
 impl RaftLaws {
@@ -86,31 +112,35 @@ impl RaftLaws {
     /// record at the very end of a log, with nothing behind it that proves that it was whole,
     /// cannot be told from one that was being written when power was lost.
     pub fn disk_decays(&mut self, member: NodeId) {
-        if let Some(member) = self.members.get_mut(&member) {
-            member.durable = None;
-        }
+        self.members.remove(&member);
     }
 
-    /// A member starts with the entries that its disk had, behind `base`; those up to
-    /// `applied` are applied already.
+    /// A member starts with the entries that its disk had.
     ///
     /// # Errors
-    /// Its log contradicts that of another, or lacks what it had said to be durable.
+    /// Its log contradicts that of another, lacks what it had said to be durable, or its vote
+    /// is forgotten.
     pub fn started<'a>(
         &mut self,
         standing: Standing,
-        base: (LogIndex, Term),
-        applied: LogIndex,
+        beginning: Beginning,
         entries: impl Iterator<Item = &'a Entry>,
     ) -> Result<(), Broken> {
-        let durable = self
-            .members
-            .remove(&standing.member)
-            .and_then(|member| member.durable);
+        let before = self.members.remove(&standing.member);
+        if let Some(before) = &before {
+            check_vote_stands(before.promises.vote(), &standing)?;
+        }
+        let durable = before.and_then(|member| member.durable);
+        // It may have become durable right before a crash.
+        self.elections
+            .has_voted(standing.member, (standing.term, standing.vote));
+        let base = (beginning.base_index, beginning.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
         };
+        let mut configurations = Configurations::begin(base.0, beginning.membership);
         for entry in entries {
+            configurations.append(entry);
             let link = log.push(entry);
             self.match_prefix(standing.member, entry.index, link)?;
         }
@@ -131,7 +161,9 @@ impl RaftLaws {
         }
         let member = Member {
             standing,
-            applied,
+            applied: beginning.applied,
+            promises: Promises::begin(log.clone(), (standing.term, standing.vote)),
+            configurations,
             durable: durable.filter(|(index, _)| *index > log.base_index()),
             log,
         };
@@ -149,7 +181,17 @@ impl RaftLaws {
         };
         let before = std::mem::replace(&mut member.standing, standing);
         if before == standing && changes_no_log(ready) {
-            return Ok(());
+            return member.promises.check(&standing, &member.log, ready);
+        }
+        check_vote_stands((before.term, before.vote), &standing)?;
+        if standing.commit < before.commit {
+            return Broken::new(
+                "state-machine-safety",
+                format!(
+                    "member {} knew that the entries up to {} are committed, and now up to {}",
+                    standing.member, before.commit, standing.commit
+                ),
+            );
         }
         let still_leads = (before.role, before.term) == (Role::Leader, standing.term)
             && standing.role == Role::Leader;
@@ -167,12 +209,35 @@ impl RaftLaws {
                 member.durable = None;
             }
         }
+        self.elections.stand(ready);
+        if ready.entries.is_empty()
+            && ready.install_snapshot.is_none()
+            && let Some(member) = self.members.get(&standing.member)
+        {
+            self.elections.check_vote(&before, &standing, &member.log)?;
+        }
+        let counted = self.members.get(&standing.member);
+        let counted = counted.map(|member| member.configurations.latest().clone());
         self.appends(&before, still_leads, ready)?;
+        if let Some(member) = self.members.get(&standing.member) {
+            member.promises.check(&standing, &member.log, ready)?;
+            if begins_to_lead(&before, &standing) {
+                member.promises.leads(&standing)?;
+                let voters = &member.configurations.latest().voters;
+                // Of whom nothing is known nothing can be said.
+                if voters.iter().all(|voter| self.members.contains_key(voter)) {
+                    self.elections.check_majority(&standing, voters)?;
+                }
+            }
+        }
         if standing.role == Role::Leader && !still_leads {
             self.is_elected(standing)?;
         }
         if standing.commit > before.commit {
             self.commits(standing, before.commit)?;
+            if still_leads && let Some(counted) = counted {
+                self.counts(&standing, &counted)?;
+            }
         }
         self.applies(standing.member, &ready.committed)?;
         if let Some(member) = self.members.get_mut(&standing.member) {
@@ -274,7 +339,73 @@ impl RaftLaws {
             let link = member.log.push(entry);
             self.match_prefix(standing.member, entry.index, link)?;
         }
+        if let Some(member) = self.members.get_mut(&standing.member) {
+            member.promises.hand_out(ready, kept, &member.log);
+            member.configurations.hand_out(ready, kept);
+        }
         Ok(())
+    }
+
+    /// Everything that a member has handed out up to the `Ready` of this number is durable, as
+    /// its log's task says; `is_pending` tells whether its log has changes that were not
+    /// synchronised.
+    ///
+    /// # Errors
+    /// They had to be.
+    pub fn persisted(
+        &mut self,
+        id: NodeId,
+        number: u64,
+        is_pending: impl Fn() -> bool,
+    ) -> Result<(), Broken> {
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        if member.promises.needs_sync(number) && is_pending() {
+            return Broken::new(
+                "not-durable",
+                format!("member {id} calls its log durable, and has not synchronised it"),
+            );
+        }
+        let elections = &mut self.elections;
+        member
+            .promises
+            .persisted(number, |vote| elections.has_voted(id, vote));
+        Ok(())
+    }
+
+    /// Raft at a member goes by this configuration.
+    ///
+    /// # Errors
+    /// It is not that of its log.
+    pub fn goes_by(&self, member: NodeId, in_force: &Membership) -> Result<(), Broken> {
+        match self.members.get(&member) {
+            Some(known) => known.configurations.check_in_force(member, in_force),
+            None => Ok(()),
+        }
+    }
+
+    /// A member has applied this configuration as of `index`.
+    ///
+    /// # Errors
+    /// It is not that of its log.
+    pub fn has_applied(
+        &self,
+        member: NodeId,
+        index: LogIndex,
+        applied: &Membership,
+    ) -> Result<(), Broken> {
+        match self.members.get(&member) {
+            Some(known) => known.configurations.check_applied(member, index, applied),
+            None => Ok(()),
+        }
+    }
+
+    /// The highest index that some member knows to be committed.
+    pub fn committed(&self) -> LogIndex {
+        self.committed
+            .last_key_value()
+            .map_or(0, |(index, _)| *index)
     }
 
     /// Election safety, and leader completeness against what is committed already.
@@ -369,6 +500,44 @@ impl RaftLaws {
             }
         }
         Ok(())
+    }
+
+    /// A leader commits by counting disks, and only entries of its own term (paper, section
+    /// 5.4.2). It goes by its configuration, or by `counted`, that of a moment ago.
+    fn counts(&self, standing: &Standing, counted: &Membership) -> Result<(), Broken> {
+        let (id, index) = (standing.member, standing.commit);
+        let Some(leader) = self.members.get(&id) else {
+            return Ok(());
+        };
+        let term = leader.log.at(index).map_or(0, |link| link.term);
+        if term != standing.term {
+            return Broken::new(
+                "committed-without-majority",
+                format!(
+                    "member {id}, leader of term {}, commits up to entry {index} of term {term}",
+                    standing.term
+                ),
+            );
+        }
+        // Of whom nothing is known nothing can be said.
+        let has_it = |voter: &&NodeId| {
+            let voter = self.members.get(*voter);
+            voter.is_none_or(|voter| voter.promises.has(&leader.log, index))
+        };
+        let is_enough = |membership: &Membership| {
+            membership.voters.iter().filter(has_it).count() * 2 > membership.voters.len()
+        };
+        if is_enough(counted) || is_enough(leader.configurations.latest()) {
+            return Ok(());
+        }
+        Broken::new(
+            "committed-without-majority",
+            format!(
+                "member {id} commits up to entry {index}, which is on the disks of no majority \
+                 of {:x?}",
+                counted.voters
+            ),
+        )
     }
 
     /// State machine safety: entries are applied one after the other, each the one that is

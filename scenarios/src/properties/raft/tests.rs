@@ -1,5 +1,8 @@
 use bytes::Bytes;
-use veridical_raft::{Payload, SnapshotMeta, SoftState};
+use veridical_raft::{
+    AppendOutcome, ChangeKind, HardState, MembershipChange, Message, MessageBody, Payload,
+    SnapshotMeta, SoftState,
+};
 
 use super::*;
 
@@ -17,6 +20,8 @@ struct Story {
     laws: RaftLaws,
     logs: BTreeMap<NodeId, Vec<Entry>>,
     standings: BTreeMap<NodeId, Standing>,
+    /// Of the last `Ready`.
+    number: u64,
 }
 
 impl Story {
@@ -33,6 +38,7 @@ impl Story {
         self.standings.get(&member).copied().unwrap_or(Standing {
             member,
             term: 0,
+            vote: None,
             role: Role::Follower,
             commit: 0,
             last_index: 0,
@@ -52,13 +58,63 @@ impl Story {
             persisted: kept as u64,
             ..self.standing(member)
         };
-        self.standings.insert(member, standing);
-        self.laws.started(standing, (0, 0), 0, log.iter())
+        self.starts_as(standing, &log)
+    }
+
+    fn starts_as(&mut self, standing: Standing, log: &[Entry]) -> Result<(), Broken> {
+        self.standings.insert(standing.member, standing);
+        let beginning = Beginning {
+            base_index: 0,
+            base_term: 0,
+            membership: Membership::of_voters([1, 2, 3]),
+            applied: 0,
+        };
+        self.laws.started(standing, beginning, log.iter())
     }
 
     fn step(&mut self, standing: Standing, ready: &Ready) -> Result<(), Broken> {
         self.standings.insert(standing.member, standing);
-        self.laws.stepped(standing, ready)
+        self.number += 1;
+        let number = self.number;
+        self.laws.stepped(
+            standing,
+            &Ready {
+                number,
+                ..ready.clone()
+            },
+        )
+    }
+
+    /// Takes part in a term, with this vote; and its disk knows, if it is to.
+    fn votes(
+        &mut self,
+        member: NodeId,
+        term: Term,
+        vote: Option<NodeId>,
+        is_durable: bool,
+    ) -> Result<(), Broken> {
+        let standing = Standing {
+            term,
+            vote,
+            role: Role::Follower,
+            ..self.standing(member)
+        };
+        let hard_state = HardState {
+            term,
+            vote,
+            commit: 0,
+        };
+        let ready = Ready {
+            hard_state: Some(hard_state),
+            ..Ready::default()
+        };
+        self.step(standing, &ready)?;
+        if is_durable {
+            self.laws
+                .persisted(member, self.number, || false)
+                .expect("it is synchronised");
+        }
+        Ok(())
     }
 
     /// Its log is replaced from the first of these on.
@@ -78,6 +134,15 @@ impl Story {
     }
 
     fn leads(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
+        self.votes(member, term, Some(member), true)?;
+        // Nobody looks at who votes here.
+        for voter in [1, 2] {
+            self.laws.elections.has_voted(voter, (term, Some(member)));
+        }
+        self.takes_the_lead(member, term)
+    }
+
+    fn takes_the_lead(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
         let standing = Standing {
             term,
             role: Role::Leader,
@@ -94,8 +159,10 @@ impl Story {
     }
 
     fn follows(&mut self, member: NodeId, term: Term) {
+        let before = self.standing(member);
         let standing = Standing {
             term,
+            vote: before.vote.filter(|_| before.term == term),
             role: Role::Follower,
             ..self.standing(member)
         };
@@ -109,11 +176,24 @@ impl Story {
             persisted: standing.last_index,
             ..standing
         };
+        self.laws
+            .persisted(member, self.number, || false)
+            .expect("it is synchronised");
         self.step(standing, &Ready::default())
             .expect("to persist is no crime");
     }
 
+    /// Those who acknowledged it have it on their disks.
     fn commits(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
+        for member in 1..=3 {
+            self.laws
+                .persisted(member, self.number, || false)
+                .expect("it is synchronised");
+        }
+        self.knows_committed(member, commit)
+    }
+
+    fn knows_committed(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
         let standing = Standing {
             commit,
             ..self.standing(member)
@@ -122,6 +202,14 @@ impl Story {
     }
 
     fn applies(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+        self.laws
+            .persisted(member, self.number, || false)
+            .expect("it is synchronised");
+        self.hands_out(member, entries)
+    }
+
+    /// Hands entries out to be applied.
+    fn hands_out(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
         let ready = Ready {
             committed: entries.to_vec(),
             ..Ready::default()
@@ -339,4 +427,208 @@ fn a_member_whose_disk_decays_may_lose_what_it_called_durable_and_no_other_may()
     story.laws.disk_decays(2);
     story.starts(2, 0).expect("its disk decays");
     breaks(story.starts(1, 0), "durable-entries-lost");
+}
+
+/// A member says something at once, without waiting for its disk.
+fn says(story: &mut Story, member: NodeId, body: MessageBody) -> Result<(), Broken> {
+    let standing = story.standing(member);
+    let message = Message {
+        from: member,
+        to: 1,
+        term: standing.term,
+        body,
+    };
+    let ready = Ready {
+        messages: vec![message],
+        ..Ready::default()
+    };
+    story.step(standing, &ready)
+}
+
+#[test]
+fn an_entry_that_is_acknowledged_or_applied_before_its_disk_has_it_is_found() {
+    let accepted = || MessageBody::AppendResponse {
+        outcome: AppendOutcome::Accepted { index: 3 },
+    };
+    let begins = || {
+        let mut story = Story::with_two_committed();
+        let further = [entry(3, 1, "c")];
+        story.appends(1, &further).expect("appended");
+        story.appends(2, &further).expect("appended");
+        story
+    };
+    let mut story = begins();
+    breaks(says(&mut story, 2, accepted()), "not-durable");
+    let mut story = begins();
+    let entries = [entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")];
+    breaks(story.hands_out(1, &entries), "not-durable");
+    let mut story = begins();
+    story.persists(2);
+    says(&mut story, 2, accepted()).expect("it is on the disk");
+}
+
+#[test]
+fn a_log_that_is_taken_for_durable_while_its_replacement_is_under_way_is_found() {
+    let mut story = Story::begins();
+    story.appends(2, &[entry(1, 1, "a")]).expect("appended");
+    story.persists(2);
+    // What is durable is the entry before this one.
+    breaks(story.appends(2, &[entry(1, 2, "b")]), "not-durable");
+}
+
+#[test]
+fn a_vote_that_changes_in_its_term_is_found_also_over_a_restart() {
+    let mut story = Story::begins();
+    story.votes(2, 4, Some(1), true).expect("its first vote");
+    story.votes(2, 4, Some(1), true).expect("the same");
+    for vote in [None, Some(3)] {
+        let standing = Standing {
+            vote,
+            ..story.standing(2)
+        };
+        let mut restarted = Story::begins();
+        restarted
+            .votes(2, 4, Some(1), true)
+            .expect("its first vote");
+        breaks(restarted.starts_as(standing, &[]), "vote-changed");
+    }
+    breaks(story.votes(2, 4, Some(3), true), "vote-changed");
+    let mut story = Story::begins();
+    story.votes(2, 4, Some(1), false).expect("its first vote");
+    let standing = Standing {
+        term: 0,
+        vote: None,
+        ..story.standing(2)
+    };
+    story.starts_as(standing, &[]).expect("nobody was told");
+}
+
+#[test]
+fn a_vote_that_is_told_or_counted_before_it_is_durable_is_found() {
+    let granted = || MessageBody::VoteResponse { granted: true };
+    let mut story = Story::begins();
+    story.votes(2, 4, Some(1), false).expect("its vote");
+    breaks(says(&mut story, 2, granted()), "not-durable");
+    let mut story = Story::begins();
+    story.votes(2, 4, Some(1), true).expect("its vote");
+    says(&mut story, 2, granted()).expect("it is on the disk");
+    let mut story = Story::begins();
+    story.votes(3, 4, Some(3), false).expect("its own vote");
+    breaks(story.takes_the_lead(3, 4), "not-durable");
+}
+
+#[test]
+fn a_configuration_that_is_not_that_of_the_log_is_found() {
+    let removal = Entry {
+        payload: Payload::Membership(MembershipChange {
+            kind: ChangeKind::Remove,
+            node: 3,
+            context: Bytes::new(),
+        }),
+        ..entry(2, 1, "")
+    };
+    let (all, two) = (
+        Membership::of_voters([1, 2, 3]),
+        Membership::of_voters([1, 2]),
+    );
+    let mut story = Story::begins();
+    story
+        .appends(2, &[entry(1, 1, "a"), removal])
+        .expect("appended");
+    story.laws.goes_by(2, &two).expect("it is in the log");
+    breaks(story.laws.goes_by(2, &all), "configuration-differs");
+    story.laws.has_applied(2, 1, &all).expect("as of then");
+    breaks(story.laws.has_applied(2, 2, &all), "configuration-differs");
+    // Another leader replaces the removal.
+    story.appends(2, &[entry(2, 2, "b")]).expect("replaced");
+    story.laws.goes_by(2, &all).expect("it is rolled back");
+    breaks(story.laws.goes_by(2, &two), "configuration-differs");
+}
+
+#[test]
+fn a_leader_that_too_few_have_voted_for_is_found() {
+    let mut story = Story::begins();
+    story.votes(1, 4, Some(1), true).expect("its own vote");
+    breaks(story.takes_the_lead(1, 4), "elected-without-majority");
+    let mut story = Story::begins();
+    story.votes(1, 4, Some(1), true).expect("its own vote");
+    story.votes(2, 4, Some(1), true).expect("another one");
+    story.takes_the_lead(1, 4).expect("two of three");
+}
+
+#[test]
+fn what_is_called_durable_and_was_not_synchronised_is_found() {
+    let mut story = Story::begins();
+    let ready = Ready {
+        entries: vec![entry(1, 1, "a")],
+        must_sync: true,
+        ..Ready::default()
+    };
+    let standing = Standing {
+        last_index: 1,
+        ..story.standing(1)
+    };
+    story.step(standing, &ready).expect("appended");
+    breaks(
+        story.laws.persisted(1, story.number, || true),
+        "not-durable",
+    );
+}
+
+#[test]
+fn a_commit_index_that_goes_back_breaks_state_machine_safety() {
+    let mut story = Story::with_two_committed();
+    breaks(story.commits(1, 1), "state-machine-safety");
+}
+
+#[test]
+fn a_vote_for_a_log_that_ends_earlier_than_the_own_one_is_found() {
+    let vote_for = |last_index, last_term| {
+        let mut story = Story::with_two_committed();
+        let standing = Standing {
+            term: 4,
+            vote: Some(3),
+            ..story.standing(3)
+        };
+        let request = Message {
+            from: 3,
+            to: 2,
+            term: 4,
+            body: MessageBody::Vote {
+                last_index,
+                last_term,
+                transfer: false,
+            },
+        };
+        let ready = Ready {
+            hard_state: Some(HardState {
+                term: 4,
+                vote: Some(3),
+                commit: 0,
+            }),
+            persisted_messages: vec![request],
+            ..Ready::default()
+        };
+        story.step(standing, &ready).expect("it may ask");
+        story.votes(2, 4, Some(3), true)
+    };
+    vote_for(2, 1).expect("as long");
+    vote_for(1, 2).expect("of a later term");
+    breaks(vote_for(1, 1), "vote-for-older-log");
+}
+
+#[test]
+fn a_leader_that_commits_what_is_on_no_majority_of_disks_or_of_an_earlier_term_is_found() {
+    let mut story = Story::begins();
+    story.leads(1, 1).expect("the first leader");
+    story.appends(1, &[entry(1, 1, "a")]).expect("appended");
+    story.persists(1);
+    story.appends(2, &[entry(1, 1, "a")]).expect("the same");
+    breaks(story.knows_committed(1, 1), "committed-without-majority");
+    let mut story = Story::begins();
+    for member in [1, 2] {
+        story.appends(member, &[entry(1, 1, "a")]).expect("equal");
+    }
+    story.leads(1, 2).expect("the next leader");
+    breaks(story.commits(1, 1), "committed-without-majority");
 }

@@ -1,0 +1,238 @@
+//! What a member promises, compared with what is on its disk: votes that it gives, entries
+//! that it acknowledges, entries that it applies (Raft paper, figure 2; thesis, section
+//! 10.2.1). What is on the disk is what its log's task says, not what Raft believes.
+
+use std::collections::VecDeque;
+use veridical_raft::{AppendOutcome, LogIndex, Message, MessageBody, NodeId, Ready, Role, Term};
+
+use super::Standing;
+use super::log::{Link, LogView};
+use crate::properties::Broken;
+
+/// A term, and whom a member has voted for in it.
+pub(super) type Vote = (Term, Option<NodeId>);
+
+/// What a `Ready` writes.
+struct UnderWay {
+    number: u64,
+    /// The log begins anew behind a snapshot.
+    restart: Option<(LogIndex, Link)>,
+    /// Of what was there so much stays.
+    kept: LogIndex,
+    links: Vec<Link>,
+    vote: Option<Vote>,
+    /// Whether it counts only when it is synchronised.
+    must_sync: bool,
+}
+
+/// The disk of one member.
+pub(super) struct Promises {
+    log: LogView,
+    vote: Vote,
+    /// Bounded by what Raft lets be under way.
+    under_way: VecDeque<UnderWay>,
+}
+
+impl Promises {
+    /// A member starts with this log and this vote on its disk.
+    pub(super) fn begin(log: LogView, vote: Vote) -> Self {
+        Self {
+            log,
+            vote,
+            under_way: VecDeque::new(),
+        }
+    }
+
+    /// Its durable vote.
+    pub(super) fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    /// A `Ready` is handed out. With it the log is `log`, of which it writes what follows
+    /// `kept`.
+    pub(super) fn hand_out(&mut self, ready: &Ready, kept: LogIndex, log: &LogView) {
+        let restart = ready.install_snapshot.as_ref().map(|_| log.base());
+        let vote = ready.hard_state.map(|state| (state.term, state.vote));
+        if restart.is_none() && ready.entries.is_empty() && vote.is_none() {
+            return;
+        }
+        let links = match ready.entries.first() {
+            Some(first) => log.since(first.index).collect(),
+            None => Vec::new(),
+        };
+        self.under_way.push_back(UnderWay {
+            number: ready.number,
+            restart,
+            kept,
+            links,
+            vote,
+            must_sync: ready.must_sync,
+        });
+    }
+
+    /// Whether something up to this `Ready` needs more than the page cache.
+    pub(super) fn needs_sync(&self, number: u64) -> bool {
+        let mut until = self.under_way.iter();
+        until.any(|written| written.number <= number && written.must_sync)
+    }
+
+    /// Everything up to this `Ready` is on the disk; the votes in it go to `note`.
+    pub(super) fn persisted(&mut self, number: u64, mut note: impl FnMut(Vote)) {
+        while let Some(written) = self.under_way.pop_front_if(|first| first.number <= number) {
+            if let Some((index, link)) = written.restart {
+                self.log = LogView::after(index, link);
+            }
+            if !written.links.is_empty() {
+                self.log.truncate(written.kept);
+                for link in written.links {
+                    self.log.push_link(link);
+                }
+            }
+            if let Some(vote) = written.vote {
+                self.vote = vote;
+                note(vote);
+            }
+        }
+    }
+
+    /// Whether this log is on the disk up to `index`, as far as that is known.
+    pub(super) fn has(&self, log: &LogView, index: LogIndex) -> bool {
+        index <= log.base_index()
+            || index <= self.log.base_index()
+            || (index <= self.log.last_index() && self.log.at(index) == log.at(index))
+    }
+
+    /// The vote that is on the disk once everything handed out is.
+    fn vote_to_come(&self) -> Vote {
+        let votes = self.under_way.iter().rev();
+        votes
+            .filter_map(|written| written.vote)
+            .next()
+            .unwrap_or(self.vote)
+    }
+
+    /// What a member hands out, and says, agrees with its disk.
+    ///
+    /// # Errors
+    /// The promise that it cannot keep.
+    pub(super) fn check(
+        &self,
+        standing: &Standing,
+        log: &LogView,
+        ready: &Ready,
+    ) -> Result<(), Broken> {
+        let not_durable = |what: &str, index: LogIndex| {
+            Broken::new(
+                "not-durable",
+                format!(
+                    "member {} {what} up to entry {index}, and its disk has another one there or \
+                     none; it ends at {}",
+                    standing.member,
+                    self.log.last_index(),
+                ),
+            )
+        };
+        if !self.has(log, standing.persisted) {
+            return not_durable("takes its log for durable", standing.persisted);
+        }
+        if let Some(last) = ready.committed.last()
+            && !self.has(log, last.index)
+        {
+            return not_durable("applies its log", last.index);
+        }
+        if let Some(hard_state) = &ready.hard_state
+            && !self.has(log, hard_state.commit)
+        {
+            return not_durable("writes down that its log is committed", hard_state.commit);
+        }
+        for message in &ready.messages {
+            match message.body {
+                MessageBody::AppendResponse {
+                    outcome: AppendOutcome::Accepted { index },
+                } if !self.has(log, index) => {
+                    return not_durable("acknowledges its log", index);
+                }
+                MessageBody::VoteResponse { granted: true } => {
+                    self.check_vote(standing.member, message, self.vote)?;
+                }
+                _ => {}
+            }
+        }
+        for message in &ready.persisted_messages {
+            if message.body == (MessageBody::VoteResponse { granted: true }) {
+                self.check_vote(standing.member, message, self.vote_to_come())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever is told of a vote can rely on it.
+    fn check_vote(&self, member: NodeId, message: &Message, on_disk: Vote) -> Result<(), Broken> {
+        let (term, vote) = on_disk;
+        if term > message.term || (term == message.term && vote == Some(message.to)) {
+            return Ok(());
+        }
+        Broken::new(
+            "not-durable",
+            format!(
+                "member {member} gives its vote of term {} to {}, and its disk knows of {}",
+                message.term,
+                message.to,
+                tell(on_disk),
+            ),
+        )
+    }
+
+    /// A member leads: it has counted its own vote.
+    ///
+    /// # Errors
+    /// That vote is not on its disk.
+    pub(super) fn leads(&self, standing: &Standing) -> Result<(), Broken> {
+        if self.vote == (standing.term, Some(standing.member)) {
+            return Ok(());
+        }
+        Broken::new(
+            "not-durable",
+            format!(
+                "member {} leads term {}, and its disk knows of {}",
+                standing.member,
+                standing.term,
+                tell(self.vote),
+            ),
+        )
+    }
+}
+
+/// A vote stands for the whole of its term, and terms do not fall.
+///
+/// # Errors
+/// It does not stand.
+pub(super) fn check_vote_stands(before: Vote, standing: &Standing) -> Result<(), Broken> {
+    let (term, vote) = before;
+    if standing.term > term || (standing.term == term && (vote.is_none() || standing.vote == vote))
+    {
+        return Ok(());
+    }
+    Broken::new(
+        "vote-changed",
+        format!(
+            "member {} knows of {} ({:?}), and knew of {}",
+            standing.member,
+            tell((standing.term, standing.vote)),
+            standing.role,
+            tell(before),
+        ),
+    )
+}
+
+/// Whether a member has just begun to lead.
+pub(super) fn begins_to_lead(before: &Standing, standing: &Standing) -> bool {
+    standing.role == Role::Leader && (before.role, before.term) != (Role::Leader, standing.term)
+}
+
+fn tell((term, vote): Vote) -> String {
+    match vote {
+        Some(vote) => format!("a vote for {vote} in term {term}"),
+        None => format!("no vote in term {term}"),
+    }
+}
