@@ -105,6 +105,7 @@ mod tests {
             request,
             floor: Acknowledged::default(),
             compact_floor: 0,
+            lease_until_ns: 0,
             session: BTreeMap::new(),
         })
     }
