@@ -306,6 +306,30 @@ fn engine_c_takes_no_more_for_a_longer_history() {
     assert!(long < short + short / 4, "{short} and {long} bytes");
 }
 
+/// Each operation of unknown outcome can have written any revision that nobody claims: the
+/// explanations are bounded in number and bytes, whatever there is of them.
+#[test]
+fn engine_c_bounds_the_explanations_of_unknown_outcomes() {
+    let _alone = ALONE.lock();
+    let limit = 48 << 20;
+    let (peak, verdict) = peak(|| {
+        let mut checker = EtcdChecker::new(EtcdOptions::default());
+        checker.limit_memory(Some(limit));
+        let workload = EtcdWorkload {
+            unknown: 0.02,
+            ..etcd_workload(20_000)
+        };
+        for event in EtcdHistory::new(workload) {
+            checker.observe_owned(event).expect("the history is right");
+        }
+        assert!(checker.statistics().unknown_outcomes > 300);
+        checker.finish()
+    });
+    println!("{} KiB, {verdict}", peak >> 10);
+    assert!(!matches!(verdict, Verdict::Violation(_)), "{verdict}");
+    assert!(peak < limit as usize, "{peak} bytes");
+}
+
 /// Large values: the window of old revisions shrinks, and what would need more of it is
 /// undecided.
 #[test]

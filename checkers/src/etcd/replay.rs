@@ -11,7 +11,7 @@ use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
 
 /// What hypotheses may take in bytes at most, all together, whatever limit is given. While
 /// a gap is filled there are twice as many.
-const WORLDS_BYTES_MAX: usize = 128 << 20;
+const WORLDS_BYTES_MAX: usize = 64 << 20;
 
 /// What contradicted the last hypothesis.
 pub(super) struct Contradiction {
@@ -453,7 +453,7 @@ impl EtcdChecker {
 
     /// Drops hypotheses while they take more memory than is allowed.
     pub(super) fn bound_worlds(&mut self, revision: i64) {
-        let bytes_max = (self.bytes_max / 2).min(WORLDS_BYTES_MAX);
+        let bytes_max = (self.bytes_max / 4).min(WORLDS_BYTES_MAX);
         let bytes = |worlds: &[World]| worlds.iter().map(World::bytes).sum::<usize>();
         while self.worlds.len() > 1 && bytes(&self.worlds) > bytes_max {
             self.worlds.truncate(self.worlds.len() / 2);
