@@ -188,7 +188,6 @@ impl EtcdChecker {
             }
             return Err(self.unexplained(next, early));
         }
-        filled.truncate(self.options.worlds_max.max(1));
         if is_crowded {
             let text = format!(
                 "revision {next} leaves more than {} explanations open",

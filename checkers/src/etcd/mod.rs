@@ -18,7 +18,8 @@
 //! ([`EtcdOptions::worlds_max`]). A gap that an operation still open may fill is left
 //! alone until that operation ends, or until [`EtcdOptions::patience`] answers wait for
 //! it; with a patience of 0 every violation is reported at the first event that makes
-//! the history wrong, at the price of more hypotheses.
+//! the history wrong, at the price of more hypotheses. Where there would be a crowd of
+//! them, what is seen later is waited for ([`EtcdOptions::crowded_patience`]).
 
 mod evaluate;
 mod gaps;

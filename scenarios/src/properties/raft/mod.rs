@@ -1,6 +1,6 @@
 //! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and what they stand on:
-//! what was durable stays, what a member promises is on its disk ([`promises`]), and the
-//! configuration in force is that of its log ([`configuration`]).
+//! what was durable stays, what a member promises is on its disk (`promises`), and the
+//! configuration in force is that of its log (`configuration`).
 //!
 //! Each member's log is mirrored as a chain of hashes, so that two logs are compared by
 //! comparing two words. What is remembered is bounded: the newest entries of each log, the
