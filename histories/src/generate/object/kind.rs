@@ -61,7 +61,7 @@ impl ObjectKind {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// Whether what is written can be written again ([`ObjectWorkload::values`]).
+    /// Whether what is written can be written again ([`values`](super::ObjectWorkload::values)).
     pub const fn has_values(self) -> bool {
         matches!(self, Self::Register | Self::CasRegister | Self::Kv)
     }
