@@ -162,11 +162,15 @@ impl EtcdChecker {
         let mut early = None;
         let later = Later::of(&self.evidence, &self.observers, next);
         let mut is_crowded = false;
+        // As many as fit, for each way on is a copy; but none is dropped here.
+        let largest = self.worlds.iter().map(World::bytes).max().unwrap_or(0);
+        let fitting = self.worlds_bytes_max() / largest.max(1);
+        let worlds_max = self.options.worlds_max.min(fitting.max(self.worlds.len()));
         for (index, world) in self.worlds.iter().enumerate() {
             let mut candidates =
                 self.candidates(world, next, known_ns, speculates, &later, &mut early);
             // Each hypothesis is to go on in one way at least.
-            let room = self.options.worlds_max.saturating_sub(filled.len());
+            let room = worlds_max.saturating_sub(filled.len());
             let room = room.saturating_sub(self.worlds.len() - 1 - index).max(1);
             is_crowded |= candidates.len() > room;
             candidates.truncate(room);
@@ -189,11 +193,12 @@ impl EtcdChecker {
             return Err(self.unexplained(next, early));
         }
         if is_crowded {
-            let text = format!(
-                "revision {next} leaves more than {} explanations open",
-                self.options.worlds_max
-            );
-            self.narrow(Cause::Configurations, text);
+            let text = format!("revision {next} leaves more than {worlds_max} explanations open");
+            let cause = match worlds_max < self.options.worlds_max {
+                true => Cause::Memory,
+                false => Cause::Configurations,
+            };
+            self.narrow(cause, text);
         }
         self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
         self.worlds = filled;

@@ -451,9 +451,14 @@ impl EtcdChecker {
         });
     }
 
+    /// What hypotheses may take in bytes, all together.
+    pub(super) fn worlds_bytes_max(&self) -> usize {
+        (self.bytes_max / 4).min(WORLDS_BYTES_MAX)
+    }
+
     /// Drops hypotheses while they take more memory than is allowed.
     pub(super) fn bound_worlds(&mut self, revision: i64) {
-        let bytes_max = (self.bytes_max / 4).min(WORLDS_BYTES_MAX);
+        let bytes_max = self.worlds_bytes_max();
         let bytes = |worlds: &[World]| worlds.iter().map(World::bytes).sum::<usize>();
         while self.worlds.len() > 1 && bytes(&self.worlds) > bytes_max {
             self.worlds.truncate(self.worlds.len() / 2);
