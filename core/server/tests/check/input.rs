@@ -107,7 +107,7 @@ fn what_cannot_be_a_history_is_a_usage_error_that_says_why() {
         (&text, &[][..], "no known format begins like this: \"hello"),
         (&etcd, &["--model=kv"], "the model kv does not fit"),
         (&directory, &[], "directory"),
-        (&empty, &[], "no known format"),
+        (&empty, &[], "it is empty"),
         (&text, &["--format=native"], "shorter than its header"),
     ] {
         let ran = check(file, flags);
