@@ -11,7 +11,7 @@ use veridical_sim::trace::Journal;
 use veridical_sim::{Event, TraceMode};
 
 /// The bug whose failures are quickest to find.
-const BUG: &str = "stale-read";
+const BUG: &str = "torn-cut";
 
 /// Seeds within which it is found.
 const SEEDS: &str = "60";
