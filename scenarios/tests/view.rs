@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use veridical_sim::trace::Journal;
 use veridical_sim::{Event, TraceMode};
 
-/// The bug whose failures are quickest to find.
+/// A bug that an answer bears witness of, and that is soon found.
 const BUG: &str = "torn-cut";
 
 /// Seeds within which it is found.
