@@ -155,6 +155,9 @@ pub struct RecallArguments {
     /// Look both ways, by seeds alone and guided, and print a table of both.
     #[arg(long, conflicts_with = "guided")]
     pub compare: bool,
+    /// Begin with what a campaign of the same scenario has reached (its `--out`).
+    #[arg(long, value_name = "DIR")]
+    pub learn: Vec<PathBuf>,
     /// Where the folders of changed plans that found something go.
     #[arg(long, value_name = "DIR", default_value = "artefacts")]
     pub artefacts: PathBuf,
@@ -184,6 +187,9 @@ pub struct ExploreArguments {
     /// Plant a bug (see `list`).
     #[arg(long, value_name = "BUG")]
     pub planted: Option<String>,
+    /// Begin with what a campaign of the same scenario has reached (its `--out`).
+    #[arg(long, value_name = "DIR")]
+    pub learn: Vec<PathBuf>,
     /// End with the first failure.
     #[arg(long)]
     pub stop_at_first: bool,

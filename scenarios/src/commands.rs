@@ -55,6 +55,16 @@ pub enum CommandError {
     /// There is nothing to merge.
     #[error("none of the folders holds a campaign, nor does a subfolder")]
     NoCampaign,
+    /// What a campaign has reached says nothing about this scenario.
+    #[error("the campaign is of scenario {found:?}{}, and {scenario:?} as it is is wanted", planted.as_ref().map(|bug| format!(" with {bug:?} planted")).unwrap_or_default())]
+    OtherCampaign {
+        /// The scenario that is wanted.
+        scenario: String,
+        /// That of the campaign.
+        found: String,
+        /// The bug that was planted there.
+        planted: Option<String>,
+    },
     /// A folder holds no failure, or not any more.
     #[error("{0}: it does not fail (any more) in the way it did")]
     NoFailure(PathBuf),

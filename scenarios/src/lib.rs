@@ -23,6 +23,7 @@ pub mod failures;
 pub mod junit;
 pub mod keyspace;
 pub mod knobs;
+pub mod lying_disk;
 pub mod places;
 pub mod plan;
 pub mod progress;
@@ -43,6 +44,9 @@ pub mod timetable;
 pub mod transaction;
 pub mod trial;
 pub mod view;
+
+#[cfg(all(test, unix))]
+mod stand_in;
 
 #[cfg(madsim)]
 mod cluster;

@@ -1,7 +1,7 @@
 //! The scenarios by name.
 
 use crate::plan::Plan;
-use crate::{rotten_disk, stale_disk, swarm};
+use crate::{lying_disk, rotten_disk, stale_disk, swarm};
 
 /// All scenarios with what they are about, the default one first.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -18,6 +18,10 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
             "the swarm, and one member's disk that decays: no wrong answer, and the member says so",
         ),
         (
+            lying_disk::NAME,
+            "the swarm on disks that synchronise nothing, and no loss of power: nothing may be lost",
+        ),
+        (
             stale_disk::NAME,
             "a member with an old copy of its disk: beyond what is promised, to see that it is noticed",
         ),
@@ -28,6 +32,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     match scenario {
         rotten_disk::NAME => Some(rotten_disk::plan(seed)),
+        lying_disk::NAME => Some(lying_disk::plan(seed)),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }

@@ -169,19 +169,25 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
     }
 }
 
+/// The settings of a member that was alone, has written something and has stopped.
+async fn alone_with_a_write(dir: &Path) -> NodeConfig {
+    let peers = [format!("127.0.0.1:{}", free_port())];
+    let config = config(1, &peers, dir);
+    let (node, address) = serve(config.clone()).await;
+    let one = client(vec![address]);
+    one.put(put("a", "1")).await.expect("a put");
+    node.stop();
+    node.stopped().await;
+    config
+}
+
 /// Found by the simulator (swarm, seed 422 of its day): a crash between the file of a
 /// received snapshot and its mark in the log left a log that the next entry did not
 /// follow, and the member panicked when that came.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
     let dir = tempfile::tempdir().expect("a folder");
-    let peers = [format!("127.0.0.1:{}", free_port())];
-    let config = config(1, &peers, dir.path());
-    let (node, address) = serve(config.clone()).await;
-    let one = client(vec![address]);
-    one.put(put("a", "1")).await.expect("a put");
-    node.stop();
-    node.stopped().await;
+    let config = alone_with_a_write(dir.path()).await;
 
     // The same state, as of a later index than the log has.
     let disk = RealDisk;
@@ -232,13 +238,7 @@ async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_only_snapshot_is_damaged_refuses_to_start() {
     let dir = tempfile::tempdir().expect("a folder");
-    let peers = [format!("127.0.0.1:{}", free_port())];
-    let config = config(1, &peers, dir.path());
-    let (node, address) = serve(config.clone()).await;
-    let one = client(vec![address]);
-    one.put(put("a", "1")).await.expect("a put");
-    node.stop();
-    node.stopped().await;
+    let config = alone_with_a_write(dir.path()).await;
 
     let snapshots = std::fs::read_dir(config.data_dir.join("snap")).expect("a folder");
     for file in snapshots {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Execution, Exploration, Origin, ROUND, Reach};
 use crate::artefact::{self, write_json};
+use crate::campaign::ledger::merge;
 use crate::command_line::ExploreArguments;
 use crate::commands::{CommandError, interruption, jobs, plan_of, program};
 use crate::failures::{file_error, keep_run};
@@ -55,10 +56,12 @@ pub fn explore(arguments: &ExploreArguments) -> Result<u8, CommandError> {
     }
     plan_of(scenario, arguments.seed, planted)?;
     let program = program()?;
+    let known = known(&arguments.learn, scenario)?;
     let exploration = Exploration {
         program: &program,
         scenario,
         planted,
+        known: &known,
         first_seed: arguments.seed,
         executions: arguments.executions,
         jobs: jobs(arguments.jobs).min(ROUND),
@@ -117,6 +120,27 @@ pub fn explore(arguments: &ExploreArguments) -> Result<u8, CommandError> {
     print!("{}", summary.render(started.elapsed()));
     println!("written to {}", arguments.out.display());
     Ok(summary.gravest().exit_code())
+}
+
+/// The runs of campaigns of this scenario, with nothing planted.
+///
+/// # Errors
+/// One of the folders holds no campaign, or another one.
+pub fn known(campaigns: &[PathBuf], scenario: &str) -> Result<Vec<RunReport>, CommandError> {
+    let mut known = Vec::new();
+    for dir in campaigns {
+        let merged = merge(std::slice::from_ref(dir))?.ok_or(CommandError::NoCampaign)?;
+        let header = merged.header;
+        if header.scenario != scenario || header.planted.is_some() {
+            return Err(CommandError::OtherCampaign {
+                scenario: scenario.to_owned(),
+                found: header.scenario,
+                planted: header.planted,
+            });
+        }
+        known.extend(merged.reports.into_values());
+    }
+    Ok(known)
 }
 
 fn status(reach: Reach, failed: u64) -> String {

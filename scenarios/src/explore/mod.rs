@@ -12,6 +12,7 @@
 
 pub mod command;
 mod corpus;
+mod forecast;
 mod merge;
 mod mutation;
 mod rarity;
@@ -27,6 +28,7 @@ use crate::swarm;
 use crate::trial::{Subject, Trial, WALL_LIMIT};
 
 use corpus::Corpus;
+use forecast::Forecast;
 use rarity::Rarity;
 
 /// Runs of a round; more jobs than that have nothing to do.
@@ -35,8 +37,14 @@ pub const ROUND: usize = 8;
 /// So many runs are plans of seeds, before any is changed.
 const SEEDS_FIRST: u64 = 8;
 
-/// After that, one run in so many still is: what was never reached cannot be kept.
+/// After that, one run in so many still is, whatever is foretold of it.
 const SEEDS_EVERY: u64 = 8;
+
+/// How many of the other runs are those of changed plans.
+const CHANGED_SHARE: f64 = 0.5;
+
+/// Plans that are drawn for each of them; the most promising one is run.
+pub const CANDIDATES: u64 = 8;
 
 /// Where a plan comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +90,10 @@ pub struct Exploration<'a> {
     pub scenario: &'a str,
     /// The planted bug, if any.
     pub planted: Option<&'a str>,
-    /// The first seed; those of a whole exploration follow it, one for each run at most.
+    /// Runs of seeds of the scenario that are known already, with nothing planted.
+    pub known: &'a [RunReport],
+    /// The first seed; those of a whole exploration follow it, [`CANDIDATES`] for each run at
+    /// most.
     pub first_seed: u64,
     /// Runs at most.
     pub executions: u64,
@@ -101,28 +112,20 @@ impl Exploration<'_> {
         interrupted: &AtomicBool,
         mut go_on: impl FnMut(&Execution, Reach) -> bool,
     ) -> Reach {
-        let mut rng = Rng::for_part(self.first_seed, Stream::Nemesis, "explore");
-        let (mut corpus, mut rarity) = (Corpus::default(), Rarity::default());
-        let (mut done, mut seeds) = (0, 0);
+        let mut explorer = Explorer::new(self);
+        let mut done = 0;
         let mut reach = Reach::default();
         while done < self.executions && !interrupted.load(Ordering::Relaxed) {
             let count = (self.executions - done).min(ROUND as u64);
+            explorer.forecast.learn();
             let planned: Vec<(Origin, Plan)> = (done..done + count)
-                .map(|number| self.next(number, &mut seeds, &mut corpus, &rarity, &mut rng))
+                .map(|number| explorer.next(number))
                 .collect();
             let reports = self.round(&planned);
             for ((origin, plan), report) in planned.into_iter().zip(reports) {
-                let (features, new) = rarity.note(&report.sometimes);
-                if report.verdict == Class::Ok {
-                    corpus.add(plan.clone(), features, &rarity);
-                }
+                let new = explorer.note(&plan, &report);
                 done += 1;
-                let (places, features) = rarity.reached();
-                reach = Reach {
-                    places,
-                    features,
-                    kept: corpus.count(),
-                };
+                reach = explorer.reach();
                 let execution = Execution {
                     number: done,
                     origin,
@@ -136,27 +139,6 @@ impl Exploration<'_> {
             }
         }
         reach
-    }
-
-    /// What the run of this number, from 0, runs.
-    fn next(
-        &self,
-        number: u64,
-        seeds: &mut u64,
-        corpus: &mut Corpus,
-        rarity: &Rarity,
-        rng: &mut Rng,
-    ) -> (Origin, Plan) {
-        let is_changed = number >= SEEDS_FIRST && !number.is_multiple_of(SEEDS_EVERY);
-        let seed = self.first_seed + *seeds;
-        *seeds += 1;
-        let plan = swarm::plan_of(self.scenario, seed).expect("the scenario is the swarm's");
-        let planted = self.planted.map(str::to_owned);
-        let plan = Plan { planted, ..plan };
-        if is_changed && let Some(kept) = corpus.pick(rng, rarity) {
-            return (Origin::Changed, mutation::changed(&kept, &plan, rng));
-        }
-        (Origin::Seed(seed), plan)
     }
 
     /// Runs all of them; the reports in their order.
@@ -185,6 +167,107 @@ impl Exploration<'_> {
     }
 }
 
+/// What an exploration knows, and how it decides what to run.
+struct Explorer<'a> {
+    exploration: &'a Exploration<'a>,
+    rng: Rng,
+    corpus: Corpus,
+    rarity: Rarity,
+    forecast: Forecast,
+    /// Seeds that were drawn.
+    seeds: u64,
+}
+
+impl<'a> Explorer<'a> {
+    fn new(exploration: &'a Exploration<'a>) -> Self {
+        let mut explorer = Self {
+            exploration,
+            rng: Rng::for_part(exploration.first_seed, Stream::Nemesis, "explore"),
+            corpus: Corpus::default(),
+            rarity: Rarity::default(),
+            forecast: Forecast::default(),
+            seeds: 0,
+        };
+        for report in exploration.known {
+            let plan = explorer.plan_of(report.seed);
+            explorer.note(&plan, report);
+        }
+        explorer
+    }
+
+    fn plan_of(&self, seed: u64) -> Plan {
+        let plan = swarm::plan_of(self.exploration.scenario, seed);
+        let planted = self.exploration.planted.map(str::to_owned);
+        Plan {
+            planted,
+            ..plan.expect("the scenario is the swarm's")
+        }
+    }
+
+    /// The plan of the next seed.
+    fn fresh(&mut self) -> Plan {
+        let seed = self.exploration.first_seed + self.seeds;
+        self.seeds += 1;
+        self.plan_of(seed)
+    }
+
+    /// What the run of this number, from 0, runs.
+    fn next(&mut self, number: u64) -> (Origin, Plan) {
+        let is_plain = number < SEEDS_FIRST && self.exploration.known.is_empty()
+            || number.is_multiple_of(SEEDS_EVERY);
+        if is_plain {
+            let plan = self.fresh();
+            return (Origin::Seed(plan.seed), plan);
+        }
+        let share: f64 = std::env::var("VX_CHANGED").map_or(CHANGED_SHARE, |v| v.parse().unwrap());
+        let cand: u64 = std::env::var("VX_CAND").map_or(CANDIDATES, |v| v.parse().unwrap());
+        let kept = match self.rng.chance(share) {
+            true => self.corpus.pick(&mut self.rng, &self.rarity),
+            false => None,
+        };
+        let candidates = (0..cand).map(|_| {
+            let plan = self.fresh();
+            match &kept {
+                Some(kept) => mutation::changed(kept, &plan, &mut self.rng),
+                None => plan,
+            }
+        });
+        let candidates: Vec<Plan> = candidates.collect();
+        let promise = |plan: &Plan| self.forecast.surprise(&forecast::traits(plan));
+        let plan = candidates
+            .into_iter()
+            .map(|plan| (promise(&plan), plan))
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, plan)| plan)
+            .expect("there are candidates");
+        match kept {
+            Some(_) => (Origin::Changed, plan),
+            None => (Origin::Seed(plan.seed), plan),
+        }
+    }
+
+    /// Learns from a run; how much of what it has reached no run had before.
+    fn note(&mut self, plan: &Plan, report: &RunReport) -> usize {
+        let (features, new) = self.rarity.note(&report.sometimes);
+        // A run that failed ended early.
+        if report.verdict == Class::Ok {
+            let places = features.iter().filter_map(|feature| feature.place());
+            self.forecast.note(forecast::traits(plan), places.collect());
+            self.corpus.add(plan.clone(), features, &self.rarity);
+        }
+        new
+    }
+
+    fn reach(&self) -> Reach {
+        let (places, features) = self.rarity.reached();
+        Reach {
+            places,
+            features,
+            kept: self.corpus.count(),
+        }
+    }
+}
+
 /// Runs a plan in a process of its own.
 pub fn run(program: &Path, plan: &Plan) -> RunReport {
     let trial = Trial {
@@ -200,7 +283,7 @@ pub fn run(program: &Path, plan: &Plan) -> RunReport {
 mod tests {
     use super::*;
     use crate::report::Finding;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::stand_in;
 
     /// A program that says that all is well, and that changed plans come by a rare place.
     fn program(name: &str) -> std::path::PathBuf {
@@ -209,18 +292,9 @@ mod tests {
             let mut report = RunReport::without_result(7, "swarm", None, finding);
             report.sometimes.insert("often".to_owned(), 3);
             report.sometimes.insert(place.to_owned(), 1);
-            serde_json::to_string(&report).expect("written")
+            report
         };
-        let script = format!(
-            "#!/bin/sh\ncase \"$(cat)\" in\n*schedule_seed*) echo '{}';;\n*) echo '{}';;\nesac\n",
-            report("rare"),
-            report("usual")
-        );
-        let path = std::env::temp_dir().join(format!("veridical-{name}-{}", std::process::id()));
-        std::fs::write(&path, script).expect("written");
-        let executable = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&path, executable).expect("changed");
-        path
+        stand_in::program(name, "schedule_seed", &report("rare"), &report("usual"))
     }
 
     #[test]
@@ -231,6 +305,7 @@ mod tests {
                 program: &program,
                 scenario: "swarm",
                 planted: None,
+                known: &[],
                 first_seed: 5,
                 executions: SEEDS_FIRST + 20,
                 jobs,

@@ -36,6 +36,14 @@ pub enum Feature {
 }
 
 impl Feature {
+    /// The place, if it is one.
+    pub const fn place(self) -> Option<u32> {
+        match self {
+            Self::Place(number) => Some(number),
+            Self::Magnitude(..) | Self::Pair(..) => None,
+        }
+    }
+
     const fn weight(self) -> f64 {
         match self {
             Self::Place(_) => 1.0,

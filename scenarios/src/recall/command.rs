@@ -11,6 +11,8 @@ use super::comparison::{self, Comparison, median};
 use super::{HIDE_FROM_RUNS, Recalled, Search};
 use crate::command_line::RecallArguments;
 use crate::commands::{CommandError, interruption, jobs, plan_of, program};
+use crate::explore::CANDIDATES;
+use crate::explore::command::known;
 use crate::failures::file_error;
 use crate::report::Class;
 use crate::swarm;
@@ -51,6 +53,7 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
     };
     let interrupted = interruption();
     let program = program()?;
+    let known = known(&arguments.learn, scenario)?;
     println!(
         "  {:<26} {:<6} {:>6} {:>9}  how it showed",
         "bug", "found", "runs", "wall s"
@@ -70,6 +73,7 @@ pub fn recall(arguments: &RecallArguments) -> Result<u8, CommandError> {
                 jobs: jobs(arguments.jobs),
                 program: &program,
                 guided: *guided,
+                known: &known,
                 artefacts: &arguments.artefacts,
             };
             attempts.push(repeat(&search, arguments.repeat, &mut json, &interrupted)?);
@@ -125,7 +129,7 @@ fn repeat(
     let mut attempts = Vec::new();
     for attempt in 0..times.max(1) {
         let search = Search {
-            first: search.first + attempt * search.budget,
+            first: search.first + attempt * search.budget * CANDIDATES,
             ..*search
         };
         let recalled = search.run(interrupted);
@@ -189,24 +193,13 @@ fn describe_all(bug: &str, attempts: &[Recalled]) -> String {
 mod tests {
     use super::*;
 
-    fn attempt(found: bool, seeds: u64) -> Recalled {
-        Recalled {
-            bug: "torn-cut".to_owned(),
-            found,
-            first: 1,
-            guided: true,
-            seeds,
-            wall_ms: 0,
-            class: None,
-            signature: None,
-            reproduce: None,
-            without_it: None,
-        }
-    }
-
     #[test]
     fn several_attempts_are_told_in_a_line() {
-        let attempts = [attempt(true, 9), attempt(false, 100), attempt(true, 30)];
+        let attempts = [
+            Recalled::attempt(true, 9),
+            Recalled::attempt(false, 100),
+            Recalled::attempt(true, 30),
+        ];
         let text = describe_all("torn-cut", &attempts);
         assert!(
             text.contains("2 of 3, median 30 runs (9, > 100, 30)"),

@@ -136,24 +136,13 @@ pub fn table(comparisons: &[Comparison]) -> String {
 mod tests {
     use super::*;
 
-    fn attempt(found: bool, seeds: u64) -> Recalled {
-        Recalled {
-            bug: "torn-cut".to_owned(),
-            found,
-            first: 1,
-            guided: true,
-            seeds,
-            wall_ms: 0,
-            class: None,
-            signature: None,
-            reproduce: None,
-            without_it: None,
-        }
-    }
-
     #[test]
     fn an_attempt_that_found_nothing_needs_more_than_any_other() {
-        let attempts = [attempt(true, 9), attempt(false, 100), attempt(true, 30)];
+        let attempts = [
+            Recalled::attempt(true, 9),
+            Recalled::attempt(false, 100),
+            Recalled::attempt(true, 30),
+        ];
         assert_eq!(median(&attempts), Some(30));
         assert_eq!(median(&attempts[1..2]), None);
         assert_eq!(median(&[]), None);
@@ -163,8 +152,16 @@ mod tests {
     fn a_comparison_counts_pairs_runs_and_findings_of_both_ways() {
         let comparison = Comparison {
             bug: "torn-cut".to_owned(),
-            alone: vec![attempt(true, 9), attempt(false, 100), attempt(true, 30)],
-            guided: vec![attempt(true, 9), attempt(true, 70), attempt(true, 31)],
+            alone: vec![
+                Recalled::attempt(true, 9),
+                Recalled::attempt(false, 100),
+                Recalled::attempt(true, 30),
+            ],
+            guided: vec![
+                Recalled::attempt(true, 9),
+                Recalled::attempt(true, 70),
+                Recalled::attempt(true, 31),
+            ],
         };
         assert_eq!(comparison.pairs(), [1, 1, 1]);
         let text = table(&[comparison.clone(), comparison]);

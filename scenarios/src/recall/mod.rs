@@ -40,8 +40,10 @@ pub struct Search<'a> {
     pub jobs: usize,
     /// The program that runs them: this one.
     pub program: &'a Path,
-    /// Changed plans are run, too.
+    /// What is run is chosen by what runs have reached, and changed plans are run, too.
     pub guided: bool,
+    /// Runs of seeds with nothing planted that a guided search begins with.
+    pub known: &'a [RunReport],
     /// Where changed plans that found something are kept.
     pub artefacts: &'a Path,
 }
@@ -226,6 +228,7 @@ impl Search<'_> {
             program: self.program,
             scenario: self.scenario,
             planted: Some(self.bug),
+            known: self.known,
             first_seed: self.first,
             executions: self.budget,
             jobs: self.jobs,
@@ -271,31 +274,41 @@ impl Search<'_> {
     }
 }
 
+#[cfg(test)]
+impl Recalled {
+    /// An attempt that ended after so many seeds.
+    fn attempt(found: bool, seeds: u64) -> Self {
+        Self {
+            bug: "torn-cut".to_owned(),
+            found,
+            first: 1,
+            guided: true,
+            seeds,
+            wall_ms: 0,
+            class: None,
+            signature: None,
+            reproduce: None,
+            without_it: None,
+        }
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use crate::report::Finding;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::stand_in;
     use std::path::PathBuf;
 
     /// A program that fails with a bug planted, and without one as `unplanted` says.
     fn program(name: &str, unplanted: Class) -> PathBuf {
         let report = |class: Class| {
             let finding = Finding::new(class, "sort", "");
-            let report = RunReport::without_result(7, "swarm", None, finding);
-            serde_json::to_string(&report).expect("written")
+            RunReport::without_result(7, "swarm", None, finding)
         };
         // The bug is on the command line, or in the plan on standard input.
-        let script = format!(
-            "#!/bin/sh\ncase \"$* $(cat)\" in\n*planted*) echo '{}';;\n*) echo '{}';;\nesac\n",
-            report(Class::Violation),
-            report(unplanted)
-        );
-        let path = std::env::temp_dir().join(format!("veridical-{name}-{}", std::process::id()));
-        std::fs::write(&path, script).expect("written");
-        let executable = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&path, executable).expect("changed");
-        path
+        let planted = report(Class::Violation);
+        stand_in::program(name, "planted", &planted, &report(unplanted))
     }
 
     #[test]
@@ -314,6 +327,7 @@ mod tests {
                     jobs: 1,
                     program: &program,
                     guided,
+                    known: &[],
                     artefacts: Path::new("artefacts"),
                 };
                 let recalled = search.run(&AtomicBool::new(false));

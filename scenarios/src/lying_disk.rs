@@ -1,0 +1,74 @@
+//! A scenario of disks that lie: `sync` says Ok and nothing is durable, on every machine.
+//! No store survives a loss of power on such disks, but one may not lose anything either
+//! as long as the machines stay up: what processes wrote is in the page cache, and a
+//! process that is killed, stopped or crashes at a failpoint finds it there again.
+//!
+//! So this is the swarm with every loss of power turned into the death of a process.
+//! Whatever the store has only in memory while it believes it to be on the disk is lost
+//! here as well as there.
+
+use veridical_sim::{CrashKind, Fault, Rng, Stream};
+
+use crate::plan::{Change, Plan};
+use crate::swarm;
+
+/// The scenario's name.
+pub const NAME: &str = "lying-disk";
+
+/// How many of the synchronisations are lies.
+const LIES: [f64; 3] = [0.1, 0.5, 1.0];
+
+/// The plan of a seed.
+pub fn plan(seed: u64) -> Plan {
+    let mut plan = swarm::plan(seed);
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, NAME);
+    let lying_sync_probability = LIES[rng.index(LIES.len())];
+    plan.disk.lying_sync_probability = lying_sync_probability;
+    for timed in &mut plan.faults {
+        match &mut timed.fault {
+            Fault::Crash { kind, .. }
+            | Fault::CrashAt { kind, .. }
+            | Fault::CrashAtFailpoint { kind, .. } => *kind = CrashKind::Kill,
+            Fault::Disk { faults, .. } => faults.lying_sync_probability = lying_sync_probability,
+            _ => {}
+        }
+    }
+    if let Some(hunt) = &mut plan.hunt {
+        // Those are losses of power.
+        hunt.crash_probability = 0.0;
+        hunt.voter_crash_probability = 0.0;
+    }
+    for planned in &mut plan.changes {
+        if let Change::Leave { power_off, .. } = &mut planned.change {
+            *power_off = false;
+        }
+    }
+    Plan {
+        scenario: NAME.to_owned(),
+        last_power_failure: false,
+        ..plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_lie_and_no_machine_loses_its_power() {
+        for seed in 0..100 {
+            let plan = plan(seed);
+            assert!(plan.disk.lying_sync_probability > 0.0);
+            assert!(!plan.last_power_failure);
+            for timed in &plan.faults {
+                match timed.fault {
+                    Fault::Crash { kind, .. }
+                    | Fault::CrashAt { kind, .. }
+                    | Fault::CrashAtFailpoint { kind, .. } => assert_eq!(kind, CrashKind::Kill),
+                    Fault::Disk { faults, .. } => assert!(faults.lying_sync_probability > 0.0),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
