@@ -14,7 +14,7 @@ use veridical_histories::etcd::{
     SortTarget, TxnOp, TxnOpResult, TxnRequest, TxnResult,
 };
 
-use super::versions::{Change, Stored, View};
+use super::versions::{Change, Stored, Untold, View};
 
 /// What an answer should have been, and what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,28 @@ impl Mismatch {
     }
 }
 
-type Checked = Result<(), Box<Mismatch>>;
+/// Why a request cannot have been carried out, or cannot be yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// The answer is not what this state gives.
+    Wrong(Mismatch),
+    /// It depends on a value that is only assumed.
+    Untold(Untold),
+}
+
+impl Objection {
+    fn wrong(expected: impl Into<String>, got: impl Into<String>) -> Box<Self> {
+        Box::new(Self::Wrong(Mismatch::new(expected, got)))
+    }
+}
+
+impl From<Untold> for Box<Objection> {
+    fn from(untold: Untold) -> Self {
+        Self::new(Objection::Untold(untold))
+    }
+}
+
+type Checked<T = ()> = Result<T, Box<Objection>>;
 
 /// One request carried out at one revision.
 pub(super) struct Evaluation<'a> {
@@ -53,7 +74,7 @@ impl<'a> Evaluation<'a> {
         revision: i64,
         request: &Request,
         answer: Option<&Response>,
-    ) -> Result<Vec<Change>, Box<Mismatch>> {
+    ) -> Checked<Vec<Change>> {
         let mut evaluation = Self {
             view,
             revision,
@@ -126,15 +147,25 @@ impl<'a> Evaluation<'a> {
         pairs
     }
 
-    fn put(&mut self, put: &PutRequest, got: Option<&PutResult>) -> Result<Stored, Box<Mismatch>> {
+    fn put(&mut self, put: &PutRequest, got: Option<&PutResult>) -> Checked<Stored> {
         let before = self.get(&put.key);
         if before.is_none() && (put.ignore_value || put.ignore_lease) {
-            return Err(Box::new(Mismatch::new(
+            return Err(Objection::wrong(
                 "a refusal, for the key does not exist",
                 "the put was carried out",
-            )));
+            ));
+        }
+        if put.ignore_value
+            && let Some(before) = before.filter(|before| before.is_guess)
+        {
+            return Err(before.untold_of(&put.key, None).into());
         }
         if let Some(got) = got {
+            if let (Some(kv), Some(before)) = (&got.prev_kv, before)
+                && let Some(untold) = before.untold(kv, false)
+            {
+                return Err(untold.into());
+            }
             let equal = match (&got.prev_kv, before) {
                 (None, None) => true,
                 (None, Some(_)) => !put.prev_kv,
@@ -147,10 +178,7 @@ impl<'a> Evaluation<'a> {
                 let expected = PutResult {
                     prev_kv: before.map(|before| before.to_kv(&put.key)),
                 };
-                return Err(Box::new(Mismatch::new(
-                    expected.to_string(),
-                    got.to_string(),
-                )));
+                return Err(Objection::wrong(expected.to_string(), got.to_string()));
             }
         }
         let revision = self.revision + 1;
@@ -166,6 +194,7 @@ impl<'a> Evaluation<'a> {
                 Some(before) if put.ignore_lease => before.lease,
                 _ => put.lease,
             },
+            is_guess: false,
         })
     }
 
@@ -176,6 +205,9 @@ impl<'a> Evaluation<'a> {
     ) -> Checked {
         let pairs = self.range(&deletion.range);
         if let Some(got) = got {
+            if deletion.prev_kv {
+                tell(&pairs, &got.prev_kvs, false)?;
+            }
             let prev_kvs_equal = if deletion.prev_kv {
                 got.prev_kvs.len() == pairs.len()
                     && pairs
@@ -197,10 +229,7 @@ impl<'a> Evaluation<'a> {
                         Vec::new()
                     },
                 };
-                return Err(Box::new(Mismatch::new(
-                    expected.to_string(),
-                    got.to_string(),
-                )));
+                return Err(Objection::wrong(expected.to_string(), got.to_string()));
             }
         }
         let keys: Vec<Bytes> = pairs.into_iter().map(|(key, _)| key.clone()).collect();
@@ -209,7 +238,10 @@ impl<'a> Evaluation<'a> {
     }
 
     fn txn(&mut self, txn: &TxnRequest, got: Option<&TxnResult>) -> Checked {
-        let holds = txn.compares.iter().all(|compare| self.holds(compare));
+        let mut holds = true;
+        for compare in &txn.compares {
+            holds = holds && self.holds(compare)?;
+        }
         self.branch(txn, holds, got)
     }
 
@@ -217,16 +249,16 @@ impl<'a> Evaluation<'a> {
         let ops = if holds { &txn.success } else { &txn.failure };
         if let Some(got) = got {
             if got.succeeded != holds {
-                return Err(Box::new(Mismatch::new(
+                return Err(Objection::wrong(
                     format!("succeeded = {holds}"),
                     format!("succeeded = {}", got.succeeded),
-                )));
+                ));
             }
             if got.results.len() != ops.len() {
-                return Err(Box::new(Mismatch::new(
+                return Err(Objection::wrong(
                     format!("{} results", ops.len()),
                     format!("{} results", got.results.len()),
-                )));
+                ));
             }
         }
         for (index, op) in ops.iter().enumerate() {
@@ -248,10 +280,10 @@ impl<'a> Evaluation<'a> {
                     self.txn(nested, Some(got))?;
                 }
                 (op, Some(got)) => {
-                    return Err(Box::new(Mismatch::new(
+                    return Err(Objection::wrong(
                         format!("an answer to {op}"),
                         got.to_string(),
-                    )));
+                    ));
                 }
             }
         }
@@ -266,7 +298,7 @@ impl<'a> Evaluation<'a> {
 
     /// Comparisons look at the state before the first write, those of nested transactions
     /// too (etcd: `compareToPath`).
-    fn holds(&self, compare: &Compare) -> bool {
+    fn holds(&self, compare: &Compare) -> Checked<bool> {
         let pairs: Vec<(&Bytes, &Stored)> = if compare.range.is_single() {
             let stored = self.view.get(&compare.range.key, self.revision);
             let pair = stored.map(|stored| (&compare.range.key, stored));
@@ -274,17 +306,22 @@ impl<'a> Evaluation<'a> {
         } else {
             self.view.range(&compare.range, self.revision).collect()
         };
+        if matches!(compare.target, CompareTarget::Value(_))
+            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_guess)
+        {
+            return Err(stored.untold_of(key, None).into());
+        }
         if pairs.is_empty() {
-            return match &compare.target {
+            return Ok(match &compare.target {
                 // A value that does not exist fails every comparison.
                 CompareTarget::Value(_) => false,
                 CompareTarget::Version(given)
                 | CompareTarget::CreateRevision(given)
                 | CompareTarget::ModRevision(given)
                 | CompareTarget::Lease(given) => passes(compare.result, 0.cmp(given)),
-            };
+            });
         }
-        pairs.into_iter().all(|(_, stored)| {
+        Ok(pairs.into_iter().all(|(_, stored)| {
             let order = match &compare.target {
                 CompareTarget::Value(given) => stored.value.cmp(given),
                 CompareTarget::Version(given) => stored.version.cmp(given),
@@ -293,7 +330,7 @@ impl<'a> Evaluation<'a> {
                 CompareTarget::Lease(given) => stored.lease.cmp(given),
             };
             passes(compare.result, order)
-        })
+        }))
     }
 
     fn check_range(&self, range: &RangeRequest, got: &RangeResult) -> Checked {
@@ -303,6 +340,11 @@ impl<'a> Evaluation<'a> {
             } else {
                 self.get(&range.range.key)
             };
+            if let (Some(stored), Some(kv)) = (stored, got.kvs.first())
+                && let Some(untold) = stored.untold(kv, range.keys_only)
+            {
+                return Err(untold.into());
+            }
             let equal = match (stored, got.kvs.as_slice()) {
                 (None, []) => got.count == 0,
                 (Some(stored), [kv]) => {
@@ -322,6 +364,12 @@ impl<'a> Evaluation<'a> {
             self.range(&range.range)
         };
         let count = pairs.len() as i64;
+        tell(&pairs, &got.kvs, range.keys_only)?;
+        if range.sort_target == SortTarget::Value
+            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_guess)
+        {
+            return Err(stored.untold_of(key, None).into());
+        }
         let (pairs, more) = select(range, pairs);
         let equal = got.count == count
             && if range.count_only {
@@ -346,11 +394,19 @@ impl<'a> Evaluation<'a> {
             more: !range.count_only && more,
             count,
         };
-        Err(Box::new(Mismatch::new(
-            expected.to_string(),
-            got.to_string(),
-        )))
+        Err(Objection::wrong(expected.to_string(), got.to_string()))
     }
+}
+
+/// Values that are only assumed have to be those that the answer shows.
+fn tell(pairs: &[(&Bytes, &Stored)], got: &[KeyValue], keys_only: bool) -> Checked {
+    for (key, stored) in pairs.iter().filter(|(_, stored)| stored.is_guess) {
+        let shown = got.iter().find(|kv| kv.key == **key);
+        if let Some(untold) = shown.and_then(|kv| stored.untold(kv, keys_only)) {
+            return Err(untold.into());
+        }
+    }
+    Ok(())
 }
 
 fn to_answer(range: &RangeRequest, (key, stored): (&Bytes, &Stored)) -> KeyValue {

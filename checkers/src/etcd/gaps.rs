@@ -5,15 +5,18 @@
 //! (pairs with its number, watch events) and of later ones (pairs that did not change)
 //! rules candidates out; each that is left becomes a hypothesis.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{KeyValue, Request, Response};
 
-use super::evaluate::Evaluation;
+use super::evaluate::{Evaluation, Mismatch, Objection};
+use super::guesses::Filled;
 use super::operation::{Done, Open, Writer};
-use super::versions::{Change, View};
+use super::replay::{Contradiction, Doubt};
+use super::versions::{Change, Stored, Untold, View};
 use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
 use crate::verdict::{Cause, ViolationKind, WitnessOperation};
@@ -103,6 +106,8 @@ struct Candidate {
     writer: Writer,
     changes: Vec<Change>,
     ends: Option<(i64, LeaseEnd)>,
+    /// Some put of this key, and which is open.
+    guess: Option<(Bytes, Filled)>,
 }
 
 impl EtcdChecker {
@@ -166,18 +171,35 @@ impl EtcdChecker {
         let largest = self.worlds.iter().map(World::bytes).max().unwrap_or(0);
         let fitting = self.worlds_bytes_max() / largest.max(1);
         let worlds_max = self.options.worlds_max.min(fitting.max(self.worlds.len()));
-        for (index, world) in self.worlds.iter().enumerate() {
-            let mut candidates =
-                self.candidates(world, next, known_ns, speculates, &later, &mut early);
+        let mut waiting: Vec<Cow<'_, World>> =
+            self.worlds.iter().rev().map(Cow::Borrowed).collect();
+        while let Some(world) = waiting.pop() {
+            let candidates =
+                self.candidates(&world, next, known_ns, speculates, &later, &mut early);
+            let mut candidates = match candidates {
+                Ok(candidates) => candidates,
+                Err(untold) => {
+                    let ways = self.told(&world, &untold);
+                    waiting.extend(ways.into_iter().rev().map(Cow::Owned));
+                    continue;
+                }
+            };
             // Each hypothesis is to go on in one way at least.
             let room = worlds_max.saturating_sub(filled.len());
-            let room = room.saturating_sub(self.worlds.len() - 1 - index).max(1);
+            let room = room.saturating_sub(waiting.len()).max(1);
             is_crowded |= candidates.len() > room;
             candidates.truncate(room);
             for candidate in candidates {
-                let mut world = world.clone();
-                if let Writer::Operation(op) = candidate.writer {
-                    world.assigned.insert(op, next);
+                let mut world = World::clone(&world);
+                match (candidate.guess, candidate.writer) {
+                    (Some((key, filled)), _) => {
+                        world.assigned.extend(filled.certain.map(|op| (op, next)));
+                        world.guesses.adopt(&key, filled);
+                    }
+                    (None, Writer::Operation(op)) => {
+                        world.assigned.insert(op, next);
+                    }
+                    (None, Writer::Expiry(_)) => {}
                 }
                 world.ended.extend(candidate.ends);
                 world
@@ -215,7 +237,7 @@ impl EtcdChecker {
         speculates: bool,
         later: &Later<'_>,
         early: &mut Option<i64>,
-    ) -> Vec<Candidate> {
+    ) -> Result<Vec<Candidate>, Untold> {
         let view = self.view(world);
         let mut candidates: Vec<Candidate> = Vec::new();
         let shown: Vec<&Bytes> = self
@@ -231,16 +253,22 @@ impl EtcdChecker {
             |open: &Open| open.floor.revision < next && !world.assigned.contains_key(&open.op);
         let consider = |open: &Open, candidates: &mut Vec<Candidate>| {
             if !may_have_changed(&open.request) {
-                return;
+                return Ok(());
             }
-            let Ok(changes) = Evaluation::run(view, next - 1, &open.request, None) else {
-                return;
+            let changes = match Evaluation::run(view, next - 1, &open.request, None) {
+                Ok(changes) => changes,
+                Err(objection) => {
+                    return match *objection {
+                        Objection::Wrong(_) => Ok(()),
+                        Objection::Untold(untold) => Err(untold),
+                    };
+                }
             };
             if changes.is_empty()
                 || !self.is_admissible(next, &changes)
                 || !later.allows(view, next, &changes)
             {
-                return;
+                return Ok(());
             }
             let attaches_to_ended = changes.iter().any(|(_, stored)| {
                 stored.as_ref().is_some_and(|stored| {
@@ -250,7 +278,7 @@ impl EtcdChecker {
                 })
             });
             if attaches_to_ended {
-                return;
+                return Ok(());
             }
             let ends = match open.request {
                 Request::LeaseRevoke { id } => Some((
@@ -266,20 +294,28 @@ impl EtcdChecker {
                 writer: Writer::Operation(open.op),
                 changes,
                 ends,
+                guess: None,
             });
+            Ok(())
         };
+        let is_shown = |key: &Bytes| shown.iter().all(|shown| *shown == key);
+        for (key, puts) in self.unknown.puts_by_key() {
+            if is_shown(key) && puts.iter().any(|put| put.floor < next) {
+                candidates.extend(self.some_put(world, next, key, later));
+            }
+        }
         for open in self.unknown.one_of_each(is_free) {
-            consider(open, &mut candidates);
+            consider(open, &mut candidates)?;
         }
         for done in self.revocations.values() {
             if is_free(&done.open) && next <= done.header.revision {
-                consider(&done.open, &mut candidates);
+                consider(&done.open, &mut candidates)?;
             }
         }
         if speculates {
             for open in self.open.values() {
                 if open.request.may_write() && is_free(open) {
-                    consider(open, &mut candidates);
+                    consider(open, &mut candidates)?;
                 }
             }
         }
@@ -309,9 +345,51 @@ impl EtcdChecker {
                 writer: Writer::Expiry(lease),
                 changes,
                 ends: Some((lease, end)),
+                guess: None,
             });
         }
-        candidates
+        Ok(candidates)
+    }
+
+    /// That some plain put of `key` wrote revision `next`.
+    fn some_put(
+        &self,
+        world: &World,
+        next: i64,
+        key: &Bytes,
+        later: &Later<'_>,
+    ) -> Option<Candidate> {
+        let view = self.view(world);
+        let before = view.get(key, next - 1);
+        let written = |value: Bytes, is_guess| {
+            let stored = Stored {
+                value,
+                create_revision: before.map_or(next, |before| before.create_revision),
+                mod_revision: next,
+                version: before.map_or(1, |before| before.version + 1),
+                lease: 0,
+                is_guess,
+            };
+            vec![(key.clone(), Some(stored))]
+        };
+        if !later.allows(view, next, &written(Bytes::new(), true)) {
+            return None;
+        }
+        let seen = self.evidence.get(&next);
+        let told = seen.into_iter().flatten().find_map(Evidence::value);
+        let puts = self.free_puts(world, key);
+        let filled = world.guesses.fill(&puts, key, next, told)?;
+        let is_known = told.is_some() || filled.certain.is_some();
+        let changes = written(filled.value.clone(), !is_known);
+        if !self.is_admissible(next, &changes) {
+            return None;
+        }
+        Some(Candidate {
+            writer: Writer::Operation(filled.op),
+            changes,
+            ends: None,
+            guess: Some((key.clone(), filled)),
+        })
     }
 
     /// Whether `changes` at revision `next` agree with all that was seen.
@@ -380,9 +458,9 @@ impl EtcdChecker {
             if checker.leases.may_have_expired(lease, known_ns) {
                 return Ok(());
             }
-            Err(super::replay::Contradiction {
+            Err(Doubt::Wrong(Contradiction {
                 kind: ViolationKind::Lease,
-                mismatch: super::evaluate::Mismatch {
+                mismatch: Mismatch {
                     expected: format!(
                         "lease {lease} to live until {} ns at least",
                         checker.leases.alive_until_ns(lease)
@@ -390,7 +468,7 @@ impl EtcdChecker {
                     got: format!("revision {revision}, seen at {known_ns} ns, deleted its keys"),
                 },
                 operations: vec![done.witness()],
-            })
+            }))
         })
     }
 

@@ -23,6 +23,7 @@
 
 mod evaluate;
 mod gaps;
+mod guesses;
 mod lease;
 mod memory;
 mod observe;

@@ -10,7 +10,7 @@ use veridical_histories::text_bytes::display;
 
 use super::evaluate::Mismatch;
 use super::operation::{Done, Open};
-use super::replay::Contradiction;
+use super::replay::{Contradiction, Doubt};
 use super::versions::View;
 use super::{EtcdChecker, Stop};
 use crate::verdict::{Cause, ViolationKind};
@@ -146,7 +146,7 @@ impl EtcdChecker {
                 return Ok(());
             }
             let now: Vec<String> = view.attached(id).map(|key| display(key)).collect();
-            Err(Contradiction {
+            Err(Doubt::Wrong(Contradiction {
                 kind: ViolationKind::Lease,
                 mismatch: Mismatch {
                     expected: format!(
@@ -156,7 +156,7 @@ impl EtcdChecker {
                     got: done.response.to_string(),
                 },
                 operations: vec![done.witness()],
-            })
+            }))
         })
     }
 }

@@ -1,10 +1,15 @@
 //! Replaying revisions in order, and comparing every answer with the replay.
 
-use veridical_histories::etcd::{Request, TxnOp};
+use std::borrow::Cow;
 
-use super::evaluate::{Evaluation, Mismatch};
+use bytes::Bytes;
+use veridical_histories::etcd::{Request, TxnOp};
+use veridical_histories::text_bytes::display;
+
+use super::evaluate::{Evaluation, Mismatch, Objection};
+use super::guesses::PlainPut;
 use super::operation::{Done, Open, Writer};
-use super::versions::{Change, View};
+use super::versions::{Change, Untold, View};
 use super::world::{LeaseEnd, World};
 use super::{EtcdChecker, Refusal, Stop};
 use crate::verdict::{Cause, Undecided, ViolationKind, WitnessOperation};
@@ -20,27 +25,57 @@ pub(super) struct Contradiction {
     pub operations: Vec<WitnessOperation>,
 }
 
+/// Why a hypothesis does not hold, or not as it is.
+pub(super) enum Doubt {
+    /// It is contradicted.
+    Wrong(Contradiction),
+    /// It holds at most with another value than is assumed.
+    Untold {
+        untold: Untold,
+        operations: Vec<WitnessOperation>,
+    },
+}
+
+impl From<Contradiction> for Doubt {
+    fn from(contradiction: Contradiction) -> Self {
+        Self::Wrong(contradiction)
+    }
+}
+
 impl EtcdChecker {
-    /// Keeps the hypotheses that `check` allows; the last contradiction counts when none
-    /// is left.
+    /// Keeps the hypotheses that `check` allows, in their order; the last contradiction
+    /// counts when none is left. One that depends on an assumed value goes on as those in
+    /// which the value is known.
     pub(super) fn retain_worlds(
         &mut self,
-        mut check: impl FnMut(&Self, &mut World) -> Result<(), Contradiction>,
+        mut check: impl FnMut(&Self, &mut World) -> Result<(), Doubt>,
     ) -> Result<(), Stop> {
         if self.is_lost {
             return Ok(());
         }
-        let mut worlds = std::mem::take(&mut self.worlds);
+        let mut waiting = std::mem::take(&mut self.worlds);
+        waiting.reverse();
         let mut last = None;
-        worlds.retain_mut(|world| match check(self, world) {
-            Ok(()) => true,
-            Err(contradiction) => {
-                last = Some(contradiction);
-                false
+        while let Some(mut world) = waiting.pop() {
+            match check(self, &mut world) {
+                Ok(()) => self.worlds.push(world),
+                Err(Doubt::Wrong(contradiction)) => last = Some(contradiction),
+                Err(Doubt::Untold { untold, operations }) => {
+                    let ways = self.told(&world, &untold);
+                    if ways.is_empty() {
+                        last = Some(untellable(&untold, operations));
+                    }
+                    waiting.extend(ways.into_iter().rev());
+                }
             }
-        });
-        self.worlds = worlds;
+        }
         if !self.worlds.is_empty() {
+            let worlds_max = self.options.worlds_max;
+            if self.worlds.len() > worlds_max {
+                self.worlds.truncate(worlds_max);
+                let text = format!("an assumed value leaves more than {worlds_max} explanations");
+                self.narrow(Cause::Configurations, text);
+            }
             self.settle_hypotheses();
             return Ok(());
         }
@@ -55,6 +90,41 @@ impl EtcdChecker {
             contradiction.mismatch.got,
             contradiction.operations,
         ))
+    }
+
+    /// A hypothesis with an assumed value known: as it is said to be, or in each way that
+    /// is left.
+    pub(super) fn told(&self, world: &World, untold: &Untold) -> Vec<World> {
+        let Untold { key, revision, .. } = untold;
+        let Some(stored) = self.view(world).get(key, *revision) else {
+            return Vec::new();
+        };
+        let puts = self.free_puts(world, key);
+        let values = match &untold.value {
+            Some(value) => vec![value.clone()],
+            None => world.guesses.values(&puts, key, *revision),
+        };
+        let with = |value: Bytes| {
+            let filled = world.guesses.tell(&puts, key, *revision, &value)?;
+            let mut told = world.clone();
+            told.assigned
+                .extend(filled.certain.map(|op| (op, *revision)));
+            told.guesses.adopt(key, filled);
+            told.overlay.tell(key, stored, value);
+            Some(told)
+        };
+        values.into_iter().filter_map(with).collect()
+    }
+
+    /// The plain puts of `key` that may fill any slot of it.
+    pub(super) fn free_puts<'a>(&'a self, world: &World, key: &Bytes) -> Cow<'a, [PlainPut]> {
+        let puts = self.unknown.puts(key);
+        let is_placed = |put: &PlainPut| world.assigned.contains_key(&put.op);
+        if !puts.iter().any(is_placed) {
+            return Cow::Borrowed(puts);
+        }
+        let free = puts.iter().filter(|put| !is_placed(put));
+        Cow::Owned(free.cloned().collect())
     }
 
     /// The last hypothesis is contradicted, but some were dropped at the limit: this
@@ -97,7 +167,7 @@ impl EtcdChecker {
         self.retain_worlds(|checker, world| {
             if world.assigned.get(&done.open.op) != Some(&revision) {
                 let writer = checker.view(world).log(revision).map(|entry| entry.writer);
-                return Err(Contradiction {
+                return Err(Doubt::Wrong(Contradiction {
                     kind: ViolationKind::DuplicateRevision,
                     mismatch: Mismatch {
                         expected: match writer {
@@ -112,7 +182,7 @@ impl EtcdChecker {
                         got: "a second write at this revision".to_owned(),
                     },
                     operations: vec![done.witness()],
-                });
+                }));
             }
             evaluate(checker.view(world), revision - 1, &done).map(|_| ())?;
             world.assigned.remove(&done.open.op);
@@ -184,14 +254,14 @@ impl EtcdChecker {
             Some(revision) => {
                 let mut witness = open.witness();
                 witness.return_ns = Some(return_ns);
-                Err(Contradiction {
+                Err(Doubt::Wrong(Contradiction {
                     kind: ViolationKind::UnexplainedRevision,
                     mismatch: Mismatch {
                         expected: format!("something that wrote revision {revision}"),
                         got: "nothing did".to_owned(),
                     },
                     operations: vec![witness],
-                })
+                }))
             }
         })
     }
@@ -237,24 +307,25 @@ impl EtcdChecker {
             ));
         }
         let writer = Writer::Operation(done.open.op);
-        let is_certain = self.worlds.len() == 1;
-        let mut certain = None;
+        let mut changes_of_each = Vec::with_capacity(self.worlds.len());
         self.retain_worlds(|checker, world| {
             let changes = evaluate(checker.view(world), revision - 1, &done)?;
             checker.check_ends(world, &changes, &done)?;
-            if is_certain {
-                certain = Some(changes);
-            } else {
-                world
-                    .overlay
-                    .commit(&checker.base, revision, changes, writer);
-            }
+            changes_of_each.push(changes);
             Ok(())
         })?;
-        if let Some(changes) = certain {
-            self.base.commit(changes, writer);
+        match &mut self.worlds[..] {
+            // What is left alone is certain already.
+            [_] => {
+                let changes = changes_of_each.pop().expect("those of the hypothesis");
+                self.base.commit(changes, writer);
+            }
+            worlds => {
+                for (world, changes) in worlds.iter_mut().zip(changes_of_each) {
+                    world.overlay.commit(&self.base, revision, changes, writer);
+                }
+            }
         }
-        self.settle_hypotheses();
         self.bound_worlds(revision);
         Ok(())
     }
@@ -362,14 +433,14 @@ impl EtcdChecker {
             if changes.is_empty() {
                 return Ok(());
             }
-            Err(Contradiction {
+            Err(Doubt::Wrong(Contradiction {
                 kind: ViolationKind::WrongResult,
                 mismatch: Mismatch {
                     expected: "changes with a revision of their own".to_owned(),
                     got: "an answer that reports none".to_owned(),
                 },
                 operations: vec![done.witness()],
-            })
+            }))
         })
     }
 
@@ -381,7 +452,7 @@ impl EtcdChecker {
         self.retain_worlds(
             |checker, world| match checker.view(world).attached(lease).next() {
                 None => Ok(()),
-                Some(key) => Err(Contradiction {
+                Some(key) => Err(Doubt::Wrong(Contradiction {
                     kind: ViolationKind::Lease,
                     mismatch: Mismatch {
                         expected: format!("the keys of lease {lease} to be deleted"),
@@ -391,7 +462,7 @@ impl EtcdChecker {
                         ),
                     },
                     operations: vec![done.witness()],
-                }),
+                })),
             },
         )
     }
@@ -413,12 +484,17 @@ impl EtcdChecker {
             let last = self.applied;
             self.retain_worlds(|checker, world| {
                 let view = checker.view(world);
-                if may_be_refused(view, &refusal.open.request, first, last) {
-                    return Ok(());
-                }
                 let mut witness = refusal.open.witness();
                 witness.return_ns = Some(refusal.return_ns);
-                Err(Contradiction {
+                match may_be_refused(view, &refusal.open.request, first, last) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(untold) => {
+                        let operations = vec![witness];
+                        return Err(Doubt::Untold { untold, operations });
+                    }
+                }
+                Err(Doubt::Wrong(Contradiction {
                     kind: ViolationKind::WrongRefusal,
                     mismatch: Mismatch {
                         expected: format!(
@@ -427,7 +503,7 @@ impl EtcdChecker {
                         got: "refused: the key does not exist".to_owned(),
                     },
                     operations: vec![witness],
-                })
+                }))
             })?;
         }
         Ok(())
@@ -574,25 +650,62 @@ impl EtcdChecker {
 }
 
 /// Carries out `done` on the state after `revision`, and compares its answer.
-fn evaluate(view: View<'_>, revision: i64, done: &Done) -> Result<Vec<Change>, Contradiction> {
-    Evaluation::run(view, revision, &done.open.request, Some(&done.response)).map_err(|mismatch| {
-        Contradiction {
-            kind: ViolationKind::WrongResult,
-            mismatch: *mismatch,
-            operations: vec![done.witness()],
+fn evaluate(view: View<'_>, revision: i64, done: &Done) -> Result<Vec<Change>, Doubt> {
+    let changes = Evaluation::run(view, revision, &done.open.request, Some(&done.response));
+    changes.map_err(|objection| {
+        let operations = vec![done.witness()];
+        match *objection {
+            Objection::Untold(untold) => Doubt::Untold { untold, operations },
+            Objection::Wrong(mismatch) => Doubt::Wrong(Contradiction {
+                kind: ViolationKind::WrongResult,
+                mismatch,
+                operations,
+            }),
         }
     })
 }
 
+/// What is said of a value that nobody saw before, and nobody can have written.
+fn untellable(untold: &Untold, operations: Vec<WitnessOperation>) -> Contradiction {
+    let key = display(&untold.key);
+    let got = match &untold.value {
+        Some(value) => display(value),
+        None => "none is left".to_owned(),
+    };
+    Contradiction {
+        kind: ViolationKind::WrongResult,
+        mismatch: Mismatch {
+            expected: format!(
+                "what a put of {key} of unknown outcome can have written at revision {}",
+                untold.revision
+            ),
+            got,
+        },
+        operations,
+    }
+}
+
 /// Whether the request can have been refused for a missing key in a state between two
 /// revisions, both included.
-fn may_be_refused(view: View<'_>, request: &Request, first: i64, last: i64) -> bool {
+fn may_be_refused(
+    view: View<'_>,
+    request: &Request,
+    first: i64,
+    last: i64,
+) -> Result<bool, Untold> {
     match request {
-        Request::Put(put) => view.absent_within(&put.key, first, last),
+        Request::Put(put) => Ok(view.absent_within(&put.key, first, last)),
         Request::Txn(_) => {
-            (first..=last).any(|revision| Evaluation::run(view, revision, request, None).is_err())
+            for revision in first..=last {
+                match Evaluation::run(view, revision, request, None).map_err(|it| *it) {
+                    Ok(_) => {}
+                    Err(Objection::Wrong(_)) => return Ok(true),
+                    Err(Objection::Untold(untold)) => return Err(untold),
+                }
+            }
+            Ok(false)
         }
-        _ => true,
+        _ => Ok(true),
     }
 }
 

@@ -3,7 +3,7 @@
 use veridical_histories::etcd::{WatchEventKind, WatchNote, WatchResponse};
 
 use super::evaluate::Mismatch;
-use super::replay::Contradiction;
+use super::replay::{Contradiction, Doubt};
 use super::watch::{Delivery, Misdelivery, Watch, describe};
 use super::world::Evidence;
 use super::{EtcdChecker, Stop};
@@ -109,15 +109,22 @@ impl EtcdChecker {
             .unwrap_or(0);
         self.retain_worlds(|checker, world| {
             let watch = &checker.watches[&delivery.watch];
+            let view = checker.view(world);
+            if let Some(untold) = delivery.untold(view) {
+                let operations = checker.witnesses(&delivery);
+                return Err(Doubt::Untold { untold, operations });
+            }
             delivery
-                .check(watch, checker.view(world), compacted_below)
-                .map_err(|wrong| Contradiction {
-                    kind: ViolationKind::Watch,
-                    mismatch: Mismatch {
-                        expected: wrong.expected,
-                        got: wrong.got,
-                    },
-                    operations: checker.witnesses(&delivery),
+                .check(watch, view, compacted_below)
+                .map_err(|wrong| {
+                    Doubt::Wrong(Contradiction {
+                        kind: ViolationKind::Watch,
+                        mismatch: Mismatch {
+                            expected: wrong.expected,
+                            got: wrong.got,
+                        },
+                        operations: checker.witnesses(&delivery),
+                    })
                 })
         })?;
         self.forget_ended(delivery.watch);

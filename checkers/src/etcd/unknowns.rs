@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
-use veridical_histories::etcd::Request;
+use veridical_histories::etcd::{PutRequest, Request};
 
+use super::guesses::PlainPut;
 use super::operation::Open;
 
 /// Numbers equal requests alike.
@@ -17,29 +19,57 @@ struct KindEntry {
     operations: usize,
 }
 
-/// Operations of unknown outcome by number, with equal requests known as such: they are
-/// interchangeable, and there can be thousands.
+/// Operations of unknown outcome by number. There can be thousands. Plain puts of a key
+/// differ in their value only, and are known by their key; of the others equal requests
+/// are known as such, for they are interchangeable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unknowns {
-    operations: BTreeMap<OperationId, (Kind, Box<Open>)>,
+    /// Plain puts are of no kind.
+    operations: BTreeMap<OperationId, (Option<Kind>, Box<Open>)>,
     kinds: FxHashMap<Request, KindEntry>,
     next: Kind,
+    /// By key, none of them empty.
+    puts: BTreeMap<Bytes, Vec<PlainPut>>,
+}
+
+/// The put that does nothing but write a value, if the request is one.
+fn plain(request: &Request) -> Option<&PutRequest> {
+    match request {
+        Request::Put(put) if put.lease == 0 && !put.ignore_value && !put.ignore_lease => Some(put),
+        _ => None,
+    }
 }
 
 impl Unknowns {
     pub fn insert(&mut self, open: Box<Open>) {
+        let kind = match plain(&open.request) {
+            Some(put) => {
+                let plain = PlainPut {
+                    op: open.op,
+                    floor: open.floor.revision,
+                    value: put.value.clone(),
+                };
+                self.puts.entry(put.key.clone()).or_default().push(plain);
+                None
+            }
+            None => Some(self.kind_of(&open.request)),
+        };
+        let before = self.operations.insert(open.op, (kind, open));
+        assert!(before.is_none(), "an operation ends once");
+    }
+
+    /// Counts a request of its kind.
+    fn kind_of(&mut self, request: &Request) -> Kind {
         let entry = self
             .kinds
-            .entry(open.request.clone())
+            .entry(request.clone())
             .or_insert_with(|| KindEntry {
                 kind: self.next,
                 operations: 0,
             });
         self.next += u64::from(entry.operations == 0);
         entry.operations += 1;
-        let kind = entry.kind;
-        let before = self.operations.insert(open.op, (kind, open));
-        assert!(before.is_none(), "an operation ends once");
+        entry.kind
     }
 
     /// Whether it was there.
@@ -47,6 +77,17 @@ impl Unknowns {
         let Some((_, open)) = self.operations.remove(&op) else {
             return false;
         };
+        if let Some(put) = plain(&open.request) {
+            let puts = self
+                .puts
+                .get_mut(&put.key)
+                .expect("a put that is there is known by its key");
+            puts.retain(|put| put.op != op);
+            if puts.is_empty() {
+                self.puts.remove(&put.key);
+            }
+            return true;
+        }
         let entry = self
             .kinds
             .get_mut(&open.request)
@@ -56,6 +97,16 @@ impl Unknowns {
             self.kinds.remove(&open.request);
         }
         true
+    }
+
+    /// The plain puts of a key, in the order in which they were given up.
+    pub fn puts(&self, key: &Bytes) -> &[PlainPut] {
+        self.puts.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// All plain puts by key.
+    pub fn puts_by_key(&self) -> impl Iterator<Item = (&Bytes, &[PlainPut])> {
+        self.puts.iter().map(|(key, puts)| (key, &puts[..]))
     }
 
     pub fn contains(&self, op: OperationId) -> bool {
@@ -80,11 +131,13 @@ impl Unknowns {
         self.operations.values().map(|(_, open)| &**open)
     }
 
-    /// Of those that `is_wanted` says yes to, the first of each kind, by number.
+    /// Of those that `is_wanted` says yes to, the first of each kind, by number; no plain
+    /// puts.
     pub fn one_of_each(&self, is_wanted: impl Fn(&Open) -> bool) -> impl Iterator<Item = &Open> {
         let mut seen = FxHashSet::default();
         self.operations
             .values()
+            .filter_map(|(kind, open)| Some(((*kind)?, open)))
             .filter(move |(_, open)| is_wanted(open))
             .filter(move |(kind, _)| seen.insert(*kind))
             .map(|(_, open)| &**open)
@@ -130,5 +183,35 @@ mod tests {
         unknowns.insert(open(5, revoke(8)));
         assert_eq!(firsts(&unknowns, 0), [3, 5]);
         assert_eq!(unknowns.len(), 3);
+    }
+
+    #[test]
+    fn plain_puts_are_known_by_their_key() {
+        let key = Bytes::from_static(b"k");
+        let put = |value: &'static str, lease| {
+            Request::Put(PutRequest {
+                key: key.clone(),
+                value: Bytes::from_static(value.as_bytes()),
+                lease,
+                ..PutRequest::default()
+            })
+        };
+        let mut unknowns = Unknowns::default();
+        for (op, request) in [(1, put("a", 0)), (2, put("b", 7)), (3, put("c", 0))] {
+            unknowns.insert(open(op, request));
+        }
+        let of_key = |unknowns: &Unknowns| -> Vec<u64> {
+            unknowns.puts(&key).iter().map(|put| put.op.0).collect()
+        };
+        assert_eq!(of_key(&unknowns), [1, 3]);
+        let others: Vec<u64> = unknowns
+            .one_of_each(|_| true)
+            .map(|open| open.op.0)
+            .collect();
+        assert_eq!(others, [2]);
+        assert!(unknowns.remove(OperationId(1)) && unknowns.remove(OperationId(3)));
+        assert!(of_key(&unknowns).is_empty());
+        assert_eq!(unknowns.puts_by_key().count(), 0);
+        assert_eq!(unknowns.len(), 1);
     }
 }

@@ -21,9 +21,36 @@ pub(super) struct Stored {
     pub mod_revision: i64,
     pub version: i64,
     pub lease: i64,
+    /// The value is only assumed (see [`super::guesses`]).
+    pub is_guess: bool,
+}
+
+/// A value that has to be known before anything can be compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Untold {
+    pub key: Bytes,
+    /// The revision that wrote it.
+    pub revision: i64,
+    /// What it is said to be.
+    pub value: Option<Bytes>,
 }
 
 impl Stored {
+    /// What has to be known before this is compared with `kv`.
+    pub fn untold(&self, kv: &KeyValue, keys_only: bool) -> Option<Untold> {
+        let is_asked = self.is_guess && !keys_only && self.mod_revision == kv.mod_revision;
+        is_asked.then(|| self.untold_of(&kv.key, Some(&kv.value)))
+    }
+
+    /// Its value has to be known, whatever it is, or that it is `value`.
+    pub fn untold_of(&self, key: &Bytes, value: Option<&Bytes>) -> Untold {
+        Untold {
+            key: key.clone(),
+            revision: self.mod_revision,
+            value: value.cloned(),
+        }
+    }
+
     pub fn to_kv(&self, key: &Bytes) -> KeyValue {
         KeyValue {
             key: key.clone(),
@@ -129,6 +156,8 @@ pub(super) struct Overlay {
     keys: BTreeMap<Bytes, Versions>,
     log: Vec<LogEntry>,
     attached: Attached,
+    /// What became known of values that were assumed, by key and revision.
+    told: BTreeMap<(Bytes, i64), Stored>,
     /// Bytes of all that, estimated.
     bytes: usize,
 }
@@ -200,6 +229,19 @@ impl Base {
             }
         }
         self.log.extend(overlay.log);
+        for ((key, revision), told) in overlay.told {
+            let versions = self.keys.get_mut(&key);
+            let version = versions.and_then(|versions| {
+                let number = versions.partition_point(|version| version.revision < revision);
+                versions.get_mut(number).filter(|v| v.revision == revision)
+            });
+            // What is forgotten need not be known any more.
+            if let Some(version) = version {
+                self.bytes -= bytes_of(version);
+                version.stored = Some(told);
+                self.bytes += bytes_of(version);
+            }
+        }
     }
 
     /// Forgets what only reads below `oldest` could see. Cost is amortised over commits.
@@ -267,7 +309,8 @@ impl<'a> View<'a> {
 
     /// The key's content after `revision`.
     pub fn get(&self, key: &[u8], revision: i64) -> Option<&'a Stored> {
-        self.history(key).at(revision)
+        let stored = self.history(key).at(revision)?;
+        Some(self.overlay.as_told(key, stored))
     }
 
     /// Whether the key does not exist after some revision in `first..=last`.
@@ -294,7 +337,11 @@ impl<'a> View<'a> {
             base: base.into_iter().flatten().peekable(),
             over: over.into_iter().flatten().peekable(),
         };
-        merged.filter_map(move |(key, history)| Some((key, history.at(revision)?)))
+        let overlay = self.overlay;
+        merged.filter_map(move |(key, history)| {
+            let stored = history.at(revision)?;
+            Some((key, overlay.as_told(key, stored)))
+        })
     }
 
     /// Keys attached to `lease` now, in order.
@@ -339,7 +386,27 @@ const ALLOCATION_BYTES: usize = 64;
 
 impl Overlay {
     pub fn is_empty(&self) -> bool {
-        self.log.is_empty()
+        self.log.is_empty() && self.told.is_empty()
+    }
+
+    /// What was assumed when `stored` was written has become known.
+    pub fn tell(&mut self, key: &Bytes, stored: &Stored, value: Bytes) {
+        let told = Stored {
+            value,
+            is_guess: false,
+            ..stored.clone()
+        };
+        self.bytes += 2 * size_of::<((Bytes, i64), Stored)>() + key.len();
+        self.told.insert((key.clone(), stored.mod_revision), told);
+    }
+
+    /// With what has become known since.
+    fn as_told<'a>(&'a self, key: &[u8], stored: &'a Stored) -> &'a Stored {
+        if !stored.is_guess || self.told.is_empty() {
+            return stored;
+        }
+        let place = (Bytes::copy_from_slice(key), stored.mod_revision);
+        self.told.get(&place).unwrap_or(stored)
     }
 
     /// Bytes held, estimated.

@@ -11,7 +11,7 @@ use veridical_histories::etcd::{
     KeyValue, WatchCreated, WatchEvent, WatchEventKind, WatchResponse,
 };
 
-use super::versions::{Change, Stored, View};
+use super::versions::{Change, Stored, Untold, View};
 use crate::verdict::WitnessOperation;
 
 /// One watch.
@@ -253,6 +253,19 @@ impl Delivery {
                     .iter()
                     .any(|event| event.kv.key == *key && tells(event, stored.as_ref()))
             })
+    }
+
+    /// The first value that it tells and that is only assumed so far.
+    pub fn untold(&self, view: View<'_>) -> Option<Untold> {
+        let told = |kv: &KeyValue| {
+            let stored = view.get(&kv.key, kv.mod_revision)?;
+            stored.untold(kv, false)
+        };
+        self.events.iter().find_map(|event| {
+            let is_put = event.kind == WatchEventKind::Put;
+            let before = || event.prev_kv.as_ref().and_then(told);
+            is_put.then(|| told(&event.kv)).flatten().or_else(before)
+        })
     }
 
     /// Compares with the replayed revisions `from..=upto`.

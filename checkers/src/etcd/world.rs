@@ -6,13 +6,16 @@ use bytes::Bytes;
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{KeyValue, RangeResult, Response, TxnOpResult, TxnResult};
 
+use super::guesses::Guesses;
 use super::versions::{Change, Overlay};
 
 /// One hypothesis that explains everything seen so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
     pub overlay: Overlay,
-    /// Operations without a known outcome, and the revision each of them wrote.
+    /// Plain puts of which it is open which revision they wrote.
+    pub guesses: Guesses,
+    /// Other operations without a known outcome, and the revision each of them wrote.
     pub assigned: BTreeMap<OperationId, i64>,
     /// Leases that ended, and what is known of it.
     pub ended: BTreeMap<i64, LeaseEnd>,
@@ -23,7 +26,7 @@ impl World {
     pub fn bytes(&self) -> usize {
         let assigned = self.assigned.len() * 2 * size_of::<(OperationId, i64)>();
         let ended = self.ended.len() * 2 * size_of::<(i64, LeaseEnd)>();
-        size_of::<Self>() + self.overlay.bytes() + assigned + ended
+        size_of::<Self>() + self.overlay.bytes() + self.guesses.bytes() + assigned + ended
     }
 }
 
@@ -46,6 +49,17 @@ pub(super) enum Evidence {
 }
 
 impl Evidence {
+    /// The value that was written, where it is told.
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Wrote {
+                kv,
+                keys_only: false,
+            } => Some(&kv.value),
+            Self::Wrote { .. } | Self::Deleted(_) => None,
+        }
+    }
+
     /// The key that was changed.
     pub fn key(&self) -> &Bytes {
         match self {
