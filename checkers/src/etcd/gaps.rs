@@ -6,100 +6,23 @@
 //! rules candidates out; each that is left becomes a hypothesis.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use veridical_histories::OperationId;
-use veridical_histories::etcd::{KeyValue, Request, Response};
+use veridical_histories::etcd::Request;
 
 use super::evaluate::{Evaluation, Mismatch, Objection};
 use super::guesses::Filled;
+use super::later::Later;
 use super::operation::{Done, Open, Writer};
 use super::replay::{Contradiction, Doubt};
-use super::versions::{Change, Stored, Untold, View};
+use super::versions::{Change, Stored, Untold};
 use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
 use crate::verdict::{Cause, ViolationKind, WitnessOperation};
 
-/// How many waiting answers are searched for pairs that did not change.
-const UNCHANGED_SEARCH_MAX: usize = 4096;
-
 /// More hypotheses than this for one gap are a crowd.
 const CROWD: usize = 64;
-
-/// Revisions behind a gap whose pairs are looked at for what they tell of it.
-const LATER_SEARCH_MAX: usize = 4096;
-
-/// What pairs of later revisions tell of a gap: their version and their revision of
-/// creation say how often, and since when, a key was written.
-struct Later<'a> {
-    /// By key, the first pair written behind the gap.
-    first: BTreeMap<&'a Bytes, &'a KeyValue>,
-    /// Keys that the gap created.
-    created: BTreeSet<&'a Bytes>,
-    /// Keys that waiting answers show as unchanged since before the gap.
-    unchanged: BTreeSet<&'a Bytes>,
-}
-
-impl<'a> Later<'a> {
-    fn of(
-        evidence: &'a BTreeMap<i64, Vec<Evidence>>,
-        observers: &'a BTreeMap<i64, Vec<Done>>,
-        gap: i64,
-    ) -> Self {
-        let mut unchanged = BTreeSet::new();
-        let waiting = observers.range(gap..).flat_map(|(_, observers)| observers);
-        for done in waiting.take(UNCHANGED_SEARCH_MAX) {
-            unchanged.extend(unchanged_since_before(done, gap));
-        }
-        let mut first = BTreeMap::new();
-        let mut created = BTreeSet::new();
-        for evidence in evidence
-            .range(gap + 1..)
-            .take(LATER_SEARCH_MAX)
-            .flat_map(|(_, seen)| seen)
-        {
-            let Evidence::Wrote { kv, .. } = evidence else {
-                continue;
-            };
-            first.entry(&kv.key).or_insert(kv);
-            if kv.create_revision == gap {
-                created.insert(&kv.key);
-            }
-        }
-        Self {
-            first,
-            created,
-            unchanged,
-        }
-    }
-
-    /// Whether `changes` at the gap agree with it; `before` is the state in front of it.
-    fn allows(&self, before: View<'_>, gap: i64, changes: &[Change]) -> bool {
-        let creates = |key: &Bytes| {
-            changes.iter().any(|(changed, stored)| {
-                changed == key
-                    && stored
-                        .as_ref()
-                        .is_some_and(|stored| stored.create_revision == gap)
-            })
-        };
-        self.created.iter().all(|key| creates(key))
-            && changes.iter().all(|(key, _)| !self.unchanged.contains(key))
-            && changes.iter().all(|(key, stored)| {
-                let Some(kv) = self.first.get(key) else {
-                    return true;
-                };
-                let Some(known) = before.get(key, gap - 1) else {
-                    return true;
-                };
-                // The same life of the key goes on behind the gap: the gap has not
-                // deleted it, and has written it only if a version is left for that.
-                kv.create_revision != known.create_revision
-                    || (stored.is_some() && kv.version > known.version + 1)
-            })
-    }
-}
 
 /// What may have written a revision.
 struct Candidate {
@@ -163,9 +86,10 @@ impl EtcdChecker {
             .next()
             .is_some_and(|f| *f < next);
         self.statistics.gaps += 1;
+        self.merge_alike(next);
         let mut filled = Vec::new();
         let mut early = None;
-        let later = Later::of(&self.evidence, &self.observers, next);
+        let later = Later::of(&self.evidence, &self.observers, &self.writers, next);
         let mut is_crowded = false;
         // As many as fit, for each way on is a copy; but none is dropped here.
         let largest = self.worlds.iter().map(World::bytes).max().unwrap_or(0);
@@ -239,6 +163,7 @@ impl EtcdChecker {
         early: &mut Option<i64>,
     ) -> Result<Vec<Candidate>, Untold> {
         let view = self.view(world);
+        let forced = later.forced(view);
         let mut candidates: Vec<Candidate> = Vec::new();
         let shown: Vec<&Bytes> = self
             .evidence
@@ -266,7 +191,7 @@ impl EtcdChecker {
             };
             if changes.is_empty()
                 || !self.is_admissible(next, &changes)
-                || !later.allows(view, next, &changes)
+                || !later.allows(view, &forced, &changes)
             {
                 return Ok(());
             }
@@ -301,7 +226,7 @@ impl EtcdChecker {
         let is_shown = |key: &Bytes| shown.iter().all(|shown| *shown == key);
         for (key, puts) in self.unknown.puts_by_key() {
             if is_shown(key) && puts.iter().any(|put| put.floor < next) {
-                candidates.extend(self.some_put(world, next, key, later));
+                candidates.extend(self.some_put(world, next, key, later, &forced));
             }
         }
         for open in self.unknown.one_of_each(is_free) {
@@ -330,7 +255,7 @@ impl EtcdChecker {
                 .attached(lease)
                 .map(|key| (key.clone(), None))
                 .collect();
-            if !self.is_admissible(next, &changes) || !later.allows(view, next, &changes) {
+            if !self.is_admissible(next, &changes) || !later.allows(view, &forced, &changes) {
                 continue;
             }
             if !self.leases.may_have_expired(lease, known_ns) {
@@ -358,6 +283,7 @@ impl EtcdChecker {
         next: i64,
         key: &Bytes,
         later: &Later<'_>,
+        forced: &[&Bytes],
     ) -> Option<Candidate> {
         let view = self.view(world);
         let before = view.get(key, next - 1);
@@ -372,7 +298,7 @@ impl EtcdChecker {
             };
             vec![(key.clone(), Some(stored))]
         };
-        if !later.allows(view, next, &written(Bytes::new(), true)) {
+        if !later.allows(view, forced, &written(Bytes::new(), true)) {
             return None;
         }
         let seen = self.evidence.get(&next);
@@ -476,19 +402,4 @@ impl EtcdChecker {
     pub fn unplaced(&self) -> impl Iterator<Item = OperationId> + '_ {
         self.unknown.ids()
     }
-}
-
-/// The keys that an answer shows as unchanged since before `next`.
-fn unchanged_since_before(done: &Done, next: i64) -> impl Iterator<Item = &Bytes> {
-    let kvs = match (&done.open.request, &done.response) {
-        (Request::Range(range), Response::Range(result))
-            if range.revision <= 0 || range.revision >= next =>
-        {
-            &result.kvs[..]
-        }
-        _ => &[],
-    };
-    kvs.iter()
-        .filter(move |kv| kv.mod_revision < next)
-        .map(|kv| &kv.key)
 }

@@ -21,9 +21,11 @@
 //! the history wrong, at the price of more hypotheses. Where there would be a crowd of
 //! them, what is seen later is waited for ([`EtcdOptions::crowded_patience`]).
 
+mod alike;
 mod evaluate;
 mod gaps;
 mod guesses;
+mod later;
 mod lease;
 mod memory;
 mod observe;

@@ -463,8 +463,12 @@ fn visit_ranges(request: &Request, response: &Response, visit: &mut impl FnMut(&
 }
 
 /// Calls `visit` with every put that was carried out.
-fn visit_puts(request: &Request, response: &Response, visit: &mut impl FnMut(&PutRequest)) {
-    fn in_txn(txn: &TxnRequest, result: &TxnResult, visit: &mut impl FnMut(&PutRequest)) {
+pub(super) fn visit_puts<'a>(
+    request: &'a Request,
+    response: &Response,
+    visit: &mut impl FnMut(&'a PutRequest),
+) {
+    fn in_txn<'a>(txn: &'a TxnRequest, result: &TxnResult, visit: &mut impl FnMut(&'a PutRequest)) {
         let ops = if result.succeeded {
             &txn.success
         } else {

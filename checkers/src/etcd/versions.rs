@@ -83,6 +83,31 @@ impl Stored {
     }
 }
 
+/// A key's content as later answers can tell it; a value that is only assumed is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Content<'a> {
+    value: Option<&'a Bytes>,
+    create_revision: i64,
+    mod_revision: i64,
+    version: i64,
+    lease: i64,
+}
+
+impl<'a> Content<'a> {
+    fn of(stored: &'a Stored) -> Self {
+        Self {
+            value: (!stored.is_guess).then_some(&stored.value),
+            create_revision: stored.create_revision,
+            mod_revision: stored.mod_revision,
+            version: stored.version,
+            lease: stored.lease,
+        }
+    }
+}
+
+/// What keys contain, where it is not what they contain for certain.
+pub(super) type LastChanges<'a> = Vec<(&'a Bytes, Option<Content<'a>>)>;
+
 /// What one revision did to one key: `None` deletes it.
 pub(super) type Change = (Bytes, Option<Stored>);
 
@@ -387,6 +412,26 @@ const ALLOCATION_BYTES: usize = 64;
 impl Overlay {
     pub fn is_empty(&self) -> bool {
         self.log.is_empty() && self.told.is_empty()
+    }
+
+    /// The present contents of the keys that differ from the base in them.
+    pub fn last_changes<'a>(&'a self, base: &'a Base) -> LastChanges<'a> {
+        let last = |versions: Option<&'a Versions>| versions?.back()?.stored.as_ref();
+        let content = |key: &Bytes, stored: Option<&'a Stored>| {
+            stored.map(|stored| Content::of(self.as_told(key, stored)))
+        };
+        let touched = self.keys.keys().chain(self.told.keys().map(|(key, _)| key));
+        let touched: BTreeSet<&Bytes> = touched.collect();
+        let changes = touched.into_iter().filter_map(|key| {
+            let before = last(base.keys.get(key));
+            let now = match self.keys.get(key) {
+                Some(versions) => last(Some(versions)),
+                None => before,
+            };
+            let (before, now) = (before.map(Content::of), content(key, now));
+            (before != now).then_some((key, now))
+        });
+        changes.collect()
     }
 
     /// What was assumed when `stored` was written has become known.

@@ -82,7 +82,7 @@ impl Evidence {
 }
 
 /// Calls `visit` with every pair that an answer shows.
-pub(super) fn visit_pairs(response: &Response, visit: &mut impl FnMut(&KeyValue)) {
+pub(super) fn visit_pairs<'a>(response: &'a Response, visit: &mut impl FnMut(&'a KeyValue)) {
     match response {
         Response::Range(result) => visit_range(result, visit),
         Response::Put(result) => result.prev_kv.iter().for_each(visit),
@@ -92,11 +92,11 @@ pub(super) fn visit_pairs(response: &Response, visit: &mut impl FnMut(&KeyValue)
     }
 }
 
-fn visit_range(result: &RangeResult, visit: &mut impl FnMut(&KeyValue)) {
+fn visit_range<'a>(result: &'a RangeResult, visit: &mut impl FnMut(&'a KeyValue)) {
     result.kvs.iter().for_each(visit);
 }
 
-fn visit_txn(result: &TxnResult, visit: &mut impl FnMut(&KeyValue)) {
+fn visit_txn<'a>(result: &'a TxnResult, visit: &mut impl FnMut(&'a KeyValue)) {
     for result in &result.results {
         match result {
             TxnOpResult::Range(result) => visit_range(result, visit),
