@@ -12,10 +12,10 @@ use veridical_histories::OperationId;
 use veridical_histories::etcd::Request;
 
 use super::evaluate::{Evaluation, Mismatch, Objection};
-use super::guesses::Filled;
 use super::later::Later;
 use super::operation::{Done, Open, Writer};
 use super::replay::{Contradiction, Doubt};
+use super::slots::Filled;
 use super::versions::{Change, Stored, Untold};
 use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
@@ -29,8 +29,17 @@ struct Candidate {
     writer: Writer,
     changes: Vec<Change>,
     ends: Option<(i64, LeaseEnd)>,
-    /// Some put of this key, and which is open.
-    guess: Option<(Bytes, Filled)>,
+    place: Place,
+}
+
+/// What a candidate uses up.
+enum Place {
+    /// Some put of a key.
+    Slot(Filled),
+    /// This operation, which slots had to do without.
+    Own(OperationId, Vec<(i64, OperationId)>),
+    /// Nothing: a lease ended by itself.
+    None,
 }
 
 impl EtcdChecker {
@@ -64,7 +73,7 @@ impl EtcdChecker {
         let is_placed = |op: &OperationId| {
             self.worlds
                 .iter()
-                .all(|world| world.assigned.contains_key(op))
+                .all(|world| world.placed.contains_key(op))
         };
         let operations = self
             .unknown
@@ -115,15 +124,13 @@ impl EtcdChecker {
             candidates.truncate(room);
             for candidate in candidates {
                 let mut world = World::clone(&world);
-                match (candidate.guess, candidate.writer) {
-                    (Some((key, filled)), _) => {
-                        world.assigned.extend(filled.certain.map(|op| (op, next)));
-                        world.guesses.adopt(&key, filled);
+                match candidate.place {
+                    Place::Slot(filled) => world.adopt(next, filled),
+                    Place::Own(op, moves) => {
+                        world.slots.apply(moves);
+                        world.placed.insert(op, next);
                     }
-                    (None, Writer::Operation(op)) => {
-                        world.assigned.insert(op, next);
-                    }
-                    (None, Writer::Expiry(_)) => {}
+                    Place::None => {}
                 }
                 world.ended.extend(candidate.ends);
                 world
@@ -175,7 +182,7 @@ impl EtcdChecker {
         let may_have_changed =
             |request: &Request| shown.iter().all(|key| request.may_change(key.as_ref()));
         let is_free =
-            |open: &Open| open.floor.revision < next && !world.assigned.contains_key(&open.op);
+            |open: &Open| open.floor.revision < next && !world.placed.contains_key(&open.op);
         let consider = |open: &Open, candidates: &mut Vec<Candidate>| {
             if !may_have_changed(&open.request) {
                 return Ok(());
@@ -205,6 +212,9 @@ impl EtcdChecker {
             if attaches_to_ended {
                 return Ok(());
             }
+            let Some(moves) = world.slots.without(self.pool(world), open.op) else {
+                return Ok(());
+            };
             let ends = match open.request {
                 Request::LeaseRevoke { id } => Some((
                     id,
@@ -219,7 +229,7 @@ impl EtcdChecker {
                 writer: Writer::Operation(open.op),
                 changes,
                 ends,
-                guess: None,
+                place: Place::Own(open.op, moves),
             });
             Ok(())
         };
@@ -229,8 +239,12 @@ impl EtcdChecker {
                 candidates.extend(self.some_put(world, next, key, later, &forced));
             }
         }
-        for open in self.unknown.one_of_each(is_free) {
-            consider(open, &mut candidates)?;
+        // Of equal requests one that no slot is assumed to have.
+        for is_assumed in [false, true] {
+            let is_meant = |open: &Open| is_free(open) && world.slots.has(open.op) == is_assumed;
+            for open in self.unknown.one_of_each(is_meant) {
+                consider(open, &mut candidates)?;
+            }
         }
         for done in self.revocations.values() {
             if is_free(&done.open) && next <= done.header.revision {
@@ -270,7 +284,7 @@ impl EtcdChecker {
                 writer: Writer::Expiry(lease),
                 changes,
                 ends: Some((lease, end)),
-                guess: None,
+                place: Place::None,
             });
         }
         Ok(candidates)
@@ -303,9 +317,8 @@ impl EtcdChecker {
         }
         let seen = self.evidence.get(&next);
         let told = seen.into_iter().flatten().find_map(Evidence::value);
-        let puts = self.free_puts(world, key);
-        let filled = world.guesses.fill(&puts, key, next, told)?;
-        let is_known = told.is_some() || filled.certain.is_some();
+        let filled = world.slots.fill(self.pool(world), key, next, told)?;
+        let is_known = told.is_some() || filled.is_certain();
         let changes = written(filled.value.clone(), !is_known);
         if !self.is_admissible(next, &changes) {
             return None;
@@ -314,7 +327,7 @@ impl EtcdChecker {
             writer: Writer::Operation(filled.op),
             changes,
             ends: None,
-            guess: Some((key.clone(), filled)),
+            place: Place::Slot(filled),
         })
     }
 

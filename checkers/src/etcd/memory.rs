@@ -31,7 +31,7 @@ impl EtcdChecker {
         let answers = self.writers.len() + self.revocations.len() + self.observers_pending;
         let evidence: usize = self.evidence.values().map(Vec::len).sum();
         let deliveries: usize = self.deliveries.values().map(Vec::len).sum();
-        let assigned: usize = self.worlds.iter().map(|world| world.assigned.len()).sum();
+        let assigned: usize = self.worlds.iter().map(|world| world.placed.len()).sum();
         let sessions: usize = self.sessions.values().map(tree_bytes).sum();
         operations * (size_of::<Open>() + CONTENT_BYTES)
             + answers * (size_of::<Done>() + size_of::<Open>() + 2 * CONTENT_BYTES)

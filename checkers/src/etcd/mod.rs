@@ -24,7 +24,6 @@
 mod alike;
 mod evaluate;
 mod gaps;
-mod guesses;
 mod later;
 mod lease;
 mod memory;
@@ -33,6 +32,7 @@ mod operation;
 mod questions;
 mod replay;
 mod sidestream;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod unknowns;
@@ -67,6 +67,10 @@ pub struct EtcdOptions {
     pub lease_tolerance_ns: u64,
     /// How many hypotheses are followed at once.
     pub worlds_max: usize,
+    /// How many hypotheses are followed as they are. With more, those that differ in
+    /// nothing but who wrote an overwritten revision become one: little is lost, for only
+    /// old revisions that are asked for by number can still tell them apart.
+    pub alike_worlds_max: usize,
     /// How many answers may wait for an open operation that might fill a gap before the
     /// gap is filled by hypothesis.
     pub patience: usize,
@@ -89,6 +93,7 @@ impl Default for EtcdOptions {
             initial_revision: 1,
             lease_tolerance_ns: 0,
             worlds_max: 256,
+            alike_worlds_max: 4,
             patience: 1 << 14,
             evidence_patience: 0,
             crowded_patience: 1 << 12,

@@ -440,8 +440,16 @@ impl EtcdChecker {
 }
 
 /// Calls `visit` with every range that was carried out.
-fn visit_ranges(request: &Request, response: &Response, visit: &mut impl FnMut(&RangeRequest)) {
-    fn in_txn(txn: &TxnRequest, result: &TxnResult, visit: &mut impl FnMut(&RangeRequest)) {
+pub(super) fn visit_ranges<'a>(
+    request: &'a Request,
+    response: &Response,
+    visit: &mut impl FnMut(&'a RangeRequest),
+) {
+    fn in_txn<'a>(
+        txn: &'a TxnRequest,
+        result: &TxnResult,
+        visit: &mut impl FnMut(&'a RangeRequest),
+    ) {
         let ops = if result.succeeded {
             &txn.success
         } else {

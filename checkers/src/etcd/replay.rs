@@ -1,14 +1,14 @@
 //! Replaying revisions in order, and comparing every answer with the replay.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use veridical_histories::etcd::{Request, TxnOp};
 use veridical_histories::text_bytes::display;
 
+use super::alike::Look;
 use super::evaluate::{Evaluation, Mismatch, Objection};
-use super::guesses::PlainPut;
+use super::observe::visit_ranges;
 use super::operation::{Done, Open, Writer};
+use super::slots::Pool;
 use super::versions::{Change, Untold, View};
 use super::world::{LeaseEnd, World};
 use super::{EtcdChecker, Refusal, Stop};
@@ -34,6 +34,8 @@ pub(super) enum Doubt {
         untold: Untold,
         operations: Vec<WitnessOperation>,
     },
+    /// It was said which way these slots were filled.
+    Blurred(Vec<i64>),
 }
 
 impl From<Contradiction> for Doubt {
@@ -67,6 +69,11 @@ impl EtcdChecker {
                     }
                     waiting.extend(ways.into_iter().rev());
                 }
+                Err(Doubt::Blurred(revisions)) => {
+                    let text = "old revisions tell who wrote them, and one of the ways is kept";
+                    self.narrow(Cause::Configurations, text.to_owned());
+                    waiting.extend(self.sharpened(&world, &revisions));
+                }
             }
         }
         if !self.worlds.is_empty() {
@@ -80,10 +87,10 @@ impl EtcdChecker {
             return Ok(());
         }
         self.worlds.push(World::default());
-        let contradiction = last.expect("a world was dropped, so there is a contradiction");
         if self.is_beam {
             return Err(self.lose());
         }
+        let contradiction = last.expect("a world was dropped, so there is a contradiction");
         Err(self.violated(
             contradiction.kind,
             contradiction.mismatch.expected,
@@ -99,32 +106,27 @@ impl EtcdChecker {
         let Some(stored) = self.view(world).get(key, *revision) else {
             return Vec::new();
         };
-        let puts = self.free_puts(world, key);
+        let pool = self.pool(world);
         let values = match &untold.value {
             Some(value) => vec![value.clone()],
-            None => world.guesses.values(&puts, key, *revision),
+            None => world.slots.values(pool, *revision),
         };
         let with = |value: Bytes| {
-            let filled = world.guesses.tell(&puts, key, *revision, &value)?;
+            let filled = world.slots.tell(pool, *revision, &value)?;
             let mut told = world.clone();
-            told.assigned
-                .extend(filled.certain.map(|op| (op, *revision)));
-            told.guesses.adopt(key, filled);
+            told.adopt(*revision, filled);
             told.overlay.tell(key, stored, value);
             Some(told)
         };
         values.into_iter().filter_map(with).collect()
     }
 
-    /// The plain puts of `key` that may fill any slot of it.
-    pub(super) fn free_puts<'a>(&'a self, world: &World, key: &Bytes) -> Cow<'a, [PlainPut]> {
-        let puts = self.unknown.puts(key);
-        let is_placed = |put: &PlainPut| world.assigned.contains_key(&put.op);
-        if !puts.iter().any(is_placed) {
-            return Cow::Borrowed(puts);
+    /// The operations that may fill slots of `world`.
+    pub(super) fn pool<'a>(&'a self, world: &'a World) -> Pool<'a> {
+        Pool {
+            unknown: &self.unknown,
+            placed: &world.placed,
         }
-        let free = puts.iter().filter(|put| !is_placed(put));
-        Cow::Owned(free.cloned().collect())
     }
 
     /// The last hypothesis is contradicted, but some were dropped at the limit: this
@@ -165,7 +167,7 @@ impl EtcdChecker {
         }
         // Replayed already: right only where that was this very operation, by hypothesis.
         self.retain_worlds(|checker, world| {
-            if world.assigned.get(&done.open.op) != Some(&revision) {
+            if world.placed.get(&done.open.op) != Some(&revision) {
                 let writer = checker.view(world).log(revision).map(|entry| entry.writer);
                 return Err(Doubt::Wrong(Contradiction {
                     kind: ViolationKind::DuplicateRevision,
@@ -185,7 +187,7 @@ impl EtcdChecker {
                 }));
             }
             evaluate(checker.view(world), revision - 1, &done).map(|_| ())?;
-            world.assigned.remove(&done.open.op);
+            world.placed.remove(&done.open.op);
             Ok(())
         })?;
         self.advance()
@@ -245,11 +247,11 @@ impl EtcdChecker {
         if self
             .worlds
             .iter()
-            .all(|world| !world.assigned.contains_key(&open.op))
+            .all(|world| !world.placed.contains_key(&open.op))
         {
             return Ok(());
         }
-        self.retain_worlds(|_, world| match world.assigned.get(&open.op) {
+        self.retain_worlds(|_, world| match world.placed.get(&open.op) {
             None => Ok(()),
             Some(revision) => {
                 let mut witness = open.witness();
@@ -428,7 +430,12 @@ impl EtcdChecker {
             self.undecided(Cause::Retention, done.open.call_event, text);
             return Ok(());
         }
+        let looks = looks_of(done);
         self.retain_worlds(|checker, world| {
+            let blurred = Self::blurred(world, &looks);
+            if !blurred.is_empty() {
+                return Err(Doubt::Blurred(blurred));
+            }
             let changes = evaluate(checker.view(world), revision, done)?;
             if changes.is_empty() {
                 return Ok(());
@@ -515,13 +522,13 @@ impl EtcdChecker {
             return;
         }
         let world = &mut self.worlds[0];
-        if world.overlay.is_empty() && world.ended.is_empty() && world.assigned.is_empty() {
+        if world.overlay.is_empty() && world.ended.is_empty() && world.placed.is_empty() {
             return;
         }
         self.base.absorb(std::mem::take(&mut world.overlay));
         self.ended.append(&mut world.ended);
         let (unknown, revocations) = (&mut self.unknown, &mut self.revocations);
-        world.assigned.retain(|op, _| {
+        world.placed.retain(|op, _| {
             let is_placed = unknown.remove(*op) | revocations.remove(op).is_some();
             !is_placed
         });
@@ -576,6 +583,15 @@ impl EtcdChecker {
         }
     }
 
+    /// The states from which on watches that exist will tell of changes.
+    pub(super) fn watched_from(&self) -> impl Iterator<Item = i64> + '_ {
+        let watches = self.watches.values().filter(|watch| !watch.has_ended());
+        let deliveries = self.deliveries.values().flatten();
+        watches
+            .map(|watch| watch.next() - 1)
+            .chain(deliveries.map(|delivery| delivery.from - 1))
+    }
+
     fn collect_garbage(&mut self) {
         self.mind_memory();
         let retained = self.applied - self.retained_revisions;
@@ -596,23 +612,10 @@ impl EtcdChecker {
             .map(|refusal| refusal.open.floor.revision)
             .min()
             .unwrap_or(i64::MAX);
-        let watched = self
-            .watches
-            .values()
-            .filter(|watch| !watch.has_ended())
-            .map(|watch| watch.next() - 1)
-            .chain(
-                self.deliveries
-                    .values()
-                    .flatten()
-                    .map(|delivery| delivery.from - 1),
-            )
-            .min()
-            .unwrap_or(i64::MAX)
-            .max(
-                self.applied
-                    .saturating_sub(self.retained_revisions.saturating_mul(16)),
-            );
+        let watched = self.watched_from().min().unwrap_or(i64::MAX).max(
+            self.applied
+                .saturating_sub(self.retained_revisions.saturating_mul(16)),
+        );
         let oldest = retained
             .min(open)
             .min(refused)
@@ -647,6 +650,28 @@ impl EtcdChecker {
         }
         self.check_refusals(None)
     }
+}
+
+/// The states that an answer tells of.
+fn looks_of(done: &Done) -> Vec<Look<'_>> {
+    let header = done.header.revision;
+    let at = |revision: i64, range| Look {
+        first: revision,
+        last: revision,
+        range,
+    };
+    let mut looks = match &done.open.request {
+        Request::Range(_) => Vec::new(),
+        _ => vec![at(header, None)],
+    };
+    visit_ranges(&done.open.request, &done.response, &mut |range| {
+        let revision = match range.revision {
+            ..=0 => header,
+            revision => revision,
+        };
+        looks.push(at(revision, Some(&range.range)));
+    });
+    looks
 }
 
 /// Carries out `done` on the state after `revision`, and compares its answer.

@@ -2,6 +2,7 @@
 
 use veridical_histories::etcd::{WatchEventKind, WatchNote, WatchResponse};
 
+use super::alike::Look;
 use super::evaluate::Mismatch;
 use super::replay::{Contradiction, Doubt};
 use super::watch::{Delivery, Misdelivery, Watch, describe};
@@ -109,6 +110,15 @@ impl EtcdChecker {
             .unwrap_or(0);
         self.retain_worlds(|checker, world| {
             let watch = &checker.watches[&delivery.watch];
+            let look = Look {
+                first: delivery.from - 1,
+                last: delivery.upto,
+                range: Some(watch.range()),
+            };
+            let blurred = Self::blurred(world, &[look]);
+            if !blurred.is_empty() {
+                return Err(Doubt::Blurred(blurred));
+            }
             let view = checker.view(world);
             if let Some(untold) = delivery.untold(view) {
                 let operations = checker.witnesses(&delivery);

@@ -7,8 +7,16 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{PutRequest, Request};
 
-use super::guesses::PlainPut;
 use super::operation::Open;
+
+/// A put that does nothing but write a value.
+#[derive(Clone, Debug)]
+pub(super) struct PlainPut {
+    pub op: OperationId,
+    /// What was acknowledged before its call: it wrote a later revision.
+    pub floor: i64,
+    pub value: Bytes,
+}
 
 /// Numbers equal requests alike.
 type Kind = u64;

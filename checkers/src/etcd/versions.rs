@@ -21,7 +21,7 @@ pub(super) struct Stored {
     pub mod_revision: i64,
     pub version: i64,
     pub lease: i64,
-    /// The value is only assumed (see [`super::guesses`]).
+    /// The value is only assumed (see [`super::slots`]).
     pub is_guess: bool,
 }
 
@@ -432,6 +432,36 @@ impl Overlay {
             (before != now).then_some((key, now))
         });
         changes.collect()
+    }
+
+    /// The keys whose versions differ, and the last revision at which one of them changed.
+    pub fn differences(&self, other: &Self) -> (Vec<Bytes>, i64) {
+        let keys: BTreeSet<&Bytes> = self.keys.keys().chain(other.keys.keys()).collect();
+        let mut until = 0;
+        let differing = keys.into_iter().filter(|key| {
+            let (own, theirs) = (self.keys.get(*key), other.keys.get(*key));
+            let of = |versions: Option<&Versions>| -> Vec<_> {
+                let versions = versions.into_iter().flatten();
+                versions
+                    .map(|v| (v.revision, v.stored.clone().map(|stored| stored.is_guess)))
+                    .collect()
+            };
+            let differs = of(own) != of(theirs)
+                || own
+                    .into_iter()
+                    .flatten()
+                    .zip(theirs.into_iter().flatten())
+                    .any(|(a, b)| {
+                        a.stored.as_ref().map(Content::of) != b.stored.as_ref().map(Content::of)
+                    });
+            if differs {
+                let last = |versions: Option<&Versions>| Some(versions?.back()?.revision);
+                until = until.max(last(own).max(last(theirs)).unwrap_or(0));
+            }
+            differs
+        });
+        let differing = differing.cloned().collect();
+        (differing, until)
     }
 
     /// What was assumed when `stored` was written has become known.

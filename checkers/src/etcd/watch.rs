@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use veridical_histories::etcd::{
-    KeyValue, WatchCreated, WatchEvent, WatchEventKind, WatchResponse,
+    KeyRange, KeyValue, WatchCreated, WatchEvent, WatchEventKind, WatchResponse,
 };
 
 use super::versions::{Change, Stored, Untold, View};
@@ -63,6 +63,11 @@ impl Watch {
             fragment_revision: 0,
             has_ended: false,
         }
+    }
+
+    /// What it watches.
+    pub fn range(&self) -> &KeyRange {
+        &self.created.range
     }
 
     /// The oldest revision that deliveries to come can speak of.

@@ -6,27 +6,35 @@ use bytes::Bytes;
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{KeyValue, RangeResult, Response, TxnOpResult, TxnResult};
 
-use super::guesses::Guesses;
+use super::slots::{Filled, Slots};
 use super::versions::{Change, Overlay};
 
 /// One hypothesis that explains everything seen so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
     pub overlay: Overlay,
-    /// Plain puts of which it is open which revision they wrote.
-    pub guesses: Guesses,
-    /// Other operations without a known outcome, and the revision each of them wrote.
-    pub assigned: BTreeMap<OperationId, i64>,
+    /// Revisions of which it is open who wrote them.
+    pub slots: Slots,
+    /// The other operations without a known outcome that had an effect, and the revision each of them wrote.
+    pub placed: BTreeMap<OperationId, i64>,
     /// Leases that ended, and what is known of it.
     pub ended: BTreeMap<i64, LeaseEnd>,
 }
 
 impl World {
+    /// Takes over how `revision` is filled.
+    pub fn adopt(&mut self, revision: i64, filled: Filled) {
+        if filled.is_certain() {
+            self.placed.insert(filled.op, revision);
+        }
+        self.slots.adopt(filled);
+    }
+
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
-        let assigned = self.assigned.len() * 2 * size_of::<(OperationId, i64)>();
+        let assigned = self.placed.len() * 2 * size_of::<(OperationId, i64)>();
         let ended = self.ended.len() * 2 * size_of::<(i64, LeaseEnd)>();
-        size_of::<Self>() + self.overlay.bytes() + self.guesses.bytes() + assigned + ended
+        size_of::<Self>() + self.overlay.bytes() + self.slots.bytes() + assigned + ended
     }
 }
 
