@@ -6,6 +6,7 @@
 //! rules candidates out; each that is left becomes a hypothesis.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use bytes::Bytes;
 use veridical_histories::OperationId;
@@ -30,6 +31,17 @@ struct Candidate {
     changes: Vec<Change>,
     ends: Option<(i64, LeaseEnd)>,
     place: Place,
+}
+
+impl Candidate {
+    /// The operation by its number, which grows with its call; a lease that ended by
+    /// itself counts as the latest.
+    fn called(&self) -> OperationId {
+        match self.writer {
+            Writer::Operation(op) => op,
+            Writer::Expiry(_) => OperationId(u64::MAX),
+        }
+    }
 }
 
 /// What a candidate uses up.
@@ -120,8 +132,12 @@ impl EtcdChecker {
             // Each hypothesis is to go on in one way at least.
             let room = worlds_max.saturating_sub(filled.len());
             let room = room.saturating_sub(waiting.len()).max(1);
-            is_crowded |= candidates.len() > room;
-            candidates.truncate(room);
+            if candidates.len() > room {
+                is_crowded = true;
+                // What has an effect has it soon after its call, as a rule.
+                candidates.sort_by_key(|candidate| Reverse(candidate.called()));
+                candidates.truncate(room);
+            }
             for candidate in candidates {
                 let mut world = World::clone(&world);
                 match candidate.place {
