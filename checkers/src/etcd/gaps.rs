@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use veridical_histories::OperationId;
@@ -16,7 +17,7 @@ use super::evaluate::{Evaluation, Mismatch, Objection};
 use super::later::Later;
 use super::operation::{Done, Open, Writer};
 use super::replay::{Contradiction, Doubt};
-use super::slots::Filled;
+use super::slots::{Blur, Filled, Way};
 use super::versions::{Change, Stored, Untold};
 use super::world::{Evidence, LeaseEnd, World};
 use super::{EtcdChecker, Stop};
@@ -26,11 +27,11 @@ use crate::verdict::{Cause, ViolationKind, WitnessOperation};
 const CROWD: usize = 64;
 
 /// What may have written a revision.
-struct Candidate {
-    writer: Writer,
-    changes: Vec<Change>,
-    ends: Option<(i64, LeaseEnd)>,
-    place: Place,
+pub(super) struct Candidate {
+    pub writer: Writer,
+    pub changes: Vec<Change>,
+    pub ends: Option<(i64, LeaseEnd)>,
+    pub place: Place,
 }
 
 impl Candidate {
@@ -45,13 +46,40 @@ impl Candidate {
 }
 
 /// What a candidate uses up.
-enum Place {
+pub(super) enum Place {
     /// Some put of a key.
     Slot(Filled),
     /// This operation, which slots had to do without.
     Own(OperationId, Vec<(i64, OperationId)>),
+    /// One of these ways, and the first one is assumed.
+    Any(Box<Self>, Vec<Way>, Arc<Blur>),
     /// Nothing: a lease ended by itself.
     None,
+}
+
+impl Place {
+    /// Uses it up for `revision`. Goes out: the operation, if it is one.
+    fn take(self, world: &mut World, revision: i64) -> Option<OperationId> {
+        match self {
+            Self::Slot(filled) => {
+                let op = filled.op;
+                world.adopt(revision, filled);
+                Some(op)
+            }
+            Self::Own(op, moves) => {
+                world.slots.apply(moves);
+                world.placed.insert(op, revision);
+                Some(op)
+            }
+            Self::Any(first, ways, blur) => {
+                let op = first.take(world, revision)?;
+                world.placed.remove(&op);
+                world.slots.open(revision, ways, op, blur);
+                Some(op)
+            }
+            Self::None => None,
+        }
+    }
 }
 
 impl EtcdChecker {
@@ -122,7 +150,7 @@ impl EtcdChecker {
             let candidates =
                 self.candidates(&world, next, known_ns, speculates, &later, &mut early);
             let mut candidates = match candidates {
-                Ok(candidates) => candidates,
+                Ok(candidates) => self.join_unseen(&world, next, candidates),
                 Err(untold) => {
                     let ways = self.told(&world, &untold);
                     waiting.extend(ways.into_iter().rev().map(Cow::Owned));
@@ -140,14 +168,7 @@ impl EtcdChecker {
             }
             for candidate in candidates {
                 let mut world = World::clone(&world);
-                match candidate.place {
-                    Place::Slot(filled) => world.adopt(next, filled),
-                    Place::Own(op, moves) => {
-                        world.slots.apply(moves);
-                        world.placed.insert(op, next);
-                    }
-                    Place::None => {}
-                }
+                candidate.place.take(&mut world, next);
                 world.ended.extend(candidate.ends);
                 world
                     .overlay

@@ -36,6 +36,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod unknowns;
+mod unseen;
 mod versions;
 mod watch;
 mod world;

@@ -139,6 +139,12 @@ impl Unknowns {
         self.operations.values().map(|(_, open)| &**open)
     }
 
+    /// All but the plain puts, by number.
+    pub fn others(&self) -> impl Iterator<Item = &Open> {
+        let others = self.operations.values().filter(|(kind, _)| kind.is_some());
+        others.map(|(_, open)| &**open)
+    }
+
     /// Of those that `is_wanted` says yes to, the first of each kind, by number; no plain
     /// puts.
     pub fn one_of_each(&self, is_wanted: impl Fn(&Open) -> bool) -> impl Iterator<Item = &Open> {

@@ -203,6 +203,14 @@ pub struct PutRequest {
 }
 
 impl PutRequest {
+    /// Whether what it does or answers depends on what is stored at `key`, beyond that
+    /// something is.
+    pub fn depends_on(&self, key: &[u8]) -> bool {
+        self.key == key && (self.prev_kv || self.ignore_value || self.ignore_lease)
+    }
+}
+
+impl PutRequest {
     /// A plain write.
     pub fn of(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self {
@@ -327,6 +335,22 @@ impl TxnRequest {
         })
     }
 
+    /// Whether what it does or answers may depend on what is stored at this key, beyond
+    /// that something is.
+    pub fn depends_on(&self, key: &[u8]) -> bool {
+        let compares = self.compares.iter();
+        let ops = self.success.iter().chain(&self.failure);
+        compares
+            .map(|compare| &compare.range)
+            .any(|range| range.contains(key))
+            || { ops }.any(|op| match op {
+                TxnOp::Range(range) => range.range.contains(key),
+                TxnOp::Put(put) => put.depends_on(key),
+                TxnOp::DeleteRange(deletion) => deletion.prev_kv && deletion.range.contains(key),
+                TxnOp::Txn(txn) => txn.depends_on(key),
+            })
+    }
+
     /// Whether all its reads allow a stale answer and it cannot write; etcd serves such
     /// a transaction from the member's own state.
     pub fn is_serializable(&self) -> bool {
@@ -421,6 +445,22 @@ impl Request {
         }
     }
 
+    /// Whether what it does or answers may depend on what is stored at this key, beyond
+    /// that something is.
+    pub fn depends_on(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Range(range) => range.range.contains(key),
+            Self::Put(put) => put.depends_on(key),
+            Self::DeleteRange(deletion) => deletion.prev_kv && deletion.range.contains(key),
+            Self::Txn(txn) => txn.depends_on(key),
+            Self::LeaseRevoke { .. } | Self::LeaseTimeToLive { .. } => true,
+            Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseLeases => false,
+        }
+    }
+
     /// Whether a stale answer is allowed.
     pub fn is_serializable(&self) -> bool {
         match self {
@@ -434,6 +474,32 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_depends_on_what_it_reads_compares_or_hands_out() {
+        let put = |prev_kv| PutRequest {
+            key: "a".into(),
+            prev_kv,
+            ..PutRequest::default()
+        };
+        assert!(!Request::Put(put(false)).depends_on(b"a"));
+        assert!(Request::Put(put(true)).depends_on(b"a"));
+        assert!(!Request::Put(put(true)).depends_on(b"b"));
+        let txn = |success| {
+            Request::Txn(TxnRequest {
+                compares: Vec::new(),
+                success,
+                failure: Vec::new(),
+            })
+        };
+        assert!(!txn(vec![TxnOp::Put(put(false))]).depends_on(b"a"));
+        let read = RangeRequest {
+            range: KeyRange::single("a"),
+            ..RangeRequest::default()
+        };
+        assert!(txn(vec![TxnOp::Range(read.clone())]).depends_on(b"a"));
+        assert!(Request::Range(read).depends_on(b"a"));
+    }
 
     #[test]
     fn ranges_follow_the_rules_of_etcd() {
