@@ -125,8 +125,8 @@ impl EtcdChecker {
         if differing.any(|at| *at != revision) {
             return None;
         }
-        let mut open = ways.get(&revision)?.clone();
-        for way in theirs.get(&revision)? {
+        let mut open = ways.get(&revision)?.to_vec();
+        for way in theirs.get(&revision)?.iter() {
             if !open.contains(way) {
                 open.push(way.clone());
             }
@@ -148,15 +148,15 @@ impl EtcdChecker {
             (None, slot) => slot?.op,
         };
         merged.placed.retain(|_, at| *at != revision);
-        merged.slots.open(revision, open, op, Arc::new(blur));
+        merged.slots.open(revision, open.into(), op, Arc::new(blur));
         Some(merged)
     }
 
     /// By revision, how it can have been written by operations of unknown outcome.
-    fn ways(&self, world: &World) -> BTreeMap<i64, Vec<Way>> {
+    fn ways(&self, world: &World) -> BTreeMap<i64, Arc<[Way]>> {
         let placed = world.placed.iter();
         let placed = placed.filter(|(op, _)| self.unknown.contains(**op));
-        let placed = placed.map(|(op, at)| (*at, vec![Way::Operation(*op)]));
+        let placed = placed.map(|(op, at)| (*at, [Way::Operation(*op)].into()));
         let slots = world.slots.iter().map(|(at, slot)| (at, slot.ways.clone()));
         placed.chain(slots).collect()
     }

@@ -52,7 +52,7 @@ pub(super) enum Place {
     /// This operation, which slots had to do without.
     Own(OperationId, Vec<(i64, OperationId)>),
     /// One of these ways, and the first one is assumed.
-    Any(Box<Self>, Vec<Way>, Arc<Blur>),
+    Any(Box<Self>, Arc<[Way]>, Arc<Blur>),
     /// Nothing: a lease ended by itself.
     None,
 }

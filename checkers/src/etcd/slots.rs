@@ -56,7 +56,7 @@ impl Blur {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     /// The replayed versions are those of the first one.
-    pub ways: Vec<Way>,
+    pub ways: Arc<[Way]>,
     /// What it is assumed to be.
     pub op: OperationId,
     pub blur: Option<Arc<Blur>>,
@@ -252,7 +252,7 @@ impl Slots {
         matching.remove(revision);
         matching.apply(filled.moves.into_iter().filter(|(at, _)| *at != revision));
         if let Some(way) = filled.way {
-            matching.insert(revision, vec![way], op, None);
+            matching.insert(revision, [way].into(), op, None);
         }
     }
 
@@ -265,7 +265,7 @@ impl Slots {
 
     /// Opens the slot at `revision` for all of `ways`; `op` is assumed, which no other slot
     /// has.
-    pub fn open(&mut self, revision: i64, ways: Vec<Way>, op: OperationId, blur: Arc<Blur>) {
+    pub fn open(&mut self, revision: i64, ways: Arc<[Way]>, op: OperationId, blur: Arc<Blur>) {
         let matching = Arc::make_mut(&mut self.shared);
         matching.remove(revision);
         matching.insert(revision, ways, op, Some(blur));
@@ -291,7 +291,13 @@ impl Slots {
 }
 
 impl Matching {
-    fn insert(&mut self, revision: i64, ways: Vec<Way>, op: OperationId, blur: Option<Arc<Blur>>) {
+    fn insert(
+        &mut self,
+        revision: i64,
+        ways: Arc<[Way]>,
+        op: OperationId,
+        blur: Option<Arc<Blur>>,
+    ) {
         if let Some(blur) = &blur {
             self.blurred_until = self.blurred_until.max(blur.until);
         }
@@ -520,7 +526,7 @@ mod tests {
             until: 9,
         });
         let ways = [1, 2].map(|op| Way::Operation(OperationId(op)));
-        bench.slots.open(3, ways.to_vec(), OperationId(1), blur);
+        bench.slots.open(3, ways.into(), OperationId(1), blur);
         let moves = bench.slots.without(bench.pool(), OperationId(1));
         assert_eq!(moves, Some(vec![(3, OperationId(2))]));
         assert_eq!(

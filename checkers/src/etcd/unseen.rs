@@ -61,7 +61,7 @@ impl EtcdChecker {
         if let Some(first) = first {
             let place = match ways.len() {
                 1 => first.place,
-                _ => Place::Any(Box::new(first.place), ways, Arc::new(blur)),
+                _ => Place::Any(Box::new(first.place), ways.into(), Arc::new(blur)),
             };
             joined.push(Candidate { place, ..first });
         }
