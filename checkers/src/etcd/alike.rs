@@ -38,6 +38,7 @@ impl EtcdChecker {
         }
         let seen_until = self.oldest_in_flight();
         let mut worlds = std::mem::take(&mut self.worlds);
+        let all = worlds.len();
         loop {
             let before = worlds.len();
             worlds = self.merged_once(worlds, seen_until);
@@ -46,6 +47,7 @@ impl EtcdChecker {
             }
         }
         let exact = worlds.len();
+        self.statistics.merged += (all - exact) as u64;
         if exact > worlds_max.saturating_mul(THINNED_TIMES) {
             worlds = self.thinned(worlds);
         }

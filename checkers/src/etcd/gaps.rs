@@ -139,7 +139,7 @@ impl EtcdChecker {
         let mut filled = Vec::new();
         let mut early = None;
         let later = Later::of(&self.evidence, &self.observers, &self.writers, next);
-        let mut is_crowded = false;
+        let (mut is_crowded, mut merged) = (false, 0);
         // As many as fit, for each way on is a copy; but none is dropped here.
         let largest = self.worlds.iter().map(World::bytes).max().unwrap_or(0);
         let fitting = self.worlds_bytes_max() / largest.max(1);
@@ -150,7 +150,12 @@ impl EtcdChecker {
             let candidates =
                 self.candidates(&world, next, known_ns, speculates, &later, &mut early);
             let mut candidates = match candidates {
-                Ok(candidates) => self.join_unseen(&world, next, candidates),
+                Ok(candidates) => {
+                    let all = candidates.len();
+                    let joined = self.join_unseen(&world, next, candidates);
+                    merged += all - joined.len();
+                    joined
+                }
                 Err(untold) => {
                     let ways = self.told(&world, &untold);
                     waiting.extend(ways.into_iter().rev().map(Cow::Owned));
@@ -190,6 +195,7 @@ impl EtcdChecker {
             };
             self.narrow(cause, text);
         }
+        self.statistics.merged += merged as u64;
         self.statistics.worlds_max = self.statistics.worlds_max.max(filled.len());
         self.worlds = filled;
         self.settle_hypotheses();

@@ -116,6 +116,8 @@ pub struct EtcdStatistics {
     pub revisions: i64,
     /// Gaps that were filled by hypothesis.
     pub gaps: u64,
+    /// Hypotheses that became one with another, for nobody can tell them apart any more.
+    pub merged: u64,
     /// Watch responses compared.
     pub watch_responses: u64,
     /// The most hypotheses followed at once.

@@ -16,9 +16,6 @@ use super::slots::{Blur, Way};
 use super::versions::Change;
 use super::world::World;
 
-/// Fewer explanations than this are followed one by one.
-const CANDIDATES_MIN: usize = 4;
-
 impl EtcdChecker {
     /// Those of `candidates` for revision `next` that nobody will see, as one.
     pub(super) fn join_unseen(
@@ -27,7 +24,7 @@ impl EtcdChecker {
         next: i64,
         candidates: Vec<Candidate>,
     ) -> Vec<Candidate> {
-        if candidates.len() < CANDIDATES_MIN {
+        if candidates.len() <= self.options.alike_worlds_max {
             return candidates;
         }
         let (mut joined, mut ways) = (Vec::new(), Vec::new());
