@@ -1,10 +1,11 @@
 //! Exploration that is guided by what runs reach.
 //!
-//! Run N is the plan of the Nth seed, or that of a kept plan merged with it. Plans whose
-//! runs passed are kept, and taken the more often the rarer the places that they reach.
-//! The idea is that of greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based
-//! Greybox Fuzzing as Markov Chain", CCS 2016), with the places that the store's code
-//! declares instead of branches.
+//! A run is the plan of a seed, or that of a kept plan merged with one. Plans whose runs
+//! passed are kept, and taken the more often the rarer the places that they reach. The idea
+//! is that of greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox
+//! Fuzzing as Markov Chain", CCS 2016), with the places that the store's code declares
+//! instead of branches. Of several plans that come of that the one is run of which most is
+//! foretold by what was run before (`forecast`).
 //!
 //! Runs are made in rounds. What a round runs is decided before it from what all rounds
 //! before it have reached, so an exploration is a function of its first seed and of the
@@ -40,10 +41,7 @@ const SEEDS_FIRST: u64 = 8;
 /// After that, one run in so many still is, whatever is foretold of it.
 const SEEDS_EVERY: u64 = 8;
 
-/// How many of the other runs are those of changed plans.
-const CHANGED_SHARE: f64 = 0.5;
-
-/// Plans that are drawn for each of them; the most promising one is run.
+/// Plans that are drawn for each of the others; the most promising one is run.
 pub const CANDIDATES: u64 = 8;
 
 /// Where a plan comes from.
@@ -219,13 +217,8 @@ impl<'a> Explorer<'a> {
             let plan = self.fresh();
             return (Origin::Seed(plan.seed), plan);
         }
-        let share: f64 = std::env::var("VX_CHANGED").map_or(CHANGED_SHARE, |v| v.parse().unwrap());
-        let cand: u64 = std::env::var("VX_CAND").map_or(CANDIDATES, |v| v.parse().unwrap());
-        let kept = match self.rng.chance(share) {
-            true => self.corpus.pick(&mut self.rng, &self.rarity),
-            false => None,
-        };
-        let candidates = (0..cand).map(|_| {
+        let kept = self.corpus.pick(&mut self.rng, &self.rarity);
+        let candidates = (0..CANDIDATES).map(|_| {
             let plan = self.fresh();
             match &kept {
                 Some(kept) => mutation::changed(kept, &plan, &mut self.rng),
@@ -295,6 +288,36 @@ mod tests {
             report
         };
         stand_in::program(name, "schedule_seed", &report("rare"), &report("usual"))
+    }
+
+    #[test]
+    fn what_a_campaign_has_reached_is_begun_with() {
+        let program = program("known");
+        let known: Vec<RunReport> = (100..120)
+            .map(|seed| {
+                let finding = Finding::new(Class::Ok, "", "");
+                let mut report = RunReport::without_result(seed, "swarm", None, finding);
+                report.sometimes.insert("before".to_owned(), 1);
+                report
+            })
+            .collect();
+        let exploration = Exploration {
+            program: &program,
+            scenario: "swarm",
+            planted: None,
+            known: &known,
+            first_seed: 5,
+            executions: 2,
+            jobs: 1,
+        };
+        let mut origins = Vec::new();
+        let reach = exploration.run(&AtomicBool::new(false), |execution, _| {
+            origins.push(execution.origin);
+            true
+        });
+        std::fs::remove_file(&program).expect("removed");
+        assert_eq!(origins, [Origin::Seed(5), Origin::Changed]);
+        assert_eq!((reach.kept, reach.places), (22, 4));
     }
 
     #[test]
