@@ -300,6 +300,10 @@ impl Operator {
                     if !member.is_learner {
                         return;
                     }
+                    // What was begun before the heal may be waiting for this since then.
+                    if self.world.now() >= self.plan.heal_at() {
+                        self.finish_upgrade();
+                    }
                     self.promote(member.id).await;
                 }
                 // Its disk is gone: what it promised is forgotten.
