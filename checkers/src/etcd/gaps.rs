@@ -14,9 +14,9 @@ use veridical_histories::OperationId;
 use veridical_histories::etcd::Request;
 
 use super::evaluate::{Evaluation, Mismatch, Objection};
+use super::hypotheses::{Contradiction, Doubt};
 use super::later::Later;
 use super::operation::{Done, Open, Writer};
-use super::replay::{Contradiction, Doubt};
 use super::slots::{Blur, Filled, Way};
 use super::versions::{Change, Stored, Untold};
 use super::world::{Evidence, LeaseEnd, World};

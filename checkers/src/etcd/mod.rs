@@ -24,6 +24,7 @@
 mod alike;
 mod evaluate;
 mod gaps;
+mod hypotheses;
 mod later;
 mod lease;
 mod memory;

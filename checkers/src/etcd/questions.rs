@@ -9,8 +9,8 @@ use veridical_histories::etcd::{ErrorKind, Request, Response};
 use veridical_histories::text_bytes::display;
 
 use super::evaluate::Mismatch;
+use super::hypotheses::{Contradiction, Doubt};
 use super::operation::{Done, Open};
-use super::replay::{Contradiction, Doubt};
 use super::versions::View;
 use super::{EtcdChecker, Stop};
 use crate::verdict::{Cause, ViolationKind};

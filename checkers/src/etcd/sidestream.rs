@@ -4,7 +4,7 @@ use veridical_histories::etcd::{WatchEventKind, WatchNote, WatchResponse};
 
 use super::alike::Look;
 use super::evaluate::Mismatch;
-use super::replay::{Contradiction, Doubt};
+use super::hypotheses::{Contradiction, Doubt};
 use super::watch::{Delivery, Misdelivery, Watch, describe};
 use super::world::Evidence;
 use super::{EtcdChecker, Stop};
