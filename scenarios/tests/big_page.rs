@@ -143,5 +143,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
     assert_eq!(seen["messages_of_key"], MESSAGES / 20);
     assert_eq!(seen["operations_of_key"], 1_000);
     let profile = folder.path().join("profile");
-    browser::assert_quick(&seen, || browser::selftest(&chromium, &profile, &path).0);
+    browser::assert_quick(&browser::STEPS_OF_A_RUN, &seen, || {
+        browser::selftest(&chromium, &profile, &path).0
+    });
 }

@@ -137,7 +137,9 @@ fn the_page_and_the_trace_of_a_failure_show_what_is_wrong_with_it() {
     assert_eq!(seen["errors"], serde_json::json!([]));
     assert_shows_the_run(&seen);
     let profile = dir.path().join("profile");
-    browser::assert_quick(&seen, || browser::selftest(&chromium, &profile, &page).0);
+    browser::assert_quick(&browser::STEPS_OF_A_RUN, &seen, || {
+        browser::selftest(&chromium, &profile, &page).0
+    });
 }
 
 fn assert_shows_the_run(seen: &Value) {

@@ -1,99 +1,25 @@
 //! The picture in a real browser, used by its own `#selftest`: real events, timed.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use serde_json::Value;
 
+use crate::browser::{self, chromium};
 use crate::program::{Folder, check, run};
 
-/// How long a person may wait for a step.
-const STEP_MS_MAX: f64 = 100.0;
-
-/// A Chromium. Where there is none, CI installs one; elsewhere, and where that cannot be,
-/// `None` after saying so.
-fn chromium() -> Option<PathBuf> {
-    let installed = || {
-        let folders = std::env::var_os("PATH")?;
-        std::env::split_paths(&folders)
-            .flat_map(|folder| {
-                ["chromium", "chromium-browser", "google-chrome"].map(|name| folder.join(name))
-            })
-            .find(|path| path.is_file())
-    };
-    if let Some(found) = installed() {
-        return Some(found);
-    }
-    if std::env::var_os("CI").is_some() {
-        println!("no Chromium: installing one");
-        let _ = Command::new("apt-get")
-            .args([
-                "install",
-                "-y",
-                "-qq",
-                "--no-install-recommends",
-                "chromium",
-            ])
-            .stdin(Stdio::null())
-            .status();
-    }
-    let found = installed();
-    if found.is_none() {
-        println!("skipped: no Chromium is installed, and none can be");
-    }
-    found
-}
-
-fn browse(chromium: &Path, folder: &Folder, flags: &[&str], url: &str) -> String {
-    let output = Command::new(chromium)
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--hide-scrollbars",
-            "--window-size=1600,900",
-        ])
-        .arg(format!(
-            "--user-data-dir={}",
-            folder.path("profile").display()
-        ))
-        .args(flags)
-        .arg(url)
-        .stdin(Stdio::null())
-        .output()
-        .expect("Chromium runs");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+/// What a person waits for.
+const STEPS: [&str; 6] = [
+    "first_frame_ms",
+    "whole_ms",
+    "zoom_ms",
+    "pan_ms",
+    "search_ms",
+    "filter_ms",
+];
 
 /// What the page saw of itself.
 fn selftest(chromium: &Path, folder: &Folder, page: &Path) -> Value {
-    let url = format!("file://{}#selftest", page.display());
-    let dom = browse(chromium, folder, &["--dump-dom"], &url);
-    let json = dom
-        .split_once("data-selftest=\"")
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .unwrap_or_else(|| panic!("no self-test in {} bytes of page", dom.len()))
-        .0
-        .replace("&quot;", "\"")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&");
-    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"))
-}
-
-fn assert_quick(seen: &Value) {
-    for step in [
-        "first_frame_ms",
-        "whole_ms",
-        "zoom_ms",
-        "pan_ms",
-        "search_ms",
-        "filter_ms",
-    ] {
-        let ms = seen[step].as_f64().expect("milliseconds");
-        assert!(ms < STEP_MS_MAX, "{step}: {ms} ms: {seen}");
-    }
+    browser::selftest(chromium, &folder.path("profile"), page).0
 }
 
 #[test]
@@ -138,7 +64,7 @@ fn a_hundred_thousand_operations_with_a_violation_are_drawn_moved_and_searched_w
     let of_key = seen["shown_of_key"].as_u64().expect("a count");
     assert!((1_000..4_000).contains(&of_key), "{seen}");
     assert_eq!(seen["shown_of_all"], 100_000);
-    assert_quick(&seen);
+    browser::assert_quick(&STEPS, &seen, || selftest(&chromium, &folder, &page));
 }
 
 #[test]
@@ -163,7 +89,7 @@ fn a_correct_history_is_drawn_without_anything_red() {
             "{seen}"
         );
         assert_eq!(seen["marked_pixels"], 0, "{seen}");
-        assert_quick(&seen);
+        browser::assert_quick(&STEPS, &seen, || selftest(&chromium, &folder, &page));
     }
 }
 
