@@ -478,8 +478,8 @@ impl Driver {
         .await?;
         self.cluster.compare();
         self.cluster.compare_hashes();
-        self.probe_lease(&client).await?;
-        self.leases_end().await?;
+        let under_way = self.probe_lease(&client).await?;
+        self.leases_end(under_way).await?;
         if self.plan.last_power_failure {
             self.all_lose_power().await;
             self.read_everything(&probe).await?;
@@ -492,8 +492,11 @@ impl Driver {
     }
 
     /// A lease in a cluster without faults: how long it lasts is told as it is. The answers
-    /// themselves are compared with what was granted by the checker of the history.
-    async fn probe_lease(&self, client: &ProbeClient) -> Result<(), Finding> {
+    /// themselves are compared with what was granted by the checker of the history. Goes out:
+    /// how long a renewal may still be under way.
+    async fn probe_lease(&self, client: &ProbeClient) -> Result<Duration, Finding> {
+        // What was given up is carried out until then, or not at all.
+        let given_up = Duration::from_millis(self.plan.knobs.request_timeout_ms);
         let grant = Ask::LeaseGrant(api::LeaseGrantRequest {
             id: PROBE_LEASE,
             ttl: PROBE_LEASE_TTL_S,
@@ -505,26 +508,26 @@ impl Driver {
         let renewal = Ask::LeaseKeepAlive(api::LeaseKeepAliveRequest { id: PROBE_LEASE });
         if self.probe_call(client, grant).await.is_err() {
             // Nobody knows when it was granted, if it was.
-            return Ok(());
+            return Ok(given_up);
         }
         let term = self.cluster.term();
         for _ in 0..2 {
             // The leader times the lease from when it applies the grant, which may be after
             // another member has answered; from a renewal, before it answers.
             if self.probe_call(client, renewal.clone()).await.is_err() {
-                return Ok(());
+                return Ok(given_up);
             }
             let renewed_by = self.world.now();
             self.world.sleep(PROBE_LEASE_PAUSE).await;
             let asked_at = self.world.now();
             let told = self.probe_call(client, question.clone()).await;
             let Ok(Answer::LeaseTimeToLive(told)) = told else {
-                return Ok(());
+                return Ok(Duration::ZERO);
             };
             // A new leader gives it its whole time anew; and where an answer took too long, it
             // has ended meanwhile.
             if self.cluster.term() != term || told.granted_ttl == 0 {
-                return Ok(());
+                return Ok(Duration::ZERO);
             }
             let told = Told {
                 renewed_by,
@@ -534,11 +537,12 @@ impl Driver {
             };
             told.check(self.plan.claimed_drift_ppm)?;
         }
-        Ok(())
+        Ok(Duration::ZERO)
     }
 
-    /// Waits until the last lease has ended, which nobody renews any more.
-    async fn leases_end(&self) -> Result<(), Finding> {
+    /// Waits until the last lease has ended, which nobody renews any more once what is
+    /// `under_way` has come.
+    async fn leases_end(&self, under_way: Duration) -> Result<(), Finding> {
         let limits = &self.plan.knobs;
         let bound = LeaseBound {
             drift_ppm: self.plan.claimed_drift_ppm,
@@ -546,7 +550,7 @@ impl Driver {
             check_period: Duration::from_millis(limits.lease_check_ms),
             ends_per_check: limits.lease_revokes_per_check,
         };
-        let mut deadlines = LeaseDeadlines::new(bound, self.world.now());
+        let mut deadlines = LeaseDeadlines::new(bound, self.world.now() + under_way);
         while !self.cluster.leases_end(&mut deadlines)? {
             self.world.sleep(LEASE_POLL_PERIOD).await;
         }

@@ -305,7 +305,10 @@ fn run(
             }
             Step::Cancel(client, watch_id) => {
                 let client = &mut clients[*client];
-                if let Some(watched) = client.watches.get_mut(watch_id) {
+                // Canceled once more before the answer, it would be the next one of this
+                // number that ends, if that was asked for meanwhile.
+                let watched = client.watches.get_mut(watch_id);
+                if let Some(watched) = watched.filter(|watched| !watched.canceled) {
                     watched.canceled = true;
                     client.send(RequestUnion::CancelRequest(WatchCancelRequest {
                         watch_id: *watch_id,
