@@ -31,7 +31,8 @@ impl EtcdChecker {
         let answers = self.writers.len() + self.revocations.len() + self.observers_pending;
         let evidence: usize = self.evidence.values().map(Vec::len).sum();
         let deliveries: usize = self.deliveries.values().map(Vec::len).sum();
-        let assigned: usize = self.worlds.iter().map(|world| world.placed.len()).sum();
+        let placed: usize = self.worlds.iter().map(|world| world.placed.len()).sum();
+        let slots: usize = self.worlds.iter().map(|world| world.slots.bytes()).sum();
         let sessions: usize = self.sessions.values().map(tree_bytes).sum();
         operations * (size_of::<Open>() + CONTENT_BYTES)
             + answers * (size_of::<Done>() + size_of::<Open>() + 2 * CONTENT_BYTES)
@@ -40,7 +41,8 @@ impl EtcdChecker {
             + self.refusals.capacity() * (size_of::<Refusal>() + size_of::<Open>())
             + self.watches.len() * (size_of::<Watch>() + CONTENT_BYTES)
             + self.sightings.capacity() * size_of::<Sighting>()
-            + assigned * 32
+            + placed * 32
+            + slots
             + sessions
             + tree_bytes(&self.sessions)
             + tree_bytes(&self.ended)

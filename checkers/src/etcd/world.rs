@@ -32,9 +32,9 @@ impl World {
 
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
-        let assigned = self.placed.len() * 2 * size_of::<(OperationId, i64)>();
+        let placed = self.placed.len() * 2 * size_of::<(OperationId, i64)>();
         let ended = self.ended.len() * 2 * size_of::<(i64, LeaseEnd)>();
-        size_of::<Self>() + self.overlay.bytes() + self.slots.bytes() + assigned + ended
+        size_of::<Self>() + self.overlay.bytes() + self.slots.bytes() + placed + ended
     }
 }
 
