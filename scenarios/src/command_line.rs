@@ -150,13 +150,13 @@ pub struct RecallArguments {
     #[arg(long, default_value_t = 1)]
     pub repeat: u64,
     /// Run changed plans, too, as `explore` does, instead of seeds alone.
-    #[arg(long)]
+    #[arg(long, group = "guides")]
     pub guided: bool,
     /// Look both ways, by seeds alone and guided, and print a table of both.
-    #[arg(long, conflicts_with = "guided")]
+    #[arg(long, group = "guides")]
     pub compare: bool,
     /// Begin with what a campaign of the same scenario has reached (its `--out`).
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "guides")]
     pub learn: Vec<PathBuf>,
     /// Where the folders of changed plans that found something go.
     #[arg(long, value_name = "DIR", default_value = "artefacts")]

@@ -56,7 +56,7 @@ pub enum CommandError {
     #[error("none of the folders holds a campaign, nor does a subfolder")]
     NoCampaign,
     /// What a campaign has reached says nothing about this scenario.
-    #[error("the campaign is of scenario {found:?}{}, and {scenario:?} as it is is wanted", planted.as_ref().map(|bug| format!(" with {bug:?} planted")).unwrap_or_default())]
+    #[error("the campaign ran scenario {found:?}{}; one of {scenario:?} with nothing planted is wanted", planted.as_ref().map(|bug| format!(" with {bug:?} planted")).unwrap_or_default())]
     OtherCampaign {
         /// The scenario that is wanted.
         scenario: String,

@@ -1,6 +1,8 @@
 //! The page of a run with as many messages as one may meet.
 
 mod browser;
+#[path = "browser/run_page.rs"]
+mod run_page;
 
 use veridical_histories::etcd::{EtcdEvent, KeyRange, RangeRequest, Request};
 use veridical_histories::{Event, OperationId};
@@ -143,7 +145,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
     assert_eq!(seen["messages_of_key"], MESSAGES / 20);
     assert_eq!(seen["operations_of_key"], 1_000);
     let profile = folder.path().join("profile");
-    browser::assert_quick(&browser::STEPS_OF_A_RUN, &seen, || {
+    browser::assert_quick(&run_page::STEPS, &seen, || {
         browser::selftest(&chromium, &profile, &path).0
     });
 }

@@ -2,6 +2,8 @@
 #![cfg(madsim)]
 
 mod browser;
+#[path = "browser/run_page.rs"]
+mod run_page;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -137,7 +139,7 @@ fn the_page_and_the_trace_of_a_failure_show_what_is_wrong_with_it() {
     assert_eq!(seen["errors"], serde_json::json!([]));
     assert_shows_the_run(&seen);
     let profile = dir.path().join("profile");
-    browser::assert_quick(&browser::STEPS_OF_A_RUN, &seen, || {
+    browser::assert_quick(&run_page::STEPS, &seen, || {
         browser::selftest(&chromium, &profile, &page).0
     });
 }

@@ -32,8 +32,9 @@ impl EtcdChecker {
     /// see that revision any more but by asking for it.
     pub(super) fn merge_alike(&mut self, revision: i64) {
         let worlds_max = self.options.alike_worlds_max;
-        let is_small = |world: &World| world.bytes() <= BYTES_MAX;
-        if self.worlds.len() <= worlds_max && self.worlds.iter().all(is_small) {
+        let is_small = |world: &World| world.overlay.bytes() <= BYTES_MAX;
+        let are_few = self.worlds.len() <= worlds_max && self.worlds.iter().all(is_small);
+        if self.worlds.len() < 2 || are_few {
             return;
         }
         let seen_until = self.oldest_in_flight();

@@ -272,11 +272,12 @@ impl EtcdChecker {
             self.undecided(Cause::Retention, done.open.call_event, text);
             return Ok(());
         }
-        let looks = looks_of(done);
         self.retain_worlds(|checker, world| {
-            let blurred = Self::blurred(world, &looks);
-            if !blurred.is_empty() {
-                return Err(Doubt::Blurred(blurred));
+            if oldest < world.slots.blurred_until() {
+                let blurred = Self::blurred(world, &looks_of(done));
+                if !blurred.is_empty() {
+                    return Err(Doubt::Blurred(blurred));
+                }
             }
             let changes = evaluate(checker.view(world), revision, done)?;
             if changes.is_empty() {

@@ -79,17 +79,6 @@ pub fn selftest(chromium: &Path, profile: &Path, page: &Path) -> (Value, Vec<Str
     (seen, console)
 }
 
-/// The steps of the page of a run.
-#[allow(dead_code, reason = "pages of histories have steps of their own")]
-pub const STEPS_OF_A_RUN: [&str; 6] = [
-    "whole_ms",
-    "zoom_ms",
-    "pan_ms",
-    "scrub_ms",
-    "filter_ms",
-    "search_ms",
-];
-
 /// How long a person may wait for a step, in ms.
 pub const STEP_MS_MAX: f64 = 100.0;
 
