@@ -1,6 +1,7 @@
 //! A client that knows several members and tries them in turn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use veridical_env::{Clock, Network};
@@ -14,6 +15,9 @@ use crate::connection::{CallError, Connection, WatchResponses};
 
 /// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
 const CODE_UNAVAILABLE: u32 = 14;
+
+/// No endpoint was tried.
+const NO_ENDPOINT: usize = usize::MAX;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -90,9 +94,10 @@ impl<N: Network, C: Clock> Client<N, C> {
         }
     }
 
-    /// The open connection, or a new one to the present endpoint.
-    async fn connection(&self) -> Result<Connection, CallError> {
+    /// The open connection, or a new one to the present endpoint, whose number goes to `tried`.
+    async fn connection(&self, tried: &AtomicUsize) -> Result<Connection, CallError> {
         let mut state = self.state.lock().await;
+        tried.store(state.endpoint, Ordering::Relaxed);
         if let Some(connection) = &state.connection
             && !connection.is_closed()
         {
@@ -119,11 +124,15 @@ impl<N: Network, C: Clock> Client<N, C> {
         }
     }
 
-    /// Leaves the present member for the next one.
-    async fn move_on(&self) {
+    /// Leaves the endpoint that was tried for the next one, unless that was done already: where
+    /// each call of several, or a failed connection and its caller, moved on, members would be
+    /// passed over.
+    async fn move_on(&self, tried: &AtomicUsize) {
         let mut state = self.state.lock().await;
-        state.connection = None;
-        state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
+        if state.endpoint == tried.load(Ordering::Relaxed) {
+            state.connection = None;
+            state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
+        }
     }
 
     /// Sends a request, and sends it again as long as that is safe: always for reads
@@ -136,12 +145,13 @@ impl<N: Network, C: Clock> Client<N, C> {
         let repeatable = is_repeatable(&ask) || self.config.planted.has(PlantedBug::UnsafeRetry);
         let deadline = self.clock.monotonic() + self.config.request_timeout;
         loop {
+            let tried = AtomicUsize::new(NO_ENDPOINT);
             let left = deadline.saturating_sub(self.clock.monotonic());
-            let tried = tokio::select! {
+            let result = tokio::select! {
                 biased;
-                result = self.try_once(ask.clone()) => result,
+                result = self.try_once(ask.clone(), &tried) => result,
                 () = self.clock.sleep(left) => {
-                    self.move_on().await;
+                    self.move_on(&tried).await;
                     return Err(if repeatable {
                         CallError::Unavailable("timed out".to_owned())
                     } else {
@@ -149,10 +159,10 @@ impl<N: Network, C: Clock> Client<N, C> {
                     });
                 }
             };
-            let error = match tried {
+            let error = match result {
                 Err(error @ CallError::Unknown(_)) if !repeatable => {
                     reachable!("client.outcome-of-a-write-is-unknown");
-                    self.move_on().await;
+                    self.move_on(&tried).await;
                     return Err(error);
                 }
                 Err(error @ CallError::Refused { code, .. }) if code != CODE_UNAVAILABLE => {
@@ -175,13 +185,13 @@ impl<N: Network, C: Clock> Client<N, C> {
                     other => other,
                 });
             }
-            self.move_on().await;
+            self.move_on(&tried).await;
             self.clock.sleep(self.config.retry_delay).await;
         }
     }
 
-    async fn try_once(&self, ask: Ask) -> Result<Answer, CallError> {
-        self.connection().await?.call(ask).await
+    async fn try_once(&self, ask: Ask, tried: &AtomicUsize) -> Result<Answer, CallError> {
+        self.connection(tried).await?.call(ask).await
     }
 
     /// Opens a connection of its own for watches, to the endpoint of that number.

@@ -34,12 +34,18 @@ async fn silent_member() -> (String, Arc<AtomicUsize>) {
     (address, taken)
 }
 
-fn client(address: String, planted: Planted) -> Client<TcpNetwork, RealClock> {
+/// Where nobody listens.
+async fn deserted() -> String {
+    let listener = TcpNetwork.listen("127.0.0.1:0").await.expect("a port");
+    listener.local_address()
+}
+
+fn client(addresses: Vec<String>, planted: Planted) -> Client<TcpNetwork, RealClock> {
     let config = ClientConfig {
         request_timeout: Duration::from_millis(500),
         retry_delay: Duration::from_millis(10),
         planted,
-        ..ClientConfig::new(vec![address])
+        ..ClientConfig::new(addresses)
     };
     Client::new(TcpNetwork, RealClock::default(), config)
 }
@@ -47,7 +53,9 @@ fn client(address: String, planted: Planted) -> Client<TcpNetwork, RealClock> {
 /// How often a put is sent whose connection breaks before it is answered.
 async fn sent_puts(planted: Planted) -> usize {
     let (address, taken) = silent_member().await;
-    let outcome = client(address, planted).put(PutRequest::default()).await;
+    let outcome = client(vec![address], planted)
+        .put(PutRequest::default())
+        .await;
     assert!(outcome.is_err());
     if planted == Planted::none() {
         assert!(matches!(outcome, Err(CallError::Unknown(_))), "{outcome:?}");
@@ -63,7 +71,7 @@ async fn a_write_whose_outcome_is_unknown_is_sent_once() {
 #[tokio::test]
 async fn a_read_is_sent_again_and_is_never_of_unknown_outcome() {
     let (address, taken) = silent_member().await;
-    let outcome = client(address, Planted::none())
+    let outcome = client(vec![address], Planted::none())
         .range(RangeRequest::default())
         .await;
     assert!(
@@ -71,6 +79,21 @@ async fn a_read_is_sent_again_and_is_never_of_unknown_outcome() {
         "{outcome:?}"
     );
     assert!(taken.load(Ordering::SeqCst) > 1);
+}
+
+/// Swarm seed 5576: of four endpoints the first and the third were gone, and a client that moved
+/// on twice after each saw these two alone.
+#[tokio::test]
+async fn every_other_endpoint_may_be_gone() {
+    let (second, taken_by_second) = silent_member().await;
+    let (fourth, taken_by_fourth) = silent_member().await;
+    let addresses = vec![deserted().await, second, deserted().await, fourth];
+    let outcome = client(addresses, Planted::none())
+        .range(RangeRequest::default())
+        .await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert!(taken_by_second.load(Ordering::SeqCst) > 0);
+    assert!(taken_by_fourth.load(Ordering::SeqCst) > 0);
 }
 
 #[cfg(feature = "planted-bugs")]
