@@ -1,6 +1,7 @@
 //! The task that owns Raft: it feeds ticks, messages and requests in and carries the
 //! effects out to the log, the state machine and the peers.
 
+mod in_log;
 mod members;
 mod queues;
 mod reading;
@@ -20,6 +21,7 @@ use veridical_raft::{ProposeError, Raft, Ready, Role, SnapshotMeta, SnapshotOutc
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
 
+use self::in_log::{CommandName, InLog};
 use crate::apply::ApplyJob;
 use crate::codec::entry_to_log;
 use crate::config::ms;
@@ -118,10 +120,8 @@ pub(crate) struct Turn {
     leaving: bool,
     /// A newer snapshot file was asked for and is not there yet.
     save_asked: bool,
-    /// Forwarded proposals in the log of the term that this member leads, by sender,
-    /// incarnation and sequence: those that are not applied yet. Bounded by what may be
-    /// uncommitted.
-    forwarded: BTreeMap<(u64, u64, u64), u64>,
+    /// While this member leads.
+    in_log: InLog,
     /// Directories of received snapshots, until Raft installs or ignores them.
     received: BTreeMap<(u64, u64), Directory>,
 }
@@ -278,6 +278,15 @@ impl<E: Environment> Driver<E> {
             return true;
         }
         if leader == self.raft.id() {
+            let name = CommandName {
+                member_id: leader,
+                incarnation: self.proposals.incarnation(),
+                sequence,
+            };
+            if self.turn.in_log.has(&name) {
+                reachable!("node.own-proposal-in-the-log-from-an-earlier-term");
+                return true;
+            }
             let taken = self.raft.propose(command).is_ok();
             if !taken {
                 // It waits for the next tick.
@@ -396,18 +405,20 @@ impl<E: Environment> Driver<E> {
         }
     }
 
-    /// Appends what a follower has passed on, unless it is in the log of this term
-    /// already: followers repeat what takes long, and when everything takes long,
-    /// appending the repetitions would make it take longer still.
+    /// Appends what a follower has passed on, unless it is in the log already.
     fn on_forward(&mut self, from: u64, forward: Forward) {
-        let name = (from, forward.incarnation, forward.sequence);
-        if self.turn.forwarded.contains_key(&name) {
+        let name = CommandName {
+            member_id: from,
+            incarnation: forward.incarnation,
+            sequence: forward.sequence,
+        };
+        if self.turn.in_log.has(&name) {
             reachable!("node.forwarded-again-while-in-the-log");
             return;
         }
         let overloaded = match self.raft.propose(forward.command) {
             Ok((_, index)) => {
-                self.turn.forwarded.insert(name, index);
+                self.turn.in_log.insert(name, index);
                 return;
             }
             Err(error) => matches!(error, ProposeError::Overloaded { .. }),
@@ -484,7 +495,7 @@ impl<E: Environment> Driver<E> {
     fn on_applied(&mut self) {
         let index = *self.inputs.applied.borrow_and_update();
         self.raft.applied(index);
-        self.turn.forwarded.retain(|_, at| *at > index);
+        self.turn.in_log.applied(index);
         if let Some(promote_at) = self.turn.promote_at
             && index >= promote_at
         {
@@ -528,8 +539,12 @@ impl<E: Environment> Driver<E> {
                 "role changed"
             );
             self.keeper.demote(self.clock.monotonic());
-            self.turn.forwarded.clear();
-            self.turn.promote_at = (soft_state.role == Role::Leader)
+            let leads = soft_state.role == Role::Leader;
+            self.turn.in_log = match leads {
+                true => InLog::of(&self.raft),
+                false => InLog::default(),
+            };
+            self.turn.promote_at = leads
                 // The entry with which its term began; everything of earlier terms
                 // lies before it.
                 .then(|| self.raft.last_index());
