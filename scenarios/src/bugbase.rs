@@ -108,9 +108,13 @@ pub fn revisit(dir: &Path, replay: &Replay<'_>) -> Result<Revisited, ReadError> 
 /// It cannot be written.
 pub fn write(from: &Path, to: &Path, plan: &Plan, report: &RunReport) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
+    let report = RunReport {
+        reproduce: format!("cargo sim replay {}", to.display()),
+        ..report.clone()
+    };
     artefact::write_json(&to.join(artefact::PLAN_FILE), plan)?;
-    artefact::write_json(&to.join(artefact::REPORT_FILE), report)?;
-    std::fs::write(to.join("witness.txt"), artefact::witness(report))?;
+    artefact::write_json(&to.join(artefact::REPORT_FILE), &report)?;
+    std::fs::write(to.join("witness.txt"), artefact::witness(&report))?;
     for file in [artefact::DECISIONS_FILE, artefact::VERSION_FILE] {
         std::fs::copy(from.join(file), to.join(file))?;
     }

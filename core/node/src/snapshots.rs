@@ -75,10 +75,32 @@ struct Outgoing<E: Environment> {
     /// The next chunk to read, and whether the file has no more.
     next_ordinal: u64,
     exhausted: bool,
-    /// Sent and not acknowledged.
+    /// Read and not acknowledged. Bounded by `Limits::snapshot_window_chunks`.
     window: VecDeque<SnapshotChunk>,
+    /// How many of them the transport has taken.
+    sent: usize,
     progress_at: Duration,
     sent_at: Duration,
+}
+
+impl<E: Environment> Outgoing<E> {
+    /// Puts the next chunk of the file into the window.
+    async fn read_chunk(&mut self) -> Result<(), SnapshotError> {
+        let data = self.reader.next_chunk().await?;
+        self.exhausted = data.is_none();
+        self.window.push_back(SnapshotChunk {
+            transfer: self.transfer,
+            term: self.term,
+            index: self.meta.index,
+            snapshot_term: self.meta.term,
+            membership: self.meta.meta.clone(),
+            ordinal: self.next_ordinal,
+            last: data.is_none(),
+            data: data.unwrap_or_default(),
+        });
+        self.next_ordinal += 1;
+        Ok(())
+    }
 }
 
 /// A transfer from a leader.
@@ -221,6 +243,7 @@ impl<E: Environment> Snapshots<E> {
             next_ordinal: 0,
             exhausted: false,
             window: VecDeque::new(),
+            sent: 0,
             progress_at: now,
             sent_at: now,
         };
@@ -228,39 +251,29 @@ impl<E: Environment> Snapshots<E> {
         self.fill(to).await
     }
 
-    /// Reads and sends chunks until the window is full.
+    /// Reads and sends chunks until the window, or the outbox, is full. What does not fit into
+    /// the outbox goes out behind the next acknowledgement.
     async fn fill(&mut self, to: u64) -> Result<(), SnapshotError> {
         let Some(outgoing) = self.outgoing.get_mut(&to) else {
             return Ok(());
         };
-        let now = self.clock.monotonic();
-        while !outgoing.exhausted
-            && (outgoing.window.len() as u64) < self.limits.snapshot_window_chunks
-        {
-            let data = outgoing.reader.next_chunk().await?;
-            let last = data.is_none();
-            outgoing.exhausted = last;
-            let chunk = SnapshotChunk {
-                transfer: outgoing.transfer,
-                term: outgoing.term,
-                index: outgoing.meta.index,
-                snapshot_term: outgoing.meta.term,
-                membership: outgoing.meta.meta.clone(),
-                ordinal: outgoing.next_ordinal,
-                data: data.unwrap_or_default(),
-                last,
-            };
-            outgoing.next_ordinal += 1;
-            outgoing.sent_at = now;
-            self.transport.send(to, Body::SnapshotChunk(chunk.clone()));
-            outgoing.window.push_back(chunk);
-            queue!(
-                "node.snapshot-window",
-                outgoing.window.len(),
-                self.limits.snapshot_window_chunks
-            );
+        let window_chunks = self.limits.snapshot_window_chunks;
+        loop {
+            if outgoing.sent == outgoing.window.len() {
+                if outgoing.exhausted || outgoing.window.len() as u64 >= window_chunks {
+                    return Ok(());
+                }
+                outgoing.read_chunk().await?;
+                queue!("node.snapshot-window", outgoing.window.len(), window_chunks);
+            }
+            let chunk = outgoing.window[outgoing.sent].clone();
+            outgoing.sent_at = self.clock.monotonic();
+            if !self.transport.send(to, Body::SnapshotChunk(chunk)) {
+                reachable!("node.snapshot-chunk-waits-for-room");
+                return Ok(());
+            }
+            outgoing.sent += 1;
         }
-        Ok(())
     }
 
     async fn acknowledged(&mut self, from: u64, ack: &SnapshotAck) -> Result<(), SnapshotError> {
@@ -286,6 +299,7 @@ impl<E: Environment> Snapshots<E> {
             .is_some_and(|chunk| chunk.ordinal < ack.next_ordinal)
         {
             outgoing.window.pop_front();
+            outgoing.sent = outgoing.sent.saturating_sub(1);
             outgoing.progress_at = self.clock.monotonic();
         }
         if outgoing.exhausted && outgoing.window.is_empty() {
@@ -303,17 +317,18 @@ impl<E: Environment> Snapshots<E> {
     /// Sends again what was not acknowledged for a while; gives up in the end.
     async fn repeat(&mut self) -> Result<(), SnapshotError> {
         let now = self.clock.monotonic();
-        let mut failed = Vec::new();
+        let (mut failed, mut silent) = (Vec::new(), Vec::new());
         for (to, outgoing) in &mut self.outgoing {
             if now >= outgoing.progress_at + ms(self.limits.snapshot_timeout_ms) {
                 failed.push(*to);
             } else if now >= outgoing.sent_at + ms(self.limits.retry_ms) {
                 reachable!("node.snapshot-chunks-sent-again");
-                outgoing.sent_at = now;
-                for chunk in &outgoing.window {
-                    self.transport.send(*to, Body::SnapshotChunk(chunk.clone()));
-                }
+                outgoing.sent = 0;
+                silent.push(*to);
             }
+        }
+        for to in silent {
+            self.fill(to).await?;
         }
         for to in failed {
             reachable!("node.snapshot-transfer-given-up");
