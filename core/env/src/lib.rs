@@ -27,6 +27,7 @@ pub use network::{Listener, Network, StreamReader, StreamWriter};
 #[cfg(not(madsim))]
 pub use real::{
     RealClock, RealDisk, RealEnvironment, RealFile, TcpListening, TcpNetwork, TcpReader, TcpWriter,
+    set_up_connection,
 };
 
 use std::future::Future;

@@ -4,6 +4,7 @@ use crate::{
     Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter,
 };
 use bytes::{Bytes, BytesMut};
+use socket2::{SockRef, TcpKeepalive};
 use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -111,7 +112,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// TCP without Nagle's delay.
+/// TCP without Nagle's delay, and with probes that notice a peer that is gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpNetwork;
 
@@ -124,9 +125,28 @@ pub struct TcpWriter(Box<dyn tokio::io::AsyncWrite + Send + Unpin>);
 /// A listening TCP socket.
 pub struct TcpListening(TcpListener);
 
+/// After so long without a word from the other side it is probed.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Between two probes; a connection of which none is answered is gone.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Sets a connection up as all of them are: what is written goes out at once, and where the
+/// machine at the other end has lost power, which closes no connection, reading fails in the end.
+///
+/// # Errors
+/// The connection is closed already.
+pub fn set_up_connection(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// Splits a connected stream into the halves that [`Network`] hands out.
 fn split(stream: TcpStream) -> io::Result<(TcpReader, TcpWriter)> {
-    stream.set_nodelay(true)?;
+    set_up_connection(&stream)?;
     let (reader, writer) = stream.into_split();
     Ok((TcpReader(Box::new(reader)), TcpWriter(Box::new(writer))))
 }
@@ -258,5 +278,25 @@ impl Environment for RealEnvironment {
             .name(name.to_owned())
             .spawn(move || runtime.block_on(work))
             .expect("the operating system gives a thread");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_probed_when_it_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        set_up_connection(&stream).expect("it is open");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(
+            socket.tcp_keepalive_time().expect("an option"),
+            KEEPALIVE_IDLE
+        );
+        assert!(stream.nodelay().expect("an option"));
     }
 }

@@ -432,6 +432,11 @@ async fn write_within<C: Clock, W: StreamWriter>(
     }
 }
 
+/// A peer that has called, and has said nothing for so many election timeouts (or up to twice as
+/// many) of this member, is gone: it would have pinged once in each of its own. A machine that lost
+/// power does not close its connections.
+const SILENT_ELECTION_TIMEOUTS: u32 = 10;
+
 /// Accepts connections of peers and hands on what they say. Ends when the receiver of
 /// `inbound` is gone.
 pub(crate) async fn accept_peers<E: Environment, L: Listener>(
@@ -470,8 +475,12 @@ async fn serve_peer<E: Environment, R: StreamReader, W: StreamWriter>(
 ) -> Result<(), PeerError> {
     let shared = &transport.shared;
     let member_id = shared.member_id;
+    let clock = shared.environment.clock();
     let mut buffer = BytesMut::new();
     let mut sender = None;
+    let silence = ms(shared.limits.election_timeout_ms) * SILENT_ELECTION_TIMEOUTS;
+    let mut is_heard = true;
+    let mut silence_timer = Box::pin(clock.sleep(silence));
     loop {
         while let Some(frame) = decode_message::<PeerFrame>(&mut buffer)? {
             let body = frame.body.ok_or(CodecError::Missing("body of a frame"))?;
@@ -528,8 +537,21 @@ async fn serve_peer<E: Environment, R: StreamReader, W: StreamWriter>(
                 return Ok(());
             }
         }
-        if reader.read(&mut buffer).await? == 0 {
-            return Ok(());
+        tokio::select! {
+            biased;
+            read = reader.read(&mut buffer) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                is_heard = true;
+            }
+            () = &mut silence_timer => {
+                if !std::mem::take(&mut is_heard) {
+                    reachable!("node.silent-caller-disconnected");
+                    return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+                }
+                silence_timer = Box::pin(clock.sleep(silence));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tracing::warn;
+use veridical_env::set_up_connection;
 
 use crate::url::Url;
 
@@ -63,12 +64,12 @@ fn is_absent(error: &io::Error) -> bool {
 /// `EAFNOSUPPORT` on Linux.
 const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = 97;
 
-/// The next connection, without Nagle's delay.
+/// The next connection, set up as those of peers are.
 pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if stream.set_nodelay(true).is_ok() {
+                if set_up_connection(&stream).is_ok() {
                     return stream;
                 }
                 // It is closed already.
