@@ -111,6 +111,7 @@ fn merged_hypotheses_prove_nothing_wrong() {
         let expected = is_linearizable(&events, 0);
         let options = EtcdOptions {
             alike_worlds_max: 1,
+            distinct_worlds_max: 4,
             patience: *random.pick(&[usize::MAX, 0, 1]),
             evidence_patience: *random.pick(&[0, 2, 64]),
             ..EtcdOptions::default()

@@ -72,7 +72,10 @@ const EVIDENCE_PATIENCE: usize = 1 << 14;
 
 /// Explanations of unseen revisions that are followed at once. More than the default: a
 /// run is short, and its watchers may have missed what was compacted.
-const HYPOTHESES_MAX: usize = 1_024;
+const HYPOTHESES_MAX: usize = 16_384;
+
+/// With fewer, nothing that they differ in is given up.
+const DISTINCT_HYPOTHESES_MAX: usize = 4_096;
 
 /// A client of the probe.
 type ProbeClient =
@@ -248,6 +251,7 @@ async fn drive(
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
         worlds_max: HYPOTHESES_MAX,
+        distinct_worlds_max: DISTINCT_HYPOTHESES_MAX,
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
@@ -497,6 +501,7 @@ impl Driver {
     async fn probe_lease(&self, client: &ProbeClient) -> Result<Duration, Finding> {
         // What was given up is carried out until then, or not at all.
         let given_up = Duration::from_millis(self.plan.knobs.request_timeout_ms);
+        let repeated_after = Duration::from_millis(self.plan.knobs.retry_ms);
         let grant = Ask::LeaseGrant(api::LeaseGrantRequest {
             id: PROBE_LEASE,
             ttl: PROBE_LEASE_TTL_S,
@@ -514,10 +519,16 @@ impl Driver {
         for _ in 0..2 {
             // The leader times the lease from when it applies the grant, which may be after
             // another member has answered; from a renewal, before it answers.
+            let asked_at = self.world.now();
             if self.probe_call(client, renewal.clone()).await.is_err() {
                 return Ok(given_up);
             }
             let renewed_by = self.world.now();
+            // A member that waited longer has asked the leader again, and what it asked first
+            // may come last.
+            if renewed_by >= asked_at + repeated_after {
+                return Ok(given_up);
+            }
             self.world.sleep(PROBE_LEASE_PAUSE).await;
             let asked_at = self.world.now();
             let told = self.probe_call(client, question.clone()).await;
@@ -551,7 +562,15 @@ impl Driver {
             ends_per_check: limits.lease_revokes_per_check,
         };
         let mut deadlines = LeaseDeadlines::new(bound, self.world.now() + under_way);
+        let patience = Duration::from_millis(self.plan.heal_bound_ms);
+        let mut leader_by = self.world.now() + patience;
         while !self.cluster.leases_end(&mut deadlines)? {
+            let now = self.world.now();
+            if self.cluster.is_led() {
+                leader_by = now + patience;
+            } else if now > leader_by {
+                return Err(self.liveness("no-leader"));
+            }
             self.world.sleep(LEASE_POLL_PERIOD).await;
         }
         Ok(())

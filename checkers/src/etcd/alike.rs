@@ -20,10 +20,6 @@ use super::versions::LastChanges;
 use super::world::World;
 use crate::verdict::Cause;
 
-/// With so many times as many hypotheses, those alike are thinned out even where it is a
-/// loss.
-const THINNED_TIMES: usize = 4;
-
 /// A hypothesis that has grown to so many bytes is merged if it can be.
 const BYTES_MAX: usize = 128 << 10;
 
@@ -49,7 +45,7 @@ impl EtcdChecker {
         }
         let exact = worlds.len();
         self.statistics.merged += (all - exact) as u64;
-        if exact > worlds_max.saturating_mul(THINNED_TIMES) {
+        if exact > self.options.distinct_worlds_max {
             worlds = self.thinned(worlds);
         }
         let is_loss = worlds.len() < exact;

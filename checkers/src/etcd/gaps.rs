@@ -14,6 +14,7 @@ use veridical_histories::OperationId;
 use veridical_histories::etcd::Request;
 
 use super::evaluate::{Evaluation, Mismatch, Objection};
+use super::foretold::Foretold;
 use super::hypotheses::{Contradiction, Doubt};
 use super::later::Later;
 use super::operation::{Done, Open, Writer};
@@ -135,6 +136,8 @@ impl EtcdChecker {
             .next()
             .is_some_and(|f| *f < next);
         self.statistics.gaps += 1;
+        let open = self.open.values().map(|open| &**open);
+        self.foretold = Foretold::of(next, &self.evidence, &self.writers, &self.unknown, open);
         self.merge_alike(next);
         let mut filled = Vec::new();
         let mut early = None;
@@ -227,7 +230,7 @@ impl EtcdChecker {
         let is_free =
             |open: &Open| open.floor.revision < next && !world.placed.contains_key(&open.op);
         let consider = |open: &Open, candidates: &mut Vec<Candidate>| {
-            if !may_have_changed(&open.request) {
+            if !may_have_changed(&open.request) || !self.foretold.allows(open.op, next) {
                 return Ok(());
             }
             let changes = match Evaluation::run(view, next - 1, &open.request, None) {

@@ -123,6 +123,7 @@ impl EtcdChecker {
         Pool {
             unknown: &self.unknown,
             placed: &world.placed,
+            foretold: &self.foretold,
         }
     }
 

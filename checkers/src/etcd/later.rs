@@ -170,7 +170,7 @@ fn unchanged_before_write(done: &Done, gap: i64) -> Vec<&Bytes> {
     let mut keys = Vec::new();
     // A transaction may have read an old revision.
     if matches!(done.response, Response::Put(_) | Response::DeleteRange(_)) {
-        visit_pairs(&done.response, &mut |kv| {
+        visit_pairs(&done.open.request, &done.response, &mut |kv, _| {
             if kv.mod_revision < gap {
                 keys.push(&kv.key);
             }

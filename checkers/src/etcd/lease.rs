@@ -20,9 +20,12 @@ struct Facts {
     /// Until when the lease certainly lives, unless revoked: the latest call of a
     /// successful grant or keepalive, plus the time to live.
     alive_until_ns: u64,
-    /// The same of the shortest-lived grant alone: all that is certain once the number
-    /// was granted more than once.
+    /// The same of the shortest-lived acknowledged grant alone. Once the number was granted more
+    /// than once, nothing later is certain.
     granted_until_ns: Option<u64>,
+    /// The same of each grant of this number that has not answered: a lease lives at least as
+    /// long as was asked for.
+    unanswered_until_ns: Vec<u64>,
     /// Whether a revocation was called and not refused.
     revoke_called: bool,
     /// The event at which the first acknowledged revocation returned.
@@ -36,7 +39,26 @@ pub(super) struct Leases {
     /// Grants with a number chosen by the server that have not returned: the lease may
     /// have any number.
     unnumbered: u64,
+    /// Grants with a number of the client's that have not returned.
+    unanswered: usize,
     tolerance_ns: u64,
+}
+
+/// What a client asks for when it wants a lease.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The number; 0 leaves it to the server.
+    pub id: i64,
+    /// For how long at least, in seconds.
+    pub ttl_s: i64,
+    /// When it asks.
+    pub call_ns: u64,
+}
+
+impl Asked {
+    fn until_ns(self) -> u64 {
+        self.call_ns.saturating_add(ttl_ns(self.ttl_s))
+    }
 }
 
 impl Leases {
@@ -50,35 +72,52 @@ impl Leases {
     /// Bytes held, estimated; trees are two thirds full.
     pub fn bytes(&self) -> usize {
         self.facts.len() * (size_of::<i64>() + size_of::<Facts>()) * 3 / 2
+            + self.unanswered * size_of::<u64>() * 2
     }
 
-    pub fn grant_called(&mut self, id: i64) {
-        if id == 0 {
+    pub fn grant_called(&mut self, asked: Asked) {
+        if asked.id == 0 {
             self.unnumbered += 1;
         } else {
-            self.facts.entry(id).or_default().grants += 1;
+            let facts = self.facts.entry(asked.id).or_default();
+            facts.grants += 1;
+            facts.unanswered_until_ns.push(asked.until_ns());
+            self.unanswered += 1;
         }
     }
 
-    pub fn grant_refused(&mut self, id: i64) {
-        if id == 0 {
+    pub fn grant_refused(&mut self, asked: Asked) {
+        if asked.id == 0 {
             self.unnumbered -= 1;
-        } else if let Some(facts) = self.facts.get_mut(&id) {
+        } else if let Some(facts) = self.facts.get_mut(&asked.id) {
             facts.grants -= 1;
+            self.answered(asked);
         }
     }
 
-    pub fn granted(&mut self, requested: i64, id: i64, ttl_s: i64, call_ns: u64, event: u64) {
-        if requested == 0 {
+    /// The lease has the number `id` and lives for `ttl_s`.
+    pub fn granted(&mut self, asked: Asked, id: i64, ttl_s: i64, event: u64) {
+        if asked.id == 0 {
             self.unnumbered -= 1;
             self.facts.entry(id).or_default().grants += 1;
+        } else {
+            self.answered(asked);
         }
         let facts = self.facts.entry(id).or_default();
-        let until = call_ns.saturating_add(ttl_ns(ttl_s));
+        let until = Asked { ttl_s, ..asked }.until_ns();
         facts.granted_event.get_or_insert(event);
         facts.granted_ttl_s = Some(ttl_s);
         facts.alive_until_ns = facts.alive_until_ns.max(until);
         facts.granted_until_ns = Some(facts.granted_until_ns.map_or(until, |old| old.min(until)));
+    }
+
+    fn answered(&mut self, asked: Asked) {
+        let facts = self.facts.entry(asked.id).or_default();
+        let mut unanswered = facts.unanswered_until_ns.iter();
+        if let Some(place) = unanswered.position(|until_ns| *until_ns == asked.until_ns()) {
+            facts.unanswered_until_ns.swap_remove(place);
+            self.unanswered -= 1;
+        }
     }
 
     pub fn kept_alive(&mut self, id: i64, ttl_s: i64, call_ns: u64) {
@@ -149,7 +188,9 @@ impl Leases {
     pub fn may_have_expired(&self, id: i64, known_ns: u64) -> bool {
         self.facts.get(&id).is_none_or(|facts| {
             let until = if facts.grants > 1 {
-                facts.granted_until_ns.unwrap_or(0)
+                let unanswered = facts.unanswered_until_ns.iter();
+                let shortest = unanswered.chain(&facts.granted_until_ns).min();
+                shortest.copied().unwrap_or(0)
             } else {
                 facts.alive_until_ns
             };
@@ -194,11 +235,15 @@ fn ttl_ns(ttl_s: i64) -> u64 {
 mod tests {
     use super::*;
 
+    fn asked(id: i64, ttl_s: i64, call_ns: u64) -> Asked {
+        Asked { id, ttl_s, call_ns }
+    }
+
     #[test]
     fn a_lease_lives_from_the_call_of_its_last_keepalive_for_its_time_to_live() {
         let mut leases = Leases::new(1);
-        leases.grant_called(7);
-        leases.granted(7, 7, 2, 0, 1);
+        leases.grant_called(asked(7, 2, 0));
+        leases.granted(asked(7, 2, 0), 7, 2, 1);
         assert!(!leases.may_have_expired(7, 2 * SECOND_NS - 2));
         assert!(leases.may_have_expired(7, 2 * SECOND_NS - 1));
         leases.kept_alive(7, 2, SECOND_NS);
@@ -209,11 +254,11 @@ mod tests {
     #[test]
     fn a_number_granted_twice_allows_everything() {
         let mut leases = Leases::new(0);
-        leases.grant_called(7);
-        leases.granted(7, 7, 2, 0, 1);
+        leases.grant_called(asked(7, 2, 0));
+        leases.granted(asked(7, 2, 0), 7, 2, 1);
         leases.revoked(7, 5);
         assert!(!leases.may_exist(7, 6));
-        leases.grant_called(7);
+        leases.grant_called(asked(7, 2, 0));
         assert!(leases.may_exist(7, 6));
         assert!(leases.may_be_missing(7, 6, 0));
     }
@@ -221,10 +266,24 @@ mod tests {
     #[test]
     fn a_grant_without_a_number_may_be_any_lease_until_it_returns() {
         let mut leases = Leases::new(0);
-        leases.grant_called(0);
+        leases.grant_called(asked(0, 2, 0));
         assert!(leases.may_exist(9, 0));
-        leases.granted(0, 7, 2, 0, 1);
+        leases.granted(asked(0, 2, 0), 7, 2, 1);
         assert!(!leases.may_exist(9, 2));
         assert!(leases.may_exist(7, 2));
+    }
+
+    /// Swarm seeds 3361 and 9219: the lease whose keys were deleted was that of a grant that was
+    /// never answered, and not of the one that was.
+    #[test]
+    fn of_two_leases_of_one_number_the_unanswered_one_may_end_first() {
+        let mut leases = Leases::new(0);
+        leases.grant_called(asked(7, 1, 0));
+        leases.grant_called(asked(7, 2, 9 * SECOND_NS));
+        leases.granted(asked(7, 2, 9 * SECOND_NS), 7, 2, 1);
+        assert!(leases.may_have_expired(7, SECOND_NS));
+        assert!(!leases.may_have_expired(7, SECOND_NS - 1));
+        leases.grant_refused(asked(7, 1, 0));
+        assert!(!leases.may_have_expired(7, 11 * SECOND_NS - 1));
     }
 }

@@ -26,8 +26,9 @@ fn tree_bytes<K, V>(tree: &BTreeMap<K, V>) -> usize {
 impl EtcdChecker {
     /// Bytes held beside the versions of keys, estimated.
     pub fn table_bytes(&self) -> usize {
-        // A request of unknown outcome is kept a second time, to know its equals by.
-        let operations = self.open.len() + 2 * self.unknown.len();
+        // A request of unknown outcome is kept a second time, to know its equals by, and what it
+        // writes a third time.
+        let operations = self.open.len() + 3 * self.unknown.len();
         let answers = self.writers.len() + self.revocations.len() + self.observers_pending;
         let evidence: usize = self.evidence.values().map(Vec::len).sum();
         let deliveries: usize = self.deliveries.values().map(Vec::len).sum();

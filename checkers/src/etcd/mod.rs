@@ -23,6 +23,7 @@
 
 mod alike;
 mod evaluate;
+mod foretold;
 mod gaps;
 mod hypotheses;
 mod later;
@@ -51,6 +52,7 @@ use crate::verdict::{
     Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
     WitnessOperation,
 };
+use foretold::Foretold;
 use lease::Leases;
 use operation::{Acknowledged, Done, Open};
 use unknowns::Unknowns;
@@ -73,6 +75,9 @@ pub struct EtcdOptions {
     /// nothing but who wrote an overwritten revision become one: little is lost, for only
     /// old revisions that are asked for by number can still tell them apart.
     pub alike_worlds_max: usize,
+    /// With more hypotheses than this one of each state is kept, even if they differ in more than
+    /// can be kept open. A contradiction then proves nothing any more.
+    pub distinct_worlds_max: usize,
     /// How many answers may wait for an open operation that might fill a gap before the
     /// gap is filled by hypothesis.
     pub patience: usize,
@@ -96,6 +101,7 @@ impl Default for EtcdOptions {
             lease_tolerance_ns: 0,
             worlds_max: 256,
             alike_worlds_max: 4,
+            distinct_worlds_max: 16,
             patience: 1 << 14,
             evidence_patience: 0,
             crowded_patience: 1 << 12,
@@ -183,6 +189,7 @@ pub struct EtcdChecker {
     open_writer_floors: BTreeMap<u64, i64>,
     /// Operations of unknown outcome that may write, and are not certainly placed.
     unknown: Unknowns,
+    foretold: Foretold,
     /// Acknowledged revocations of leases, whose revision only has an upper bound.
     revocations: BTreeMap<OperationId, Done>,
 
@@ -234,6 +241,7 @@ impl EtcdChecker {
             open_floors: BTreeMap::new(),
             open_writer_floors: BTreeMap::new(),
             unknown: Unknowns::default(),
+            foretold: Foretold::default(),
             revocations: BTreeMap::new(),
             writers: BTreeMap::new(),
             observers: BTreeMap::new(),

@@ -8,6 +8,7 @@ use veridical_histories::etcd::{
     TxnRequest, TxnResult,
 };
 
+use super::lease::Asked;
 use super::operation::{Acknowledged, Acknowledgement, Done, Open, is_answer_to};
 use super::world::{Evidence, visit_pairs};
 use super::{EtcdChecker, Refusal, Sighting, Stop, tells_of_keys};
@@ -70,7 +71,11 @@ impl EtcdChecker {
             Request::Compact { revision } => {
                 *self.compactions_called.entry(*revision).or_default() += 1;
             }
-            Request::LeaseGrant { id, .. } => self.leases.grant_called(*id),
+            Request::LeaseGrant { id, ttl_s } => self.leases.grant_called(Asked {
+                id: *id,
+                ttl_s: *ttl_s,
+                call_ns,
+            }),
             Request::LeaseRevoke { id } => self.leases.revoke_called(*id),
             _ => {}
         }
@@ -119,10 +124,20 @@ impl EtcdChecker {
     fn done(&mut self, done: Done) -> Result<(), Stop> {
         let revision = done.header.revision;
         match (&done.open.request, &done.response) {
-            (Request::LeaseGrant { id: requested, .. }, Response::LeaseGrant { id, ttl_s }) => {
+            (
+                Request::LeaseGrant {
+                    id: requested,
+                    ttl_s: asked_ttl_s,
+                },
+                Response::LeaseGrant { id, ttl_s },
+            ) => {
                 self.check_granted(&done, *requested)?;
-                let (call_ns, event) = (done.open.call_ns, done.return_event);
-                self.leases.granted(*requested, *id, *ttl_s, call_ns, event);
+                let asked = Asked {
+                    id: *requested,
+                    ttl_s: *asked_ttl_s,
+                    call_ns: done.open.call_ns,
+                };
+                self.leases.granted(asked, *id, *ttl_s, done.return_event);
                 return Ok(());
             }
             (Request::LeaseKeepAlive { id }, Response::LeaseKeepAlive { ttl_s }) => {
@@ -381,7 +396,11 @@ impl EtcdChecker {
     fn without_effect(&mut self, open: &Open, now_ns: u64) -> Result<(), Stop> {
         match &open.request {
             Request::Compact { revision } => self.forget_compaction(*revision),
-            Request::LeaseGrant { id, .. } => self.leases.grant_refused(*id),
+            Request::LeaseGrant { id, ttl_s } => self.leases.grant_refused(Asked {
+                id: *id,
+                ttl_s: *ttl_s,
+                call_ns: open.call_ns,
+            }),
             _ => {}
         }
         self.drop_worlds_with(open, now_ns)?;
@@ -415,20 +434,13 @@ impl EtcdChecker {
     }
 
     fn collect_evidence(&mut self, done: &Done) {
-        let keys_only = matches!(
-            &done.open.request,
-            Request::Range(RangeRequest {
-                keys_only: true,
-                ..
-            })
-        );
-        let in_txn = matches!(done.open.request, Request::Txn(_));
-        let (applied, own) = (self.applied, done.header.revision);
+        let applied = self.applied;
+        // What a write shows of its own revision may be overwritten by itself, and needs no
+        // explanation.
+        let own = done.has_written().then_some(done.header.revision);
         let evidence = &mut self.evidence;
-        visit_pairs(&done.response, &mut |kv| {
-            // What a transaction shows of its own revision may be overwritten by itself,
-            // and needs no explanation.
-            if kv.mod_revision > applied && kv.mod_revision != own && !in_txn {
+        visit_pairs(&done.open.request, &done.response, &mut |kv, keys_only| {
+            if kv.mod_revision > applied && Some(kv.mod_revision) != own {
                 let seen = Evidence::Wrote {
                     kv: kv.clone(),
                     keys_only,

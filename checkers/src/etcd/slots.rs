@@ -19,6 +19,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
 
+use super::foretold::Foretold;
 use super::unknowns::{PlainPut, Unknowns};
 
 /// What may have written a slot's revision.
@@ -67,11 +68,12 @@ pub(super) struct Slot {
 pub(super) struct Pool<'a> {
     pub unknown: &'a Unknowns,
     pub placed: &'a BTreeMap<OperationId, i64>,
+    pub foretold: &'a Foretold,
 }
 
 impl<'a> Pool<'a> {
-    fn is_free(&self, op: OperationId) -> bool {
-        !self.placed.contains_key(&op)
+    fn is_free(&self, op: OperationId, revision: i64) -> bool {
+        !self.placed.contains_key(&op) && self.foretold.allows(op, revision)
     }
 
     /// The puts of a key that may have written `revision`, the latest first: what fills a
@@ -86,7 +88,7 @@ impl<'a> Pool<'a> {
         puts.filter(move |put| {
             put.floor < revision
                 && told.is_none_or(|told| *told == put.value)
-                && self.is_free(put.op)
+                && self.is_free(put.op, revision)
         })
     }
 
@@ -98,7 +100,7 @@ impl<'a> Pool<'a> {
                     let puts = self.puts(key, told.as_ref(), revision);
                     operations.extend(puts.map(|put| put.op));
                 }
-                Way::Operation(op) if self.is_free(*op) && self.unknown.contains(*op) => {
+                Way::Operation(op) if self.is_free(*op, revision) && self.unknown.contains(*op) => {
                     operations.push(*op);
                 }
                 Way::Operation(_) => {}
@@ -427,6 +429,7 @@ mod tests {
     struct Bench {
         unknown: Unknowns,
         placed: BTreeMap<OperationId, i64>,
+        foretold: Foretold,
         slots: Slots,
     }
 
@@ -435,6 +438,7 @@ mod tests {
             Self {
                 unknown: unknowns(puts),
                 placed: BTreeMap::new(),
+                foretold: Foretold::default(),
                 slots: Slots::default(),
             }
         }
@@ -443,6 +447,7 @@ mod tests {
             Pool {
                 unknown: &self.unknown,
                 placed: &self.placed,
+                foretold: &self.foretold,
             }
         }
 

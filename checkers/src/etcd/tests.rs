@@ -3,8 +3,8 @@
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{
     DeleteRangeRequest, DeleteRangeResult, ErrorKind, EtcdEvent, KeyRange, KeyValue, Outcome,
-    PutRequest, PutResult, RangeRequest, RangeResult, Request, Response, WatchCreated, WatchEvent,
-    WatchEventKind, WatchNote, WatchResponse,
+    PutRequest, PutResult, RangeRequest, RangeResult, Request, Response, TxnOp, TxnOpResult,
+    TxnRequest, TxnResult, WatchCreated, WatchEvent, WatchEventKind, WatchNote, WatchResponse,
 };
 
 use super::{EtcdOptions, check};
@@ -449,6 +449,48 @@ fn a_watch_event_tells_which_unknown_write_took_effect() {
     assert_eq!(script.verdict(), Verdict::Ok);
     script.run(get("a"), read(2, vec![kv("a", "x", 2)]));
     assert_eq!(script.kind(), Some(ViolationKind::WrongResult));
+}
+
+/// Swarm seed 1423, shrunk: which of nine operations wrote which of five revisions nobody was
+/// told, and one transaction read most of them later.
+#[test]
+fn what_later_revisions_show_leaves_few_explanations() {
+    const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let txn = |op| {
+        Request::Txn(TxnRequest {
+            success: vec![op],
+            ..TxnRequest::default()
+        })
+    };
+    let mut script = Script::default();
+    for key in KEYS {
+        let op = script.call(txn(TxnOp::Put(PutRequest::of(key, "v"))));
+        script.unknown(op);
+    }
+    // The last one was the first; of the first two keys nobody knows.
+    let shown = KEYS[2..].iter().zip((4..10).rev());
+    let kvs: Vec<KeyValue> = shown.map(|(key, at)| kv(key, "v", at)).collect();
+    let range = RangeRequest::of(KeyRange::span("c", "i"));
+    script.run(
+        txn(TxnOp::Range(range)),
+        Outcome::done(
+            9,
+            Response::Txn(TxnResult {
+                succeeded: true,
+                results: vec![TxnOpResult::Range(RangeResult {
+                    count: kvs.len() as i64,
+                    kvs,
+                    more: false,
+                })],
+            }),
+        ),
+    );
+    let options = EtcdOptions {
+        worlds_max: 2,
+        evidence_patience: 1,
+        ..EtcdOptions::default()
+    };
+    assert_eq!(check(&script.events, options), Ok(Verdict::Ok));
 }
 
 #[test]

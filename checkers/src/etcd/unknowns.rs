@@ -7,6 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{PutRequest, Request};
 
+use super::foretold::visit_all_puts;
 use super::operation::Open;
 
 /// A put that does nothing but write a value.
@@ -38,6 +39,10 @@ pub(super) struct Unknowns {
     next: Kind,
     /// By key, none of them empty.
     puts: BTreeMap<Bytes, Vec<PlainPut>>,
+    /// By key and value, which operations may have written it; none of them empty.
+    writers: FxHashMap<(Bytes, Bytes), Vec<OperationId>>,
+    /// By key, how many may have written it with the value that it had.
+    keeping: FxHashMap<Bytes, usize>,
 }
 
 /// The put that does nothing but write a value, if the request is one.
@@ -50,6 +55,19 @@ fn plain(request: &Request) -> Option<&PutRequest> {
 
 impl Unknowns {
     pub fn insert(&mut self, open: Box<Open>) {
+        visit_all_puts(&open.request, &mut |put| {
+            if put.ignore_value {
+                *self.keeping.entry(put.key.clone()).or_default() += 1;
+                return;
+            }
+            let writers = self
+                .writers
+                .entry((put.key.clone(), put.value.clone()))
+                .or_default();
+            if !writers.contains(&open.op) {
+                writers.push(open.op);
+            }
+        });
         let kind = match plain(&open.request) {
             Some(put) => {
                 let plain = PlainPut {
@@ -85,6 +103,7 @@ impl Unknowns {
         let Some((_, open)) = self.operations.remove(&op) else {
             return false;
         };
+        self.forget_writer(&open);
         if let Some(put) = plain(&open.request) {
             let puts = self
                 .puts
@@ -105,6 +124,38 @@ impl Unknowns {
             self.kinds.remove(&open.request);
         }
         true
+    }
+
+    fn forget_writer(&mut self, open: &Open) {
+        visit_all_puts(&open.request, &mut |put| {
+            if put.ignore_value {
+                if let Some(count) = self.keeping.get_mut(&put.key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.keeping.remove(&put.key);
+                    }
+                }
+                return;
+            }
+            let written = (put.key.clone(), put.value.clone());
+            if let Some(writers) = self.writers.get_mut(&written) {
+                writers.retain(|op| *op != open.op);
+                if writers.is_empty() {
+                    self.writers.remove(&written);
+                }
+            }
+        });
+    }
+
+    /// The operation that alone of them may have written `value` to `key`, if there is one.
+    pub fn only_writer(&self, key: &Bytes, value: &Bytes) -> Option<OperationId> {
+        if self.keeping.contains_key(key) {
+            return None;
+        }
+        match self.writers.get(&(key.clone(), value.clone()))?[..] {
+            [op] => Some(op),
+            _ => None,
+        }
     }
 
     /// The plain puts of a key, in the order in which they were given up.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use veridical_histories::OperationId;
-use veridical_histories::etcd::{KeyValue, RangeResult, Response, TxnOpResult, TxnResult};
+use veridical_histories::etcd::{
+    KeyValue, RangeRequest, RangeResult, Request, Response, TxnOp, TxnOpResult, TxnRequest,
+    TxnResult,
+};
 
 use super::slots::{Filled, Slots};
 use super::versions::{Change, Overlay};
@@ -89,28 +92,50 @@ impl Evidence {
     }
 }
 
-/// Calls `visit` with every pair that an answer shows.
-pub(super) fn visit_pairs<'a>(response: &'a Response, visit: &mut impl FnMut(&'a KeyValue)) {
-    match response {
-        Response::Range(result) => visit_range(result, visit),
-        Response::Put(result) => result.prev_kv.iter().for_each(visit),
-        Response::DeleteRange(result) => result.prev_kvs.iter().for_each(visit),
-        Response::Txn(result) => visit_txn(result, visit),
+/// Calls `visit` with every pair that an answer shows, and whether it is shown without its
+/// value.
+pub(super) fn visit_pairs<'a>(
+    request: &Request,
+    response: &'a Response,
+    visit: &mut impl FnMut(&'a KeyValue, bool),
+) {
+    match (request, response) {
+        (Request::Range(range), Response::Range(result)) => visit_range(range, result, visit),
+        (_, Response::Put(result)) => result.prev_kv.iter().for_each(|kv| visit(kv, false)),
+        (_, Response::DeleteRange(result)) => {
+            result.prev_kvs.iter().for_each(|kv| visit(kv, false));
+        }
+        (Request::Txn(txn), Response::Txn(result)) => visit_txn(txn, result, visit),
         _ => {}
     }
 }
 
-fn visit_range<'a>(result: &'a RangeResult, visit: &mut impl FnMut(&'a KeyValue)) {
-    result.kvs.iter().for_each(visit);
+fn visit_range<'a>(
+    range: &RangeRequest,
+    result: &'a RangeResult,
+    visit: &mut impl FnMut(&'a KeyValue, bool),
+) {
+    result.kvs.iter().for_each(|kv| visit(kv, range.keys_only));
 }
 
-fn visit_txn<'a>(result: &'a TxnResult, visit: &mut impl FnMut(&'a KeyValue)) {
-    for result in &result.results {
-        match result {
-            TxnOpResult::Range(result) => visit_range(result, visit),
-            TxnOpResult::Put(result) => result.prev_kv.iter().for_each(&mut *visit),
-            TxnOpResult::DeleteRange(result) => result.prev_kvs.iter().for_each(&mut *visit),
-            TxnOpResult::Txn(result) => visit_txn(result, visit),
+fn visit_txn<'a>(
+    txn: &TxnRequest,
+    result: &'a TxnResult,
+    visit: &mut impl FnMut(&'a KeyValue, bool),
+) {
+    let ops = match result.succeeded {
+        true => &txn.success,
+        false => &txn.failure,
+    };
+    for (op, result) in ops.iter().zip(&result.results) {
+        match (op, result) {
+            (TxnOp::Range(range), TxnOpResult::Range(result)) => visit_range(range, result, visit),
+            (_, TxnOpResult::Put(result)) => result.prev_kv.iter().for_each(|kv| visit(kv, false)),
+            (_, TxnOpResult::DeleteRange(result)) => {
+                result.prev_kvs.iter().for_each(|kv| visit(kv, false));
+            }
+            (TxnOp::Txn(txn), TxnOpResult::Txn(result)) => visit_txn(txn, result, visit),
+            _ => {}
         }
     }
 }
