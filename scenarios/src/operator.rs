@@ -300,10 +300,6 @@ impl Operator {
                     if !member.is_learner {
                         return;
                     }
-                    // What was begun before the heal may be waiting for this since then.
-                    if self.world.now() >= self.plan.heal_at() {
-                        self.finish_upgrade();
-                    }
                     self.promote(member.id).await;
                 }
                 // Its disk is gone: what it promised is forgotten.
@@ -344,18 +340,19 @@ impl Operator {
             });
             match unfinished {
                 None => return,
-                Some(site) => {
-                    self.finish_upgrade();
-                    self.bring(site, Goal::Votes).await;
-                }
+                Some(site) => self.bring(site, Goal::Votes).await,
             }
         }
     }
 
-    /// Every machine goes on with the current version. The previous one does not say in its
-    /// greetings where it is reached, so a member that is new, and was away when those whom it
-    /// knew were replaced, cannot answer such a leader and never catches up.
+    /// After the faults, where members were added, every machine goes on with the current version.
+    /// The previous one does not say in its greetings where it is reached, so a member that was
+    /// away when others were added or replaced cannot answer such a leader and never catches up.
     fn finish_upgrade(&self) {
+        let has_added_any = self.started.len() > self.plan.members as usize;
+        if !has_added_any || self.world.now() < self.plan.heal_at() {
+            return;
+        }
         for site in 0..self.plan.sites() {
             if self.cluster.format(site) == DataFormat::Previous {
                 self.reformat(site, false);
@@ -415,6 +412,8 @@ impl Operator {
 
     /// Asks one member after the other, until one does it or may have done it.
     async fn ask(&mut self, ask: Ask) -> Result<Answer, CallError> {
+        // Whatever is asked for may wait for this, also what was begun before the heal.
+        self.finish_upgrade();
         let sites: Vec<u32> = self.cluster.members().into_keys().collect();
         let first = sites.iter().position(|site| *site >= self.site);
         let order = sites.iter().cycle().skip(first.unwrap_or(0));

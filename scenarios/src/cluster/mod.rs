@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::info;
 use veridical_node::{DataFormat, Directory, Node, NodeConfig};
 use veridical_proto::etcdserverpb::{HashKvRequest, Member};
+use veridical_raft::Role;
 use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::MemoryEngine;
 
@@ -356,8 +357,18 @@ impl Cluster {
             return Ok(false);
         };
         let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
-        deadlines.look(self.world.now(), self.term(), &left)?;
+        // A leader that was deposed ends none, and its successor gives all their time anew.
+        if self.is_led() {
+            deadlines.look(self.world.now(), self.term(), &left)?;
+        }
         Ok(left.is_empty())
+    }
+
+    /// Whether a member leads.
+    pub fn is_led(&self) -> bool {
+        let running = self.running();
+        let mut roles = running.iter().map(|(_, node)| node.raft_status().role);
+        roles.any(|role| role == Role::Leader)
     }
 
     /// Whether all members run and have applied the same index; but for the one whose disk

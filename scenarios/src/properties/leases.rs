@@ -45,7 +45,7 @@ impl LeaseDeadlines {
     }
 
     /// Looks at the leases that are left `now`, with their time to live in seconds, while
-    /// `term` has a leader or is about to get one.
+    /// a member leads in `term`.
     ///
     /// # Errors
     /// One of them should have ended.

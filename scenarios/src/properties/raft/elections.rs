@@ -6,7 +6,6 @@ use veridical_raft::{LogIndex, MessageBody, NodeId, Ready, Term};
 
 use super::Standing;
 use super::log::LogView;
-use super::promises::Vote;
 use crate::properties::Broken;
 
 /// Terms that are remembered.
@@ -19,16 +18,39 @@ pub(super) struct Elections {
     votes: BTreeMap<Term, BTreeMap<NodeId, NodeId>>,
     /// By term, who has asked for votes, with the last term and index of its log.
     candidacies: BTreeMap<Term, BTreeMap<NodeId, (Term, LogIndex)>>,
+    /// Members whose disks may lose a vote without their noticing.
+    forgetful: BTreeSet<NodeId>,
 }
 
 impl Elections {
-    /// A vote is durable at a member.
-    pub(super) fn has_voted(&mut self, member: NodeId, (term, vote): Vote) {
-        if let Some(vote) = vote {
-            self.votes.entry(term).or_default().insert(member, vote);
-        }
+    /// The disk of a member decays.
+    pub(super) fn disk_decays(&mut self, member: NodeId) {
+        self.forgetful.insert(member);
+    }
+
+    /// The vote of a member for this candidate is durable.
+    ///
+    /// # Errors
+    /// It had another one in this term.
+    pub(super) fn has_voted(
+        &mut self,
+        member: NodeId,
+        term: Term,
+        candidate: NodeId,
+    ) -> Result<(), Broken> {
+        let votes = self.votes.entry(term).or_default();
+        let before = votes.insert(member, candidate);
         if self.votes.len() > TERMS_MAX {
             self.votes.pop_first();
+        }
+        match before {
+            Some(other) if other != candidate && !self.forgetful.contains(&member) => Broken::new(
+                "voted-twice",
+                format!(
+                    "in term {term} member {member} votes for {candidate}, and has voted for {other}"
+                ),
+            ),
+            _ => Ok(()),
         }
     }
 

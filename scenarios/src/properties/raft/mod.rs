@@ -113,6 +113,7 @@ impl RaftLaws {
     /// cannot be told from one that was being written when power was lost.
     pub fn disk_decays(&mut self, member: NodeId) {
         self.members.remove(&member);
+        self.elections.disk_decays(member);
     }
 
     /// A member starts with the entries that its disk had.
@@ -130,10 +131,18 @@ impl RaftLaws {
         if let Some(before) = &before {
             check_vote_stands(before.promises.vote(), &standing)?;
         }
-        let durable = before.and_then(|member| member.durable);
+        let durable = before.and_then(|member| {
+            // A snapshot that contradicts a log takes the place of all of it (Raft paper,
+            // section 7); it may have been received right before a crash.
+            let had = member.log.at(beginning.base_index);
+            let is_void = had.is_some_and(|link| link.term != beginning.base_term);
+            member.durable.filter(|_| !is_void)
+        });
         // It may have become durable right before a crash.
-        self.elections
-            .has_voted(standing.member, (standing.term, standing.vote));
+        if let Some(candidate) = standing.vote {
+            self.elections
+                .has_voted(standing.member, standing.term, candidate)?;
+        }
         let base = (beginning.base_index, beginning.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
@@ -368,10 +377,9 @@ impl RaftLaws {
             );
         }
         let elections = &mut self.elections;
-        member
-            .promises
-            .persisted(number, |vote| elections.has_voted(id, vote));
-        Ok(())
+        member.promises.persisted(number, |term, candidate| {
+            elections.has_voted(id, term, candidate)
+        })
     }
 
     /// Raft at a member goes by this configuration.

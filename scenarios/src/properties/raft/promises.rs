@@ -21,6 +21,9 @@ struct UnderWay {
     kept: LogIndex,
     links: Vec<Link>,
     vote: Option<Vote>,
+    /// Votes that it lets go out. Where a member enters a later term in the same step, this one
+    /// is all that says whom it voted for in the term before.
+    given: Vec<(Term, NodeId)>,
     /// Whether it counts only when it is synchronised.
     must_sync: bool,
 }
@@ -60,12 +63,15 @@ impl Promises {
             Some(first) => log.since(first.index).collect(),
             None => Vec::new(),
         };
+        let given = ready.persisted_messages.iter();
+        let given = given.filter(|message| is_vote_given(message));
         self.under_way.push_back(UnderWay {
             number: ready.number,
             restart,
             kept,
             links,
             vote,
+            given: given.map(|message| (message.term, message.to)).collect(),
             must_sync: ready.must_sync,
         });
     }
@@ -76,8 +82,16 @@ impl Promises {
         until.any(|written| written.number <= number && written.must_sync)
     }
 
-    /// Everything up to this `Ready` is on the disk; the votes in it go to `note`.
-    pub(super) fn persisted(&mut self, number: u64, mut note: impl FnMut(Vote)) {
+    /// Everything up to this `Ready` is on the disk; the votes that count from now on go to
+    /// `note`.
+    ///
+    /// # Errors
+    /// Those of `note`.
+    pub(super) fn persisted(
+        &mut self,
+        number: u64,
+        mut note: impl FnMut(Term, NodeId) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
         while let Some(written) = self.under_way.pop_front_if(|first| first.number <= number) {
             if let Some((index, link)) = written.restart {
                 self.log = LogView::after(index, link);
@@ -88,11 +102,17 @@ impl Promises {
                     self.log.push_link(link);
                 }
             }
-            if let Some(vote) = written.vote {
-                self.vote = vote;
-                note(vote);
+            for (term, candidate) in written.given {
+                note(term, candidate)?;
+            }
+            if let Some((term, vote)) = written.vote {
+                self.vote = (term, vote);
+                if let Some(candidate) = vote {
+                    note(term, candidate)?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Whether this log is on the disk up to `index`, as far as that is known.
@@ -152,14 +172,14 @@ impl Promises {
                 } if !self.has(log, index) => {
                     return not_durable("acknowledges its log", index);
                 }
-                MessageBody::VoteResponse { granted: true } => {
+                _ if is_vote_given(message) => {
                     self.check_vote(standing.member, message, self.vote)?;
                 }
                 _ => {}
             }
         }
         for message in &ready.persisted_messages {
-            if message.body == (MessageBody::VoteResponse { granted: true }) {
+            if is_vote_given(message) {
                 self.check_vote(standing.member, message, self.vote_to_come())?;
             }
         }
@@ -228,6 +248,10 @@ pub(super) fn check_vote_stands(before: Vote, standing: &Standing) -> Result<(),
 /// Whether a member has just begun to lead.
 pub(super) fn begins_to_lead(before: &Standing, standing: &Standing) -> bool {
     standing.role == Role::Leader && (before.role, before.term) != (Role::Leader, standing.term)
+}
+
+fn is_vote_given(message: &Message) -> bool {
+    message.body == (MessageBody::VoteResponse { granted: true })
 }
 
 fn tell((term, vote): Vote) -> String {

@@ -5,6 +5,7 @@ use veridical_raft::{
 };
 
 use super::*;
+use std::collections::BTreeSet;
 
 fn entry(index: LogIndex, term: Term, says: &'static str) -> Entry {
     Entry {
@@ -136,8 +137,8 @@ impl Story {
     fn leads(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
         self.votes(member, term, Some(member), true)?;
         // Nobody looks at who votes here.
-        for voter in [1, 2] {
-            self.laws.elections.has_voted(voter, (term, Some(member)));
+        for voter in [member, if member == 3 { 1 } else { 3 }] {
+            let _ = self.laws.elections.has_voted(voter, term, member);
         }
         self.takes_the_lead(member, term)
     }
@@ -416,6 +417,33 @@ fn a_member_that_comes_back_without_what_it_called_durable_is_found() {
     breaks(story.starts(2, 1), "durable-entries-lost");
 }
 
+/// A snapshot of what was committed was on its disk, and the member crashed before anybody was
+/// told. Swarm seed 633.
+#[test]
+fn a_snapshot_that_contradicts_a_log_may_take_its_place_and_one_that_agrees_may_not() {
+    let starts_behind = |base_index| {
+        let mut story = Story::with_two_committed();
+        let own = [entry(2, 2, "x"), entry(3, 2, "y")];
+        story.appends(3, &own).expect("nobody else has them");
+        story.persists(3);
+        let standing = Standing {
+            commit: base_index,
+            last_index: base_index,
+            persisted: base_index,
+            ..story.standing(3)
+        };
+        let beginning = Beginning {
+            base_index,
+            base_term: 1,
+            membership: Membership::of_voters([1, 2, 3]),
+            applied: base_index,
+        };
+        story.laws.started(standing, beginning, [].into_iter())
+    };
+    starts_behind(2).expect("what was committed is something else");
+    breaks(starts_behind(1), "durable-entries-lost");
+}
+
 #[test]
 fn a_member_whose_disk_decays_may_lose_what_it_called_durable_and_no_other_may() {
     let mut story = Story::default();
@@ -554,6 +582,78 @@ fn a_leader_that_too_few_have_voted_for_is_found() {
     story.votes(1, 4, Some(1), true).expect("its own vote");
     story.votes(2, 4, Some(1), true).expect("another one");
     story.takes_the_lead(1, 4).expect("two of three");
+}
+
+/// Asked for its vote and at the end of its patience in one step, a member writes only the later
+/// term down. Swarm seeds 6456 and 7508.
+#[test]
+fn a_vote_given_right_before_the_voter_stands_itself_counts() {
+    let mut story = Story::begins();
+    story.votes(1, 4, Some(1), true).expect("its own vote");
+    let standing = Standing {
+        term: 5,
+        vote: Some(2),
+        role: Role::Candidate,
+        ..story.standing(2)
+    };
+    let ready = Ready {
+        hard_state: Some(HardState {
+            term: 5,
+            vote: Some(2),
+            commit: 0,
+        }),
+        persisted_messages: vec![Message {
+            from: 2,
+            to: 1,
+            term: 4,
+            body: MessageBody::VoteResponse { granted: true },
+        }],
+        ..Ready::default()
+    };
+    story.step(standing, &ready).expect("both are right");
+    let early = story.laws.elections.check_majority(
+        &Standing {
+            role: Role::Leader,
+            ..story.standing(1)
+        },
+        &BTreeSet::from([1, 2, 3]),
+    );
+    breaks(early, "elected-without-majority");
+    story
+        .laws
+        .persisted(2, story.number, || false)
+        .expect("it is synchronised");
+    story.takes_the_lead(1, 4).expect("two of three");
+}
+
+#[test]
+fn a_member_that_gives_two_candidates_its_vote_is_found() {
+    let mut story = Story::begins();
+    story.votes(3, 4, Some(1), true).expect("its vote");
+    let ready = Ready {
+        hard_state: Some(HardState {
+            term: 5,
+            vote: None,
+            commit: 0,
+        }),
+        persisted_messages: vec![Message {
+            from: 3,
+            to: 2,
+            term: 4,
+            body: MessageBody::VoteResponse { granted: true },
+        }],
+        ..Ready::default()
+    };
+    let standing = Standing {
+        term: 5,
+        vote: None,
+        ..story.standing(3)
+    };
+    story.step(standing, &ready).expect("nothing is durable");
+    breaks(
+        story.laws.persisted(3, story.number, || false),
+        "voted-twice",
+    );
 }
 
 #[test]
