@@ -21,6 +21,10 @@ use crate::sessions::client_of;
 /// The process of the faults.
 const FAULTS_PID: u64 = 1;
 
+/// Its track for those that have no length. (Without a track Perfetto puts them under a heading of
+/// its own.)
+const MOMENTS_TID: u64 = 1;
+
 /// The process of the first process of the run.
 const FIRST_PID: u64 = 10;
 
@@ -111,6 +115,12 @@ fn processes<W: io::Write>(recording: &Recording, out: &mut Out<'_, W>) -> io::R
         FAULTS_PID,
         0,
         json!({ "sort_index": 0 }),
+    )?;
+    out.metadata(
+        "thread_name",
+        FAULTS_PID,
+        MOMENTS_TID,
+        json!({ "name": "moments" }),
     )?;
     for (number, name) in (0..).zip(&recording.processes) {
         let pid = pid(number);
@@ -276,7 +286,8 @@ fn faults<W: io::Write>(recording: &Recording, out: &mut Out<'_, W>) -> io::Resu
         match injected.end_ns(recording.end_ns) {
             Some(end_ns) => {
                 event["ph"] = json!("b");
-                event["id"] = json!(injected.id);
+                // Within the process: Perfetto gives what goes by a global number no process.
+                event["id2"] = json!({ "local": injected.id.to_string() });
                 out.event(&event)?;
                 event["ph"] = json!("e");
                 event["ts"] = json!(us(end_ns));
@@ -284,7 +295,8 @@ fn faults<W: io::Write>(recording: &Recording, out: &mut Out<'_, W>) -> io::Resu
             }
             None => {
                 event["ph"] = json!("i");
-                event["s"] = json!("g");
+                event["s"] = json!("t");
+                event["tid"] = json!(MOMENTS_TID);
             }
         }
         out.event(&event)?;
