@@ -57,6 +57,9 @@ const LEASE_POLL_PERIOD: Duration = Duration::from_millis(100);
 /// without faults: a few round trips and synchronisations.
 const LEASE_END_SLACK: Duration = Duration::from_millis(1_500);
 
+/// How long their end is waited for: where no leader lasts, each gives leases their time anew.
+const LEASES_WAIT_MAX: Duration = Duration::from_secs(240);
+
 /// The lease of the probe.
 const PROBE_LEASE: i64 = 1;
 
@@ -551,8 +554,8 @@ impl Driver {
         Ok(Duration::ZERO)
     }
 
-    /// Waits until the last lease has ended, which nobody renews any more once what is
-    /// `under_way` has come.
+    /// Waits until the last lease has ended, or for long enough; nobody renews one any more once
+    /// what is `under_way` has come.
     async fn leases_end(&self, under_way: Duration) -> Result<(), Finding> {
         let limits = &self.plan.knobs;
         let bound = LeaseBound {
@@ -564,7 +567,8 @@ impl Driver {
         let mut deadlines = LeaseDeadlines::new(bound, self.world.now() + under_way);
         let patience = Duration::from_millis(self.plan.heal_bound_ms);
         let mut leader_by = self.world.now() + patience;
-        while !self.cluster.leases_end(&mut deadlines)? {
+        let wait_until = self.world.now() + LEASES_WAIT_MAX;
+        while !self.cluster.leases_end(&mut deadlines)? && self.world.now() < wait_until {
             let now = self.world.now();
             if self.cluster.is_led() {
                 leader_by = now + patience;

@@ -8,6 +8,7 @@
 //! favour of the way that is kept, and from then on a contradiction proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -19,6 +20,9 @@ use super::slots::{Blur, Way};
 use super::versions::LastChanges;
 use super::world::World;
 use crate::verdict::Cause;
+
+/// With so many others it is tried whether one can be merged.
+const MERGES_TRIED_MAX: usize = 64;
 
 /// A hypothesis that has grown to so many bytes is merged if it can be.
 const BYTES_MAX: usize = 128 << 10;
@@ -57,29 +61,50 @@ impl EtcdChecker {
         self.settle_hypotheses();
     }
 
-    /// Each group of hypotheses of the same state, in which each is merged with the first
-    /// one that it can be merged with.
+    /// Each is merged with the first of those before it that it can be merged with.
     fn merged_once(&self, worlds: Vec<World>, seen_until: i64) -> Vec<World> {
-        let mut groups: FxHashMap<u64, Vec<usize>> = FxHashMap::default();
+        let mut places: FxHashMap<AllButOne, Vec<usize>> = FxHashMap::default();
         let mut kept: Vec<World> = Vec::new();
         for world in worlds {
-            let hash = fxhash(&self.state(&world));
-            let group = groups.entry(hash).or_default();
-            let merged = group.iter().find_map(|number| {
+            let parts = self.all_but_one(&world);
+            let alike = parts.iter().filter_map(|part| places.get(part)).flatten();
+            let merged = alike.take(MERGES_TRIED_MAX).find_map(|number| {
                 let other = &kept[*number];
                 let is_same = self.state(other) == self.state(&world);
                 let merged = is_same.then(|| self.merged(other, &world, seen_until));
                 Some((*number, merged.flatten()?))
             });
-            match merged {
-                Some((number, merged)) => kept[number] = merged,
-                None => {
-                    group.push(kept.len());
-                    kept.push(world);
+            let (number, parts) = match merged {
+                Some((number, merged)) => {
+                    let parts = self.all_but_one(&merged);
+                    kept[number] = merged;
+                    (number, parts)
                 }
+                None => {
+                    kept.push(world);
+                    (kept.len() - 1, parts)
+                }
+            };
+            for part in parts {
+                places.entry(part).or_default().push(number);
             }
         }
         kept
+    }
+
+    /// The state of a hypothesis with how it explains all revisions but one, for each of them: two
+    /// that can be merged have one of these in common.
+    fn all_but_one(&self, world: &World) -> Vec<AllButOne> {
+        let state = fxhash(&self.state(world));
+        let ways = self.ways(world);
+        let hashes: Vec<(i64, u64)> = ways.iter().map(|way| (*way.0, fxhash(&way))).collect();
+        let all = hashes.iter().fold(0u64, |sum, way| sum.wrapping_add(way.1));
+        let part = |(revision, hash): &(i64, u64)| AllButOne {
+            state,
+            revision: *revision,
+            others: all.wrapping_sub(*hash),
+        };
+        hashes.iter().map(part).collect()
     }
 
     /// One of each state is left.
@@ -224,9 +249,16 @@ struct State<'a> {
     open: Vec<(OperationId, i64)>,
 }
 
-fn fxhash(state: &State<'_>) -> u64 {
-    use std::hash::BuildHasher;
-    rustc_hash::FxBuildHasher.hash_one(state)
+/// Hashes of what a hypothesis says but for how one revision was written.
+#[derive(PartialEq, Eq, Hash)]
+struct AllButOne {
+    state: u64,
+    revision: i64,
+    others: u64,
+}
+
+fn fxhash(value: &impl Hash) -> u64 {
+    rustc_hash::FxBuildHasher.hash_one(value)
 }
 
 /// The operations that are used up, the latest first.

@@ -23,7 +23,7 @@ use super::foretold::Foretold;
 use super::unknowns::{PlainPut, Unknowns};
 
 /// What may have written a slot's revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Way {
     /// A plain put of this key; of this value, where it is known.
     Put { key: Bytes, told: Option<Bytes> },
