@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use veridical_histories::OperationId;
-use veridical_histories::etcd::{PutRequest, Request, TxnOp};
+use veridical_histories::etcd::{PutRequest, Request, TxnOp, TxnRequest};
 
 use super::operation::{Done, Open};
 use super::unknowns::Unknowns;
@@ -71,24 +71,18 @@ fn may_write(request: &Request, key: &Bytes, value: &Bytes) -> bool {
 
 /// Calls `visit` with every put that may be carried out.
 pub(super) fn visit_all_puts<'a>(request: &'a Request, visit: &mut impl FnMut(&'a PutRequest)) {
-    fn in_ops<'a>(ops: &'a [TxnOp], visit: &mut impl FnMut(&'a PutRequest)) {
-        for op in ops {
+    fn in_txn<'a>(txn: &'a TxnRequest, visit: &mut impl FnMut(&'a PutRequest)) {
+        for op in txn.success.iter().chain(&txn.failure) {
             match op {
                 TxnOp::Put(put) => visit(put),
-                TxnOp::Txn(txn) => {
-                    in_ops(&txn.success, visit);
-                    in_ops(&txn.failure, visit);
-                }
+                TxnOp::Txn(txn) => in_txn(txn, visit),
                 _ => {}
             }
         }
     }
     match request {
         Request::Put(put) => visit(put),
-        Request::Txn(txn) => {
-            in_ops(&txn.success, visit);
-            in_ops(&txn.failure, visit);
-        }
+        Request::Txn(txn) => in_txn(txn, visit),
         _ => {}
     }
 }
