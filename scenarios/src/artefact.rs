@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::jsonl;
 use veridical_node::{KNOBS, Limits};
-use veridical_sim::{Decision, Digest, Event};
+use veridical_world::{Decision, Digest, Event};
 
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::report::RunReport;

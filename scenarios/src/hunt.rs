@@ -1,7 +1,7 @@
 //! The hunt for leaders: faults that follow the elections instead of a timetable.
 
 use std::time::Duration;
-use veridical_sim::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
+use veridical_world::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
 
 use crate::cluster::Cluster;
 use crate::plan::HuntPlan;

@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 use std::collections::BTreeMap;
 use veridical_node::{KNOBS, Knob, Limits};
-use veridical_sim::{Rng, Stream};
+use veridical_world::{Rng, Stream};
 
 /// Of the knobs that are not at their defaults, this share is at an edge.
 const EDGE_SHARE: f64 = 0.2;

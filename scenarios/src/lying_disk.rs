@@ -7,7 +7,7 @@
 //! Whatever the store has only in memory while it believes it to be on the disk is lost
 //! here as well as there.
 
-use veridical_sim::{CrashKind, Fault, Rng, Stream};
+use veridical_world::{CrashKind, Fault, Rng, Stream};
 
 use crate::plan::{Change, Plan};
 use crate::swarm;

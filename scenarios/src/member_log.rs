@@ -14,7 +14,7 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{self, LookupSpan};
 use tracing_subscriber::util::SubscriberInitExt;
-use veridical_sim::World;
+use veridical_world::World;
 
 use crate::commands::CommandError;
 

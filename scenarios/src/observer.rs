@@ -9,7 +9,7 @@ use veridical_checkers::{Rejection, Verdict, Violation};
 use veridical_client::record::Ending;
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchNote};
 use veridical_histories::{Event, EventKind, OperationId};
-use veridical_sim::World;
+use veridical_world::World;
 
 use crate::report::{Class, Finding};
 use crate::timetable::Began;

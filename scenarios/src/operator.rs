@@ -14,7 +14,7 @@ use veridical_node::DataFormat;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{CrashKind, Fault, SimEnvironment, World};
+use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::cluster::{Cluster, client_address, peer_url};
 use crate::observer::Observer;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_node::Limits;
 use veridical_probe::{Planted, PlantedBug};
-use veridical_sim::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
+use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
 use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};

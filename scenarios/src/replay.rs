@@ -7,7 +7,7 @@
 //! should, the plan is run again under other schedules, some with other decisions, too.
 
 use std::path::Path;
-use veridical_sim::{Stream, stream_seed};
+use veridical_world::{Stream, stream_seed};
 
 use crate::artefact::{Kept, failure};
 use crate::plan::Plan;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use veridical_checkers::Violation;
-use veridical_sim::ReplayCounts;
+use veridical_world::ReplayCounts;
 
 use crate::properties::Broken;
 use crate::timetable::Began;

@@ -6,7 +6,7 @@
 //! A member that refuses is down for good; an operator would replace it. The others are a
 //! majority, and have to make progress without it.
 
-use veridical_sim::{CrashKind, DiskFaults, Fault, ProcessId, Rng, Stream};
+use veridical_world::{CrashKind, DiskFaults, Fault, ProcessId, Rng, Stream};
 
 use crate::plan::{Change, Plan, TimedFault};
 use crate::swarm;

@@ -12,7 +12,7 @@ use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{
+use veridical_world::{
     CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, Spectator, TraceMode, World,
     WorldConfig,
 };

@@ -6,7 +6,7 @@
 //! default scenario does: the member is removed, and its machine joins under a new id.
 
 use veridical_node::Limits;
-use veridical_sim::{
+use veridical_world::{
     CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rng, Schedule, Stream,
 };
 

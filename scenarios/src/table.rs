@@ -80,7 +80,7 @@ impl Summary {
 
     /// The digest over the digests of all seeds, in the order of the seeds.
     pub fn digest(&self) -> String {
-        let mut digest = veridical_sim::Digest::default();
+        let mut digest = veridical_world::Digest::default();
         for (seed, of_seed) in &self.digests {
             digest.fold(*seed);
             digest.fold_bytes(of_seed.as_bytes());

@@ -11,7 +11,7 @@ use veridical_env::{Clock, Environment};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::watch_create_request::FilterType;
 use veridical_proto::etcdserverpb::watch_request::RequestUnion;
-use veridical_sim::SimEnvironment;
+use veridical_world::SimEnvironment;
 
 use crate::cluster::client_address;
 use crate::keyspace::key;

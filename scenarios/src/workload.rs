@@ -12,7 +12,7 @@ use veridical_histories::etcd::{Outcome, Request};
 use veridical_probe::Planted;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_sim::{SimClock, SimEnvironment, SimNetwork};
+use veridical_world::{SimClock, SimEnvironment, SimNetwork};
 
 use crate::cluster::client_address;
 use crate::observer::Observer;

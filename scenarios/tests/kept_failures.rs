@@ -121,7 +121,7 @@ fn kept_schedule(kept: &Path) -> u64 {
         .expect("a report has a seed");
     let seed: String = seed.chars().take_while(char::is_ascii_digit).collect();
     let seed = seed.parse().expect("it is a number");
-    veridical_sim::stream_seed(seed, veridical_sim::Stream::Schedule)
+    veridical_world::stream_seed(seed, veridical_world::Stream::Schedule)
 }
 
 #[test]

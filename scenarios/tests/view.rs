@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
-use veridical_sim::trace::Journal;
-use veridical_sim::{Event, TraceMode};
+use veridical_world::trace::Journal;
+use veridical_world::{Event, TraceMode};
 
 /// A bug that an answer bears witness of, and that is soon found.
 const BUG: &str = "torn-cut";

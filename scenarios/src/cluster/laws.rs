@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use veridical_node::{Directory, NodeObserver};
 use veridical_raft::{Raft, Ready, Role};
-use veridical_sim::{ProcessId, World};
+use veridical_world::{ProcessId, World};
 
 use crate::observer::Observer;
 use crate::properties::Broken;

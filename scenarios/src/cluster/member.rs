@@ -8,11 +8,11 @@ use veridical_node::session::accept_clients;
 use veridical_node::{Node, NodeConfig, StartError, Status, StopReason};
 use veridical_probe::reachable;
 use veridical_raft::Role;
-use veridical_sim::{ProcessId, SimEnvironment, World};
 use veridical_storage::engine::Engine;
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
 use veridical_store::StoreReader;
+use veridical_world::{ProcessId, SimEnvironment, World};
 
 use crate::cluster::{Election, Shared, client_address, lock, member_name};
 use crate::observer::Observer;

@@ -17,8 +17,8 @@ use tracing::info;
 use veridical_node::{DataFormat, Directory, Node, NodeConfig};
 use veridical_proto::etcdserverpb::{HashKvRequest, Member};
 use veridical_raft::Role;
-use veridical_sim::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use veridical_storage::engine::MemoryEngine;
+use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
 use crate::cluster::laws::Laws;
 use crate::cluster::member::{Outside, boot};

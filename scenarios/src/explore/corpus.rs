@@ -1,6 +1,6 @@
 //! Plans that have reached something, and which of them is changed next.
 
-use veridical_sim::Rng;
+use veridical_world::Rng;
 
 use super::rarity::{Feature, Rarity};
 use crate::plan::Plan;

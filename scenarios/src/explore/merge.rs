@@ -7,7 +7,7 @@
 
 use std::mem::discriminant;
 use veridical_node::KNOBS;
-use veridical_sim::Rng;
+use veridical_world::Rng;
 
 use super::mutation::{is_free, moved};
 use crate::plan::{Plan, TimedFault};

@@ -21,7 +21,7 @@ mod rarity;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use veridical_sim::{Rng, Stream};
+use veridical_world::{Rng, Stream};
 
 use crate::plan::Plan;
 use crate::report::{Class, RunReport};

@@ -5,7 +5,7 @@
 //! are harmless only where the operator put them (a lost disk) stay in their plan.
 
 use veridical_node::KNOBS;
-use veridical_sim::{Fault, ProcessId, Rng, Schedule};
+use veridical_world::{Fault, ProcessId, Rng, Schedule};
 
 use super::merge::merged;
 use crate::knobs;

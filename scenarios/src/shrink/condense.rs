@@ -6,7 +6,7 @@
 //! operations are taken together at the beginning of a short run, many times; such runs
 //! cost a fraction of a whole one.
 
-use veridical_sim::{CrashKind, Fault, ProcessId, Rng};
+use veridical_world::{CrashKind, Fault, ProcessId, Rng};
 
 use super::{FAULTS_GOAL, OPERATIONS_GOAL};
 use crate::plan::{Plan, PlannedChange, PlannedOp, TimedFault};

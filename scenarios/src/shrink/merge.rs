@@ -1,6 +1,6 @@
 //! One long fault instead of two of the same sort.
 
-use veridical_sim::Fault;
+use veridical_world::Fault;
 
 use crate::plan::{Plan, TimedFault};
 
@@ -67,7 +67,7 @@ const fn end(fault: &mut Fault) -> Option<&mut Option<u64>> {
 mod tests {
     use super::*;
     use crate::swarm;
-    use veridical_sim::{CrashKind, ProcessId};
+    use veridical_world::{CrashKind, ProcessId};
 
     fn pause(at_ms: u64, process: u32, duration_ms: Option<u64>) -> TimedFault {
         let process = ProcessId(process);

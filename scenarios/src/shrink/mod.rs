@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use veridical_sim::{Rng, Stream};
+use veridical_world::{Rng, Stream};
 
 use crate::artefact::failure;
 use crate::plan::Plan;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
 use veridical_node::Limits;
-use veridical_sim::{DiskFaults, NetworkFaults, ProcessId, Schedule};
+use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
 use super::merge;
 use crate::knobs;

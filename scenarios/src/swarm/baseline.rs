@@ -1,6 +1,6 @@
 //! How network and disks are when nothing special happens.
 
-use veridical_sim::{CrashRules, DiskFaults, Latency, LossMode, NetworkFaults};
+use veridical_world::{CrashRules, DiskFaults, Latency, LossMode, NetworkFaults};
 
 use crate::swarm::faults::Nemesis;
 use crate::swarm::{Family, pick};

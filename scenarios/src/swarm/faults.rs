@@ -1,7 +1,7 @@
 //! Faults with a time.
 
 use veridical_node::Limits;
-use veridical_sim::{
+use veridical_world::{
     CrashKind, CrashPoint, DiskFaults, Fault, Latency, NetworkFaults, ProcessId, Rng,
 };
 

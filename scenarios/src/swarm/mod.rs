@@ -17,7 +17,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 use veridical_node::Limits;
-use veridical_sim::{Latency, Rng, Stream};
+use veridical_world::{Latency, Rng, Stream};
 
 use crate::knobs;
 use crate::plan::{HostPlan, PLAN_FORMAT, Plan};

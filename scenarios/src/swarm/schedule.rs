@@ -1,7 +1,7 @@
 //! The schedule of a seed: by chance, by priorities, or first come, first served with a
 //! few exceptions.
 
-use veridical_sim::{DelayBounded, MessageDelay, Pct, Rng, Schedule, Stream};
+use veridical_world::{DelayBounded, MessageDelay, Pct, Rng, Schedule, Stream};
 
 use crate::swarm::{NAME, pick};
 

@@ -1,6 +1,6 @@
 //! What clients and watchers do.
 
-use veridical_sim::Rng;
+use veridical_world::Rng;
 
 use crate::keyspace::TO_THE_END;
 use crate::plan::{BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};

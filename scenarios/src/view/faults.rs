@@ -1,7 +1,7 @@
 //! Faults as one reads them: a class, a line of text, and whom they concern.
 
 use std::collections::BTreeSet;
-use veridical_sim::{Fault, ProcessId};
+use veridical_world::{Fault, ProcessId};
 
 /// What a fault is done to; each class has one colour.
 pub const fn class(fault: &Fault) -> &'static str {
@@ -153,7 +153,7 @@ fn word(value: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use veridical_sim::CrashKind;
+    use veridical_world::CrashKind;
 
     #[test]
     fn a_partition_concerns_the_side_that_is_cut_off_and_a_crash_says_how() {

@@ -1,7 +1,9 @@
 //! Makes the recording of a run while it goes on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use veridical_sim::{DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, Spectator};
+use veridical_world::{
+    DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, Spectator,
+};
 
 use super::draft::Draft;
 use super::frames;

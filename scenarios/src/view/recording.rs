@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use veridical_sim::Fault;
+use veridical_world::Fault;
 
 /// Messages that are kept at most: the last ones. A run of the default scenario has about
 /// 10,000.

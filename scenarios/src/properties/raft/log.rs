@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use veridical_raft::{ChangeKind, Entry, LogIndex, Payload, Term};
-use veridical_sim::Digest;
+use veridical_world::Digest;
 
 /// Entries that are remembered of one member's log; older ones are forgotten.
 const LINKS_MAX: usize = 1 << 16;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use veridical_env::{Clock, Disk, DiskFile, Environment, OpenMode};
-use veridical_sim::{
+use veridical_world::{
     CrashKind, CrashPoint, CrashRules, DiskFaults, Fault, ProcessExit, ProcessId, SimEnvironment,
     World, WorldConfig,
 };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use veridical_env::{Clock, Environment, Listener, Network, StreamReader, StreamWriter, task};
-use veridical_sim::{
+use veridical_world::{
     DecisionMode, DelayBounded, Fault, MessageDelay, NetworkFaults, Pct, RunOutcome, Schedule,
     SimEnvironment, World, WorldConfig,
 };

@@ -4,7 +4,7 @@
 use std::path::Path;
 use veridical_env::Environment;
 use veridical_env::conformance::{disk_conformance, network_conformance};
-use veridical_sim::{LossMode, NetworkFaults, World, WorldConfig};
+use veridical_world::{LossMode, NetworkFaults, World, WorldConfig};
 
 #[test]
 fn the_simulated_disk_conforms() {

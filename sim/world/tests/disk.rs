@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 use veridical_env::{Disk, DiskFile, Environment, OpenMode};
-use veridical_sim::{DiskFaults, Fault, Latency, ProcessId, SimFile, World, WorldConfig};
+use veridical_world::{DiskFaults, Fault, Latency, ProcessId, SimFile, World, WorldConfig};
 
 const A: ProcessId = ProcessId(0);
 const MS: Duration = Duration::from_millis(1);

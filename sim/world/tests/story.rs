@@ -7,7 +7,7 @@ use std::time::Duration;
 use veridical_env::{
     Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter,
 };
-use veridical_sim::{SimEnvironment, TraceMode, World, WorldConfig};
+use veridical_world::{SimEnvironment, TraceMode, World, WorldConfig};
 
 /// Counts its starts in a file and sends the count to whoever connects.
 async fn counter(environment: SimEnvironment) -> std::io::Result<()> {

@@ -9,7 +9,7 @@ use veridical_checkers::{CheckerOptions, ObjectChecker, ObjectKind, ObjectModel,
 use veridical_env::{Clock, Environment};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
-use veridical_sim::{Fault, ProcessId, Rng, SimEnvironment, Stream, World, WorldConfig};
+use veridical_world::{Fault, ProcessId, Rng, SimEnvironment, Stream, World, WorldConfig};
 
 use crate::system::{Failover, read, serve, write};
 

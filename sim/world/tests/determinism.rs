@@ -9,7 +9,7 @@ use std::time::Duration;
 use veridical_env::{
     Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter,
 };
-use veridical_sim::{
+use veridical_world::{
     CrashKind, CrashRules, DiskFaults, Fault, Latency, NetworkFaults, ProcessId, Rng, RunOutcome,
     SimEnvironment, Stream, TraceMode, World, WorldConfig, first_difference,
 };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 use veridical_env::{Clock, Environment};
-use veridical_sim::{Fault, ProcessId, SimEnvironment, World, WorldConfig};
+use veridical_world::{Fault, ProcessId, SimEnvironment, World, WorldConfig};
 
 const A: ProcessId = ProcessId(0);
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo run --config "target.'cfg(all())'.rustflags=['--cfg=madsim']" --target-dir target/sim \
-//!     --profile sim -p veridical-sim --example primary_backup -- violation.html
+//!     --profile sim -p veridical-world --example primary_backup -- violation.html
 //! ```
 
 #[cfg(not(madsim))]
@@ -24,7 +24,7 @@ mod simulation;
 fn main() -> std::io::Result<()> {
     use simulation::{Plan, draw, run};
     use system::Failover;
-    use veridical_sim::shrink::minimise;
+    use veridical_world::shrink::minimise;
 
     const SEEDS: u64 = 500;
     let arguments: Vec<String> = std::env::args().skip(1).collect();

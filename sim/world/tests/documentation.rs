@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use veridical_sim::{Counter, DiskFaults, Fault, NetworkFaults};
+use veridical_world::{Counter, DiskFaults, Fault, NetworkFaults};
 
 fn docs_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
 fn page() -> String {

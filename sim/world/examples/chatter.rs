@@ -25,7 +25,7 @@ mod simulated {
     use veridical_env::{
         Clock, Disk, DiskFile, Environment, Listener, Network, OpenMode, StreamReader, StreamWriter,
     };
-    use veridical_sim::{SimEnvironment, SimFile, SimWriter, World, WorldConfig};
+    use veridical_world::{SimEnvironment, SimFile, SimWriter, World, WorldConfig};
 
     const MEMBERS: [&str; 3] = ["a", "b", "c"];
     const PAYLOAD_BYTES: usize = 100;

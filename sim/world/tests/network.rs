@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 use veridical_env::{Clock, Environment, Listener, Network, StreamReader, StreamWriter};
-use veridical_sim::{
+use veridical_world::{
     CrashKind, Fault, Latency, LossMode, NetworkFaults, ProcessId, RunOutcome, STREAM_WINDOW_BYTES,
     SimEnvironment, SimReader, SimWriter, World, WorldConfig,
 };
