@@ -28,7 +28,7 @@ pub fn draw(seed: u64) -> Limits {
             (knob.set)(&mut limits, value(knob, &mut rng));
         }
     }
-    limits.mend();
+    limits.repair();
     limits
 }
 

@@ -8,15 +8,15 @@ use veridical_env::{Clock, Network};
 use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::request_op::Request as Op;
-use veridical_proto::native::request::Body as Ask;
-use veridical_proto::native::response::Body as Answer;
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
 
 use crate::connection::{CallError, Connection, WatchResponses};
 
 /// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
 const CODE_UNAVAILABLE: u32 = 14;
 
-/// No endpoint was tried.
+/// The number that says that no endpoint was tried.
 const NO_ENDPOINT: usize = usize::MAX;
 
 /// How a client behaves.
@@ -24,13 +24,13 @@ const NO_ENDPOINT: usize = usize::MAX;
 pub struct ClientConfig {
     /// `host:port` of the members.
     pub endpoints: Vec<String>,
-    /// Connecting to one member.
+    /// How long connecting to one member may take.
     pub connect_timeout: Duration,
-    /// One request with all its retries.
+    /// How long one request may take with all its retries.
     pub request_timeout: Duration,
-    /// Between two tries.
+    /// The pause between two tries.
     pub retry_delay: Duration,
-    /// Which endpoint to begin with.
+    /// Which endpoint the client begins with, by its place in `endpoints`.
     pub first_endpoint: usize,
     /// Defects planted on purpose; empty in production.
     pub planted: Planted,
@@ -103,6 +103,12 @@ impl<N: Network, C: Clock> Client<N, C> {
         {
             return Ok(connection.clone());
         }
+        assert!(
+            state.endpoint < self.config.endpoints.len(),
+            "endpoint {} of {}",
+            state.endpoint,
+            self.config.endpoints.len()
+        );
         let address = &self.config.endpoints[state.endpoint];
         let opened = Connection::open(
             &self.network,
@@ -141,15 +147,16 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// # Errors
     /// See [`CallError`]. For a write `Unknown` means that it may take effect at any
     /// later time.
-    pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
-        let repeatable = is_repeatable(&ask) || self.config.planted.has(PlantedBug::UnsafeRetry);
+    pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
+        let repeatable =
+            is_repeatable(&request) || self.config.planted.has(PlantedBug::UnsafeRetry);
         let deadline = self.clock.monotonic() + self.config.request_timeout;
         loop {
             let tried = AtomicUsize::new(NO_ENDPOINT);
             let left = deadline.saturating_sub(self.clock.monotonic());
             let result = tokio::select! {
                 biased;
-                result = self.try_once(ask.clone(), &tried) => result,
+                result = self.try_once(request.clone(), &tried) => result,
                 () = self.clock.sleep(left) => {
                     self.move_on(&tried).await;
                     return Err(if repeatable {
@@ -169,6 +176,10 @@ impl<N: Network, C: Clock> Client<N, C> {
                     return Err(error);
                 }
                 Err(error) => {
+                    assert!(
+                        repeatable || !matches!(error, CallError::Unknown(_)),
+                        "a write is sent again whose outcome is unknown"
+                    );
                     sometimes!(
                         matches!(error, CallError::Unknown(_)),
                         "client.read-repeated-after-a-broken-connection"
@@ -182,7 +193,7 @@ impl<N: Network, C: Clock> Client<N, C> {
                 return Err(match error {
                     // A read has no effect, whatever became of it.
                     CallError::Unknown(reason) => CallError::Unavailable(reason),
-                    other => other,
+                    error @ (CallError::Refused { .. } | CallError::Unavailable(_)) => error,
                 });
             }
             self.move_on(&tried).await;
@@ -190,8 +201,12 @@ impl<N: Network, C: Clock> Client<N, C> {
         }
     }
 
-    async fn try_once(&self, ask: Ask, tried: &AtomicUsize) -> Result<Answer, CallError> {
-        self.connection(tried).await?.call(ask).await
+    async fn try_once(
+        &self,
+        request: RequestBody,
+        tried: &AtomicUsize,
+    ) -> Result<ResponseBody, CallError> {
+        self.connection(tried).await?.call(request).await
     }
 
     /// Opens a connection of its own for watches, to the endpoint of that number.
@@ -217,8 +232,8 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// # Errors
     /// See [`Client::call`].
     pub async fn range(&self, request: api::RangeRequest) -> Result<api::RangeResponse, CallError> {
-        match self.call(Ask::Range(request)).await? {
-            Answer::Range(response) => Ok(response),
+        match self.call(RequestBody::Range(request)).await? {
+            ResponseBody::Range(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
     }
@@ -228,8 +243,8 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// # Errors
     /// See [`Client::call`].
     pub async fn put(&self, request: api::PutRequest) -> Result<api::PutResponse, CallError> {
-        match self.call(Ask::Put(request)).await? {
-            Answer::Put(response) => Ok(response),
+        match self.call(RequestBody::Put(request)).await? {
+            ResponseBody::Put(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
     }
@@ -239,39 +254,39 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// # Errors
     /// See [`Client::call`].
     pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, CallError> {
-        match self.call(Ask::Txn(request)).await? {
-            Answer::Txn(response) => Ok(response),
+        match self.call(RequestBody::Txn(request)).await? {
+            ResponseBody::Txn(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
     }
 }
 
 /// The server answered something else than what was asked: nobody knows what it did.
-fn mismatch(answer: &Answer) -> CallError {
+fn mismatch(answer: &ResponseBody) -> CallError {
     CallError::Unknown(format!("unexpected answer {answer:?}"))
 }
 
 /// Whether sending it twice is the same as sending it once.
-fn is_repeatable(ask: &Ask) -> bool {
-    match ask {
-        Ask::Range(_)
-        | Ask::LeaseKeepAlive(_)
-        | Ask::LeaseTimeToLive(_)
-        | Ask::LeaseLeases(_)
-        | Ask::Status(_)
-        | Ask::MemberList(_)
-        | Ask::HashKv(_) => true,
-        Ask::Txn(txn) => only_reads(txn),
-        Ask::Put(_)
-        | Ask::DeleteRange(_)
-        | Ask::Compaction(_)
-        | Ask::LeaseGrant(_)
-        | Ask::LeaseRevoke(_)
-        | Ask::MemberAdd(_)
-        | Ask::MemberRemove(_)
-        | Ask::MemberPromote(_)
-        | Ask::MoveLeader(_)
-        | Ask::Watch(_) => false,
+fn is_repeatable(request: &RequestBody) -> bool {
+    match request {
+        RequestBody::Range(_)
+        | RequestBody::LeaseKeepAlive(_)
+        | RequestBody::LeaseTimeToLive(_)
+        | RequestBody::LeaseLeases(_)
+        | RequestBody::Status(_)
+        | RequestBody::MemberList(_)
+        | RequestBody::HashKv(_) => true,
+        RequestBody::Txn(txn) => only_reads(txn),
+        RequestBody::Put(_)
+        | RequestBody::DeleteRange(_)
+        | RequestBody::Compaction(_)
+        | RequestBody::LeaseGrant(_)
+        | RequestBody::LeaseRevoke(_)
+        | RequestBody::MemberAdd(_)
+        | RequestBody::MemberRemove(_)
+        | RequestBody::MemberPromote(_)
+        | RequestBody::MoveLeader(_)
+        | RequestBody::Watch(_) => false,
     }
 }
 
@@ -282,6 +297,6 @@ fn only_reads(txn: &api::TxnRequest) -> bool {
         .all(|op| match &op.request {
             Some(Op::RequestRange(_)) => true,
             Some(Op::RequestTxn(nested)) => only_reads(nested),
-            _ => false,
+            Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)) | None => false,
         })
 }

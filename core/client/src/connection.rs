@@ -8,8 +8,8 @@ use veridical_env::{Clock, Network, StreamReader, StreamWriter};
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{decode_message, encode_frame};
-use veridical_proto::native::request::Body as Ask;
-use veridical_proto::native::response::Body as Answer;
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
 use veridical_proto::native::{Request, Response};
 
 /// The first bytes that a client sends.
@@ -44,12 +44,12 @@ pub enum CallError {
     Unavailable(String),
 }
 
-type Reply = oneshot::Sender<Result<Answer, CallError>>;
+type Reply = oneshot::Sender<Result<ResponseBody, CallError>>;
 
 /// An open connection. Cheap to clone; it closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Connection {
-    requests: mpsc::Sender<(Ask, Option<Reply>)>,
+    requests: mpsc::Sender<(RequestBody, Option<Reply>)>,
 }
 
 /// What watches on a connection bring, in the order of arrival. Ends with the
@@ -84,9 +84,9 @@ impl Connection {
     ///
     /// # Errors
     /// See [`CallError`]. Dropping the call leaves its outcome unknown.
-    pub async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
+    pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
         let (reply, answer) = oneshot::channel();
-        if self.requests.send((ask, Some(reply))).await.is_err() {
+        if self.requests.send((request, Some(reply))).await.is_err() {
             return Err(CallError::Unavailable(
                 "the connection is closed".to_owned(),
             ));
@@ -104,7 +104,7 @@ impl Connection {
     /// The connection is closed.
     pub async fn watch(&self, request: api::WatchRequest) -> Result<(), CallError> {
         self.requests
-            .send((Ask::Watch(request), None))
+            .send((RequestBody::Watch(request), None))
             .await
             .map_err(|_| CallError::Unavailable("the connection is closed".to_owned()))
     }
@@ -120,6 +120,24 @@ impl Connection {
 struct InFlight(BTreeMap<u64, Reply>);
 
 impl InFlight {
+    /// Keeps the caller of the newest request.
+    fn insert(&mut self, id: u64, reply: Reply) {
+        assert!(
+            self.0.last_key_value().is_none_or(|(last, _)| *last < id),
+            "request {id} is sent after a later one"
+        );
+        self.0.insert(id, reply);
+    }
+
+    /// Takes the caller of a request that was answered. A server may name any number; only
+    /// those up to `last_id` were sent.
+    fn remove(&mut self, id: u64, last_id: u64) -> Option<Reply> {
+        let reply = self.0.remove(&id)?;
+        assert!(id <= last_id, "request {id} waits and was never sent");
+        Some(reply)
+    }
+
+    /// Tells all callers that the outcome is unknown.
     fn fail(&mut self, reason: &str) {
         for reply in std::mem::take(&mut self.0).into_values() {
             // The caller may have given up.
@@ -131,7 +149,7 @@ impl InFlight {
 async fn serve<R: StreamReader, W: StreamWriter>(
     reader: R,
     writer: W,
-    mut waiting: mpsc::Receiver<(Ask, Option<Reply>)>,
+    mut waiting: mpsc::Receiver<(RequestBody, Option<Reply>)>,
     watch_responses: mpsc::Sender<api::WatchResponse>,
 ) {
     let mut in_flight = InFlight::default();
@@ -156,7 +174,7 @@ async fn serve<R: StreamReader, W: StreamWriter>(
 async fn exchange<R: StreamReader, W: StreamWriter>(
     mut reader: R,
     mut writer: W,
-    waiting: &mut mpsc::Receiver<(Ask, Option<Reply>)>,
+    waiting: &mut mpsc::Receiver<(RequestBody, Option<Reply>)>,
     watch_responses: &mpsc::Sender<api::WatchResponse>,
     in_flight: &mut InFlight,
 ) -> String {
@@ -175,7 +193,7 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
                     last_id += 1;
                     encode_frame(&Request { id: last_id, body: Some(body) }, &mut wire);
                     if let Some(reply) = reply {
-                        in_flight.0.insert(last_id, reply);
+                        in_flight.insert(last_id, reply);
                     }
                     if wire.len() < WRITE_BATCH_BYTES {
                         next = waiting.try_recv().ok();
@@ -206,12 +224,12 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
                         return "responses were lost".to_owned();
                     }
                     last_ordinal = response.ordinal;
-                    if let Some(Answer::Watch(watch)) = response.body {
+                    if let Some(ResponseBody::Watch(watch)) = response.body {
                         // Nobody watches any more if this fails.
                         let _ = watch_responses.send(watch).await;
                         continue;
                     }
-                    if let Some(reply) = in_flight.0.remove(&response.id) {
+                    if let Some(reply) = in_flight.remove(response.id, last_id) {
                         sometimes!(
                             reply.is_closed(),
                             "client.response-came-when-the-caller-had-given-up"
@@ -224,12 +242,12 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
     }
 }
 
-fn result_of(body: Option<Answer>) -> Result<Answer, CallError> {
+fn result_of(body: Option<ResponseBody>) -> Result<ResponseBody, CallError> {
     match body {
-        Some(Answer::Failure(failure)) if failure.outcome_unknown => {
+        Some(ResponseBody::Failure(failure)) if failure.outcome_unknown => {
             Err(CallError::Unknown(failure.message))
         }
-        Some(Answer::Failure(failure)) => Err(CallError::Refused {
+        Some(ResponseBody::Failure(failure)) => Err(CallError::Refused {
             code: failure.code,
             message: failure.message,
         }),

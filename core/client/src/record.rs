@@ -9,61 +9,70 @@ use veridical_proto::etcdserverpb::response_op::Response as OpResult;
 use veridical_proto::etcdserverpb::watch_create_request::FilterType;
 use veridical_proto::mvccpb;
 use veridical_proto::mvccpb::event::EventType;
-use veridical_proto::native::request::Body as Ask;
-use veridical_proto::native::response::Body as Answer;
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
 
 use crate::connection::CallError;
 
 /// What a checker is told of a request; `None` for requests that are no operations on
 /// the state (status, membership).
-pub fn request(ask: &Ask) -> Option<history::Request> {
-    Some(match ask {
-        Ask::Range(range) => history::Request::Range(range_request(range)),
-        Ask::Put(put) => history::Request::Put(put_request(put)),
-        Ask::DeleteRange(delete) => history::Request::DeleteRange(delete_request(delete)),
-        Ask::Txn(txn) => history::Request::Txn(txn_request(txn)),
-        Ask::Compaction(compaction) => history::Request::Compact {
+pub fn request(request: &RequestBody) -> Option<history::Request> {
+    Some(match request {
+        RequestBody::Range(range) => history::Request::Range(range_request(range)),
+        RequestBody::Put(put) => history::Request::Put(put_request(put)),
+        RequestBody::DeleteRange(delete) => history::Request::DeleteRange(delete_request(delete)),
+        RequestBody::Txn(txn) => history::Request::Txn(txn_request(txn)),
+        RequestBody::Compaction(compaction) => history::Request::Compact {
             revision: compaction.revision,
         },
-        Ask::LeaseGrant(grant) => history::Request::LeaseGrant {
+        RequestBody::LeaseGrant(grant) => history::Request::LeaseGrant {
             id: grant.id,
             ttl_s: grant.ttl,
         },
-        Ask::LeaseRevoke(revoke) => history::Request::LeaseRevoke { id: revoke.id },
-        Ask::LeaseKeepAlive(keep) => history::Request::LeaseKeepAlive { id: keep.id },
-        Ask::LeaseTimeToLive(question) => history::Request::LeaseTimeToLive {
+        RequestBody::LeaseRevoke(revoke) => history::Request::LeaseRevoke { id: revoke.id },
+        RequestBody::LeaseKeepAlive(keep) => history::Request::LeaseKeepAlive { id: keep.id },
+        RequestBody::LeaseTimeToLive(question) => history::Request::LeaseTimeToLive {
             id: question.id,
             keys: question.keys,
         },
-        Ask::LeaseLeases(_) => history::Request::LeaseLeases,
-        _ => return None,
+        RequestBody::LeaseLeases(_) => history::Request::LeaseLeases,
+        RequestBody::Watch(_)
+        | RequestBody::Status(_)
+        | RequestBody::MemberList(_)
+        | RequestBody::MemberAdd(_)
+        | RequestBody::MemberRemove(_)
+        | RequestBody::MemberPromote(_)
+        | RequestBody::MoveLeader(_)
+        | RequestBody::HashKv(_) => return None,
     })
 }
 
 /// What a checker is told of a response; `None` if it answers no operation.
-pub fn response(answer: &Answer) -> Option<history::Outcome> {
+pub fn response(answer: &ResponseBody) -> Option<history::Outcome> {
     let (header, response) = match answer {
-        Answer::Range(range) => (&range.header, history::Response::Range(range_result(range))),
-        Answer::Put(put) => (&put.header, history::Response::Put(put_result(put))),
-        Answer::DeleteRange(delete) => (
+        ResponseBody::Range(range) => {
+            (&range.header, history::Response::Range(range_result(range)))
+        }
+        ResponseBody::Put(put) => (&put.header, history::Response::Put(put_result(put))),
+        ResponseBody::DeleteRange(delete) => (
             &delete.header,
             history::Response::DeleteRange(delete_result(delete)),
         ),
-        Answer::Txn(txn) => (&txn.header, history::Response::Txn(txn_result(txn))),
-        Answer::Compaction(compaction) => (&compaction.header, history::Response::Compact),
-        Answer::LeaseGrant(grant) => (
+        ResponseBody::Txn(txn) => (&txn.header, history::Response::Txn(txn_result(txn))),
+        ResponseBody::Compaction(compaction) => (&compaction.header, history::Response::Compact),
+        ResponseBody::LeaseGrant(grant) => (
             &grant.header,
             history::Response::LeaseGrant {
                 id: grant.id,
                 ttl_s: grant.ttl,
             },
         ),
-        Answer::LeaseRevoke(revoke) => (&revoke.header, history::Response::LeaseRevoke),
-        Answer::LeaseKeepAlive(keep) => (
+        ResponseBody::LeaseRevoke(revoke) => (&revoke.header, history::Response::LeaseRevoke),
+        ResponseBody::LeaseKeepAlive(keep) => (
             &keep.header,
             history::Response::LeaseKeepAlive { ttl_s: keep.ttl },
         ),
-        Answer::LeaseTimeToLive(told) => (
+        ResponseBody::LeaseTimeToLive(told) => (
             &told.header,
             history::Response::LeaseTimeToLive {
                 ttl_s: told.ttl,
@@ -71,13 +80,21 @@ pub fn response(answer: &Answer) -> Option<history::Outcome> {
                 keys: told.keys.clone(),
             },
         ),
-        Answer::LeaseLeases(list) => (
+        ResponseBody::LeaseLeases(list) => (
             &list.header,
             history::Response::LeaseLeases {
                 ids: list.leases.iter().map(|lease| lease.id).collect(),
             },
         ),
-        _ => return None,
+        ResponseBody::Watch(_)
+        | ResponseBody::Status(_)
+        | ResponseBody::MemberList(_)
+        | ResponseBody::MemberAdd(_)
+        | ResponseBody::MemberRemove(_)
+        | ResponseBody::MemberPromote(_)
+        | ResponseBody::MoveLeader(_)
+        | ResponseBody::HashKv(_)
+        | ResponseBody::Failure(_) => return None,
     };
     let header = header
         .as_ref()
@@ -91,16 +108,16 @@ pub fn response(answer: &Answer) -> Option<history::Outcome> {
 /// How an operation ended that has no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With a known answer.
+    /// It ended with a known answer.
     Known(history::Outcome),
-    /// Nobody can tell.
+    /// Nobody can tell how it ended.
     Unknown,
-    /// Without effect, and without having seen anything.
+    /// It had no effect and has seen nothing.
     Failed,
 }
 
 /// How an operation ended, for a checker.
-pub fn ending(result: &Result<Answer, CallError>) -> Ending {
+pub fn ending(result: &Result<ResponseBody, CallError>) -> Ending {
     match result {
         Ok(answer) => response(answer).map_or(Ending::Unknown, Ending::Known),
         Err(CallError::Unknown(_)) => Ending::Unknown,

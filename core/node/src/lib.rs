@@ -1,24 +1,26 @@
-//! One member of a cluster: the thin asynchronous part around Raft, the state machine
-//! and the storage.
+//! One member of a cluster: the thin asynchronous part around Raft, the state machine and
+//! the storage.
 //!
-//! Comes in: requests of clients (as calls on [`Node`], or over the pipelined protocol
-//! of [`sessions`]), frames of peers, ticks of a clock, completions of the disk.
-//! Goes out: responses, watch events, frames to peers, records to the log.
-//! May depend on: raft, store, storage, proto, env, probe.
+//! Inputs: requests of clients (as calls on [`Node`], or over the pipelined protocol of
+//! [`sessions`]), frames of peers, ticks of a clock, completions of the disk.
+//! Outputs: responses, watch events, frames to peers, records in the log, snapshot files.
+//! Dependencies: raft, store, storage, proto, env, probe.
 //!
-//! The way of a put: `node` (arguments, proposal) → `proposals` (name, retries) →
-//! `driver` (Raft) → `log_writer` (durable) and `transport` (peers) → `driver`
-//! (committed) → `apply` (state machine, answer) → the store's watches, and with an engine
-//! `materialise` (a durable copy of the state).
+//! A put goes through the rooms in this order: `api` (arguments), `proposals` (name,
+//! dispatch to the leader), `consensus` (Raft and the durable log) with `peers`
+//! (replication), `state_machine` (applied, published, answered), then the watches of the
+//! store. `reads`, `leases`, `membership` and `snapshots` are the other topics of a member;
+//! `assembly` starts its tasks.
 //!
-//! Generic over [`veridical_env::Environment`]: the same code runs in production and in
-//! the simulator.
+//! The crate is generic over [`veridical_env::Environment`]: the same code runs in
+//! production and in the simulator.
 
 mod api;
 mod assembly;
 mod codec;
 mod config;
 mod consensus;
+mod handles;
 mod leases;
 mod limits;
 mod membership;
@@ -26,20 +28,22 @@ mod observe;
 mod peers;
 mod proposals;
 mod reads;
+mod requests;
 pub mod sessions;
 mod snapshots;
 mod state_machine;
 mod status;
 mod stop;
 
-pub use api::node::{Node, Watcher, member_id_of};
-pub use assembly::recovery::StartError;
+pub use api::node::Node;
+pub use api::watcher::Watcher;
+pub use assembly::error::StartError;
 pub use codec::{CodecError, message_from_wire, message_to_wire};
 pub use config::{ConfigError, NodeConfig};
 pub use limits::{CONSTRAINTS, Constraint, KNOBS, Knob, Limits};
-pub use membership::directory::{Directory, strip_scheme};
+pub use membership::directory::{Directory, member_id_of, strip_scheme};
 pub use observe::NodeObserver;
-pub use peers::transport::PEER_PROTOCOL_VERSION;
+pub use peers::PEER_PROTOCOL_VERSION;
 pub use status::Status;
 pub use stop::StopReason;
 pub use veridical_storage::format::DataFormat;

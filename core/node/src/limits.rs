@@ -41,7 +41,7 @@ pub struct Constraint {
     /// Whether it does.
     pub holds: fn(&Limits) -> bool,
     /// Sets the field so that it does.
-    pub mend: fn(&mut Limits),
+    pub repair: fn(&mut Limits),
 }
 
 macro_rules! limits {
@@ -203,7 +203,7 @@ limits! {
     /// Frames to one peer are joined into one write up to this many bytes.
     peer_write_bytes: usize, least 1, default 256 * 1024,
         simulated 64..=4_096, edges [1], default in 60 percent;
-    /// Inputs of a kind that Raft is given before its effects are carried out.
+    /// Inputs of a kind that Raft is given before its effects are processed.
     max_turn_inputs: usize, least 1, default 256,
         simulated 1..=16, edges [1], default in 50 percent;
     /// Effects of Raft that are on their way to the disk; above it Raft waits.
@@ -263,25 +263,25 @@ limits! {
         simulated 1_000..=8_000, edges [20, 10_000], default in 50 percent;
 }
 
-/// What has to hold between fields; each is mended after those before it.
+/// What has to hold between fields; each is repaired after those before it.
 pub const CONSTRAINTS: &[Constraint] = &[
     Constraint {
         field: "election_timeout_ms",
         reason: "must be at least 5 times the heartbeat",
         holds: |limits| limits.election_timeout_ms >= 5 * limits.heartbeat_ms,
-        mend: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
+        repair: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
     },
     Constraint {
         field: "max_snapshot_jobs",
         reason: "must have room for snapshot_window_chunks, or most of each window is lost",
         holds: |limits| limits.max_snapshot_jobs as u64 >= limits.snapshot_window_chunks,
-        mend: |limits| limits.max_snapshot_jobs = limits.snapshot_window_chunks as usize,
+        repair: |limits| limits.max_snapshot_jobs = limits.snapshot_window_chunks as usize,
     },
     Constraint {
         field: "lease_revoke_retry_max_ms",
         reason: "must not be below the first such time",
         holds: |limits| limits.lease_revoke_retry_max_ms >= limits.lease_revoke_retry_ms,
-        mend: |limits| limits.lease_revoke_retry_max_ms = limits.lease_revoke_retry_ms,
+        repair: |limits| limits.lease_revoke_retry_max_ms = limits.lease_revoke_retry_ms,
     },
 ];
 
@@ -313,10 +313,10 @@ impl Limits {
     }
 
     /// Makes every constraint hold, by changing the fields that give way.
-    pub fn mend(&mut self) {
+    pub fn repair(&mut self) {
         for constraint in CONSTRAINTS {
             if !(constraint.holds)(self) {
-                (constraint.mend)(self);
+                (constraint.repair)(self);
             }
         }
     }
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn mended_limits_are_valid_and_valid_ones_are_left_alone() {
+    fn repaired_limits_are_valid_and_valid_ones_are_left_alone() {
         let mut limits = Limits {
             heartbeat_ms: 300,
             ..Limits::default()
@@ -383,11 +383,11 @@ mod tests {
             limits.validate().map_err(|error| error.field),
             Err("election_timeout_ms")
         );
-        limits.mend();
+        limits.repair();
         assert_eq!(limits.validate(), Ok(()));
         assert_eq!(limits.election_timeout_ms, 1_500);
-        let mended = limits.clone();
-        limits.mend();
-        assert_eq!(limits, mended);
+        let repaired = limits.clone();
+        limits.repair();
+        assert_eq!(limits, repaired);
     }
 }

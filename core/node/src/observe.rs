@@ -13,7 +13,7 @@ pub trait NodeObserver: Send + Sync {
     /// A member starts, and Raft begins with what the disk had.
     fn raft_started(&self, raft: &Raft);
 
-    /// Raft has handed out effects, which are about to be carried out. `raft` is as it was
+    /// Raft has handed out effects, which are about to be processed. `raft` is as it was
     /// when it did.
     fn raft_stepped(&self, raft: &Raft, ready: &Ready);
 

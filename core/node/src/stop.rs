@@ -19,7 +19,7 @@ pub enum StopReason {
     /// have: its disk was emptied, or is an old copy. What it promised is forgotten, too,
     /// so it must not vote. Remove it, and add it again under a new id.
     #[error("this member's disk has lost what the member had acknowledged: {0}")]
-    Forgetful(String),
+    DurabilityLost(String),
     /// The log holds something that this version cannot apply.
     #[error("the log cannot be applied: {0}")]
     Log(String),

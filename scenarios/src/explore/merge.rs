@@ -90,7 +90,7 @@ fn pace(child: &mut Plan, from: &Plan) {
     child.disk = from.disk;
     child.knobs.election_timeout_ms = from.knobs.election_timeout_ms;
     child.knobs.heartbeat_ms = from.knobs.heartbeat_ms;
-    child.knobs.mend();
+    child.knobs.repair();
 }
 
 /// Of each sort of fault those of one of the plans, or all.

@@ -274,7 +274,7 @@ fn mix_knobs(child: &mut Plan, partner: &Plan, rng: &mut Rng) {
             (knob.set)(&mut mixed, (knob.get)(other));
         }
     }
-    mixed.mend();
+    mixed.repair();
     child.knobs = mixed;
 }
 

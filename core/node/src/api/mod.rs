@@ -1,3 +1,4 @@
-//! What servers call: a running member and its streams of watches.
+//! What servers call: `node` is a running member, `watcher` a client's stream of watches.
 
 pub(crate) mod node;
+pub(crate) mod watcher;

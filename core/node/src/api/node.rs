@@ -2,141 +2,148 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use veridical_env::{Clock, Environment};
-use veridical_probe::PlantedBug;
+use std::sync::atomic::Ordering;
+use tokio::sync::watch;
+use veridical_env::Environment;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
+use veridical_storage::engine::Engine;
 use veridical_store::{
-    ApiError, CommandResponse, StoreReader, WatchStream, check_delete_range, check_put,
-    check_range, check_txn, is_read_only_txn, is_serializable_txn,
+    ApiError, CommandResponse, StoreReader, check_delete_range, check_put, check_range, check_txn,
+    is_read_only_txn, is_serializable_txn,
 };
 
+use crate::api::watcher::Watcher;
+use crate::assembly::error::StartError;
+use crate::assembly::start::{RunningMember, start_member};
 use crate::config::{NodeConfig, ms};
-use crate::consensus::driver::Request;
-use crate::leases::service::{LeaseDesk, LeaseState};
 use crate::membership::directory::Directory;
-use crate::proposals::table::Proposals;
+use crate::proposals::proposer::within;
+use crate::requests::Intent;
 use crate::status::Status;
-use crate::stop::{Stop, StopReason};
+use crate::stop::StopReason;
 
 /// A running member. Cheap to clone; dropping every clone does not stop it.
 pub struct Node<E: Environment> {
-    pub(crate) shared: Arc<Shared<E>>,
+    member: Arc<RunningMember<E>>,
 }
 
 impl<E: Environment> Clone for Node<E> {
     fn clone(&self) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
+            member: Arc::clone(&self.member),
         }
     }
 }
 
-pub(crate) struct Shared<E: Environment> {
-    pub(crate) config: NodeConfig,
-    pub(crate) environment: E,
-    pub(crate) reader: StoreReader,
-    pub(crate) proposals: Proposals,
-    pub(crate) requests: mpsc::Sender<Request>,
-    pub(crate) desk: LeaseDesk<E>,
-    pub(crate) status: watch::Receiver<Status>,
-    pub(crate) members: watch::Receiver<Directory>,
-    pub(crate) stop: Stop,
-    pub(crate) stopped: watch::Receiver<bool>,
-    /// Whether the engine, if there is one, has everything and is closed.
-    pub(crate) materialised: watch::Receiver<bool>,
-    pub(crate) next_lease: AtomicU64,
-    /// Where peers really reach this member (a port of 0 has been resolved).
-    pub(crate) peer_address: String,
-}
-
 impl<E: Environment> Node<E> {
+    /// Recovers the member from its data folder (or begins one), listens for peers and
+    /// starts its tasks. Reads the disk: call it where that may block.
+    ///
+    /// # Errors
+    /// The data folder cannot be used or is somebody else's, or the address is taken.
+    pub async fn start(environment: E, config: NodeConfig) -> Result<Self, StartError> {
+        Self::start_with_engine(environment, config, None).await
+    }
+
+    /// The same with an engine that keeps a durable copy of the applied state: instead of
+    /// writing a snapshot every `snapshot_entries`, the member flushes the engine, and it
+    /// starts from what the engine has. An engine belongs to one data folder; one that is
+    /// empty, or behind the folder's newest snapshot, is filled from that.
+    ///
+    /// # Errors
+    /// As above, and the engine cannot be used.
+    pub async fn start_with_engine(
+        environment: E,
+        config: NodeConfig,
+        engine: Option<Box<dyn Engine>>,
+    ) -> Result<Self, StartError> {
+        let member = start_member(environment, config, engine).await?;
+        Ok(Self {
+            member: Arc::new(member),
+        })
+    }
+
     /// This member's id.
     pub fn member_id(&self) -> u64 {
-        self.shared.config.member_id
+        self.member.config.member_id
     }
 
     /// What it was configured with.
     pub fn config(&self) -> &NodeConfig {
-        &self.shared.config
+        &self.member.config
     }
 
     /// Its surroundings.
     pub fn environment(&self) -> &E {
-        &self.shared.environment
+        &self.member.environment
     }
 
     /// The address that peers reach it on.
     pub fn peer_address(&self) -> &str {
-        &self.shared.peer_address
+        &self.member.peer_address
     }
 
     /// What it knows of itself and its leader.
     pub fn raft_status(&self) -> Status {
-        self.shared.status.borrow().clone()
+        self.member.status.borrow().clone()
     }
 
     /// The same, to be followed.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
-        self.shared.status.clone()
+        self.member.status.clone()
     }
 
     /// Its state, as far as it has got, without asking anybody.
     pub fn reader(&self) -> &StoreReader {
-        &self.shared.reader
+        &self.member.reader
     }
 
     /// The members as of the applied log.
     pub fn directory(&self) -> Directory {
-        self.shared.members.borrow().clone()
+        self.member.membership.directory()
     }
 
     /// Asks it to stop.
     pub fn stop(&self) {
-        self.shared.stop.now(StopReason::Requested);
+        self.member.stop.now(StopReason::Requested);
     }
 
     /// Waits until it has stopped and its disk has everything; says why.
     pub async fn stopped(&self) -> StopReason {
-        let reason = self.shared.stop.stopped().await;
-        let mut stopped = self.shared.stopped.clone();
+        let reason = self.member.stop.stopped().await;
+        let mut log_closed = self.member.log_closed.clone();
         // An error means that the tasks are gone, which is as good.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-        let mut materialised = self.shared.materialised.clone();
-        let _ = materialised.wait_for(|done| *done).await;
+        let _ = log_closed.wait_for(|closed| *closed).await;
+        let mut engine_closed = self.member.engine_closed.clone();
+        let _ = engine_closed.wait_for(|closed| *closed).await;
         reason
     }
 
     /// The header of a response.
     pub fn header(&self, revision: i64) -> api::ResponseHeader {
         api::ResponseHeader {
-            cluster_id: self.shared.config.cluster_id,
-            member_id: self.shared.config.member_id,
+            cluster_id: self.member.config.cluster_id,
+            member_id: self.member.config.member_id,
             revision,
-            raft_term: self.shared.status.borrow().term,
+            raft_term: self.member.status.borrow().term,
         }
     }
 
-    fn fill(&self, header: &mut Option<api::ResponseHeader>) {
+    pub(crate) fn fill(&self, header: &mut Option<api::ResponseHeader>) {
         let revision = header
             .as_ref()
-            .map_or_else(|| self.shared.reader.revision(), |h| h.revision);
+            .map_or_else(|| self.member.reader.revision(), |h| h.revision);
         *header = Some(self.header(revision));
     }
 
-    pub(crate) async fn within<T>(
+    async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, ApiError>>,
-        late: impl FnOnce() -> ApiError,
     ) -> Result<T, ApiError> {
-        let timeout = ms(self.shared.config.limits.request_timeout_ms);
-        tokio::select! {
-            biased;
-            result = work => result,
-            () = self.shared.environment.clock().sleep(timeout) => Err(late()),
-        }
+        let timeout = ms(self.member.config.limits.request_timeout_ms);
+        let clock = self.member.environment.clock();
+        within(clock, timeout, work, ApiError::timeout).await
     }
 
     /// Waits until this member's state is as new as the cluster's is now (ReadIndex,
@@ -145,49 +152,12 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// No leader answers in time, or the member stops.
     pub async fn linearizable(&self) -> Result<(), ApiError> {
-        let (reply, caught_up) = oneshot::channel();
-        let asked = async {
-            self.shared
-                .requests
-                .send(Request::Read { reply })
-                .await
-                .map_err(|_| ApiError::stopped())?;
-            caught_up.await.map_err(|_| ApiError::stopped())?
-        };
-        self.within(asked, ApiError::timeout).await
+        self.within(self.member.raft.read()).await
     }
 
     /// Proposes a command and waits until it is applied here.
     async fn propose(&self, request: CommandRequest) -> Result<CommandResponse, ApiError> {
-        let limits = &self.shared.config.limits;
-        let mut ticket = self
-            .shared
-            .proposals
-            .register(request, limits.max_request_bytes)?;
-        let request = Request::Propose {
-            sequence: ticket.sequence,
-            command: ticket.command.clone(),
-        };
-        // A full queue: nobody has seen the proposal yet.
-        self.shared
-            .requests
-            .try_send(request)
-            .map_err(|_| ApiError::too_many_requests())?;
-        let timeout = ms(limits.request_timeout_ms);
-        let planted = self.shared.config.planted;
-        let answer = tokio::select! {
-            biased;
-            answer = &mut ticket.reply => Some(answer),
-            () = self.shared.environment.clock().sleep(timeout) => None,
-        };
-        match answer {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.give_up() && !planted.has(PlantedBug::UnknownToldAsFailed) => {
-                Err(ApiError::timeout())
-            }
-            None => Err(ApiError::no_leader()),
-        }
+        self.member.proposer.propose(request).await
     }
 
     /// Reads keys (`KV.Range`).
@@ -199,7 +169,7 @@ impl<E: Environment> Node<E> {
         if !request.serializable {
             self.linearizable().await?;
         }
-        let mut response = self.shared.reader.range(request)?;
+        let mut response = self.member.reader.range(request)?;
         self.fill(&mut response.header);
         Ok(response)
     }
@@ -242,12 +212,12 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// Bad arguments, a compacted or future revision, or the outcome is unknown.
     pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, ApiError> {
-        check_txn(&request, self.shared.config.limits.max_txn_ops)?;
+        check_txn(&request, self.member.config.limits.max_txn_ops)?;
         if is_read_only_txn(&request) {
             if !is_serializable_txn(&request) {
                 self.linearizable().await?;
             }
-            let mut response = self.shared.reader.read_txn(&request)?;
+            let mut response = self.member.reader.read_txn(&request)?;
             self.fill(&mut response.header);
             return Ok(response);
         }
@@ -300,7 +270,7 @@ impl<E: Environment> Node<E> {
     /// Unlikely to be taken: the upper bits from the environment's randomness at the
     /// start, the lower ones counted. Should it be taken all the same, the grant fails.
     fn choose_lease_id(&self) -> i64 {
-        let raw = self.shared.next_lease.fetch_add(1, Ordering::Relaxed);
+        let raw = self.member.next_lease.fetch_add(1, Ordering::Relaxed);
         ((raw & i64::MAX as u64) as i64).max(1)
     }
 
@@ -327,9 +297,9 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// No leader answers in time.
     pub async fn lease_keep_alive(&self, id: i64) -> Result<api::LeaseKeepAliveResponse, ApiError> {
-        let state = self.ask_leader(id, true).await?;
+        let state = self.member.leases.query_leader(id, true).await?;
         Ok(api::LeaseKeepAliveResponse {
-            header: Some(self.header(self.shared.reader.revision())),
+            header: Some(self.header(self.member.reader.revision())),
             id,
             ttl: state.map_or(0, |state| state.granted_ttl_s),
         })
@@ -343,43 +313,19 @@ impl<E: Environment> Node<E> {
         &self,
         request: &api::LeaseTimeToLiveRequest,
     ) -> Result<api::LeaseTimeToLiveResponse, ApiError> {
-        let state = self.ask_leader(request.id, false).await?;
+        let state = self.member.leases.query_leader(request.id, false).await?;
         self.linearizable().await?;
-        let keys = match self.shared.reader.lease(request.id) {
-            Some(lease) if request.keys => lease.keys,
-            _ => Vec::new(),
-        };
+        let lease = self.member.reader.lease(request.id);
+        let keys = lease
+            .filter(|_| request.keys)
+            .map_or_else(Vec::new, |lease| lease.keys);
         Ok(api::LeaseTimeToLiveResponse {
-            header: Some(self.header(self.shared.reader.revision())),
+            header: Some(self.header(self.member.reader.revision())),
             id: request.id,
             ttl: state.map_or(-1, |state| state.remaining_ttl_s),
             granted_ttl: state.map_or(0, |state| state.granted_ttl_s),
             keys,
         })
-    }
-
-    /// Asks who times the leases, until somebody answers.
-    async fn ask_leader(&self, id: i64, renew: bool) -> Result<Option<LeaseState>, ApiError> {
-        let asked = async {
-            loop {
-                let leader = self.shared.status.borrow().leader;
-                let answer = match leader {
-                    None => Err(ApiError::no_leader()),
-                    Some(leader) if leader == self.member_id() => {
-                        self.shared.desk.own(id, renew).await
-                    }
-                    Some(leader) => self.shared.desk.ask(leader, id, renew).await,
-                };
-                match answer {
-                    Ok(state) => return Ok(state),
-                    Err(_) => {
-                        let pause = ms(self.shared.config.limits.heartbeat_ms);
-                        self.shared.environment.clock().sleep(pause).await;
-                    }
-                }
-            }
-        };
-        self.within(asked, ApiError::timeout).await
     }
 
     /// All leases (`Lease.LeaseLeases`).
@@ -388,9 +334,9 @@ impl<E: Environment> Node<E> {
     /// No leader answers in time.
     pub async fn lease_leases(&self) -> Result<api::LeaseLeasesResponse, ApiError> {
         self.linearizable().await?;
-        let leases = self.shared.reader.leases();
+        let leases = self.member.reader.leases();
         Ok(api::LeaseLeasesResponse {
-            header: Some(self.header(self.shared.reader.revision())),
+            header: Some(self.header(self.member.reader.revision())),
             leases: leases
                 .into_iter()
                 .map(|(id, _)| api::LeaseStatus { id })
@@ -400,35 +346,25 @@ impl<E: Environment> Node<E> {
 
     /// Opens a stream of watches (`Watch.Watch`).
     pub fn watch(&self) -> Watcher<E> {
-        let notify = Arc::new(Notify::new());
-        let waker = Arc::clone(&notify);
-        let stream = self
-            .shared
-            .reader
-            .open_watch_stream(Arc::new(move || waker.notify_one()));
-        Watcher {
-            stream,
-            notify,
-            node: self.clone(),
-        }
+        Watcher::open(self.clone())
     }
 
     /// What this member is doing (`Maintenance.Status`).
     pub fn status(&self) -> api::StatusResponse {
         let status = self.raft_status();
-        let size = self.shared.reader.size_bytes() as i64;
+        let size = self.member.reader.size_bytes() as i64;
         let errors = match status.leader {
             Some(_) => Vec::new(),
             None => vec![ApiError::no_leader().message.into_owned()],
         };
         api::StatusResponse {
-            header: Some(self.header(self.shared.reader.revision())),
+            header: Some(self.header(self.member.reader.revision())),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             db_size: size,
             leader: status.leader.unwrap_or(0),
             raft_index: status.last_index,
             raft_term: status.term,
-            raft_applied_index: self.shared.reader.applied_index(),
+            raft_applied_index: self.member.reader.applied_index(),
             errors,
             db_size_in_use: size,
             is_learner: status.learner,
@@ -440,23 +376,12 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// A compacted or future revision.
     pub fn hash_kv(&self, request: &api::HashKvRequest) -> Result<api::HashKvResponse, ApiError> {
-        let (hash, compact_revision) = self.shared.reader.hash_kv(request.revision)?;
+        let (hash, compact_revision) = self.member.reader.hash_kv(request.revision)?;
         Ok(api::HashKvResponse {
-            header: Some(self.header(self.shared.reader.revision())),
+            header: Some(self.header(self.member.reader.revision())),
             hash,
             compact_revision,
         })
-    }
-
-    pub(crate) fn members(&self) -> Vec<api::Member> {
-        let directory = self.shared.members.borrow();
-        directory
-            .iter()
-            .map(|(id, member)| api::Member {
-                id,
-                ..member.clone()
-            })
-            .collect()
     }
 
     /// Who the members are (`Cluster.MemberList`).
@@ -471,95 +396,94 @@ impl<E: Environment> Node<E> {
             self.linearizable().await?;
         }
         Ok(api::MemberListResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
+            header: Some(self.header(self.member.reader.revision())),
+            members: self.member.membership.members(),
         })
     }
 
-    /// Hands leadership over (`Maintenance.MoveLeader`). To be asked of the leader.
+    /// Adds a member (`Cluster.MemberAdd`). To be asked of the leader.
+    ///
+    /// # Errors
+    /// Its address is taken, a majority could be lost, a change is under way, the outcome is
+    /// unknown.
+    pub async fn member_add(
+        &self,
+        request: api::MemberAddRequest,
+    ) -> Result<api::MemberAddResponse, ApiError> {
+        let membership = &self.member.membership;
+        let member = membership
+            .add(request.peer_ur_ls, request.is_learner)
+            .await?;
+        Ok(api::MemberAddResponse {
+            header: Some(self.header(self.member.reader.revision())),
+            member: Some(member),
+            members: membership.members(),
+        })
+    }
+
+    /// Removes a member (`Cluster.MemberRemove`). To be asked of the leader.
+    ///
+    /// # Errors
+    /// There is no such member, a majority could be lost, a change is under way, the outcome
+    /// is unknown.
+    pub async fn member_remove(&self, id: u64) -> Result<api::MemberRemoveResponse, ApiError> {
+        let membership = &self.member.membership;
+        membership.change_known(Intent::Remove, id).await?;
+        let mut members = membership.members();
+        members.retain(|member| member.id != id);
+        Ok(api::MemberRemoveResponse {
+            header: Some(self.header(self.member.reader.revision())),
+            members,
+        })
+    }
+
+    /// Makes a learner a voter (`Cluster.MemberPromote`). To be asked of the leader.
+    ///
+    /// # Errors
+    /// It is no learner, or one that lags behind; a change is under way; the outcome is
+    /// unknown.
+    pub async fn member_promote(&self, id: u64) -> Result<api::MemberPromoteResponse, ApiError> {
+        let membership = &self.member.membership;
+        membership.change_known(Intent::Promote, id).await?;
+        Ok(api::MemberPromoteResponse {
+            header: Some(self.header(self.member.reader.revision())),
+            members: membership.members(),
+        })
+    }
+
+    /// Replaces a member's peer addresses (`Cluster.MemberUpdate`). To be asked of the
+    /// leader.
+    ///
+    /// # Errors
+    /// There is no such member, the outcome is unknown.
+    pub async fn member_update(
+        &self,
+        request: api::MemberUpdateRequest,
+    ) -> Result<api::MemberUpdateResponse, ApiError> {
+        let membership = &self.member.membership;
+        membership.update(request.id, request.peer_ur_ls).await?;
+        Ok(api::MemberUpdateResponse {
+            header: Some(self.header(self.member.reader.revision())),
+            members: membership.members(),
+        })
+    }
+
+    /// Transfers leadership (`Maintenance.MoveLeader`). To be asked of the leader.
     ///
     /// # Errors
     /// This member does not lead, or the target did not take over in time.
     pub async fn move_leader(&self, target: u64) -> Result<api::MoveLeaderResponse, ApiError> {
-        let (reply, accepted) = oneshot::channel();
         let moved = async {
-            self.shared
-                .requests
-                .send(Request::Transfer { to: target, reply })
-                .await
-                .map_err(|_| ApiError::stopped())?;
-            accepted.await.map_err(|_| ApiError::stopped())??;
-            let mut status = self.shared.status.clone();
+            self.member.raft.transfer(target).await?;
+            let mut status = self.member.status.clone();
             status
                 .wait_for(|status| status.leader == Some(target))
                 .await
                 .map_err(|_| ApiError::stopped())?;
             Ok(())
         };
-        self.within(moved, ApiError::timeout).await?;
-        let header = Some(self.header(self.shared.reader.revision()));
+        self.within(moved).await?;
+        let header = Some(self.header(self.member.reader.revision()));
         Ok(api::MoveLeaderResponse { header })
-    }
-}
-
-/// The id of a member: the same for the same cluster and addresses, wherever computed
-/// (etcd derives its ids from the addresses, too).
-pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
-    let mut sorted: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
-    sorted.sort_unstable();
-    // FNV-1a: short, well known, and stable over versions and platforms.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in cluster_id
-        .to_be_bytes()
-        .into_iter()
-        .chain(sorted.join(",").into_bytes())
-    {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash.max(1)
-}
-
-/// A stream of watches of one client.
-pub struct Watcher<E: Environment> {
-    stream: WatchStream,
-    notify: Arc<Notify>,
-    node: Node<E>,
-}
-
-impl<E: Environment> Watcher<E> {
-    /// Takes a request of the client: create, cancel or ask for progress.
-    ///
-    /// # Errors
-    /// Too many answers wait to be taken, or the request is empty.
-    pub fn handle(&mut self, request: api::WatchRequest) -> Result<(), ApiError> {
-        self.stream.handle(request)?;
-        self.notify.notify_one();
-        Ok(())
-    }
-
-    /// The next response for the client, if there is one now.
-    pub fn poll(&mut self) -> Option<api::WatchResponse> {
-        let mut response = self.stream.poll()?;
-        self.node.fill(&mut response.header);
-        Some(response)
-    }
-
-    /// Waits until [`Watcher::poll`] may have something. From time to time it wakes to
-    /// tell idle watches that asked for it how far they are.
-    pub async fn ready(&mut self) {
-        let period = ms(self.node.shared.config.limits.watch_progress_ms);
-        tokio::select! {
-            biased;
-            () = self.notify.notified() => {}
-            () = self.node.shared.environment.clock().sleep(period) => {
-                self.stream.tick_progress();
-            }
-        }
-    }
-
-    /// What to wait on before the next [`Watcher::poll`], for those who wait on more
-    /// than that.
-    pub fn notify(&self) -> Arc<Notify> {
-        Arc::clone(&self.notify)
     }
 }

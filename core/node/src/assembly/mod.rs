@@ -1,4 +1,7 @@
-//! The start of a member: what its data folder holds, and the tasks that run from then on.
+//! The start of a member: `recovery` reads what its data folder holds, `channels` are the
+//! queues between its tasks, `start` starts them.
 
-pub(crate) mod recovery;
-mod start;
+mod channels;
+pub(crate) mod error;
+mod recovery;
+pub(crate) mod start;

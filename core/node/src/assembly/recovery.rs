@@ -4,108 +4,30 @@ use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
 use veridical_probe::{PlantedBug, failpoint, reachable, sometimes};
-use veridical_raft::{Config, Entry, Initial, LogIndex, Payload, SnapshotMeta};
-use veridical_storage::engine::{Engine, EngineError};
-use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
+use veridical_raft::{Config, Entry, HardState, Initial, LogIndex, Payload, Raft, SnapshotMeta};
+use veridical_storage::engine::Engine;
+use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
 use veridical_storage::wal::{
-    LogEntry, MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
+    LogEntry, MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalRecord,
 };
-use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
+use veridical_store::{Restorer, Store, StoreConfig};
 
-use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
-use crate::config::{ConfigError, NodeConfig};
+use crate::assembly::error::StartError;
+use crate::codec::{entry_from_log, membership_from_bytes, membership_to_bytes};
+use crate::config::NodeConfig;
 use crate::membership::directory::Directory;
 use crate::snapshots::task::snapshot_dir;
-use crate::state_machine::engine_writer::{AppliedState, reconcile};
-
-/// Why a member cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting cannot work.
-    #[error("setting {0}")]
-    Config(#[from] ConfigError),
-    /// The write-ahead log cannot be used.
-    #[error(transparent)]
-    Wal(#[from] WalError),
-    /// A snapshot cannot be used.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The state machine's part of a snapshot cannot be used.
-    #[error("snapshot {index}: {source}")]
-    Restore {
-        /// Which snapshot.
-        index: LogIndex,
-        /// Why.
-        source: RestoreError,
-    },
-    /// The engine cannot be used.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The state machine's part of the engine cannot be used.
-    #[error("the engine as of entry {index}: {source}")]
-    EngineRestore {
-        /// Its applied index.
-        index: LogIndex,
-        /// Why.
-        source: RestoreError,
-    },
-    /// An entry of the log cannot be understood.
-    #[error("log entry {index}: {source}")]
-    Entry {
-        /// Which entry.
-        index: LogIndex,
-        /// Why.
-        source: CodecError,
-    },
-    /// The members beside a snapshot or in the engine cannot be understood.
-    #[error("members as of entry {index}: {source}")]
-    Membership {
-        /// As of which entry.
-        index: LogIndex,
-        /// Why.
-        source: CodecError,
-    },
-    /// The data folder belongs to somebody else.
-    #[error(
-        "the data folder is of member {member_id:#x} of cluster {cluster_id:#x}, not of this one"
-    )]
-    Foreign {
-        /// Whose it is.
-        member_id: u64,
-        /// Of which cluster.
-        cluster_id: u64,
-    },
-    /// The log does not follow the newest state, that of a snapshot or of the engine.
-    #[error(
-        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \
-         (a member that ran with an engine needs it)"
-    )]
-    Gap {
-        /// The first entry of the log.
-        first_index: LogIndex,
-        /// The newest usable state.
-        snapshot_index: LogIndex,
-    },
-    /// Raft refuses the recovered state.
-    #[error("the recovered state: {0}")]
-    Raft(#[from] veridical_raft::ConfigError),
-    /// The data folder cannot be used.
-    #[error("data folder: {0}")]
-    Io(#[from] std::io::Error),
-}
+use crate::state_machine::engine_content::{AppliedState, reconcile};
 
 /// A member's state as of its last moment on disk.
 pub(crate) struct RecoveredMember<E: Environment> {
     pub(crate) incarnation: u64,
     pub(crate) wal: Wal<E::Disk>,
     pub(crate) files: SnapshotStore<E::Disk>,
-    pub(crate) store: Store,
-    pub(crate) directory: Directory,
-    /// The last applied entry, and the membership as of it.
-    pub(crate) applied: SnapshotMeta,
+    pub(crate) state: AppliedState,
     /// The newest snapshot file, usable or not.
     pub(crate) newest_file_index: LogIndex,
-    pub(crate) raft: veridical_raft::Raft,
+    pub(crate) raft: Raft,
 }
 
 /// Reads the data folder, or begins one.
@@ -122,22 +44,9 @@ pub(crate) async fn recover<E: Environment>(
     disk.create_dir_all(&wal_dir).await?;
     disk.create_dir_all(&snap_dir).await?;
     let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
-    if let Some(tail) = &recovered.truncated_tail {
-        reachable!("node.torn-tail-cut-off-at-the-start");
-        warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
-    }
-    let snapshot_config = SnapshotConfig {
-        cluster_id: config.cluster_id,
-        format: config.data_format,
-        planted: config.planted,
-    };
-    let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
-    if !leftovers.is_empty() {
-        reachable!("node.unfinished-snapshot-removed-at-the-start");
-        info!(?leftovers, "removed unfinished snapshots");
-    }
+    let files = open_snapshots(disk, &snap_dir, config).await?;
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
-        found_cluster(&files, config, store_config).await?;
+        bootstrap_cluster(&files, config, store_config).await?;
     }
     let newest_file_index = files.list().await?.first().map_or(0, |file| file.index);
     let snapshot = load_snapshot(&files, store_config).await?;
@@ -150,21 +59,80 @@ pub(crate) async fn recover<E: Environment>(
         }
         None => (snapshot, 0),
     };
-    let AppliedState {
-        store,
-        meta: applied,
-        directory,
-    } = state;
-    // New, or emptied: it cannot tell.
-    let blank =
-        recovered.hard_state.is_none() && recovered.entries.is_empty() && applied.index == 0;
-    let (base, entries) = log_around(&applied, keep_entries, &recovered)?;
+    let (base, entries) = log_around(&state.meta, keep_entries, &recovered)?;
+    let incarnation = begin_incarnation(&mut wal, config, &recovered, &state.meta).await?;
+    info!(
+        incarnation,
+        applied_index = state.meta.index,
+        entries = entries.len(),
+        revision = state.store.revision(),
+        "recovered"
+    );
+    let initial = initial_of(
+        &recovered,
+        &state.meta,
+        base,
+        entries,
+        environment.random_seed(),
+    );
+    let raft = Raft::new(raft_config, initial)?;
+    Ok(RecoveredMember {
+        incarnation,
+        wal,
+        files,
+        state,
+        newest_file_index,
+        raft,
+    })
+}
+
+/// What Raft begins with: the log around the applied entry, and what it has promised.
+fn initial_of(
+    recovered: &Recovered,
+    applied: &SnapshotMeta,
+    base: SnapshotMeta,
+    entries: Vec<Entry>,
+    seed: u64,
+) -> Initial {
+    assert!(
+        base.index <= applied.index,
+        "the log begins after entry {}, entry {} is applied",
+        base.index,
+        applied.index
+    );
+    let hard_state = recovered
+        .hard_state
+        .map_or_else(Default::default, |state| HardState {
+            term: state.term,
+            vote: (state.vote != 0).then_some(state.vote),
+            commit: state.commit,
+        });
+    Initial {
+        hard_state: hard_state_since(hard_state, applied),
+        applied: applied.index,
+        snapshot: base,
+        entries,
+        seed,
+        // New, or emptied: it cannot tell.
+        blank: recovered.hard_state.is_none() && recovered.entries.is_empty() && applied.index == 0,
+    }
+}
+
+/// Writes to the log, synchronised, that this member lives once more, and returns how many
+/// times it has. Before that nothing of this life may leave the member.
+async fn begin_incarnation<D: Disk>(
+    wal: &mut Wal<D>,
+    config: &NodeConfig,
+    recovered: &Recovered,
+    applied: &SnapshotMeta,
+) -> Result<u64, StartError> {
     let reused = config.planted.has(PlantedBug::IncarnationReused);
     let incarnation = recovered
         .member
+        .as_ref()
         .map_or(1, |member| member.incarnation + u64::from(!reused));
     let mut records = Vec::new();
-    if recovered.snapshot.map_or(0, |mark| mark.index) < applied.index {
+    if recovered.snapshot.as_ref().map_or(0, |mark| mark.index) < applied.index {
         reachable!("node.snapshot-was-durable-before-its-mark");
         // A crash came between the snapshot's file and its mark: what follows the
         // snapshot does not follow the log as it is.
@@ -183,40 +151,7 @@ pub(crate) async fn recover<E: Environment>(
     wal.append(&records).await?;
     wal.sync().await?;
     failpoint!("recovery.incarnation.after");
-    info!(
-        incarnation,
-        applied_index = applied.index,
-        entries = entries.len(),
-        revision = store.revision(),
-        "recovered"
-    );
-    let hard_state =
-        recovered
-            .hard_state
-            .map_or_else(Default::default, |state| veridical_raft::HardState {
-                term: state.term,
-                vote: (state.vote != 0).then_some(state.vote),
-                commit: state.commit,
-            });
-    let initial = Initial {
-        hard_state: hard_state_since(hard_state, &applied),
-        applied: applied.index,
-        snapshot: base,
-        entries,
-        seed: environment.random_seed(),
-        blank,
-    };
-    let raft = veridical_raft::Raft::new(raft_config, initial)?;
-    Ok(RecoveredMember {
-        incarnation,
-        wal,
-        files,
-        store,
-        directory,
-        applied,
-        newest_file_index,
-        raft,
-    })
+    Ok(incarnation)
 }
 
 async fn open_wal<D: Disk>(
@@ -239,12 +174,34 @@ async fn open_wal<D: Disk>(
             cluster_id: member.cluster_id,
         });
     }
+    if let Some(tail) = &recovered.truncated_tail {
+        reachable!("node.torn-tail-cut-off-at-the-start");
+        warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
+    }
     Ok((wal, recovered))
 }
 
-/// A founder begins with a snapshot of index 0 that names all founders, so that later
-/// starts do not depend on what they are told, and newcomers can be served from it.
-async fn found_cluster<D: Disk>(
+async fn open_snapshots<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    config: &NodeConfig,
+) -> Result<SnapshotStore<D>, StartError> {
+    let snapshot_config = SnapshotConfig {
+        cluster_id: config.cluster_id,
+        format: config.data_format,
+        planted: config.planted,
+    };
+    let (files, leftovers) = SnapshotStore::open(disk.clone(), dir, snapshot_config).await?;
+    if !leftovers.is_empty() {
+        reachable!("node.unfinished-snapshot-removed-at-the-start");
+        info!(?leftovers, "removed unfinished snapshots");
+    }
+    Ok(files)
+}
+
+/// A bootstrap member begins with a snapshot of index 0 that names all of them, so that
+/// later starts do not depend on what they are told, and newcomers can be served from it.
+async fn bootstrap_cluster<D: Disk>(
     files: &SnapshotStore<D>,
     config: &NodeConfig,
     store_config: &StoreConfig,
@@ -279,8 +236,8 @@ async fn load_snapshot<D: Disk>(
         error!(%error, "passed over a damaged snapshot");
     }
     let Some(file) = newest.valid else {
-        // Whatever the log says from its first entry on, who founded the cluster stands in
-        // the first snapshot alone: without it this would be a member of nothing.
+        // Whatever the log says from its first entry on, who the bootstrap members are stands
+        // in the first snapshot alone: without it this would be a member of nothing.
         if let Some(damaged) = newest.refused.into_iter().next() {
             reachable!(
                 "node.no-snapshot-is-sound",
@@ -385,10 +342,7 @@ fn log_around(
 
 /// A snapshot may be newer than the last hard state. (The other way round, a commit
 /// index beyond the log, cannot be: it is written behind the entries. Raft refuses it.)
-fn hard_state_since(
-    mut hard_state: veridical_raft::HardState,
-    snapshot: &SnapshotMeta,
-) -> veridical_raft::HardState {
+fn hard_state_since(mut hard_state: HardState, snapshot: &SnapshotMeta) -> HardState {
     hard_state.commit = hard_state.commit.max(snapshot.index);
     if hard_state.term < snapshot.term {
         reachable!("node.snapshot-of-a-later-term-than-the-last-vote", rare: "a crash between the file of a received snapshot and the hard state of its term, on a member that did not vote in it");

@@ -1,34 +1,94 @@
-//! Puts the tasks of a member together.
+//! Starts a member: recovers its state, makes the queues between its tasks, and starts the
+//! tasks one after the other.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use veridical_env::{Environment, Listener, Network};
-use veridical_raft::Role;
 use veridical_storage::engine::Engine;
-use veridical_store::{StoreConfig, WatchLimits};
+use veridical_storage::snapshot::SnapshotStore;
+use veridical_storage::wal::Wal;
+use veridical_store::{StoreConfig, StoreReader, WatchLimits};
 
-use crate::api::node::{Node, Shared};
-use crate::assembly::recovery::{RecoveredMember, StartError, recover};
+use crate::assembly::channels::Channels;
+use crate::assembly::error::StartError;
+use crate::assembly::recovery::{RecoveredMember, recover};
 use crate::config::NodeConfig;
-use crate::consensus::driver::{Driver, Inputs, Outputs, connect};
-use crate::consensus::log_writer::LogWriter;
-use crate::leases::lessor::LeaseKeeper;
-use crate::leases::service::LeaseDesk;
+use crate::consensus::driver::Driver;
+use crate::consensus::log_writer::{DiskJob, LogWriter};
+use crate::handles::Handles;
+use crate::leases::lessor::Lessor;
+use crate::leases::service::LeaseService;
 use crate::membership::directory::Directory;
-use crate::peers::transport::{Transport, accept_peers};
+use crate::membership::service::MembershipService;
+use crate::peers::incoming::accept_peers;
+use crate::peers::transport::Transport;
+use crate::proposals::proposer::Proposer;
 use crate::proposals::table::Proposals;
 use crate::reads::waiters::AppliedWaiters;
-use crate::snapshots::task::Snapshots;
-use crate::state_machine::applier::Applier;
-use crate::state_machine::engine_writer::materialiser;
+use crate::requests::RaftHandle;
+use crate::snapshots::job::{SnapshotEvent, SnapshotJob};
+use crate::snapshots::task::SnapshotTask;
+use crate::state_machine::applier::{Applier, ApplyOutputs};
+use crate::state_machine::engine_content::AppliedState;
+use crate::state_machine::engine_writer::{EngineQueue, engine_writer};
 use crate::status::Status;
 use crate::stop::Stop;
 
-/// Tidings from the snapshot task that wait, for each job that can wait there. More than
-/// a job produces, so that the task never waits for the driver while the driver waits
-/// for it.
-const EVENTS_PER_SNAPSHOT_JOB: usize = 16;
+/// What is left in the hands of callers when all tasks of a member run.
+pub(crate) struct RunningMember<E: Environment> {
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) environment: E,
+    pub(crate) reader: StoreReader,
+    pub(crate) proposer: Proposer<E::Clock>,
+    pub(crate) raft: RaftHandle,
+    pub(crate) leases: LeaseService<E>,
+    pub(crate) membership: MembershipService<E>,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) stop: Stop,
+    /// Whether the log has everything and is closed.
+    pub(crate) log_closed: watch::Receiver<bool>,
+    /// Whether the engine, if there is one, has everything and is closed.
+    pub(crate) engine_closed: watch::Receiver<bool>,
+    pub(crate) next_lease: AtomicU64,
+    /// Where peers really reach this member (a port of 0 has been resolved).
+    pub(crate) peer_address: String,
+}
+
+/// Recovers a member from its data folder and its engine, listens for peers and starts its
+/// tasks.
+pub(crate) async fn start_member<E: Environment>(
+    environment: E,
+    config: NodeConfig,
+    mut engine: Option<Box<dyn Engine>>,
+) -> Result<RunningMember<E>, StartError> {
+    config.validate()?;
+    let store_config = StoreConfig {
+        feed: engine.is_some(),
+        ..store_config(&environment, &config)
+    };
+    let recovered = recover(
+        &environment,
+        &config,
+        &store_config,
+        raft_config(&config),
+        engine.as_mut(),
+    )
+    .await?;
+    let listener = environment
+        .network()
+        .listen(&config.listen_peer_address)
+        .await?;
+    let handles = share(environment, config, &recovered);
+    Ok(start_tasks(
+        handles,
+        store_config,
+        recovered,
+        engine,
+        listener,
+    ))
+}
 
 fn raft_config(config: &NodeConfig) -> veridical_raft::Config {
     let limits = &config.limits;
@@ -69,251 +129,189 @@ fn store_config<E: Environment>(environment: &E, config: &NodeConfig) -> StoreCo
     }
 }
 
-impl<E: Environment> Node<E> {
-    /// Recovers the member from its data folder (or begins one), listens for peers and
-    /// starts its tasks. Reads the disk: call it where that may block.
-    ///
-    /// # Errors
-    /// The data folder cannot be used or is somebody else's, or the address is taken.
-    pub async fn start(environment: E, config: NodeConfig) -> Result<Self, StartError> {
-        Self::start_with_engine(environment, config, None).await
-    }
-
-    /// The same with an engine that keeps a durable copy of the applied state: instead of
-    /// writing a snapshot every `snapshot_entries`, the member flushes the engine, and it
-    /// starts from what the engine has. An engine belongs to one data folder; one that is
-    /// empty, or behind the folder's newest snapshot, is filled from that.
-    ///
-    /// # Errors
-    /// As above, and the engine cannot be used.
-    pub async fn start_with_engine(
-        environment: E,
-        config: NodeConfig,
-        mut engine: Option<Box<dyn Engine>>,
-    ) -> Result<Self, StartError> {
-        config.validate()?;
-        let store_config = StoreConfig {
-            feed: engine.is_some(),
-            ..store_config(&environment, &config)
-        };
-        let recovered = recover(
-            &environment,
-            &config,
-            &store_config,
-            raft_config(&config),
-            engine.as_mut(),
-        )
-        .await?;
-        let listener = environment
-            .network()
-            .listen(&config.listen_peer_address)
-            .await?;
-        Ok(assemble(
-            environment,
-            config,
-            store_config,
-            recovered,
-            engine,
-            listener,
-        ))
-    }
-}
-
-fn assemble<E: Environment>(
+/// Makes the parts that all tasks share, and opens the connections to the other members.
+fn share<E: Environment>(
     environment: E,
     config: NodeConfig,
-    store_config: StoreConfig,
-    recovered: RecoveredMember<E>,
-    engine: Option<Box<dyn Engine>>,
-    listener: <E::Network as Network>::Listener,
-) -> Node<E> {
-    let limits = config.limits.clone();
-    let clock = environment.clock().clone();
-    let stop = Stop::new();
-    let RecoveredMember {
-        incarnation,
-        wal,
-        files,
+    recovered: &RecoveredMember<E>,
+) -> Handles<E> {
+    let AppliedState {
         store,
+        meta: applied,
         directory,
-        applied: last_applied,
-        newest_file_index,
-        raft,
-    } = recovered;
+    } = &recovered.state;
     if let Some(observer) = &config.observer {
-        observer.raft_started(&raft);
+        observer.raft_started(&recovered.raft);
         if !directory.is_empty() {
-            observer.members_applied(config.member_id, last_applied.index, &directory);
+            observer.members_applied(config.member_id, applied.index, directory);
         }
     }
     let reader = store.reader();
     let transport = Transport::new(environment.clone(), &config);
     if directory.is_empty() {
-        // A newcomer: who the members are it learns from the leader's snapshot, and until
-        // then it has to answer those that it was told of.
-        let told = Directory::new(config.initial_members.clone());
-        connect(&transport, &told, config.member_id);
+        // A newcomer learns from the leader's snapshot who the members are, and until then
+        // it has to answer those that it was told of.
+        transport.connect(&Directory::new(config.initial_members.clone()));
     } else {
-        connect(&transport, &directory, config.member_id);
+        transport.connect(directory);
     }
-    let proposals = Proposals::new(
-        config.member_id,
-        incarnation,
-        limits.max_pending_requests,
-        config.planted,
-    );
     let waiters = AppliedWaiters::default();
-    waiters.advance(last_applied.index);
-    let keeper = LeaseKeeper::new(&limits, config.planted);
+    waiters.advance(applied.index);
+    Handles {
+        environment,
+        transport,
+        proposals: Proposals::new(
+            config.member_id,
+            recovered.incarnation,
+            config.limits.max_pending_requests,
+            config.planted,
+        ),
+        waiters,
+        lessor: Lessor::new(&config.limits, config.planted),
+        reader,
+        stop: Stop::new(),
+        config: Arc::new(config),
+    }
+}
 
-    let (inbound_sender, inbound) = mpsc::channel(limits.max_inbox_messages);
-    let (requests_sender, requests) = mpsc::channel(limits.max_pending_requests);
-    let (disk_sender, disk_jobs) = mpsc::channel(limits.max_disk_jobs);
-    let (apply_sender, apply_jobs) = mpsc::channel(limits.max_apply_batches);
-    let (snapshot_sender, snapshot_jobs) = mpsc::channel(limits.max_snapshot_jobs);
-    let (events_sender, snapshot_events) =
-        mpsc::channel(EVENTS_PER_SNAPSHOT_JOB * limits.max_snapshot_jobs);
-    let (lease_sender, lease_frames) = mpsc::channel(limits.max_lease_frames);
-    let (persisted_sender, persisted) = watch::channel(0);
-    let (applied_sender, applied) = watch::channel(last_applied.index);
-    let (members_sender, members) = watch::channel(directory.clone());
-    let (status_sender, status) = watch::channel(Status {
-        term: raft.term(),
-        leader: None,
-        role: Role::Follower,
-        commit_index: raft.commit_index(),
-        last_index: raft.last_index(),
-        learner: raft.membership().learners.contains(&config.member_id),
-    });
-    let (stopped_sender, stopped) = watch::channel(false);
+/// Starts the tasks. Each takes what it owns and a copy of the handles.
+fn start_tasks<E: Environment>(
+    handles: Handles<E>,
+    store_config: StoreConfig,
+    recovered: RecoveredMember<E>,
+    engine: Option<Box<dyn Engine>>,
+    listener: <E::Network as Network>::Listener,
+) -> RunningMember<E> {
+    let RecoveredMember {
+        wal,
+        files,
+        state,
+        newest_file_index,
+        raft,
+        ..
+    } = recovered;
+    let limits = &handles.config.limits;
+    let channels = Channels::new(limits, &raft, state.meta.index, &state.directory);
+    let (driver_ends, ends) = channels.split();
 
     let peer_address = listener.local_address();
-    let accepting =
-        veridical_env::task::spawn(accept_peers(listener, transport.clone(), inbound_sender));
-    let log_writer = LogWriter {
-        wal,
-        jobs: disk_jobs,
-        group_commit_jobs: limits.group_commit_jobs,
-        persisted: persisted_sender,
-        transport: transport.clone(),
-        clock: clock.clone(),
-        planted: config.planted,
-        member_id: config.member_id,
-        observer: config.observer.clone(),
-        stop: stop.clone(),
+    let transport = handles.transport.clone();
+    let accepting = veridical_env::task::spawn(accept_peers(listener, transport, ends.inbound));
+    let log_closed = start_log_writer(&handles, wal, ends.disk_jobs, ends.persisted);
+    let (engine, engine_closed) = start_engine_writer(&handles, engine, &ends.snapshot_events);
+    start_snapshots(&handles, files, ends.snapshot_jobs, ends.snapshot_events);
+    let outputs = ApplyOutputs {
+        snapshots: ends.snapshots,
+        applied: ends.applied,
+        members: ends.members,
+        engine,
     };
-    environment.spawn_disk_work("log-writer", async move {
-        log_writer.run().await;
-        stopped_sender.send_replace(true);
+    let applier = Applier::new(&handles, state, store_config, ends.apply_jobs, outputs);
+    veridical_env::task::spawn(applier.run());
+    let first_call = handles.environment.random_seed() >> 1;
+    let leases = LeaseService::new(&handles, ends.raft.clone(), ends.status.clone(), first_call);
+    let serving_leases = veridical_env::task::spawn(leases.clone().serve(ends.lease_frames));
+    let expiring_leases = veridical_env::task::spawn(leases.clone().expire());
+    let driver = Driver::new(
+        &handles,
+        raft,
+        driver_ends.inputs,
+        driver_ends.outputs,
+        newest_file_index,
+    );
+    start_driver(
+        &handles,
+        driver,
+        [accepting, serving_leases, expiring_leases],
+    );
+    RunningMember {
+        proposer: Proposer::new(
+            handles.proposals.clone(),
+            ends.raft.clone(),
+            handles.environment.clock().clone(),
+            &handles.config,
+        ),
+        membership: MembershipService::new(&handles, ends.raft.clone(), ends.members_seen),
+        raft: ends.raft,
+        leases,
+        status: ends.status,
+        log_closed,
+        engine_closed,
+        next_lease: AtomicU64::new(handles.environment.random_seed()),
+        peer_address,
+        config: handles.config,
+        environment: handles.environment,
+        reader: handles.reader,
+        stop: handles.stop,
+    }
+}
+
+/// Starts the driver, with whose end the `endless` tasks end as well.
+fn start_driver<E: Environment>(
+    handles: &Handles<E>,
+    driver: Driver<E>,
+    endless: [JoinHandle<()>; 3],
+) {
+    let transport = handles.transport.clone();
+    veridical_env::task::spawn(async move {
+        // The driver ends when the member stops. Its channels close with it, and the log
+        // writer ends after the last job.
+        driver.run().await;
+        for task in endless {
+            task.abort();
+        }
+        transport.close();
     });
-    let (materialised_sender, materialised) = watch::channel(engine.is_none());
-    let engine_queue = engine.map(|engine| {
-        let events = events_sender.clone();
-        let (queue, materialiser) = materialiser(engine, &config, events, stop.clone());
-        environment.spawn_disk_work("engine", async move {
-            materialiser.run().await;
-            materialised_sender.send_replace(true);
+}
+
+/// Returns whether the log has everything and is closed.
+fn start_log_writer<E: Environment>(
+    handles: &Handles<E>,
+    wal: Wal<E::Disk>,
+    jobs: mpsc::Receiver<DiskJob>,
+    persisted: watch::Sender<u64>,
+) -> watch::Receiver<bool> {
+    let (closed_sender, closed) = watch::channel(false);
+    let log_writer = LogWriter::new(handles, wal, jobs, persisted);
+    handles
+        .environment
+        .spawn_disk_work("log-writer", async move {
+            log_writer.run().await;
+            closed_sender.send_replace(true);
+        });
+    closed
+}
+
+/// Returns the way to the engine, and whether the engine has everything and is closed.
+fn start_engine_writer<E: Environment>(
+    handles: &Handles<E>,
+    engine: Option<Box<dyn Engine>>,
+    events: &mpsc::Sender<SnapshotEvent>,
+) -> (Option<EngineQueue>, watch::Receiver<bool>) {
+    let (closed_sender, closed) = watch::channel(engine.is_none());
+    let queue = engine.map(|engine| {
+        let (queue, writer) = engine_writer(
+            engine,
+            &handles.config,
+            events.clone(),
+            handles.stop.clone(),
+        );
+        handles.environment.spawn_disk_work("engine", async move {
+            writer.run().await;
+            closed_sender.send_replace(true);
         });
         queue
     });
-    let snapshots = Snapshots::new(
-        files,
-        limits.clone(),
-        clock.clone(),
-        transport.clone(),
-        snapshot_jobs,
-        events_sender,
-        stop.clone(),
-        environment.random_seed() >> 1,
-    );
-    environment.spawn_disk_work("snapshots", snapshots.run());
-    let applier = Applier::<E> {
-        store,
-        store_config,
-        directory,
-        last_term: last_applied.term,
-        last_snapshot_index: last_applied.index,
-        member_id: config.member_id,
-        limits: limits.clone(),
-        clock: clock.clone(),
-        jobs: apply_jobs,
-        snapshots: snapshot_sender.clone(),
-        engine: engine_queue,
-        proposals: proposals.clone(),
-        waiters: waiters.clone(),
-        keeper: keeper.clone(),
-        observer: config.observer.clone(),
-        applied: applied_sender,
-        members: members_sender,
-        stop: stop.clone(),
-    };
-    veridical_env::task::spawn(applier.run());
-    let desk = LeaseDesk::new(
-        keeper.clone(),
-        requests_sender.clone(),
-        proposals.clone(),
-        transport.clone(),
-        reader.clone(),
-        clock.clone(),
-        limits.clone(),
-        environment.random_seed() >> 1,
-    );
-    let serving_leases = veridical_env::task::spawn(desk.clone().serve(lease_frames));
-    let expiring = veridical_env::task::spawn(desk.clone().expire());
-    let driver = Driver::new(
-        raft,
-        limits,
-        clock,
-        Inputs {
-            inbound,
-            requests,
-            snapshot_events,
-            persisted,
-            applied,
-            members: members.clone(),
-        },
-        Outputs {
-            disk: disk_sender,
-            apply: apply_sender,
-            snapshots: snapshot_sender,
-            lease_frames: lease_sender,
-            transport: transport.clone(),
-            status: status_sender,
-        },
-        proposals.clone(),
-        waiters,
-        keeper,
-        reader.clone(),
-        newest_file_index,
-        config.planted,
-        config.observer.clone(),
-        stop.clone(),
-    );
-    veridical_env::task::spawn(async move {
-        // It ends when the member stops. Its channels close with it, and the log
-        // writer ends after the last job.
-        driver.run().await;
-        accepting.abort();
-        serving_leases.abort();
-        expiring.abort();
-        transport.close();
-    });
-    let next_lease = AtomicU64::new(environment.random_seed());
-    Node {
-        shared: Arc::new(Shared {
-            config,
-            environment,
-            reader,
-            proposals,
-            requests: requests_sender,
-            desk,
-            status,
-            members,
-            stop,
-            stopped,
-            materialised,
-            next_lease,
-            peer_address,
-        }),
-    }
+    (queue, closed)
+}
+
+fn start_snapshots<E: Environment>(
+    handles: &Handles<E>,
+    files: SnapshotStore<E::Disk>,
+    jobs: mpsc::Receiver<SnapshotJob>,
+    events: mpsc::Sender<SnapshotEvent>,
+) {
+    let first_transfer = handles.environment.random_seed() >> 1;
+    let task = SnapshotTask::new(handles, files, jobs, events, first_transfer);
+    handles.environment.spawn_disk_work("snapshots", task.run());
 }

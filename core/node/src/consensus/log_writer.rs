@@ -1,6 +1,6 @@
-//! The task that owns the write-ahead log: it appends what Raft wants durable, in
-//! order, synchronises once for all jobs that wait, and only then lets go of the
-//! messages that promise durability.
+//! The task that owns the write-ahead log: it appends what Raft wants durable, in order,
+//! synchronises once for all jobs that wait, and only then sends the messages that promise
+//! durability.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
+use crate::handles::Handles;
 use crate::observe::NodeObserver;
 use crate::peers::transport::Transport;
 use crate::stop::{Stop, StopReason};
@@ -35,22 +36,79 @@ pub(crate) enum DiskJob {
     },
 }
 
+/// Several jobs that are made durable by one synchronisation.
+#[derive(Default)]
+struct GroupCommit {
+    records: Vec<WalRecord>,
+    must_sync: bool,
+    /// Messages that promise the records' durability.
+    promises: Vec<Message>,
+    last_number: Option<u64>,
+    release_before: Option<u64>,
+}
+
+impl GroupCommit {
+    fn of(jobs: impl Iterator<Item = DiskJob>) -> Self {
+        let mut group = Self::default();
+        for job in jobs {
+            match job {
+                DiskJob::Persist {
+                    number,
+                    records,
+                    sync,
+                    messages,
+                } => {
+                    group.records.extend(records);
+                    group.must_sync |= sync;
+                    group.promises.extend(messages);
+                    group.last_number = Some(number);
+                }
+                DiskJob::Release { index } => group.release_before = Some(index),
+            }
+        }
+        group
+    }
+}
+
 /// Owns the log until the channel closes or the disk fails.
 pub(crate) struct LogWriter<E: Environment> {
-    pub(crate) wal: Wal<E::Disk>,
-    pub(crate) jobs: mpsc::Receiver<DiskJob>,
+    wal: Wal<E::Disk>,
+    jobs: mpsc::Receiver<DiskJob>,
+    persisted: watch::Sender<u64>,
     /// Jobs taken in one group commit at most.
-    pub(crate) group_commit_jobs: usize,
-    pub(crate) persisted: watch::Sender<u64>,
-    pub(crate) transport: Transport<E>,
-    pub(crate) clock: E::Clock,
-    pub(crate) planted: Planted,
-    pub(crate) member_id: u64,
-    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
-    pub(crate) stop: Stop,
+    group_commit_jobs: usize,
+    transport: Transport<E>,
+    clock: E::Clock,
+    planted: Planted,
+    member_id: u64,
+    observer: Option<Arc<dyn NodeObserver>>,
+    stop: Stop,
 }
 
 impl<E: Environment> LogWriter<E> {
+    /// Takes jobs from `jobs`, and reports in `persisted` the number up to which everything
+    /// is durable.
+    pub(crate) fn new(
+        handles: &Handles<E>,
+        wal: Wal<E::Disk>,
+        jobs: mpsc::Receiver<DiskJob>,
+        persisted: watch::Sender<u64>,
+    ) -> Self {
+        let config = &handles.config;
+        Self {
+            wal,
+            jobs,
+            persisted,
+            group_commit_jobs: config.limits.group_commit_jobs,
+            transport: handles.transport.clone(),
+            clock: handles.environment.clock().clone(),
+            planted: config.planted,
+            member_id: config.member_id,
+            observer: config.observer.clone(),
+            stop: handles.stop.clone(),
+        }
+    }
+
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.serve().await {
             reachable!("node.log-could-not-be-written");
@@ -69,48 +127,7 @@ impl<E: Environment> LogWriter<E> {
             }
             sometimes!(jobs.len() > 1, "node.one-sync-for-several-readys");
             let started = self.clock.monotonic();
-            let mut batch = Vec::new();
-            let mut must_sync = false;
-            let mut release = None;
-            let mut promises = Vec::new();
-            let mut last_number = None;
-            for job in jobs.drain(..) {
-                match job {
-                    DiskJob::Persist {
-                        number,
-                        records,
-                        sync,
-                        messages,
-                    } => {
-                        batch.extend(records);
-                        must_sync |= sync;
-                        promises.extend(messages);
-                        last_number = Some(number);
-                    }
-                    DiskJob::Release { index } => release = Some(index),
-                }
-            }
-            failpoint!("wal.append.before");
-            if !batch.is_empty() {
-                self.wal.append(&batch).await?;
-            }
-            failpoint!("wal.append.after");
-            if self.planted.has(PlantedBug::AckBeforeFsync) {
-                self.acknowledge(last_number, &promises);
-            }
-            if must_sync {
-                failpoint!("wal.sync.before");
-                self.wal.sync().await?;
-                failpoint!("wal.sync.after");
-            }
-            if !self.planted.has(PlantedBug::AckBeforeFsync) {
-                self.acknowledge(last_number, &promises);
-            }
-            if let Some(index) = release {
-                failpoint!("wal.release.before");
-                self.wal.release_before(index).await?;
-                failpoint!("wal.release.after");
-            }
+            self.commit(GroupCommit::of(jobs.drain(..))).await?;
             let took = self.clock.monotonic().saturating_sub(started);
             if took > SLOW_DISK {
                 reachable!("node.log-took-more-than-a-second");
@@ -119,13 +136,43 @@ impl<E: Environment> LogWriter<E> {
         }
     }
 
-    fn acknowledge(&self, number: Option<u64>, promises: &[Message]) {
-        if let (Some(observer), Some(number)) = (&self.observer, number) {
+    async fn commit(&mut self, group: GroupCommit) -> Result<(), WalError> {
+        failpoint!("wal.append.before");
+        if !group.records.is_empty() {
+            self.wal.append(&group.records).await?;
+        }
+        failpoint!("wal.append.after");
+        if self.planted.has(PlantedBug::AckBeforeFsync) {
+            self.acknowledge(&group);
+        }
+        if group.must_sync {
+            failpoint!("wal.sync.before");
+            self.wal.sync().await?;
+            failpoint!("wal.sync.after");
+        }
+        if !self.planted.has(PlantedBug::AckBeforeFsync) {
+            self.acknowledge(&group);
+        }
+        if let Some(index) = group.release_before {
+            failpoint!("wal.release.before");
+            self.wal.release_before(index).await?;
+            failpoint!("wal.release.after");
+        }
+        Ok(())
+    }
+
+    /// Tells everybody that a group is durable, the observer first.
+    fn acknowledge(&self, group: &GroupCommit) {
+        if let (Some(observer), Some(number)) = (&self.observer, group.last_number) {
             observer.log_persisted(self.member_id, number);
         }
-        self.transport.send_raft(promises);
-        if let Some(number) = number {
-            self.persisted.send_replace(number);
+        self.transport.send_raft(&group.promises);
+        if let Some(number) = group.last_number {
+            let before = self.persisted.send_replace(number);
+            assert!(
+                number >= before,
+                "Ready {number} is durable after Ready {before}"
+            );
         }
     }
 }

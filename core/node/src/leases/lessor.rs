@@ -14,7 +14,7 @@ use crate::limits::Limits;
 
 /// The lease clock of one member; silent unless it leads.
 #[derive(Clone)]
-pub(crate) struct LeaseKeeper {
+pub(crate) struct Lessor {
     state: Arc<Mutex<State>>,
     planted: Planted,
 }
@@ -26,10 +26,12 @@ struct State {
     clock: LeaseClock,
     /// The term in which this member leads and times the leases.
     term: Option<u64>,
+    /// The last such term.
+    last_term: u64,
 }
 
-impl LeaseKeeper {
-    /// A keeper that times nothing yet.
+impl Lessor {
+    /// A lessor that times nothing yet.
     pub(crate) fn new(limits: &Limits, planted: Planted) -> Self {
         let retry = LeaseRetry {
             first_ms: limits.lease_revoke_retry_ms,
@@ -38,6 +40,7 @@ impl LeaseKeeper {
         let state = State {
             clock: LeaseClock::new(retry),
             term: None,
+            last_term: 0,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -55,6 +58,12 @@ impl LeaseKeeper {
     /// terms is applied and visible to `reader`.
     pub(crate) fn promote(&self, term: u64, now: Duration, reader: &StoreReader) {
         let mut state = self.state();
+        assert!(
+            state.term.is_none() && term > state.last_term,
+            "the leases of term {term} are timed after those of term {}, which is {:?}",
+            state.last_term,
+            state.term
+        );
         // Read under the lock: a lease that is granted meanwhile is reported through
         // `follow` after it became visible, so it is in one of the two or in both.
         let leases = reader.leases();
@@ -64,6 +73,11 @@ impl LeaseKeeper {
             state.clock.promote(now, leases);
         }
         state.term = Some(term);
+        state.last_term = term;
+        assert!(
+            state.clock.is_promoted(),
+            "a clock that stands times leases"
+        );
     }
 
     /// Stops timing.
@@ -123,6 +137,11 @@ impl LeaseKeeper {
         let mut state = self.state();
         let term = state.term?;
         let expired = state.clock.expired(now, limit);
+        assert!(
+            expired.len() <= limit,
+            "{} leases end at once, {limit} may",
+            expired.len()
+        );
         (!expired.is_empty()).then_some((term, expired))
     }
 }
@@ -137,16 +156,16 @@ mod tests {
     fn is_over_when_leadership_returns(planted: Planted) -> bool {
         let store = Store::new(StoreConfig::default());
         let reader = store.reader();
-        let keeper = LeaseKeeper::new(&Limits::default(), planted);
+        let lessor = Lessor::new(&Limits::default(), planted);
         let granted = LeaseChange::Granted {
             id: 7,
             granted_ttl_s: 5,
         };
-        keeper.promote(1, Duration::ZERO, &reader);
-        keeper.follow(&[granted], Duration::ZERO);
-        keeper.demote(Duration::from_secs(1));
-        keeper.promote(3, Duration::from_secs(6), &reader);
-        keeper.expired(Duration::from_secs(6), 1).is_some()
+        lessor.promote(1, Duration::ZERO, &reader);
+        lessor.follow(&[granted], Duration::ZERO);
+        lessor.demote(Duration::from_secs(1));
+        lessor.promote(3, Duration::from_secs(6), &reader);
+        lessor.expired(Duration::from_secs(6), 1).is_some()
     }
 
     #[test]
@@ -159,5 +178,15 @@ mod tests {
     fn planted_a_lease_is_over_when_leadership_returns() {
         let planted = Planted::only(PlantedBug::LeaseClockKept);
         assert!(is_over_when_leadership_returns(planted));
+    }
+
+    #[test]
+    #[should_panic(expected = "the leases of term 2 are timed after those of term 3")]
+    fn leases_are_timed_once_in_a_term_and_in_no_earlier_one() {
+        let store = Store::new(StoreConfig::default());
+        let lessor = Lessor::new(&Limits::default(), Planted::none());
+        lessor.promote(3, Duration::ZERO, &store.reader());
+        lessor.demote(Duration::ZERO);
+        lessor.promote(2, Duration::ZERO, &store.reader());
     }
 }

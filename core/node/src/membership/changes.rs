@@ -1,92 +1,57 @@
-//! Changes of the membership, one at a time: the calls of `Cluster`, and what the leader
-//! refuses because it could cost the majority.
+//! Changes of the membership, one at a time, and what the leader refuses because it could
+//! cost the majority.
 //!
 //! The rules are etcd's (`--strict-reconfig-check`), decided where the log is written, so
 //! that nothing can come in between: a change is looked at in the light of the membership
 //! in force, committed or not, and of who answers the leader.
 
-use tokio::sync::oneshot;
-use veridical_env::Environment;
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
-use veridical_raft::{
-    ChangeKind, ChangeRefused, LogIndex, MembershipChange, ProposeError, Raft, Role, Term,
-};
+use veridical_raft::{ChangeRefused, LogIndex, MembershipChange, ProposeError, Raft, Role, Term};
 use veridical_store::ApiError;
 
-use crate::api::node::{Node, member_id_of};
-use crate::consensus::driver::{Driver, Request};
 use crate::membership::directory::Directory;
+use crate::requests::Intent;
 
 /// A learner may be promoted once it has this share of the leader's log, in percent
 /// (etcd's `readyPercentThreshold`).
 const PROMOTION_PERCENT: u64 = 90;
 
-/// What somebody wants to do to the membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Intent {
-    /// Add a member that votes.
-    AddVoter,
-    /// Add a member that only learns.
-    AddLearner,
-    /// Let a learner vote.
-    Promote,
-    /// Remove a member.
-    Remove,
-    /// Give a member other addresses.
-    Update,
-}
-
-impl Intent {
-    fn kind(self) -> ChangeKind {
-        match self {
-            Self::AddVoter | Self::Promote => ChangeKind::AddVoter,
-            Self::AddLearner => ChangeKind::AddLearner,
-            Self::Remove => ChangeKind::Remove,
-            Self::Update => ChangeKind::Update,
-        }
+/// Appends a change, unless it makes no sense or could cost the majority. `applied` is the
+/// last applied index, and the members as of it.
+///
+/// # Errors
+/// Why it was refused; nothing was appended then.
+pub(crate) fn propose_change(
+    raft: &mut Raft,
+    applied: (LogIndex, &Directory),
+    intent: Intent,
+    member: api::Member,
+) -> Result<(Term, LogIndex), ApiError> {
+    if raft.role() != Role::Leader {
+        return Err(ApiError::not_leader());
     }
-}
-
-/// A membership change that is in the log.
-pub(crate) struct PendingChange {
-    pub(crate) index: LogIndex,
-    pub(crate) term: Term,
-    pub(crate) reply: oneshot::Sender<Result<(), ApiError>>,
-}
-
-impl<E: Environment> Driver<E> {
-    /// Appends a change, unless it makes no sense or could cost the majority.
-    pub(crate) fn change_membership(
-        &mut self,
-        intent: Intent,
-        member: api::Member,
-    ) -> Result<(Term, LogIndex), ApiError> {
-        if self.raft.role() != Role::Leader {
-            return Err(ApiError::not_leader());
-        }
-        // The addresses in a change are known once it is applied.
-        if *self.inputs.applied.borrow() < self.raft.membership_index() {
-            reachable!("node.membership-change-refused-behind-another", rare: "the operator asks for one change after the other; only one whose outcome was unknown can be in the way");
-            return Err(ApiError::unhealthy());
-        }
-        let directory = self.inputs.members.borrow().clone();
-        check(&self.raft, &directory, intent, &member)?;
-        let change = MembershipChange {
-            kind: intent.kind(),
-            node: member.id,
-            context: prost::Message::encode_to_vec(&member).into(),
-        };
-        self.raft
-            .propose_membership(change)
-            .map_err(|error| refusal(&error))
+    let (applied_index, directory) = applied;
+    // The addresses in a change are known once it is applied.
+    if applied_index < raft.membership_index() {
+        reachable!("node.membership-change-refused-behind-another", rare: "the operator asks for one change after the other; only one whose outcome was unknown can be in the way");
+        return Err(ApiError::unhealthy());
     }
+    check(raft, directory, intent, &member)?;
+    let change = MembershipChange {
+        kind: intent.kind(),
+        node: member.id,
+        context: prost::Message::encode_to_vec(&member).into(),
+    };
+    raft.propose_membership(change)
+        .map_err(|error| refusal(&error))
 }
 
 fn refusal(error: &ProposeError) -> ApiError {
     match error {
         ProposeError::NotLeader { .. } => ApiError::not_leader(),
         ProposeError::Refused(ChangeRefused::UnknownNode(_)) => ApiError::member_not_found(),
+        // Whatever else keeps a leader from a change passes, or is repaired by the operator.
         _ => ApiError::unhealthy(),
     }
 }
@@ -155,120 +120,6 @@ fn check(
             Ok(())
         }
         Intent::AddVoter | Intent::AddLearner | Intent::Update | Intent::Remove => Ok(()),
-    }
-}
-
-impl<E: Environment> Node<E> {
-    async fn change_membership(&self, intent: Intent, member: api::Member) -> Result<(), ApiError> {
-        let (reply, changed) = oneshot::channel();
-        let leaves = intent == Intent::Remove && member.id == self.member_id();
-        let asked = async {
-            let request = Request::ChangeMembership {
-                intent,
-                member,
-                reply,
-            };
-            self.shared
-                .requests
-                .send(request)
-                .await
-                .map_err(|_| ApiError::stopped())?;
-            changed.await.map_err(|_| ApiError::leader_changed())??;
-            if leaves {
-                // Nobody confirms anything to it any more.
-                return Ok(());
-            }
-            self.linearizable().await
-        };
-        self.within(asked, ApiError::timeout).await
-    }
-
-    /// Adds a member (`Cluster.MemberAdd`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// Its address is taken, a majority could be lost, a change is under way, the outcome is
-    /// unknown.
-    pub async fn member_add(
-        &self,
-        request: api::MemberAddRequest,
-    ) -> Result<api::MemberAddResponse, ApiError> {
-        // Never the id of a member that was here before: its log and its proposals are
-        // not the newcomer's.
-        let salt = self.shared.environment.random_seed();
-        let id = member_id_of(self.shared.config.cluster_id ^ salt, &request.peer_ur_ls);
-        let member = api::Member {
-            id,
-            peer_ur_ls: request.peer_ur_ls,
-            is_learner: request.is_learner,
-            ..Default::default()
-        };
-        let intent = if request.is_learner {
-            Intent::AddLearner
-        } else {
-            Intent::AddVoter
-        };
-        self.change_membership(intent, member.clone()).await?;
-        Ok(api::MemberAddResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            member: Some(member),
-            members: self.members(),
-        })
-    }
-
-    /// Removes a member (`Cluster.MemberRemove`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// There is no such member, a majority could be lost, a change is under way, the outcome
-    /// is unknown.
-    pub async fn member_remove(&self, id: u64) -> Result<api::MemberRemoveResponse, ApiError> {
-        let member = self.known_member(id)?;
-        self.change_membership(Intent::Remove, member).await?;
-        let mut members = self.members();
-        members.retain(|member| member.id != id);
-        Ok(api::MemberRemoveResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members,
-        })
-    }
-
-    /// Makes a learner a voter (`Cluster.MemberPromote`). To be asked of the leader.
-    ///
-    /// # Errors
-    /// It is no learner, or one that lags behind; a change is under way; the outcome is
-    /// unknown.
-    pub async fn member_promote(&self, id: u64) -> Result<api::MemberPromoteResponse, ApiError> {
-        let member = self.known_member(id)?;
-        self.change_membership(Intent::Promote, member).await?;
-        Ok(api::MemberPromoteResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
-        })
-    }
-
-    /// Replaces a member's peer addresses (`Cluster.MemberUpdate`). To be asked of the
-    /// leader.
-    ///
-    /// # Errors
-    /// There is no such member, the outcome is unknown.
-    pub async fn member_update(
-        &self,
-        request: api::MemberUpdateRequest,
-    ) -> Result<api::MemberUpdateResponse, ApiError> {
-        let mut member = self.known_member(request.id)?;
-        member.peer_ur_ls = request.peer_ur_ls;
-        self.change_membership(Intent::Update, member).await?;
-        Ok(api::MemberUpdateResponse {
-            header: Some(self.header(self.shared.reader.revision())),
-            members: self.members(),
-        })
-    }
-
-    fn known_member(&self, id: u64) -> Result<api::Member, ApiError> {
-        let directory = self.shared.members.borrow();
-        directory
-            .get(id)
-            .cloned()
-            .ok_or_else(ApiError::member_not_found)
     }
 }
 

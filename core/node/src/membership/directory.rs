@@ -98,3 +98,20 @@ pub fn strip_scheme(url: &str) -> &str {
         .map_or(url, |(_, rest)| rest)
         .trim_end_matches('/')
 }
+
+/// The id of a member: the same for the same cluster and addresses, wherever computed
+/// (etcd derives its ids from the addresses, too).
+pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
+    let mut sorted: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    // FNV-1a: short, well known, and stable over versions and platforms.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in cluster_id
+        .to_be_bytes()
+        .into_iter()
+        .chain(sorted.join(",").into_bytes())
+    {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash.max(1)
+}

@@ -1,4 +1,8 @@
-//! Who the members are, and how that changes.
+//! Who the members are: `directory` holds their names and addresses, `changes` says which
+//! changes are safe, `tracker` follows them for the driver, `service` offers them to
+//! callers.
 
 pub(crate) mod changes;
 pub(crate) mod directory;
+pub(crate) mod service;
+pub(crate) mod tracker;

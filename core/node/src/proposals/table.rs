@@ -1,9 +1,9 @@
 //! Requests of clients that have become proposals and wait to be applied.
 //!
-//! A proposal is named (member, incarnation, sequence). It may be handed to a leader
+//! A proposal is named (member, incarnation, sequence). It may be dispatched to a leader
 //! more than once, because a leader can change or a message get lost; the state machine
 //! applies it once (`veridical_store`, session table). When its time is up its caller is
-//! told that the outcome is unknown, and it is not handed out again.
+//! told that the outcome is unknown, and it is not dispatched again.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
-use veridical_proto::command::{Command, command::Request};
+use veridical_proto::command::{Command, command::Request as CommandRequest};
 use veridical_store::{ApiError, CommandResponse};
 
 /// What came of a proposal.
@@ -34,6 +34,8 @@ struct Shared {
 
 struct State {
     next_sequence: u64,
+    /// The promise of the last command: its proposer dispatches nothing below it.
+    settled_below: u64,
     pending: BTreeMap<u64, Pending>,
     /// Set when the member stops: nothing is taken any more.
     closed: Option<ApiError>,
@@ -42,13 +44,13 @@ struct State {
 struct Pending {
     command: Bytes,
     reply: oneshot::Sender<Outcome>,
-    /// The last handing out that has not been refused.
+    /// The last attempt that has not been refused.
     attempt: Option<Attempt>,
-    /// Whether it was ever handed out: then it may take effect at any time.
-    handed_out: bool,
+    /// Whether it was ever dispatched: then it may take effect at any time.
+    dispatched: bool,
 }
 
-/// To whom a proposal was handed last.
+/// To whom a proposal was dispatched last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) at: Duration,
@@ -57,7 +59,7 @@ pub(crate) struct Attempt {
 }
 
 /// A registered proposal, as its caller holds it. Dropping it settles the proposal: it
-/// is not handed out again.
+/// is not dispatched again.
 pub(crate) struct Ticket {
     pub(crate) sequence: u64,
     pub(crate) command: Bytes,
@@ -66,19 +68,23 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Settles the proposal: from now on nobody hands it out. Returns whether anybody
-    /// did: if not, it has no effect and never will. One step, so that it cannot be
-    /// handed out between the answer and the settling.
+    /// Settles the proposal: from now on nobody dispatches it. Returns whether anybody
+    /// did: if not, it has no effect and never will. This is one step, so that it cannot
+    /// be dispatched between the answer and the settling.
     pub(crate) fn give_up(&self) -> bool {
         let pending = self.proposals.state().pending.remove(&self.sequence);
         // One that is not pending any more has been answered.
-        pending.is_none_or(|pending| pending.handed_out)
+        pending.is_none_or(|pending| pending.dispatched)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.proposals.state().pending.remove(&self.sequence);
+        // After a panic elsewhere nothing is dispatched any more, and a second one in here
+        // would hide the first.
+        if let Ok(mut state) = self.proposals.shared.state.lock() {
+            state.pending.remove(&self.sequence);
+        }
     }
 }
 
@@ -91,6 +97,7 @@ impl Proposals {
     ) -> Self {
         let state = State {
             next_sequence: 1,
+            settled_below: 0,
             pending: BTreeMap::new(),
             closed: None,
         };
@@ -118,7 +125,11 @@ impl Proposals {
     }
 
     /// Names a command and keeps it until its ticket is dropped.
-    pub(crate) fn register(&self, request: Request, max_bytes: usize) -> Result<Ticket, ApiError> {
+    pub(crate) fn register(
+        &self,
+        request: CommandRequest,
+        max_bytes: usize,
+    ) -> Result<Ticket, ApiError> {
         let mut state = self.state();
         if let Some(error) = &state.closed {
             return Err(error.clone());
@@ -133,7 +144,7 @@ impl Proposals {
             command: command.clone(),
             reply,
             attempt: None,
-            handed_out: false,
+            dispatched: false,
         };
         state.pending.insert(sequence, pending);
         queue!(
@@ -150,8 +161,8 @@ impl Proposals {
         })
     }
 
-    /// Names a command that nobody waits for and that is never handed out again.
-    pub(crate) fn unattended(&self, request: Request) -> Bytes {
+    /// Names a command that nobody waits for and that is never dispatched again.
+    pub(crate) fn unattended(&self, request: CommandRequest) -> Bytes {
         let mut state = self.state();
         let (_, command) = self
             .name(&mut state, request, usize::MAX)
@@ -162,11 +173,16 @@ impl Proposals {
     fn name(
         &self,
         state: &mut State,
-        request: Request,
+        request: CommandRequest,
         max_bytes: usize,
     ) -> Result<(u64, Bytes), ApiError> {
         let sequence = state.next_sequence;
         let settled_below = state.pending.keys().next().copied().unwrap_or(sequence);
+        assert!(
+            (state.settled_below..=sequence).contains(&settled_below),
+            "command {sequence} settles what is below {settled_below}, after {}",
+            state.settled_below
+        );
         let command = Command {
             member_id: self.shared.member_id,
             incarnation: self.shared.incarnation,
@@ -178,13 +194,19 @@ impl Proposals {
             return Err(ApiError::request_too_large());
         }
         state.next_sequence += 1;
+        state.settled_below = settled_below;
         Ok((sequence, command.encode_to_vec().into()))
     }
 
-    /// Notes that a proposal is about to be handed to `attempt.leader`. `false` if its
-    /// caller has given it up: then it must not be.
+    /// Notes that a proposal is about to be dispatched to `attempt.leader`. Returns
+    /// `false` if its caller has given it up: then it must not be.
     pub(crate) fn attempt(&self, sequence: u64, attempt: Attempt) -> bool {
-        match self.state().pending.get_mut(&sequence) {
+        let mut state = self.state();
+        assert!(
+            sequence < state.next_sequence,
+            "command {sequence} is dispatched and was never named"
+        );
+        match state.pending.get_mut(&sequence) {
             Some(pending) => {
                 sometimes!(
                     pending
@@ -199,7 +221,7 @@ impl Proposals {
                     "node.proposal-forwarded-again-after-a-silence"
                 );
                 pending.attempt = Some(attempt);
-                pending.handed_out = true;
+                pending.dispatched = true;
                 true
             }
             None => {
@@ -216,8 +238,8 @@ impl Proposals {
         }
     }
 
-    /// The proposals to hand out (again): never handed out, handed to somebody who led
-    /// another term, or forwarded longer than `retry_after` ago. What was put into this
+    /// The proposals to dispatch (again): those never dispatched, dispatched to somebody who
+    /// led another term, or forwarded longer than `retry_after` ago. What was put into this
     /// member's own log in this term (`own`) stays there while the term lasts.
     pub(crate) fn due(
         &self,
@@ -252,21 +274,34 @@ impl Proposals {
             reachable!("node.command-of-an-earlier-incarnation-applied");
             return;
         }
-        let pending = self.state().pending.remove(&sequence);
+        let (next_sequence, pending) = {
+            let mut state = self.state();
+            (state.next_sequence, state.pending.remove(&sequence))
+        };
+        // The checkers have to find the planted bug, which breaks this.
+        let planted = self.shared.planted.has(PlantedBug::IncarnationReused);
+        assert!(
+            !is_own || planted || sequence < next_sequence,
+            "command {sequence} is applied and was never named"
+        );
         if let Some(pending) = pending {
+            assert!(
+                !is_own || planted || pending.dispatched,
+                "command {sequence} is applied and was never dispatched"
+            );
             // The caller may have given up.
             let _ = pending.reply.send(outcome);
         }
     }
 
-    /// Answers with an unknown outcome all that were ever handed out: the state came
+    /// Answers with an unknown outcome all that were ever dispatched: the state came
     /// from a snapshot, which does not say what became of them.
     pub(crate) fn forget_attempted(&self) {
         let mut state = self.state();
         let attempted: Vec<u64> = state
             .pending
             .iter()
-            .filter(|(_, pending)| pending.handed_out)
+            .filter(|(_, pending)| pending.dispatched)
             .map(|(sequence, _)| *sequence)
             .collect();
         for sequence in attempted {
@@ -278,13 +313,13 @@ impl Proposals {
     }
 
     /// Takes nothing any more; what waits gets `error`, as an unknown outcome if it was
-    /// handed out.
+    /// dispatched.
     pub(crate) fn close(&self, error: &ApiError) {
         let mut state = self.state();
         state.closed = Some(error.clone());
         for pending in std::mem::take(&mut state.pending).into_values() {
             let error = error.clone();
-            let error = if pending.handed_out {
+            let error = if pending.dispatched {
                 error.with_unknown_outcome()
             } else {
                 error
@@ -309,18 +344,18 @@ mod tests {
         Proposals::new(1, 1, 16, Planted::none())
     }
 
-    fn put() -> Request {
-        Request::Put(PutRequest {
+    fn put() -> CommandRequest {
+        CommandRequest::Put(PutRequest {
             key: "k".into(),
             ..Default::default()
         })
     }
 
     /// Found by the simulator: a proposal that waited in front of a stalled driver was
-    /// handed out after its caller had been told that nobody took it, and the caller,
+    /// dispatched after its caller had been told that nobody took it, and the caller,
     /// rightly, sent it again.
     #[test]
-    fn a_proposal_that_was_given_up_is_never_handed_out() {
+    fn a_proposal_that_was_given_up_is_never_dispatched() {
         let proposals = proposals();
         let ticket = proposals
             .register(put(), usize::MAX)
@@ -335,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proposal_that_was_handed_out_is_unknown_when_it_is_given_up() {
+    fn a_proposal_that_was_dispatched_is_unknown_when_it_is_given_up() {
         let proposals = proposals();
         let ticket = proposals
             .register(put(), usize::MAX)
@@ -346,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_own_log_is_handed_out_again_only_in_another_term() {
+    fn what_is_in_the_own_log_is_dispatched_again_only_in_another_term() {
         let proposals = proposals();
         let ticket = proposals
             .register(put(), usize::MAX)
@@ -360,6 +395,22 @@ mod tests {
         );
         assert_eq!(proposals.due(Duration::MAX, 1, Duration::ZERO, 3).len(), 1);
         assert_eq!(proposals.due(Duration::ZERO, 2, Duration::ZERO, 2).len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "was never named")]
+    fn a_command_that_was_never_named_is_not_dispatched() {
+        proposals().attempt(1, ATTEMPT);
+    }
+
+    #[test]
+    #[should_panic(expected = "was never dispatched")]
+    fn a_command_that_was_never_dispatched_does_not_come_out_of_the_log() {
+        let proposals = proposals();
+        let ticket = proposals
+            .register(put(), usize::MAX)
+            .expect("there is room");
+        proposals.resolve(1, ticket.sequence, Err(ApiError::no_leader()));
     }
 
     #[test]

@@ -4,17 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use veridical_probe::reachable;
 use veridical_store::ApiError;
 
-/// A caller that waits for a linearizable read: it gets `Ok` once the state of this
-/// member is at least as new as the cluster's at the time of the request.
-pub(crate) type ReadReply = oneshot::Sender<Result<(), ApiError>>;
+use crate::requests::Reply;
 
 /// Readers whose question was put to Raft together.
 pub(crate) struct ReadBatch {
-    pub(crate) replies: Vec<ReadReply>,
+    pub(crate) replies: Vec<Reply>,
     /// The term in which this member has to lead, if the question was for that.
     pub(crate) own_term: Option<u64>,
     pub(crate) asked_at: Duration,
@@ -36,13 +33,22 @@ impl ReadBatches {
         self.next_context
     }
 
+    /// Keeps a question that was put to Raft under `context`, which no other question has.
     pub(crate) fn insert(&mut self, context: u64, batch: ReadBatch) {
         self.readers += batch.replies.len();
-        self.batches.insert(context, batch);
+        let other = self.batches.insert(context, batch);
+        assert!(other.is_none(), "two questions have the context {context}");
     }
 
+    /// Takes a question that was answered or has to be put again.
     pub(crate) fn remove(&mut self, context: u64) -> Option<ReadBatch> {
         let batch = self.batches.remove(&context)?;
+        assert!(
+            batch.replies.len() <= self.readers,
+            "{} readers of {} go at once",
+            batch.replies.len(),
+            self.readers
+        );
         self.readers -= batch.replies.len();
         Some(batch)
     }
@@ -77,7 +83,7 @@ pub(crate) struct AppliedWaiters {
 #[derive(Default)]
 struct State {
     applied: u64,
-    waiting: BTreeMap<u64, Vec<ReadReply>>,
+    waiting: BTreeMap<u64, Vec<Reply>>,
     readers: usize,
 }
 
@@ -89,7 +95,7 @@ impl AppliedWaiters {
     }
 
     /// Answers the callers once `index` is applied and published; perhaps at once.
-    pub(crate) fn wait(&self, index: u64, replies: Vec<ReadReply>) {
+    pub(crate) fn wait(&self, index: u64, replies: Vec<Reply>) {
         let mut state = self.state();
         if index <= state.applied {
             drop(state);
@@ -104,7 +110,12 @@ impl AppliedWaiters {
     /// Everything up to `index` is applied and visible to readers.
     pub(crate) fn advance(&self, index: u64) {
         let mut state = self.state();
-        state.applied = state.applied.max(index);
+        assert!(
+            index >= state.applied,
+            "entry {index} is applied after entry {}",
+            state.applied
+        );
+        state.applied = index;
         let rest = state.waiting.split_off(&(index + 1));
         let ready = std::mem::replace(&mut state.waiting, rest);
         state.readers -= ready.values().map(Vec::len).sum::<usize>();
@@ -132,7 +143,7 @@ impl AppliedWaiters {
 }
 
 /// Gives all callers the same answer. One that has given up does not mind.
-pub(crate) fn answer(replies: Vec<ReadReply>, result: &Result<(), ApiError>) {
+pub(crate) fn answer(replies: Vec<Reply>, result: &Result<(), ApiError>) {
     for reply in replies {
         let _ = reply.send(result.clone());
     }
@@ -141,6 +152,7 @@ pub(crate) fn answer(replies: Vec<ReadReply>, result: &Result<(), ApiError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::oneshot;
 
     #[test]
     fn callers_are_counted_from_the_question_to_the_answer() {
@@ -185,5 +197,13 @@ mod tests {
         let (past, mut past_reply) = oneshot::channel();
         waiters.wait(7, vec![past]);
         assert_eq!(past_reply.try_recv(), Ok(Ok(())));
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 4 is applied after entry 5")]
+    fn the_applied_index_never_falls() {
+        let waiters = AppliedWaiters::default();
+        waiters.advance(5);
+        waiters.advance(4);
     }
 }

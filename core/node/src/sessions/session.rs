@@ -9,9 +9,9 @@ use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
 use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
-use veridical_proto::native::request::Body as Ask;
-use veridical_proto::native::response::Body as Answer;
-use veridical_proto::native::{Failure, Request, Response};
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
+use veridical_proto::native::{self, Failure, Response};
 use veridical_store::ApiError;
 
 use crate::api::node::Node;
@@ -85,89 +85,132 @@ pub async fn serve_client<E: Environment>(
 
     let limit = node.config().limits.max_session_requests;
     let write_bytes = node.config().limits.session_write_bytes;
-    let (responses, mut outgoing) = mpsc::channel::<Response>(limit);
+    let (responses, outgoing) = mpsc::channel::<Response>(limit);
     let (watch_requests, watch_input) = mpsc::channel(limit);
-    let writing = async move {
-        let mut wire = BytesMut::new();
-        let mut ordinal = 0;
-        let mut encode = |mut response: Response, wire: &mut BytesMut| {
-            ordinal += 1;
-            response.ordinal = ordinal;
-            encode_frame(&response, wire);
-        };
-        while let Some(response) = outgoing.recv().await {
-            encode(response, &mut wire);
-            while wire.len() < write_bytes {
-                let Ok(response) = outgoing.try_recv() else {
-                    break;
-                };
-                encode(response, &mut wire);
-            }
-            writer.write(wire.split().freeze()).await?;
-        }
-        Ok::<(), SessionError>(())
-    };
+    let writing = write_responses(&mut writer, outgoing, write_bytes);
     let watching = watch(node.clone(), watch_input, responses.clone());
-    let reading = async move {
-        let permits = Arc::new(Semaphore::new(limit));
-        let mut last_id = 0;
-        loop {
-            while let Some(request) = decode_message::<Request>(&mut buffer)? {
-                let Request { id, body } = request;
-                if id <= last_id {
-                    reachable!("node.request-came-twice");
-                    continue;
-                }
-                if id != last_id + 1 {
-                    reachable!("node.request-lost-on-the-way");
-                    return Err(SessionError::Gap {
-                        expected: last_id + 1,
-                        got: id,
-                    });
-                }
-                last_id = id;
-                let Some(body) = body else { continue };
-                if let Ask::Watch(request) = body {
-                    // Ends with the session.
-                    let _ = watch_requests.send(request).await;
-                    continue;
-                }
-                sometimes!(
-                    permits.available_permits() == 0,
-                    "node.session-waits-at-the-bound-of-requests"
-                );
-                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                    return Ok(());
-                };
-                queue!(
-                    "node.session-requests",
-                    limit - permits.available_permits(),
-                    limit
-                );
-                let (node, responses) = (node.clone(), responses.clone());
-                veridical_env::task::spawn(async move {
-                    let answer = serve_request(&node, body).await.unwrap_or_else(failure);
-                    // The client may be gone.
-                    let _ = responses
-                        .send(Response {
-                            id,
-                            ordinal: 0,
-                            body: Some(answer),
-                        })
-                        .await;
-                    drop(permit);
-                });
-            }
-            if reader.read(&mut buffer).await? == 0 {
-                return Ok::<(), SessionError>(());
-            }
-        }
+    let requests = Requests {
+        node,
+        permits: Arc::new(Semaphore::new(limit)),
+        limit,
+        last_id: 0,
+        responses,
+        watch_requests,
     };
+    let reading = requests.read(&mut reader, buffer);
     tokio::select! {
         biased;
         result = writing => result,
         result = reading => result,
         () = watching => Ok(()),
+    }
+}
+
+/// Writes responses as they come, joined up to `write_bytes`.
+async fn write_responses(
+    writer: &mut impl StreamWriter,
+    mut outgoing: mpsc::Receiver<Response>,
+    write_bytes: usize,
+) -> Result<(), SessionError> {
+    let mut wire = BytesMut::new();
+    let mut ordinal = 0;
+    let mut encode = |mut response: Response, wire: &mut BytesMut| {
+        ordinal += 1;
+        response.ordinal = ordinal;
+        encode_frame(&response, wire);
+    };
+    while let Some(response) = outgoing.recv().await {
+        encode(response, &mut wire);
+        while wire.len() < write_bytes {
+            let Ok(response) = outgoing.try_recv() else {
+                break;
+            };
+            encode(response, &mut wire);
+        }
+        writer.write(wire.split().freeze()).await?;
+    }
+    Ok(())
+}
+
+/// The requests of one connection.
+struct Requests<E: Environment> {
+    node: Node<E>,
+    /// One for each request that may be served at once.
+    permits: Arc<Semaphore>,
+    limit: usize,
+    /// The id of the last request: they are numbered without gaps.
+    last_id: u64,
+    responses: mpsc::Sender<Response>,
+    watch_requests: mpsc::Sender<api::WatchRequest>,
+}
+
+impl<E: Environment> Requests<E> {
+    /// Reads and serves requests until the client closes the connection. `buffer` holds
+    /// what was read already.
+    async fn read(
+        mut self,
+        reader: &mut impl StreamReader,
+        mut buffer: BytesMut,
+    ) -> Result<(), SessionError> {
+        loop {
+            while let Some(request) = decode_message::<native::Request>(&mut buffer)? {
+                if !self.take(request).await? {
+                    return Ok(());
+                }
+            }
+            if reader.read(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins to serve a request. Returns `false` if nothing can be served any more.
+    async fn take(&mut self, request: native::Request) -> Result<bool, SessionError> {
+        let native::Request { id, body } = request;
+        if id <= self.last_id {
+            reachable!("node.request-came-twice");
+            return Ok(true);
+        }
+        if id != self.last_id + 1 {
+            reachable!("node.request-lost-on-the-way");
+            return Err(SessionError::Gap {
+                expected: self.last_id + 1,
+                got: id,
+            });
+        }
+        self.last_id = id;
+        let Some(body) = body else { return Ok(true) };
+        if let RequestBody::Watch(request) = body {
+            // The watches end with the session.
+            let _ = self.watch_requests.send(request).await;
+            return Ok(true);
+        }
+        sometimes!(
+            self.permits.available_permits() == 0,
+            "node.session-waits-at-the-bound-of-requests"
+        );
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+            return Ok(false);
+        };
+        queue!(
+            "node.session-requests",
+            self.limit - self.permits.available_permits(),
+            self.limit
+        );
+        let (node, responses) = (self.node.clone(), self.responses.clone());
+        veridical_env::task::spawn(async move {
+            let answer = serve_request(&node, body).await.unwrap_or_else(failure);
+            // The client may be gone.
+            let _ = responses
+                .send(Response {
+                    id,
+                    ordinal: 0,
+                    body: Some(answer),
+                })
+                .await;
+            drop(permit);
+        });
+        Ok(true)
     }
 }
 
@@ -194,7 +237,7 @@ async fn watch<E: Environment>(
             let response = Response {
                 id: 0,
                 ordinal: 0,
-                body: Some(Answer::Watch(response)),
+                body: Some(ResponseBody::Watch(response)),
             };
             if responses.send(response).await.is_err() {
                 return;
@@ -216,37 +259,52 @@ async fn watch<E: Environment>(
     }
 }
 
-async fn serve_request<E: Environment>(node: &Node<E>, body: Ask) -> Result<Answer, ApiError> {
+async fn serve_request<E: Environment>(
+    node: &Node<E>,
+    body: RequestBody,
+) -> Result<ResponseBody, ApiError> {
     Ok(match body {
-        Ask::Range(request) => Answer::Range(node.range(&request).await?),
-        Ask::Put(request) => Answer::Put(node.put(request).await?),
-        Ask::DeleteRange(request) => Answer::DeleteRange(node.delete_range(request).await?),
-        Ask::Txn(request) => Answer::Txn(node.txn(request).await?),
-        Ask::Compaction(request) => Answer::Compaction(node.compact(request).await?),
-        Ask::LeaseGrant(request) => Answer::LeaseGrant(node.lease_grant(request).await?),
-        Ask::LeaseRevoke(request) => Answer::LeaseRevoke(node.lease_revoke(request).await?),
-        Ask::LeaseKeepAlive(request) => {
-            Answer::LeaseKeepAlive(node.lease_keep_alive(request.id).await?)
+        RequestBody::Range(request) => ResponseBody::Range(node.range(&request).await?),
+        RequestBody::Put(request) => ResponseBody::Put(node.put(request).await?),
+        RequestBody::DeleteRange(request) => {
+            ResponseBody::DeleteRange(node.delete_range(request).await?)
         }
-        Ask::LeaseTimeToLive(request) => {
-            Answer::LeaseTimeToLive(node.lease_time_to_live(&request).await?)
+        RequestBody::Txn(request) => ResponseBody::Txn(node.txn(request).await?),
+        RequestBody::Compaction(request) => ResponseBody::Compaction(node.compact(request).await?),
+        RequestBody::LeaseGrant(request) => {
+            ResponseBody::LeaseGrant(node.lease_grant(request).await?)
         }
-        Ask::LeaseLeases(_) => Answer::LeaseLeases(node.lease_leases().await?),
-        Ask::Status(_) => Answer::Status(node.status()),
-        Ask::MemberList(request) => Answer::MemberList(node.member_list(&request).await?),
-        Ask::HashKv(request) => Answer::HashKv(node.hash_kv(&request)?),
-        Ask::MemberAdd(request) => Answer::MemberAdd(node.member_add(request).await?),
-        Ask::MemberRemove(request) => Answer::MemberRemove(node.member_remove(request.id).await?),
-        Ask::MemberPromote(request) => {
-            Answer::MemberPromote(node.member_promote(request.id).await?)
+        RequestBody::LeaseRevoke(request) => {
+            ResponseBody::LeaseRevoke(node.lease_revoke(request).await?)
         }
-        Ask::MoveLeader(request) => Answer::MoveLeader(node.move_leader(request.target_id).await?),
-        Ask::Watch(_) => unreachable!("watches are served by their own task"),
+        RequestBody::LeaseKeepAlive(request) => {
+            ResponseBody::LeaseKeepAlive(node.lease_keep_alive(request.id).await?)
+        }
+        RequestBody::LeaseTimeToLive(request) => {
+            ResponseBody::LeaseTimeToLive(node.lease_time_to_live(&request).await?)
+        }
+        RequestBody::LeaseLeases(_) => ResponseBody::LeaseLeases(node.lease_leases().await?),
+        RequestBody::Status(_) => ResponseBody::Status(node.status()),
+        RequestBody::MemberList(request) => {
+            ResponseBody::MemberList(node.member_list(&request).await?)
+        }
+        RequestBody::HashKv(request) => ResponseBody::HashKv(node.hash_kv(&request)?),
+        RequestBody::MemberAdd(request) => ResponseBody::MemberAdd(node.member_add(request).await?),
+        RequestBody::MemberRemove(request) => {
+            ResponseBody::MemberRemove(node.member_remove(request.id).await?)
+        }
+        RequestBody::MemberPromote(request) => {
+            ResponseBody::MemberPromote(node.member_promote(request.id).await?)
+        }
+        RequestBody::MoveLeader(request) => {
+            ResponseBody::MoveLeader(node.move_leader(request.target_id).await?)
+        }
+        RequestBody::Watch(_) => unreachable!("watches are served by their own task"),
     })
 }
 
-fn failure(error: ApiError) -> Answer {
-    Answer::Failure(Failure {
+fn failure(error: ApiError) -> ResponseBody {
+    ResponseBody::Failure(Failure {
         code: u32::from(error.code.number()),
         message: error.message.into_owned(),
         outcome_unknown: error.outcome_unknown,

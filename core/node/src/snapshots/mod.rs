@@ -1,3 +1,7 @@
-//! Snapshot files: this member's own, and the transfers from and to other members.
+//! Snapshot files: `task` writes this member's own, sends and receives them (`transfer`),
+//! `coordinator` decides for the driver, `job` is what the two say to each other.
 
+pub(crate) mod coordinator;
+pub(crate) mod job;
 pub(crate) mod task;
+mod transfer;

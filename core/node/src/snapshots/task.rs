@@ -5,9 +5,8 @@
 //! the next chunk that it expects, and the sender repeats what was not acknowledged.
 
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use veridical_env::{Clock, Disk, Environment};
@@ -15,111 +14,28 @@ use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{SnapshotAck, SnapshotChunk};
 use veridical_raft::SnapshotMeta;
-use veridical_storage::snapshot::{
-    SnapshotError, SnapshotFile, SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter,
-};
+use veridical_storage::snapshot::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore};
 use veridical_store::SnapshotSource;
 
 use crate::codec::{membership_from_bytes, membership_to_bytes};
 use crate::config::ms;
+use crate::handles::Handles;
 use crate::limits::Limits;
 use crate::membership::directory::Directory;
 use crate::peers::transport::Transport;
+use crate::snapshots::job::{SnapshotEvent, SnapshotJob};
+use crate::snapshots::transfer::{Incoming, Outgoing};
 use crate::stop::{Stop, StopReason};
 
-/// Work for the task.
-pub(crate) enum SnapshotJob {
-    /// Write the state as of `meta.index` to a file.
-    Save {
-        meta: SnapshotMeta,
-        directory: Directory,
-        source: Box<SnapshotSource>,
-    },
-    /// Stream the newest snapshot to a follower.
-    Send { to: u64, term: u64 },
-    /// A chunk of a leader's snapshot.
-    Chunk { from: u64, chunk: SnapshotChunk },
-    /// A follower's answer.
-    Ack { from: u64, ack: SnapshotAck },
-    /// Read a received snapshot back, for the state machine.
-    Load {
-        meta: SnapshotMeta,
-        chunks: mpsc::Sender<Result<Bytes, String>>,
-    },
-}
-
-/// What the task tells the driver.
-#[derive(Debug)]
-pub(crate) enum SnapshotEvent {
-    /// The state as of `meta.index` is in a durable file: the log before it may go.
-    Saved { meta: SnapshotMeta },
-    /// The same of the engine.
-    Flushed { meta: SnapshotMeta },
-    /// A leader's snapshot has arrived whole and is durable.
-    Received {
-        from: u64,
-        term: u64,
-        meta: SnapshotMeta,
-        directory: Directory,
-    },
-    /// A transfer to a follower has ended.
-    Sent { to: u64, success: bool },
-}
-
-/// A transfer to a follower.
-struct Outgoing<E: Environment> {
-    transfer: u64,
-    term: u64,
-    meta: SnapshotHeader,
-    reader: SnapshotReader<E::Disk>,
-    /// The next chunk to read, and whether the file has no more.
-    next_ordinal: u64,
-    exhausted: bool,
-    /// Read and not acknowledged. Bounded by `Limits::snapshot_window_chunks`.
-    window: VecDeque<SnapshotChunk>,
-    /// How many of them the transport has taken.
-    sent: usize,
-    progress_at: Duration,
-    sent_at: Duration,
-}
-
-impl<E: Environment> Outgoing<E> {
-    /// Puts the next chunk of the file into the window.
-    async fn read_chunk(&mut self) -> Result<(), SnapshotError> {
-        let data = self.reader.next_chunk().await?;
-        self.exhausted = data.is_none();
-        self.window.push_back(SnapshotChunk {
-            transfer: self.transfer,
-            term: self.term,
-            index: self.meta.index,
-            snapshot_term: self.meta.term,
-            membership: self.meta.meta.clone(),
-            ordinal: self.next_ordinal,
-            last: data.is_none(),
-            data: data.unwrap_or_default(),
-        });
-        self.next_ordinal += 1;
-        Ok(())
-    }
-}
-
-/// A transfer from a leader.
-struct Incoming<E: Environment> {
-    from: u64,
-    transfer: u64,
-    writer: SnapshotWriter<E::Disk>,
-    next_ordinal: u64,
-}
-
 /// Owns the snapshot files.
-pub(crate) struct Snapshots<E: Environment> {
-    pub(crate) files: SnapshotStore<E::Disk>,
-    pub(crate) limits: Limits,
-    pub(crate) clock: E::Clock,
-    pub(crate) transport: Transport<E>,
-    pub(crate) jobs: mpsc::Receiver<SnapshotJob>,
-    pub(crate) events: mpsc::Sender<SnapshotEvent>,
-    pub(crate) stop: Stop,
+pub(crate) struct SnapshotTask<E: Environment> {
+    files: SnapshotStore<E::Disk>,
+    limits: Limits,
+    clock: E::Clock,
+    transport: Transport<E>,
+    jobs: mpsc::Receiver<SnapshotJob>,
+    events: mpsc::Sender<SnapshotEvent>,
+    stop: Stop,
     outgoing: BTreeMap<u64, Outgoing<E>>,
     incoming: Option<Incoming<E>>,
     next_transfer: u64,
@@ -128,29 +44,24 @@ pub(crate) struct Snapshots<E: Environment> {
     finished: Option<(u64, u64, u64)>,
 }
 
-impl<E: Environment> Snapshots<E> {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the task is put together in one place"
-    )]
+impl<E: Environment> SnapshotTask<E> {
+    /// `first_transfer` numbers the transfers from a random beginning, so that an
+    /// acknowledgement of an earlier incarnation's finds none.
     pub(crate) fn new(
+        handles: &Handles<E>,
         files: SnapshotStore<E::Disk>,
-        limits: Limits,
-        clock: E::Clock,
-        transport: Transport<E>,
         jobs: mpsc::Receiver<SnapshotJob>,
         events: mpsc::Sender<SnapshotEvent>,
-        stop: Stop,
         first_transfer: u64,
     ) -> Self {
         Self {
             files,
-            limits,
-            clock,
-            transport,
+            limits: handles.config.limits.clone(),
+            clock: handles.environment.clock().clone(),
+            transport: handles.transport.clone(),
             jobs,
             events,
-            stop,
+            stop: handles.stop.clone(),
             outgoing: BTreeMap::new(),
             incoming: None,
             next_transfer: first_transfer,
@@ -207,6 +118,12 @@ impl<E: Environment> Snapshots<E> {
             term: meta.term,
             meta: membership_to_bytes(&meta, directory),
         };
+        assert!(
+            meta.index <= source.applied_index(),
+            "a snapshot as of entry {} holds the state as of {}",
+            meta.index,
+            source.applied_index()
+        );
         let mut writer = self.files.create(&header).await?;
         while let Some(chunk) = source.next_chunk(self.limits.snapshot_chunk_bytes) {
             writer.write_chunk(&chunk).await?;
@@ -215,38 +132,31 @@ impl<E: Environment> Snapshots<E> {
         writer.finish().await?;
         retain_newest(&self.files, self.limits.kept_snapshots).await?;
         info!(index = meta.index, term = meta.term, "saved a snapshot");
-        self.tell(SnapshotEvent::Saved { meta }).await;
+        self.report(SnapshotEvent::Saved { meta }).await;
         Ok(())
     }
 
-    async fn tell(&self, event: SnapshotEvent) {
+    async fn report(&self, event: SnapshotEvent) {
         // The driver is gone only when the member stops.
         let _ = self.events.send(event).await;
     }
 
     async fn send(&mut self, to: u64, term: u64) -> Result<(), SnapshotError> {
         let Some(newest) = self.files.list().await?.into_iter().next() else {
-            self.tell(SnapshotEvent::Sent { to, success: false }).await;
+            self.report(SnapshotEvent::Sent { to, success: false })
+                .await;
             return Ok(());
         };
         let reader = self.files.read(&newest).await?;
         let now = self.clock.monotonic();
-        let meta = reader.header().clone();
-        info!(peer = to, index = meta.index, "sending a snapshot");
+        info!(
+            peer = to,
+            index = reader.header().index,
+            "sending a snapshot"
+        );
         let transfer = self.next_transfer;
         self.next_transfer += 1;
-        let outgoing = Outgoing {
-            transfer,
-            term,
-            meta,
-            reader,
-            next_ordinal: 0,
-            exhausted: false,
-            window: VecDeque::new(),
-            sent: 0,
-            progress_at: now,
-            sent_at: now,
-        };
+        let outgoing = Outgoing::new(transfer, term, reader, now);
         self.outgoing.insert(to, outgoing);
         self.fill(to).await
     }
@@ -286,25 +196,17 @@ impl<E: Environment> Snapshots<E> {
         if ack.refused {
             reachable!("node.snapshot-transfer-refused");
             self.outgoing.remove(&from);
-            self.tell(SnapshotEvent::Sent {
+            self.report(SnapshotEvent::Sent {
                 to: from,
                 success: false,
             })
             .await;
             return Ok(());
         }
-        while outgoing
-            .window
-            .front()
-            .is_some_and(|chunk| chunk.ordinal < ack.next_ordinal)
-        {
-            outgoing.window.pop_front();
-            outgoing.sent = outgoing.sent.saturating_sub(1);
-            outgoing.progress_at = self.clock.monotonic();
-        }
+        outgoing.acknowledged_before(ack.next_ordinal, self.clock.monotonic());
         if outgoing.exhausted && outgoing.window.is_empty() {
             self.outgoing.remove(&from);
-            self.tell(SnapshotEvent::Sent {
+            self.report(SnapshotEvent::Sent {
                 to: from,
                 success: true,
             })
@@ -334,61 +236,26 @@ impl<E: Environment> Snapshots<E> {
             reachable!("node.snapshot-transfer-given-up");
             warn!(peer = to, "gave up sending a snapshot");
             self.outgoing.remove(&to);
-            self.tell(SnapshotEvent::Sent { to, success: false }).await;
+            self.report(SnapshotEvent::Sent { to, success: false })
+                .await;
         }
         Ok(())
     }
 
     async fn receive(&mut self, from: u64, chunk: SnapshotChunk) -> Result<(), SnapshotError> {
-        let answer = |next_ordinal, refused| {
-            Body::SnapshotAck(SnapshotAck {
-                transfer: chunk.transfer,
-                next_ordinal,
-                refused,
-            })
-        };
         if let Some((sender, transfer, ordinals)) = self.finished
             && (sender, transfer) == (from, chunk.transfer)
         {
             reachable!("node.whole-snapshot-acknowledged-again");
-            self.transport.send(from, answer(ordinals, false));
+            self.acknowledge(from, transfer, ordinals);
             return Ok(());
         }
         let known = self
             .incoming
             .as_ref()
             .is_some_and(|incoming| (incoming.from, incoming.transfer) == (from, chunk.transfer));
-        if !known {
-            if chunk.ordinal != 0 {
-                reachable!("node.snapshot-chunk-without-its-beginning");
-                // The beginning was lost with a crash or is still on its way; the
-                // sender repeats its window from there if it has it.
-                self.transport.send(
-                    from,
-                    answer(0, chunk.ordinal > self.limits.snapshot_window_chunks),
-                );
-                return Ok(());
-            }
-            if let Some(old) = self.incoming.take() {
-                reachable!("node.unfinished-snapshot-replaced-by-a-newer-one");
-                debug!(
-                    peer = old.from,
-                    "a newer transfer replaces an unfinished one"
-                );
-                old.writer.abort().await?;
-            }
-            let header = SnapshotHeader {
-                index: chunk.index,
-                term: chunk.snapshot_term,
-                meta: chunk.membership.clone(),
-            };
-            let writer = self.files.create(&header).await?;
-            self.incoming = Some(Incoming {
-                from,
-                transfer: chunk.transfer,
-                writer,
-                next_ordinal: 0,
-            });
+        if !known && !self.begin(from, &chunk).await? {
+            return Ok(());
         }
         let Some(incoming) = self.incoming.as_mut() else {
             return Ok(());
@@ -407,8 +274,65 @@ impl<E: Environment> Snapshots<E> {
             "node.snapshot-chunk-ahead-of-a-lost-one"
         );
         let next_ordinal = incoming.next_ordinal;
-        self.transport.send(from, answer(next_ordinal, false));
+        self.acknowledge(from, chunk.transfer, next_ordinal);
         Ok(())
+    }
+
+    /// Begins a file with the first chunk of a transfer. Returns `false` if this chunk is
+    /// another one.
+    async fn begin(&mut self, from: u64, chunk: &SnapshotChunk) -> Result<bool, SnapshotError> {
+        if chunk.ordinal != 0 {
+            reachable!("node.snapshot-chunk-without-its-beginning");
+            // The beginning was lost with a crash or is still on its way; the
+            // sender repeats its window from there if it has it.
+            if chunk.ordinal > self.limits.snapshot_window_chunks {
+                self.refuse(from, chunk.transfer);
+            } else {
+                self.acknowledge(from, chunk.transfer, 0);
+            }
+            return Ok(false);
+        }
+        if let Some(old) = self.incoming.take() {
+            reachable!("node.unfinished-snapshot-replaced-by-a-newer-one");
+            debug!(
+                peer = old.from,
+                "a newer transfer replaces an unfinished one"
+            );
+            old.writer.abort().await?;
+        }
+        let header = SnapshotHeader {
+            index: chunk.index,
+            term: chunk.snapshot_term,
+            meta: chunk.membership.clone(),
+        };
+        let writer = self.files.create(&header).await?;
+        self.incoming = Some(Incoming {
+            from,
+            transfer: chunk.transfer,
+            writer,
+            next_ordinal: 0,
+        });
+        Ok(true)
+    }
+
+    /// Tells a leader which chunk of its transfer is expected next.
+    fn acknowledge(&self, to: u64, transfer: u64, next_ordinal: u64) {
+        let ack = SnapshotAck {
+            transfer,
+            next_ordinal,
+            refused: false,
+        };
+        self.transport.send(to, Body::SnapshotAck(ack));
+    }
+
+    /// Tells a leader that its transfer is of no use.
+    fn refuse(&self, to: u64, transfer: u64) {
+        let ack = SnapshotAck {
+            transfer,
+            next_ordinal: 0,
+            refused: true,
+        };
+        self.transport.send(to, Body::SnapshotAck(ack));
     }
 
     /// The last chunk is here: make the file durable and offer it to Raft.
@@ -423,25 +347,15 @@ impl<E: Environment> Snapshots<E> {
             Err(error) => {
                 warn!(peer = from, %error, "refused a snapshot");
                 incoming.writer.abort().await?;
-                let ack = SnapshotAck {
-                    transfer: chunk.transfer,
-                    next_ordinal: 0,
-                    refused: true,
-                };
-                self.transport.send(from, Body::SnapshotAck(ack));
+                self.refuse(from, chunk.transfer);
                 return Ok(());
             }
         };
         incoming.writer.finish().await?;
         retain_newest(&self.files, self.limits.kept_snapshots).await?;
         self.finished = Some((from, chunk.transfer, incoming.next_ordinal));
-        let ack = SnapshotAck {
-            transfer: chunk.transfer,
-            next_ordinal: incoming.next_ordinal,
-            refused: false,
-        };
-        self.transport.send(from, Body::SnapshotAck(ack));
-        self.tell(SnapshotEvent::Received {
+        self.acknowledge(from, chunk.transfer, incoming.next_ordinal);
+        self.report(SnapshotEvent::Received {
             from,
             term: chunk.term,
             meta,
@@ -495,10 +409,6 @@ async fn retain_newest<D: Disk>(
     }
     Ok(())
 }
-
-/// The content of a snapshot file on its way to the state machine; an error text if it
-/// cannot be read.
-pub(crate) type SnapshotChunks = mpsc::Receiver<Result<Bytes, String>>;
 
 /// The folder of the snapshots inside a data folder.
 pub(crate) fn snapshot_dir(data_dir: &std::path::Path) -> PathBuf {

@@ -12,55 +12,98 @@ use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
 
 use crate::config::ms;
-use crate::leases::lessor::LeaseKeeper;
+use crate::handles::Handles;
+use crate::leases::lessor::Lessor;
 use crate::limits::Limits;
 use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
 use crate::proposals::table::Proposals;
 use crate::reads::waiters::AppliedWaiters;
-use crate::snapshots::task::{SnapshotChunks, SnapshotJob};
+use crate::snapshots::job::{SnapshotChunks, SnapshotJob};
+use crate::state_machine::engine_content::AppliedState;
 use crate::state_machine::engine_writer::EngineQueue;
+use crate::state_machine::job::ApplyJob;
 use crate::stop::{Stop, StopReason};
 
-/// Something for the state machine, in log order.
-pub(crate) enum ApplyJob {
-    /// Committed entries.
-    Committed(Vec<Entry>),
-    /// Nothing new, but a snapshot file is wanted, for a follower that is too far behind.
-    SaveSnapshot,
-    /// The leader's state in place of this member's.
-    Install {
-        meta: SnapshotMeta,
-        directory: Directory,
-        /// Its content.
-        chunks: SnapshotChunks,
-    },
+/// Where the applying task tells what it has done.
+pub(crate) struct ApplyOutputs {
+    pub(crate) snapshots: mpsc::Sender<SnapshotJob>,
+    /// The way to the durable copy, if there is one; it takes the place of periodic
+    /// snapshots.
+    pub(crate) engine: Option<EngineQueue>,
+    pub(crate) applied: watch::Sender<u64>,
+    pub(crate) members: watch::Sender<Directory>,
+}
+
+/// An answer that is due once its command is visible to readers.
+struct DueAnswer {
+    incarnation: u64,
+    sequence: u64,
+    applied: Applied,
+}
+
+/// What the entries of one batch bring beside versions of keys.
+#[derive(Default)]
+struct BatchEffects {
+    answers: Vec<DueAnswer>,
+    lease_changes: Vec<LeaseChange>,
+    /// Whether this member was removed.
+    removed: bool,
 }
 
 /// Owns the state machine.
 pub(crate) struct Applier<E: Environment> {
-    pub(crate) store: Store,
-    pub(crate) store_config: StoreConfig,
-    pub(crate) directory: Directory,
-    pub(crate) last_term: u64,
-    pub(crate) last_snapshot_index: u64,
-    pub(crate) member_id: u64,
-    pub(crate) limits: Limits,
-    pub(crate) clock: E::Clock,
-    pub(crate) jobs: mpsc::Receiver<ApplyJob>,
-    pub(crate) snapshots: mpsc::Sender<SnapshotJob>,
-    /// The durable copy, if there is one; it takes the place of periodic snapshots.
-    pub(crate) engine: Option<EngineQueue>,
-    pub(crate) proposals: Proposals,
-    pub(crate) waiters: AppliedWaiters,
-    pub(crate) keeper: LeaseKeeper,
-    pub(crate) observer: Option<Arc<dyn NodeObserver>>,
-    pub(crate) applied: watch::Sender<u64>,
-    pub(crate) members: watch::Sender<Directory>,
-    pub(crate) stop: Stop,
+    store: Store,
+    store_config: StoreConfig,
+    directory: Directory,
+    last_term: u64,
+    last_snapshot_index: u64,
+    member_id: u64,
+    limits: Limits,
+    clock: E::Clock,
+    jobs: mpsc::Receiver<ApplyJob>,
+    outputs: ApplyOutputs,
+    proposals: Proposals,
+    waiters: AppliedWaiters,
+    lessor: Lessor,
+    observer: Option<Arc<dyn NodeObserver>>,
+    stop: Stop,
 }
 
 impl<E: Environment> Applier<E> {
+    /// Goes on from `state`, which was set up with `store_config`.
+    pub(crate) fn new(
+        handles: &Handles<E>,
+        state: AppliedState,
+        store_config: StoreConfig,
+        jobs: mpsc::Receiver<ApplyJob>,
+        outputs: ApplyOutputs,
+    ) -> Self {
+        let config = &handles.config;
+        assert_eq!(
+            state.store.applied_index(),
+            state.meta.index,
+            "the state is as of the last applied entry"
+        );
+        Self {
+            store: state.store,
+            store_config,
+            directory: state.directory,
+            last_term: state.meta.term,
+            last_snapshot_index: state.meta.index,
+            member_id: config.member_id,
+            limits: config.limits.clone(),
+            clock: handles.environment.clock().clone(),
+            jobs,
+            outputs,
+            proposals: handles.proposals.clone(),
+            waiters: handles.waiters.clone(),
+            lessor: handles.lessor.clone(),
+            observer: config.observer.clone(),
+            stop: handles.stop.clone(),
+        }
+    }
+
     pub(crate) async fn run(mut self) {
         while let Some(job) = self.jobs.recv().await {
             let result = match job {
@@ -68,7 +111,7 @@ impl<E: Environment> Applier<E> {
                 ApplyJob::SaveSnapshot => {
                     let job = self.save_job();
                     // The receiver is gone only when the member stops.
-                    let _ = self.snapshots.send(job).await;
+                    let _ = self.outputs.snapshots.send(job).await;
                     Ok(())
                 }
                 ApplyJob::Install {
@@ -86,64 +129,23 @@ impl<E: Environment> Applier<E> {
 
     async fn apply(&mut self, entries: Vec<Entry>) -> Result<(), StopReason> {
         failpoint!("apply.before");
-        let mut answers = Vec::new();
-        let mut lease_changes = Vec::new();
-        let mut last_index = self.store.applied_index();
-        let mut removed = false;
+        let mut effects = BatchEffects::default();
         for (ordinal, entry) in entries.into_iter().enumerate() {
-            last_index = entry.index;
-            self.last_term = entry.term;
-            match entry.payload {
-                Payload::Noop => self.store.advance(entry.index),
-                Payload::Command(bytes) => {
-                    let command = Command::decode(bytes).map_err(|error| {
-                        StopReason::Log(format!("entry {}: {error}", entry.index))
-                    })?;
-                    let applied = self.store.apply(entry.index, &command);
-                    lease_changes.extend(LeaseChange::of(&command, &applied));
-                    answers.push((
-                        command.incarnation,
-                        command.member_id,
-                        command.sequence,
-                        applied,
-                    ));
-                }
-                Payload::Membership(change) => {
-                    self.store.advance(entry.index);
-                    removed |= change.kind == veridical_raft::ChangeKind::Remove
-                        && change.node == self.member_id;
-                    self.directory.apply(&change);
-                    self.tell_members(entry.index);
-                }
-            }
+            self.apply_entry(entry, &mut effects)?;
             // Others of this thread's tasks get their turn; readers go on seeing the
             // last published batch.
             if (ordinal + 1) % self.limits.apply_yield_commands == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        self.publish(last_index, &lease_changes);
+        self.publish(self.store.applied_index(), &effects.lease_changes);
         failpoint!("apply.published");
-        for (incarnation, member_id, sequence, applied) in answers {
-            if member_id != self.member_id {
-                continue;
-            }
-            match applied {
-                Applied::Response(response) => {
-                    self.proposals.resolve(incarnation, sequence, Ok(response));
-                }
-                Applied::Refused(error) => {
-                    self.proposals.resolve(incarnation, sequence, Err(error));
-                }
-                // The first copy has answered, or told that the outcome is unknown.
-                Applied::Duplicate => {
-                    reachable!("node.command-came-twice-out-of-the-log");
-                }
-            }
+        for answer in effects.answers {
+            self.answer(answer);
         }
         failpoint!("apply.answered");
-        self.materialise().await;
-        if removed {
+        self.write_to_engine().await;
+        if effects.removed {
             // The others have to learn of the commit from somebody.
             self.clock.sleep(ms(self.limits.election_timeout_ms)).await;
             return Err(StopReason::Removed);
@@ -152,24 +154,85 @@ impl<E: Environment> Applier<E> {
         Ok(())
     }
 
+    fn apply_entry(&mut self, entry: Entry, effects: &mut BatchEffects) -> Result<(), StopReason> {
+        assert!(
+            entry.index == self.store.applied_index() + 1 && entry.term >= self.last_term,
+            "entry {} of term {} is applied after entry {} of term {}",
+            entry.index,
+            entry.term,
+            self.store.applied_index(),
+            self.last_term
+        );
+        self.last_term = entry.term;
+        match entry.payload {
+            Payload::Noop => self.store.advance(entry.index),
+            Payload::Command(bytes) => {
+                let command = Command::decode(bytes)
+                    .map_err(|error| StopReason::Log(format!("entry {}: {error}", entry.index)))?;
+                let applied = self.store.apply(entry.index, &command);
+                effects
+                    .lease_changes
+                    .extend(LeaseChange::of(&command, &applied));
+                if command.member_id == self.member_id {
+                    effects.answers.push(DueAnswer {
+                        incarnation: command.incarnation,
+                        sequence: command.sequence,
+                        applied,
+                    });
+                }
+            }
+            Payload::Membership(change) => {
+                self.store.advance(entry.index);
+                effects.removed |= change.kind == veridical_raft::ChangeKind::Remove
+                    && change.node == self.member_id;
+                self.directory.apply(&change);
+                self.publish_membership(entry.index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers the caller of an applied command.
+    fn answer(&self, due: DueAnswer) {
+        let outcome = match due.applied {
+            Applied::Response(response) => Ok(response),
+            Applied::Refused(error) => Err(error),
+            // The first copy has answered, or told that the outcome is unknown.
+            Applied::Duplicate => {
+                reachable!("node.command-came-twice-out-of-the-log");
+                return;
+            }
+        };
+        self.proposals
+            .resolve(due.incarnation, due.sequence, outcome);
+    }
+
     /// The members are others as of `index`.
-    fn tell_members(&self, index: u64) {
-        self.members.send_replace(self.directory.clone());
+    fn publish_membership(&self, index: u64) {
+        self.outputs.members.send_replace(self.directory.clone());
         if let Some(observer) = &self.observer {
             observer.members_applied(self.member_id, index, &self.directory);
         }
     }
 
+    /// Makes everything up to `index` visible to readers, and then tells those who wait for
+    /// it.
     fn publish(&mut self, index: u64, lease_changes: &[LeaseChange]) {
+        assert!(
+            index == self.store.applied_index() && index > *self.outputs.applied.borrow(),
+            "entry {index} is published after {}, and {} is applied",
+            *self.outputs.applied.borrow(),
+            self.store.applied_index()
+        );
         self.store.publish();
-        self.keeper.follow(lease_changes, self.clock.monotonic());
+        self.lessor.follow(lease_changes, self.clock.monotonic());
         self.waiters.advance(index);
-        self.applied.send_replace(index);
+        self.outputs.applied.send_replace(index);
     }
 
     /// Brings the durable copy up to date.
-    async fn materialise(&mut self) {
-        if let Some(engine) = &mut self.engine {
+    async fn write_to_engine(&mut self) {
+        if let Some(engine) = &mut self.outputs.engine {
             let feed = self.store.take_feed();
             let index = self.store.applied_index();
             engine
@@ -183,14 +246,14 @@ impl<E: Environment> Applier<E> {
         if index < self.last_snapshot_index + self.limits.snapshot_entries {
             return;
         }
-        if let Some(engine) = &self.engine {
+        if let Some(engine) = &self.outputs.engine {
             engine.flush(self.meta()).await;
             self.last_snapshot_index = index;
             return;
         }
         let job = self.save_job();
         // While the disk is busy with the last one, the next waits for a later batch.
-        if self.snapshots.try_send(job).is_ok() {
+        if self.outputs.snapshots.try_send(job).is_ok() {
             self.last_snapshot_index = index;
         }
     }
@@ -206,6 +269,11 @@ impl<E: Environment> Applier<E> {
 
     fn save_job(&mut self) -> SnapshotJob {
         let mut meta = self.meta();
+        assert_eq!(
+            meta.index,
+            *self.outputs.applied.borrow(),
+            "a snapshot is taken of what is published"
+        );
         if self
             .store_config
             .planted
@@ -247,12 +315,12 @@ impl<E: Environment> Applier<E> {
         info!(index = meta.index, term = meta.term, "installed a snapshot");
         self.store.install(restored);
         self.directory = directory;
-        self.tell_members(meta.index);
+        self.publish_membership(meta.index);
         self.last_term = meta.term;
         self.last_snapshot_index = meta.index;
         self.publish(meta.index, &[]);
         failpoint!("snapshot.install.after");
-        if let Some(engine) = &mut self.engine {
+        if let Some(engine) = &mut self.outputs.engine {
             let source = self.store.snapshot();
             self.store.take_feed();
             engine.replace(source, meta.term, &self.directory).await;

@@ -6,28 +6,20 @@
 //! with its applied index; so whatever a crash leaves is the state as of some entry, and
 //! the log is applied from there on. What the copy covers durably, the log may forget.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use std::ops::{Bound, ControlFlow};
+use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tracing::{debug, info};
-use veridical_probe::{always, failpoint, queue, sometimes};
+use tracing::debug;
+use veridical_probe::{always, failpoint, queue};
 use veridical_raft::SnapshotMeta;
 use veridical_storage::engine::{Engine, EngineError, WriteBatch};
-use veridical_store::{
-    FEED_PREFIX_END, Feed, FeedOperation, FeedRestorer, SnapshotSource, Store, StoreConfig,
-};
+use veridical_store::{Feed, FeedOperation, SnapshotSource};
 
-use crate::assembly::recovery::StartError;
-use crate::codec::{membership_from_bytes, membership_to_bytes};
 use crate::config::NodeConfig;
 use crate::membership::directory::Directory;
-use crate::snapshots::task::SnapshotEvent;
+use crate::snapshots::job::SnapshotEvent;
+use crate::state_machine::engine_content::{EngineOwner, MEMBERS_KEY, fill};
 use crate::stop::{Stop, StopReason};
-
-/// Under this key, behind those of the store, lie the members and the term as of the
-/// applied index.
-const MEMBERS_KEY: &[u8] = &[FEED_PREFIX_END];
 
 /// Something for the engine, in log order.
 enum EngineJob {
@@ -55,13 +47,15 @@ pub(crate) struct EngineQueue {
     room: Arc<Semaphore>,
     /// Of keys and values, in bytes, when nothing waits.
     room_bytes: u32,
-    owner: Owner,
-    /// The members and the term that the engine has been told last.
-    told: Option<(u64, Directory)>,
+    owner: EngineOwner,
+    /// The applied index of the last state that was queued.
+    last_index: u64,
+    /// The members and the term that were written to the engine last.
+    written: Option<(u64, Directory)>,
 }
 
 /// Owns the engine until the queue closes or the engine fails.
-pub(crate) struct Materialiser {
+pub(crate) struct EngineWriter {
     engine: Box<dyn Engine>,
     /// Bytes of a batch in which a whole state is handed to the engine.
     fill_bytes: usize,
@@ -71,12 +65,12 @@ pub(crate) struct Materialiser {
 }
 
 /// Both ends of a queue.
-pub(crate) fn materialiser(
+pub(crate) fn engine_writer(
     engine: Box<dyn Engine>,
     config: &NodeConfig,
     events: mpsc::Sender<SnapshotEvent>,
     stop: Stop,
-) -> (EngineQueue, Materialiser) {
+) -> (EngineQueue, EngineWriter) {
     let (sender, jobs) = mpsc::channel(config.limits.max_engine_jobs);
     let queue = EngineQueue {
         jobs: sender,
@@ -84,17 +78,18 @@ pub(crate) fn materialiser(
             config.limits.max_engine_queue_bytes as usize,
         )),
         room_bytes: config.limits.max_engine_queue_bytes,
-        owner: Owner::of(config),
-        told: None,
+        owner: EngineOwner::of(config),
+        last_index: 0,
+        written: None,
     };
-    let materialiser = Materialiser {
+    let writer = EngineWriter {
         engine,
         fill_bytes: config.limits.engine_fill_bytes,
         jobs,
         events,
         stop,
     };
-    (queue, materialiser)
+    (queue, writer)
 }
 
 impl EngineQueue {
@@ -106,11 +101,17 @@ impl EngineQueue {
         term: u64,
         directory: &Directory,
     ) {
-        let told = matches!(&self.told, Some((known_term, known)) if *known_term == term && known == directory);
-        let members = (!told).then(|| {
-            self.told = Some((term, directory.clone()));
+        let written = matches!(&self.written, Some((known_term, known)) if *known_term == term && known == directory);
+        let members = (!written).then(|| {
+            self.written = Some((term, directory.clone()));
             self.owner.members_record(term, directory)
         });
+        assert!(
+            applied_index > self.last_index,
+            "the engine gets entry {applied_index} after {}",
+            self.last_index
+        );
+        self.last_index = applied_index;
         let bytes = feed.bytes().clamp(1, self.room_bytes as usize) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
         queue!(
@@ -129,6 +130,12 @@ impl EngineQueue {
 
     /// Queues a flush.
     pub(crate) async fn flush(&self, meta: SnapshotMeta) {
+        assert!(
+            meta.index <= self.last_index,
+            "entry {} is flushed, {} was written",
+            meta.index,
+            self.last_index
+        );
         self.send(EngineJob::Flush { meta }).await;
     }
 
@@ -139,7 +146,8 @@ impl EngineQueue {
         term: u64,
         directory: &Directory,
     ) {
-        self.told = Some((term, directory.clone()));
+        self.last_index = source.applied_index();
+        self.written = Some((term, directory.clone()));
         let members = self.owner.members_record(term, directory);
         let source = Box::new(source);
         self.send(EngineJob::Replace { source, members }).await;
@@ -156,7 +164,7 @@ impl EngineQueue {
     }
 }
 
-impl Materialiser {
+impl EngineWriter {
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.serve().await {
             self.stop.now(StopReason::Disk(error.to_string()));
@@ -209,161 +217,4 @@ fn batch(feed: Feed, members: Option<Bytes>) -> WriteBatch {
         batch.put(MEMBERS_KEY, members);
     }
     batch
-}
-
-/// Puts a whole state in place of the engine's content, in batches of about
-/// `batch_bytes`.
-fn fill(
-    engine: &mut dyn Engine,
-    mut source: SnapshotSource,
-    members: Bytes,
-    batch_bytes: usize,
-) -> Result<(), EngineError> {
-    let applied_index = source.applied_index();
-    engine.begin_replace()?;
-    let mut batch = WriteBatch::new();
-    batch.put(MEMBERS_KEY, members);
-    while let Some((key, value)) = source.next_put() {
-        batch.put(key, value);
-        if batch.bytes() >= batch_bytes {
-            engine.stage(std::mem::take(&mut batch))?;
-        }
-    }
-    engine.stage(batch)?;
-    engine.finish_replace(applied_index)?;
-    info!(index = applied_index, "filled the engine");
-    Ok(())
-}
-
-/// A state machine and what else is known of it.
-pub(crate) struct AppliedState {
-    pub(crate) store: Store,
-    /// The last applied entry and the membership as of it.
-    pub(crate) meta: SnapshotMeta,
-    pub(crate) directory: Directory,
-}
-
-/// Decides between the newest snapshot file and the engine: whichever is newer holds the
-/// state, and the engine has it afterwards. Tells whether it was the engine's.
-pub(crate) fn reconcile(
-    engine: &mut dyn Engine,
-    config: &NodeConfig,
-    store_config: &StoreConfig,
-    mut snapshot: AppliedState,
-) -> Result<(AppliedState, bool), StartError> {
-    let owner = Owner::of(config);
-    if let Some(members) = engine.get(MEMBERS_KEY)?
-        && engine.applied_index() >= snapshot.meta.index
-    {
-        let materialised = load(engine, owner, members, store_config)?;
-        return Ok((materialised, true));
-    }
-    sometimes!(
-        engine.applied_index() > 0,
-        "node.engine-behind-the-snapshot-file"
-    );
-    // It is empty, or a crash came between the file of a received snapshot and its way
-    // into the engine.
-    let members = owner.members_record(snapshot.meta.term, &snapshot.directory);
-    let source = snapshot.store.snapshot();
-    snapshot.store.take_feed();
-    fill(engine, source, members, config.limits.engine_fill_bytes)?;
-    Ok((snapshot, false))
-}
-
-fn load(
-    engine: &dyn Engine,
-    owner: Owner,
-    members: Bytes,
-    store_config: &StoreConfig,
-) -> Result<AppliedState, StartError> {
-    let index = engine.applied_index();
-    let (meta, directory) = owner.read_members_record(index, members)?;
-    let mut restorer = FeedRestorer::new(store_config.clone());
-    let mut pushed = Ok(());
-    engine.scan(
-        Bound::Unbounded,
-        Bound::Excluded(MEMBERS_KEY),
-        &mut |key, value| {
-            pushed = restorer.push(key, value);
-            match pushed {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        },
-    )?;
-    let store = pushed
-        .and_then(|()| restorer.finish())
-        .map_err(|source| StartError::EngineRestore { index, source })?;
-    if store.applied_index() != index {
-        let reason = format!(
-            "the state is as of entry {}, the content as of {index}",
-            store.applied_index()
-        );
-        return Err(EngineError::Corrupt { reason }.into());
-    }
-    Ok(AppliedState {
-        store,
-        meta,
-        directory,
-    })
-}
-
-/// Whose content an engine has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
-    cluster_id: u64,
-    member_id: u64,
-}
-
-/// Bytes before the membership in the record of the members.
-const MEMBERS_HEAD_BYTES: usize = 24;
-
-impl Owner {
-    fn of(config: &NodeConfig) -> Self {
-        Self {
-            cluster_id: config.cluster_id,
-            member_id: config.member_id,
-        }
-    }
-
-    /// The value under [`MEMBERS_KEY`].
-    fn members_record(self, term: u64, directory: &Directory) -> Bytes {
-        let meta = SnapshotMeta {
-            index: 0,
-            term,
-            membership: directory.membership(),
-        };
-        let membership = membership_to_bytes(&meta, directory);
-        let mut out = BytesMut::with_capacity(MEMBERS_HEAD_BYTES + membership.len());
-        out.put_u64_le(self.cluster_id);
-        out.put_u64_le(self.member_id);
-        out.put_u64_le(term);
-        out.put(membership);
-        out.freeze()
-    }
-
-    fn read_members_record(
-        self,
-        index: u64,
-        mut record: Bytes,
-    ) -> Result<(SnapshotMeta, Directory), StartError> {
-        if record.len() < MEMBERS_HEAD_BYTES {
-            let reason = format!("the record of the members has {} bytes", record.len());
-            return Err(EngineError::Corrupt { reason }.into());
-        }
-        let found = Self {
-            cluster_id: record.get_u64_le(),
-            member_id: record.get_u64_le(),
-        };
-        if found != self {
-            return Err(StartError::Foreign {
-                member_id: found.member_id,
-                cluster_id: found.cluster_id,
-            });
-        }
-        let term = record.get_u64_le();
-        membership_from_bytes(index, term, record)
-            .map_err(|source| StartError::Membership { index, source })
-    }
 }

@@ -1,7 +1,7 @@
 //! Which commands a leader has in its log and has not applied yet, so that it does not append
-//! what is handed to it once more.
+//! a second time what is dispatched to it again.
 //!
-//! Members hand a proposal out again when nothing comes of it, and to each new leader. Where
+//! Members dispatch a proposal again when nothing comes of it, and to each new leader. Where
 //! everything takes long, leaders that append the repetitions have more to replicate in every
 //! term than in the one before. (Applying them is harmless: a command counts once.)
 
@@ -11,26 +11,27 @@ use prost::Message;
 use veridical_probe::sometimes;
 use veridical_raft::{Payload, Raft};
 
-/// What names a command: the fields with which its encoding begins. What follows is passed over.
+/// What names a command: the fields with which its encoding begins. Decoding passes over what
+/// follows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Message)]
-pub(super) struct CommandName {
+pub(crate) struct CommandName {
     #[prost(uint64, tag = "1")]
-    pub(super) member_id: u64,
+    pub(crate) member_id: u64,
     #[prost(uint64, tag = "2")]
-    pub(super) incarnation: u64,
+    pub(crate) incarnation: u64,
     #[prost(uint64, tag = "3")]
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
 }
 
 /// Commands by name, with their index. Bounded by what may be in a log and not applied.
 #[derive(Default)]
-pub(super) struct InLog {
+pub(crate) struct UnappliedCommands {
     indices: BTreeMap<CommandName, u64>,
 }
 
-impl InLog {
-    /// Those that a member has which begins to lead. It keeps them while it does.
-    pub(super) fn of(raft: &Raft) -> Self {
+impl UnappliedCommands {
+    /// The commands that the log of a member has when it begins to lead.
+    pub(crate) fn of(raft: &Raft) -> Self {
         let waiting = raft.entries(raft.applied_index() + 1..raft.last_index() + 1);
         let named = waiting.filter_map(|entry| match &entry.payload {
             Payload::Command(command) => {
@@ -47,17 +48,22 @@ impl InLog {
         Self { indices }
     }
 
-    pub(super) fn has(&self, name: &CommandName) -> bool {
+    /// Whether a command is in the log and not applied.
+    pub(crate) fn has(&self, name: &CommandName) -> bool {
         self.indices.contains_key(name)
     }
 
     /// The command was appended at `index`.
-    pub(super) fn insert(&mut self, name: CommandName, index: u64) {
-        self.indices.insert(name, index);
+    pub(crate) fn insert(&mut self, name: CommandName, index: u64) {
+        let other = self.indices.insert(name, index);
+        assert!(
+            other.is_none(),
+            "the command at {index} was in the log already, at {other:?}"
+        );
     }
 
     /// Everything up to `index` is applied.
-    pub(super) fn applied(&mut self, index: u64) {
+    pub(crate) fn applied(&mut self, index: u64) {
         self.indices.retain(|_, at| *at > index);
     }
 }
@@ -93,12 +99,12 @@ mod tests {
 
     #[test]
     fn a_command_is_known_until_it_is_applied() {
-        let mut in_log = InLog::default();
+        let mut unapplied = UnappliedCommands::default();
         let name = CommandName::default();
-        in_log.insert(name, 7);
-        in_log.applied(6);
-        assert!(in_log.has(&name));
-        in_log.applied(7);
-        assert!(!in_log.has(&name));
+        unapplied.insert(name, 7);
+        unapplied.applied(6);
+        assert!(unapplied.has(&name));
+        unapplied.applied(7);
+        assert!(!unapplied.has(&name));
     }
 }

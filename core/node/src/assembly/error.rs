@@ -1,0 +1,86 @@
+//! Why a member cannot start.
+
+use veridical_raft::LogIndex;
+use veridical_storage::engine::EngineError;
+use veridical_storage::snapshot::SnapshotError;
+use veridical_storage::wal::WalError;
+use veridical_store::RestoreError;
+
+use crate::codec::CodecError;
+use crate::config::ConfigError;
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot work.
+    #[error("setting {0}")]
+    Config(#[from] ConfigError),
+    /// The write-ahead log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The state machine's part of a snapshot cannot be used.
+    #[error("snapshot {index}: {source}")]
+    Restore {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The state machine's part of the engine cannot be used.
+    #[error("the engine as of entry {index}: {source}")]
+    EngineRestore {
+        /// Its applied index.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
+    /// An entry of the log cannot be understood.
+    #[error("log entry {index}: {source}")]
+    Entry {
+        /// Which entry.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The members beside a snapshot or in the engine cannot be understood.
+    #[error("members as of entry {index}: {source}")]
+    Membership {
+        /// As of which entry.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The data folder belongs to somebody else.
+    #[error(
+        "the data folder is of member {member_id:#x} of cluster {cluster_id:#x}, not of this one"
+    )]
+    Foreign {
+        /// Whose it is.
+        member_id: u64,
+        /// Of which cluster.
+        cluster_id: u64,
+    },
+    /// The log does not follow the newest state, that of a snapshot or of the engine.
+    #[error(
+        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \
+         (a member that ran with an engine needs it)"
+    )]
+    Gap {
+        /// The first entry of the log.
+        first_index: LogIndex,
+        /// The newest usable state.
+        snapshot_index: LogIndex,
+    },
+    /// Raft refuses the recovered state.
+    #[error("the recovered state: {0}")]
+    Raft(#[from] veridical_raft::ConfigError),
+    /// The data folder cannot be used.
+    #[error("data folder: {0}")]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,205 @@
+//! The connections that peers open to a member: greeted, checked, and read into the
+//! driver's inbox.
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
+use veridical_probe::reachable;
+use veridical_proto::frame::{decode_message, encode_frame};
+use veridical_proto::peer::peer_frame::Body;
+use veridical_proto::peer::{Hello, PeerFrame, Pong};
+use veridical_storage::format::DataFormat;
+
+use crate::codec::{CodecError, message_from_wire};
+use crate::config::ms;
+use crate::peers::ANSWERED_VERSION;
+use crate::peers::error::PeerError;
+use crate::peers::shared::Shared;
+use crate::peers::transport::{Call, Inbound, Transport};
+
+/// A peer that has called, and has said nothing for so many election timeouts (or up to twice as
+/// many) of this member, is gone: it would have pinged once in each of its own. A machine that lost
+/// power does not close its connections.
+const SILENT_ELECTION_TIMEOUTS: u32 = 10;
+
+/// Accepts connections of peers and hands on what they say. Ends when the receiver of
+/// `inbound` is gone.
+pub(crate) async fn accept_peers<E: Environment, L: Listener>(
+    mut listener: L,
+    transport: Transport<E>,
+    inbound: mpsc::Sender<Inbound>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((reader, writer, address)) => {
+                let (transport, inbound) = (transport.clone(), inbound.clone());
+                veridical_env::task::spawn(async move {
+                    match serve_peer(reader, writer, transport, inbound).await {
+                        Ok(()) => debug!(%address, "peer closed its connection"),
+                        Err(PeerError::Io(error)) => debug!(%address, %error, "connection lost"),
+                        Err(error) => warn!(%address, %error, "refused a peer's connection"),
+                    }
+                });
+            }
+            Err(error) => {
+                info!(%error, "cannot accept a connection");
+                tokio::task::yield_now().await;
+            }
+        }
+        if inbound.is_closed() {
+            return;
+        }
+    }
+}
+
+async fn serve_peer<E: Environment, R: StreamReader, W: StreamWriter>(
+    mut reader: R,
+    writer: W,
+    transport: Transport<E>,
+    inbound: mpsc::Sender<Inbound>,
+) -> Result<(), PeerError> {
+    let clock = transport.shared().environment.clock().clone();
+    let silence = ms(transport.shared().limits.election_timeout_ms) * SILENT_ELECTION_TIMEOUTS;
+    let mut connection = Incoming {
+        transport,
+        writer,
+        caller: None,
+    };
+    let mut buffer = BytesMut::new();
+    let mut is_heard = true;
+    let mut silence_timer = Box::pin(clock.sleep(silence));
+    loop {
+        while let Some(frame) = decode_message::<PeerFrame>(&mut buffer)? {
+            let body = frame.body.ok_or(CodecError::Missing("body of a frame"))?;
+            if let Some(message) = connection.on_frame(body).await?
+                && inbound.send(message).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            biased;
+            read = reader.read(&mut buffer) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                is_heard = true;
+            }
+            () = &mut silence_timer => {
+                if !std::mem::take(&mut is_heard) {
+                    reachable!("node.silent-caller-disconnected");
+                    return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+                }
+                silence_timer = Box::pin(clock.sleep(silence));
+            }
+        }
+    }
+}
+
+/// A connection that a peer has opened.
+struct Incoming<E: Environment, W: StreamWriter> {
+    /// The peer, once it has greeted. It is dropped before the writer closes.
+    caller: Option<Call<E>>,
+    transport: Transport<E>,
+    writer: W,
+}
+
+impl<E: Environment, W: StreamWriter> Incoming<E, W> {
+    /// Takes a frame and returns what the member has to know of it.
+    async fn on_frame(&mut self, body: Body) -> Result<Option<Inbound>, PeerError> {
+        let Some(from) = self.caller.as_ref().map(Call::node) else {
+            let Body::Hello(hello) = body else {
+                return Err(PeerError::NoHello);
+            };
+            self.on_greeting(&hello).await?;
+            return Ok(None);
+        };
+        match body {
+            Body::Ping(ping) => {
+                let answer = Pong {
+                    ordinal: ping.ordinal,
+                    protocol_version: 0,
+                };
+                write_pong(&mut self.writer, answer).await?;
+                Ok(None)
+            }
+            // The network may duplicate the first frame.
+            Body::Hello(hello) => {
+                reachable!("node.hello-came-twice");
+                check_hello(&hello, self.transport.shared())?;
+                Ok(None)
+            }
+            Body::Raft(message) => {
+                let message = message_from_wire(message)?;
+                if message.from != from {
+                    return Err(PeerError::Sender {
+                        claimed: message.from,
+                        actual: from,
+                    });
+                }
+                let member_id = self.transport.shared().member_id;
+                if message.to != member_id {
+                    return Err(PeerError::Receiver {
+                        theirs: message.to,
+                        ours: member_id,
+                    });
+                }
+                Ok(Some(Inbound::Raft(message)))
+            }
+            body @ (Body::Forward(_)
+            | Body::ForwardRefused(_)
+            | Body::SnapshotChunk(_)
+            | Body::SnapshotAck(_)
+            | Body::LeaseCall(_)
+            | Body::LeaseReply(_)) => Ok(Some(Inbound::Frame(from, body))),
+        }
+    }
+
+    async fn on_greeting(&mut self, hello: &Hello) -> Result<(), PeerError> {
+        let shared = self.transport.shared();
+        let newest_version = shared.newest_version();
+        let from = check_hello(hello, shared)?;
+        self.caller = Some(self.transport.called(from, &hello.address));
+        if newest_version >= ANSWERED_VERSION {
+            let answer = Pong {
+                ordinal: 0,
+                protocol_version: newest_version,
+            };
+            write_pong(&mut self.writer, answer).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn write_pong<W: StreamWriter>(writer: &mut W, pong: Pong) -> Result<(), PeerError> {
+    let mut answer = BytesMut::new();
+    encode_frame(&pong, &mut answer);
+    Ok(writer.write(answer.freeze()).await?)
+}
+
+fn check_hello<E: Environment>(hello: &Hello, shared: &Shared<E>) -> Result<u64, PeerError> {
+    let newest = shared.newest_version();
+    if !(DataFormat::OLDEST..=newest).contains(&hello.protocol_version) {
+        return Err(PeerError::Version {
+            theirs: hello.protocol_version,
+            ours: newest,
+        });
+    }
+    if hello.cluster_id != shared.cluster_id {
+        return Err(PeerError::Cluster {
+            theirs: hello.cluster_id,
+            ours: shared.cluster_id,
+        });
+    }
+    if hello.to != shared.member_id {
+        return Err(PeerError::Receiver {
+            theirs: hello.to,
+            ours: shared.member_id,
+        });
+    }
+    if hello.from == 0 {
+        return Err(CodecError::Missing("sender of a hello").into());
+    }
+    Ok(hello.from)
+}
