@@ -18,10 +18,10 @@ use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
 use crate::refusals::is_undue;
-use crate::report::{Class, Finding};
 use crate::requests::Memory;
 use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
+use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);

@@ -72,7 +72,6 @@ pub enum CrashPoint {
 /// that much true time; without, it lasts until it is healed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
 pub enum Fault {
     /// Cuts every link between different groups, both ways. Processes in no group stay
     /// connected to everybody.
