@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 
 use crate::artefact::{self, ReadError};
 use crate::campaign::ledger::LedgerError;

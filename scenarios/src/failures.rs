@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 
 use crate::artefact::{self, Kept, Version};
 use crate::bugbase;

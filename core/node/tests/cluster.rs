@@ -9,7 +9,7 @@ use veridical_env::{
 };
 use veridical_node::session::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
 use veridical_store::{Store, StoreConfig};

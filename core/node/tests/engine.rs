@@ -8,7 +8,7 @@ use veridical_client::{Client, ClientConfig};
 use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
 use veridical_node::session::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::engine::{Engine, MemoryEngine};
 

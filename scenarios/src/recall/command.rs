@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 
 use super::comparison::{self, Comparison, median};
 use super::{HIDE_FROM_RUNS, Recalled, Search};

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 
 use crate::campaign::{Campaign, Seeds};
 use crate::explore::{self, Execution, Exploration, Origin};
