@@ -13,8 +13,8 @@ use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_world::{
-    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, Spectator, TraceMode, World,
-    WorldConfig,
+    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, TraceListener, TraceMode,
+    World, WorldConfig,
 };
 
 use crate::cluster::{Cluster, client_address};
@@ -148,9 +148,9 @@ pub fn run(plan: &Plan, settings: Settings) -> Run {
             record,
         },
         schedule_seed: plan.schedule_seed,
-        spectator: recorder
+        trace_listener: recorder
             .clone()
-            .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
+            .map(|recorder| Box::new(recorder) as Box<dyn TraceListener>),
         schedule: plan.schedule.clone(),
         quiet_panics: !keep.trace,
         ..WorldConfig::default()

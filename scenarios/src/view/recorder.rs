@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use veridical_world::{
-    DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, Spectator,
+    DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, TraceListener,
 };
 
 use super::draft::Draft;
@@ -100,7 +100,7 @@ impl Work {
     }
 }
 
-impl Spectator for Recorder {
+impl TraceListener for Recorder {
     fn process_added(&mut self, _: ProcessId, name: &str) {
         self.work().draft.recording.processes.push(name.to_owned());
     }

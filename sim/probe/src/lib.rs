@@ -14,21 +14,25 @@
 //! Without `coverage` nothing is counted; [`always!`] is an assertion in every build. Without
 //! `failpoints` nothing crashes anywhere.
 
+mod coverage;
 mod failpoint;
-mod place;
 mod planted;
 mod queue;
 
+#[cfg(feature = "coverage")]
+pub use coverage::{COVERAGE_POINTS, coverage};
+pub use coverage::{Claim, CoveragePoint};
 #[cfg(feature = "failpoints")]
 pub use failpoint::{FAILPOINTS, Failpoint, FailpointHook, failpoints, install_failpoint_hook};
 #[cfg(any(feature = "coverage", feature = "failpoints"))]
 #[doc(hidden)]
 pub use linkme;
-pub use place::{Claim, Place};
-#[cfg(feature = "coverage")]
-pub use place::{PLACES, coverage};
 #[doc(hidden)]
 pub use planted::assert_bug_names;
 pub use planted::{Bug, Planted};
 #[cfg(feature = "coverage")]
-pub use queue::{Filling, QUEUES, Queue, queues};
+pub use queue::{QUEUES, Queue, QueueUsage, queues};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

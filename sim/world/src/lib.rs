@@ -44,7 +44,7 @@ pub use rng::{Rng, Stream, stream_seed};
 pub use schedule::{DelayBounded, MessageDelay, Pct, Schedule};
 pub use trace::{
     Decision, DecisionMode, Difference, DiskOperation, DropCause, Event, EventKind, ReplayCounts,
-    SentUnit, Site, Spectator, TraceMode, first_difference, first_difference_of_streams,
+    SentUnit, Site, TraceListener, TraceMode, first_difference, first_difference_of_streams,
 };
 
 #[cfg(madsim)]

@@ -14,4 +14,4 @@ pub use faults::{CrashRules, DiskFaults};
 pub use model::DiskSnapshot;
 
 pub use file::FileId;
-pub use model::{DiskContext, DiskModel, Plan, SyncOutcome};
+pub use model::{DiskContext, DiskModel, SyncOutcome};

@@ -73,13 +73,6 @@ pub enum SyncOutcome {
     Lied,
 }
 
-/// When an operation that begins now takes effect.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// The time in ns.
-    pub at_ns: u64,
-}
-
 #[derive(Clone, Debug, Default)]
 struct Stored {
     contents: FileContents,
@@ -121,12 +114,16 @@ impl DiskModel {
         }
     }
 
-    /// When an operation that begins now takes effect.
-    pub fn plan(&self, context: &mut DiskContext<'_>, operation: DiskOperation) -> Plan {
+    /// When an operation that begins now takes effect, in ns.
+    pub fn completion_ns(&self, context: &mut DiskContext<'_>, operation: DiskOperation) -> u64 {
         let latency = match operation {
             DiskOperation::Read | DiskOperation::Query => self.faults.read_latency,
             DiskOperation::Sync | DiskOperation::SyncDir => self.faults.sync_latency,
-            _ => self.faults.write_latency,
+            DiskOperation::Write
+            | DiskOperation::SetLength
+            | DiskOperation::Open
+            | DiskOperation::Rename
+            | DiskOperation::Remove => self.faults.write_latency,
         };
         let (duration_ns, slow) = latency.draw_ns(context.rng);
         if slow {
@@ -141,7 +138,7 @@ impl DiskModel {
             context.recorder.count(Counter::Throttled);
             at_ns = self.throttled_until_ns;
         }
-        Plan { at_ns }
+        at_ns
     }
 
     /// The device passes so many bytes, if it has a limit.
@@ -302,7 +299,7 @@ impl DiskModel {
         Ok(taken)
     }
 
-    /// Another place in the file with the same position in its sector.
+    /// Another offset in the file with the same position in its sector.
     fn misdirect(
         &mut self,
         context: &mut DiskContext<'_>,

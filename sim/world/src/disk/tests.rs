@@ -627,7 +627,7 @@ fn a_throttled_disk_passes_its_bytes_per_second_and_no_more() {
     bench.disk.faults.write_latency = Latency::ZERO;
     bench.disk.faults.sync_latency = Latency::ZERO;
     let at = |bench: &mut Bench| {
-        bench.act(|disk, context| disk.plan(context, DiskOperation::Sync).at_ns)
+        bench.act(|disk, context| disk.completion_ns(context, DiskOperation::Sync))
     };
     bench.write_all(file, 0, &[1; 3_000]);
     assert_eq!(at(&mut bench), 0, "there is no limit");
@@ -645,7 +645,7 @@ fn a_latency_has_its_distribution_and_a_stall_holds_everything() {
     bench.disk.faults.sync_latency = Latency::new(1_000, 0);
     bench.disk.faults.read_latency = Latency::new(10, 0);
     let at = |bench: &mut Bench, operation| {
-        bench.act(|disk, context| disk.plan(context, operation).at_ns)
+        bench.act(|disk, context| disk.completion_ns(context, operation))
     };
     assert_eq!(at(&mut bench, DiskOperation::Sync), 1_000_000);
     assert_eq!(at(&mut bench, DiskOperation::Read), 10_000);

@@ -1,7 +1,7 @@
 //! The simulated network: hosts, links and byte streams, without any runtime.
 //!
 //! [`model::NetworkModel`] is a state machine: it is told what processes do (connect,
-//! write, read, close) and which [`Delivery`] is due, and it plans further deliveries.
+//! write, read, close) and which [`Delivery`] is due, and it schedules further deliveries.
 //! Each unit's fate is decided when it is sent and checked again when it arrives.
 
 mod address;
@@ -91,8 +91,8 @@ pub struct NetworkContext<'a> {
     pub decisions: &'a mut Decisions,
     /// The time, and where to record.
     pub recorder: Recorder<'a>,
-    /// Deliveries that are planned: when (ns) and what.
-    pub plan: &'a mut Vec<(u64, Delivery)>,
+    /// Deliveries that are to be scheduled: when (ns) and what.
+    pub scheduled: &'a mut Vec<(u64, Delivery)>,
 }
 
 impl NetworkContext<'_> {

@@ -1,7 +1,7 @@
 //! Sending, arriving, reading, closing; cuts and clogs.
 
 use super::connect::{Connecting, Host};
-use super::flow::{Flows, STREAM_WINDOW_BYTES, Turn};
+use super::flow::{Flows, STREAM_WINDOW_BYTES};
 use super::link::Link;
 use super::{Delivery, FlowId, NetworkContext, NetworkFaults, Rank};
 use crate::counter::{Counter, Counters};
@@ -9,7 +9,7 @@ use crate::digest::fingerprint;
 use crate::fault::ProcessId;
 use crate::network::LossMode;
 use crate::rng::Rng;
-use crate::schedule::{Courier, Passage, Schedule, Travel};
+use crate::schedule::{Admission, MessageScheduler, Schedule, Travel};
 use crate::trace::{DropCause, EventKind, SentUnit, Site};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -25,18 +25,18 @@ const RELEASE_NS: u64 = 1_000;
 /// How long a unit on this link travels, as far as the schedule says.
 #[inline]
 fn travel(
-    courier: &mut Courier<FlowId>,
+    scheduler: &mut MessageScheduler<FlowId>,
     context: &mut NetworkContext<'_>,
     (from, to): (ProcessId, ProcessId),
 ) -> Travel {
     if from == to {
         return Travel::AsDrawn;
     }
-    if courier.wants_priority((from, to)) {
+    if scheduler.wants_priority((from, to)) {
         let mut rng = context.draw(Site::LinkPriority { from, to }, 0);
-        courier.set_priority((from, to), rng.next_u64() as u32);
+        scheduler.set_priority((from, to), rng.next_u64() as u32);
     }
-    courier.send((from, to))
+    scheduler.send((from, to))
 }
 
 /// How a process leaves the network.
@@ -61,7 +61,7 @@ pub struct NetworkModel {
     /// How the network as a whole behaves.
     pub faults: NetworkFaults,
     /// When units arrive, if the schedule has a say in it.
-    courier: Courier<FlowId>,
+    scheduler: MessageScheduler<FlowId>,
 }
 
 impl NetworkModel {
@@ -69,14 +69,14 @@ impl NetworkModel {
     pub fn new(faults: NetworkFaults, schedule: &Schedule) -> Self {
         Self {
             faults,
-            courier: Courier::by(schedule),
+            scheduler: MessageScheduler::by(schedule),
             ..Self::default()
         }
     }
 
     /// Enters how often the schedule decided something.
     pub fn count(&self, counters: &mut Counters) {
-        let counts = self.courier.counts();
+        let counts = self.scheduler.counts();
         counters.set(Counter::MessageHeld, counts.held);
         counters.set(Counter::LinkChange, counts.changes);
         counters.set(Counter::MessageDelay, counts.delays);
@@ -84,7 +84,7 @@ impl NetworkModel {
 
     /// Ends what the schedule does to the order of messages.
     pub fn let_pass(&mut self) {
-        self.courier.let_pass();
+        self.scheduler.let_pass();
     }
 
     pub(super) fn link(&mut self, from: ProcessId, to: ProcessId) -> &mut Link {
@@ -140,7 +140,7 @@ impl NetworkModel {
                 hash,
             },
         );
-        context.recorder.journal.show_unit(SentUnit {
+        context.recorder.journal.tell_unit(SentUnit {
             at_ns: context.recorder.now_ns,
             from,
             to,
@@ -148,7 +148,7 @@ impl NetworkModel {
             data: &data,
         });
 
-        let travel = travel(&mut self.courier, context, (from, to));
+        let travel = travel(&mut self.scheduler, context, (from, to));
         let mut rng = context.draw(Site::Unit { from, to }, hash);
         let fate = link.decide(&self.faults, &mut rng, from == to, travel);
         let loss = link.behaviour(&self.faults).loss;
@@ -215,7 +215,7 @@ impl NetworkModel {
                 data: data.clone(),
                 rank: Rank::Copy,
             };
-            context.plan.push((at_ns + after_ns.max(1), copy));
+            context.scheduled.push((at_ns + after_ns.max(1), copy));
         }
         let unit = Delivery::Unit {
             flow: id,
@@ -230,9 +230,9 @@ impl NetworkModel {
                 context.recorder.count(Counter::Reorder);
             }
             if rank == Rank::Ordered && from != to {
-                self.courier.set_out((from, to), id, ordinal, at_ns);
+                self.scheduler.set_out((from, to), id, ordinal, at_ns);
             }
-            context.plan.push((at_ns, unit));
+            context.scheduled.push((at_ns, unit));
         }
     }
 
@@ -313,7 +313,7 @@ impl NetworkModel {
             if link.cuts > 0 || link.clogs > 0 {
                 hold(link, context, (from, to), ordinal, end);
             } else {
-                context.plan.push((flow.last_at_ns, end));
+                context.scheduled.push((flow.last_at_ns, end));
             }
         }
         self.flows.forget_if_closed(id);
@@ -350,7 +350,7 @@ impl NetworkModel {
         let link = &mut self.links[from.index()][to.index()];
         let mut rng = context.draw_control(from, to);
         let fate = link.decide(&self.faults, &mut rng, from == to, Travel::AsDrawn);
-        context.plan.push((
+        context.scheduled.push((
             context.recorder.now_ns + fate.delay_ns.max(1),
             Delivery::Reset { flow: id },
         ));
@@ -370,7 +370,7 @@ impl NetworkModel {
         }
     }
 
-    /// Something planned is due.
+    /// A scheduled delivery is due.
     pub fn arrive(&mut self, context: &mut NetworkContext<'_>, delivery: Delivery) {
         if let Delivery::Unit {
             flow,
@@ -378,11 +378,11 @@ impl NetworkModel {
             rank: Rank::Ordered,
             ..
         } = &delivery
-            && let Passage::At(at_ns) =
-                self.courier
+            && let Admission::At(at_ns) =
+                self.scheduler
                     .arrive(*flow, *ordinal, context.recorder.now_ns)
         {
-            context.plan.push((at_ns, delivery));
+            context.scheduled.push((at_ns, delivery));
             return;
         }
         match delivery {
@@ -419,7 +419,10 @@ impl NetworkModel {
                 ..
             } => (*flow, *ordinal, *rank),
             Delivery::End { flow, ordinal } => (*flow, *ordinal, Rank::Ordered),
-            _ => return,
+            Delivery::Reset { .. }
+            | Delivery::Request { .. }
+            | Delivery::RequestAgain { .. }
+            | Delivery::Answer { .. } => unreachable!("only streams have an order"),
         };
         let Some(flow) = self.flows.get(id) else {
             context.recorder.count(Counter::DropDead);
@@ -449,7 +452,7 @@ impl NetworkModel {
             {
                 flow.release(data.len());
             }
-        } else if rank == Rank::Ordered && flow.turn_of(ordinal) == Turn::Later {
+        } else if rank == Rank::Ordered && flow.has_gap_before(ordinal) {
             flow.early.insert(ordinal, delivery);
             return;
         } else {
@@ -472,7 +475,10 @@ impl NetworkModel {
                 self.accept_unit(context, flow, ordinal, data, rank);
             }
             Delivery::End { flow, .. } => self.accept_end(context, flow),
-            _ => {}
+            Delivery::Reset { .. }
+            | Delivery::Request { .. }
+            | Delivery::RequestAgain { .. }
+            | Delivery::Answer { .. } => unreachable!("only streams have an order"),
         }
     }
 
@@ -613,7 +619,7 @@ impl NetworkModel {
     }
 
     /// Takes one cut back.
-    pub fn mend(&mut self, context: &mut NetworkContext<'_>, from: ProcessId, to: ProcessId) {
+    pub fn heal(&mut self, context: &mut NetworkContext<'_>, from: ProcessId, to: ProcessId) {
         let link = self.link(from, to);
         link.cuts = link.cuts.saturating_sub(1);
         self.release_held(context, from, to, RETRANSMISSION_JITTER_NS);
@@ -692,7 +698,7 @@ impl NetworkModel {
         let mut at_ns = context.recorder.now_ns + RELEASE_NS + jitter_ns;
         for (_, delivery) in held {
             at_ns += 1;
-            context.plan.push((at_ns, delivery));
+            context.scheduled.push((at_ns, delivery));
         }
     }
 }

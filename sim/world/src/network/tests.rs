@@ -19,7 +19,7 @@ struct Bench {
     network: NetworkModel,
     decisions: Decisions,
     journal: Journal,
-    plan: Vec<(u64, Delivery)>,
+    scheduled: Vec<(u64, Delivery)>,
     now_ns: u64,
 }
 
@@ -29,7 +29,7 @@ impl Bench {
             network: NetworkModel::new(faults, &Schedule::Uniform),
             decisions: Decisions::new(1, DecisionMode::default()),
             journal: Journal::new(TraceMode::Off, None),
-            plan: Vec::new(),
+            scheduled: Vec::new(),
             now_ns: 0,
         };
         for process in [A, B] {
@@ -49,7 +49,7 @@ impl Bench {
             &mut NetworkContext {
                 decisions: &mut self.decisions,
                 recorder,
-                plan: &mut self.plan,
+                scheduled: &mut self.scheduled,
             },
         )
     }
@@ -62,12 +62,12 @@ impl Bench {
     /// Lets arrive what is planned until then.
     fn settle_until(&mut self, end_ns: u64) {
         while let Some(next) =
-            (0..self.plan.len()).min_by_key(|index| (self.plan[*index].0, *index))
+            (0..self.scheduled.len()).min_by_key(|index| (self.scheduled[*index].0, *index))
         {
-            if self.plan[next].0 > end_ns {
+            if self.scheduled[next].0 > end_ns {
                 break;
             }
-            let (at_ns, delivery) = self.plan.remove(next);
+            let (at_ns, delivery) = self.scheduled.remove(next);
             self.now_ns = at_ns;
             self.act(|network, context| network.arrive(context, delivery));
         }
@@ -220,7 +220,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
                 clogs += 1;
             }
             Step::Mend if cuts > 0 => {
-                bench.act(|network, context| network.mend(context, A, B));
+                bench.act(|network, context| network.heal(context, A, B));
                 cuts -= 1;
             }
             Step::Unclog if clogs > 0 => {
@@ -231,7 +231,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
         }
     }
     for _ in 0..cuts {
-        bench.act(|network, context| network.mend(context, A, B));
+        bench.act(|network, context| network.heal(context, A, B));
     }
     for _ in 0..clogs {
         bench.act(|network, context| network.unclog(context, A, B));

@@ -1,7 +1,7 @@
 //! Every event counts, and a difference is found.
 
 use super::{
-    DiskOperation, DropCause, Event, EventKind, Journal, SentUnit, Spectator, TraceMode,
+    DiskOperation, DropCause, Event, EventKind, Journal, SentUnit, TraceListener, TraceMode,
     first_difference, first_difference_of_streams,
 };
 use crate::fault::ProcessId;
@@ -55,7 +55,7 @@ fn the_digest_does_not_depend_on_what_is_kept() {
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
-impl Spectator for Notes {
+impl TraceListener for Notes {
     fn event(&mut self, event: &Event) {
         let mut notes = self.0.lock().expect("one thread");
         notes.push(format!("event at {}", event.at_ns));
@@ -67,14 +67,14 @@ impl Spectator for Notes {
 }
 
 #[test]
-fn a_spectator_sees_events_and_units_and_moves_no_digest() {
+fn a_listener_sees_events_and_units_and_moves_no_digest() {
     let notes = Notes::default();
     let mut unseen = Journal::new(TraceMode::Off, None);
     let mut seen = Journal::new(TraceMode::Off, None);
-    seen.show_to(Box::new(notes.clone()));
+    seen.listen_with(Box::new(notes.clone()));
     for journal in [&mut unseen, &mut seen] {
         journal.record(3, Some(ProcessId(1)), custom("x", 1));
-        journal.show_unit(SentUnit {
+        journal.tell_unit(SentUnit {
             at_ns: 3,
             from: ProcessId(1),
             to: ProcessId(0),
@@ -87,7 +87,7 @@ fn a_spectator_sees_events_and_units_and_moves_no_digest() {
         *notes.0.lock().expect("one thread"),
         ["event at 3", "unit 7 of [1, 2]"]
     );
-    // A spectator alone keeps nothing.
+    // A listener alone keeps nothing.
     assert_eq!(seen.finish().0.len(), 0);
 }
 

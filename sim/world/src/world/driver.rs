@@ -2,18 +2,18 @@
 
 use super::environment::SimEnvironment;
 use super::gate::Gatekeeping;
-use super::janitor;
 use super::kernel::Kernel;
 use super::panic_text::{self, PanicWatch};
 use super::process::{Boot, NodeWatch, ProcessExit, ProcessOutput};
+use super::reaper;
 use crate::disk::{DiskFaults, DiskSnapshot};
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::rng::{Rng, Stream, stream_seed};
 use crate::schedule::Schedule;
 use crate::trace::{
-    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, Spectator,
-    TraceMode,
+    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site,
+    TraceListener, TraceMode,
 };
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
@@ -35,7 +35,7 @@ pub struct WorldConfig {
     /// Where each event is written as a line of JSON.
     pub trace_sink: Option<Box<dyn Write + Send>>,
     /// Who is told of everything that happens.
-    pub spectator: Option<Box<dyn Spectator>>,
+    pub trace_listener: Option<Box<dyn TraceListener>>,
     /// Where random decisions come from, and whether they are kept.
     pub decisions: DecisionMode,
     /// The seed of the scheduler; derived from the run's seed if there is none.
@@ -61,7 +61,7 @@ impl Default for WorldConfig {
             disk_capacity_bytes: None,
             trace: TraceMode::Off,
             trace_sink: None,
-            spectator: None,
+            trace_listener: None,
             decisions: DecisionMode::default(),
             schedule_seed: None,
             schedule: Schedule::Uniform,
@@ -433,8 +433,8 @@ where
     let _watch = PanicWatch::begin(config.quiet_panics);
 
     let mut journal = Journal::new(config.trace, config.trace_sink);
-    if let Some(spectator) = config.spectator {
-        journal.show_to(spectator);
+    if let Some(listener) = config.trace_listener {
+        journal.listen_with(listener);
     }
     let decisions = Decisions::new(seed, config.decisions);
     let kernel = runtime.block_on(async {
@@ -448,7 +448,7 @@ where
         );
         kernel.with(|state, _| state.default_disk = (config.disk, config.disk_capacity_bytes));
         madsim::plugin::simulator::<NodeWatch>().attach(&kernel);
-        madsim::task::spawn(janitor::work(kernel.clone()));
+        madsim::task::spawn(reaper::run(kernel.clone()));
         kernel
     });
     let _gatekeeping = Gatekeeping::begin(&kernel);
@@ -486,7 +486,7 @@ where
     let _ = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             kernel.stop_all();
-            kernel.with(|state, _| state.janitor.close());
+            kernel.with(|state, _| state.reaper.close());
             madsim::time::sleep(GRACE).await;
         });
     }));

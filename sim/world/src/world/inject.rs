@@ -1,8 +1,8 @@
 //! Injecting faults and ending them.
 
-use super::janitor::{Chore, StarveStep};
-use super::kernel::{Happening, Kernel, State};
+use super::kernel::{Kernel, ScheduledEvent, State};
 use super::process::{CrashAt, RESTART_NS};
+use super::reaper::{DeferredAction, StarveStep};
 use crate::counter::Counter;
 use crate::digest::fingerprint;
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 /// What has to be undone when a fault ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Undo {
-    Mend(ProcessId, ProcessId),
+    Heal(ProcessId, ProcessId),
     Unclog(ProcessId, ProcessId),
     NetworkFaults,
     LinkFaults(ProcessId, ProcessId),
@@ -107,7 +107,7 @@ impl State {
         let mut undo = Vec::new();
         for (from, to) in self.cuts_of(fault) {
             self.network.cut(from, to);
-            undo.push(Undo::Mend(from, to));
+            undo.push(Undo::Heal(from, to));
         }
         match fault {
             Fault::Clog { from, to, .. } => {
@@ -274,7 +274,7 @@ impl State {
                 let at_ns = now_ns + step * interval_ms * NS_PER_MS;
                 self.schedule(
                     at_ns,
-                    Happening::Chore(Chore::Swizzle {
+                    ScheduledEvent::Action(DeferredAction::Swizzle {
                         fault: id,
                         process,
                         clog,
@@ -284,7 +284,7 @@ impl State {
         }
         self.schedule(
             now_ns + (step + 1) * interval_ms * NS_PER_MS,
-            Happening::Chore(Chore::Heal(id)),
+            ScheduledEvent::Action(DeferredAction::Heal(id)),
         );
     }
 
@@ -300,8 +300,8 @@ impl State {
     /// resumed, if there is one.
     fn undo(&mut self, now_ns: u64, id: FaultId, undo: Undo) -> Option<ProcessId> {
         match undo {
-            Undo::Mend(from, to) => {
-                self.on_network(now_ns, |network, context| network.mend(context, from, to))
+            Undo::Heal(from, to) => {
+                self.on_network(now_ns, |network, context| network.heal(context, from, to))
             }
             Undo::Unclog(from, to) => {
                 self.on_network(now_ns, |network, context| network.unclog(context, from, to));
@@ -354,13 +354,13 @@ impl Kernel {
                 hash: fingerprint(text.as_bytes()),
             };
             state.journal.record(now_ns, None, kind);
-            state.journal.show_fault(now_ns, id, fault);
+            state.journal.tell_fault(now_ns, id, fault);
             let undo = state.apply(now_ns, id, fault);
             state.active_faults.insert(id, ActiveFault { undo });
             if let Some(duration_ms) = fault.duration_ms() {
                 state.schedule(
                     now_ns + duration_ms * NS_PER_MS,
-                    Happening::Chore(Chore::Heal(id)),
+                    ScheduledEvent::Action(DeferredAction::Heal(id)),
                 );
             }
             id
@@ -467,7 +467,10 @@ impl Kernel {
                 stops: !step.stops,
                 ..step
             };
-            state.schedule(now_ns + after_ns, Happening::Chore(Chore::Starve(next)));
+            state.schedule(
+                now_ns + after_ns,
+                ScheduledEvent::Action(DeferredAction::Starve(next)),
+            );
             true
         });
         match (lasts, step.stops) {

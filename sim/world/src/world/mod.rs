@@ -1,15 +1,15 @@
 //! Programs on the models: the world, its processes, and the environment they see.
 
-mod agenda;
 mod driver;
 mod environment;
+mod event_queue;
 mod gate;
 mod inject;
-mod janitor;
 mod kernel;
 mod layered;
 mod panic_text;
 mod process;
+mod reaper;
 mod sim_clock;
 mod sim_disk;
 mod sim_network;

@@ -6,10 +6,10 @@
 //! when madsim drops its tasks later.
 
 use super::environment::SimEnvironment;
-use super::janitor::Chore;
-use super::kernel::{Happening, Kernel, State};
+use super::kernel::{Kernel, ScheduledEvent, State};
 use super::layered::Layered;
 use super::panic_text;
+use super::reaper::DeferredAction;
 use crate::clock::ClockModel;
 use crate::counter::Counter;
 use crate::digest::fingerprint;
@@ -176,7 +176,7 @@ impl State {
             drift: Layered::new(0),
         });
         self.names.push(name.to_owned());
-        self.journal.show_process(id, name);
+        self.journal.tell_process(id, name);
         self.on_network(now_ns, |network, context| network.add_host(context));
         id
     }
@@ -308,11 +308,11 @@ impl State {
         let node = self.processes[id.index()].node;
         self.crash(now_ns, id, kind);
         if let Some(node) = node {
-            self.janitor.add(Chore::Stop(node));
+            self.reaper.add(DeferredAction::Stop(node));
         }
         if let Some(after_ms) = restart_after_ms {
             let at_ns = now_ns + (after_ms * 1_000_000).max(RESTART_NS);
-            self.schedule(at_ns, Happening::Chore(Chore::Start(id)));
+            self.schedule(at_ns, ScheduledEvent::Action(DeferredAction::Start(id)));
         }
     }
 }
@@ -343,7 +343,10 @@ impl Kernel {
                 let ready_at_ns = process.left_at_ns + RESTART_NS;
                 if process.started && now_ns < ready_at_ns {
                     // A restart that was planned earlier came right after a crash.
-                    state.schedule(ready_at_ns, Happening::Chore(Chore::Start(id)));
+                    state.schedule(
+                        ready_at_ns,
+                        ScheduledEvent::Action(DeferredAction::Start(id)),
+                    );
                     return None;
                 }
                 process.incarnation += u32::from(std::mem::replace(&mut process.started, true));
@@ -463,7 +466,7 @@ impl Kernel {
         self.with(|state, now_ns| {
             state.schedule(
                 now_ns + after_ns.max(RESTART_NS),
-                Happening::Chore(Chore::Start(id)),
+                ScheduledEvent::Action(DeferredAction::Start(id)),
             );
         });
     }

@@ -1,6 +1,6 @@
 //! The clocks of a simulated process.
 
-use super::environment::Actor;
+use super::environment::ProcessHandle;
 use super::timer::TimerId;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,16 +10,16 @@ use veridical_env::Clock;
 
 /// The wall clock and the monotonic clock of a process, which may drift, jump and stop.
 #[derive(Clone)]
-pub struct SimClock(Actor);
+pub struct SimClock(ProcessHandle);
 
 impl SimClock {
     /// The clocks of a process.
-    pub(super) const fn new(actor: Actor) -> Self {
-        Self(actor)
+    pub(super) const fn new(handle: ProcessHandle) -> Self {
+        Self(handle)
     }
 
     /// Whose clocks they are.
-    pub(super) const fn actor(&self) -> &Actor {
+    pub(super) const fn handle(&self) -> &ProcessHandle {
         &self.0
     }
 
@@ -49,7 +49,7 @@ impl Clock for SimClock {
         let wait_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let present_ns = self.monotonic_ns();
         LocalSleep {
-            actor: self.0.clone(),
+            handle: self.0.clone(),
             deadline_ns: present_ns.saturating_add(wait_ns),
             timer: None,
         }
@@ -58,7 +58,7 @@ impl Clock for SimClock {
 
 /// Waits by the monotonic clock of a process. Polling it again costs no new timer.
 struct LocalSleep {
-    actor: Actor,
+    handle: ProcessHandle,
     deadline_ns: u64,
     timer: Option<TimerId>,
 }
@@ -68,8 +68,8 @@ impl Future for LocalSleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let id = this.actor.id;
-        this.actor.kernel.with(|state, now_ns| match this.timer {
+        let id = this.handle.id;
+        this.handle.kernel.with(|state, now_ns| match this.timer {
             Some(timer) if state.timers.poll(timer, context.waker()) => Poll::Ready(()),
             Some(_) => Poll::Pending,
             None if state.processes[id.index()].clock.monotonic_ns(now_ns) >= this.deadline_ns => {
@@ -87,7 +87,7 @@ impl Future for LocalSleep {
 impl Drop for LocalSleep {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {
-            self.actor
+            self.handle
                 .kernel
                 .with(|state, _| state.timers.remove(timer));
         }

@@ -1,4 +1,4 @@
-//! Somebody who watches a run and sees more than its events say.
+//! The listener of a run, who is told more than its events say.
 
 use super::Event;
 use crate::fault::{Fault, FaultId, ProcessId};
@@ -19,12 +19,12 @@ pub struct SentUnit<'a> {
     pub data: &'a [u8],
 }
 
-/// Watches a run. It has no effect on it: nothing of what it does reaches the digest or
+/// Listens to a run. It has no effect on it: nothing of what it does reaches the digest or
 /// draws a random number.
 ///
 /// It is told while the world is locked, so it must not call the world, nor anything
-/// that does. The world decodes nothing: what a unit means is the spectator's business.
-pub trait Spectator: Send {
+/// that does. The world decodes nothing: what a unit means is the listener's business.
+pub trait TraceListener: Send {
     /// A process was added to the world; processes are numbered in that order.
     fn process_added(&mut self, process: ProcessId, name: &str) {
         let _ = (process, name);
