@@ -6,9 +6,12 @@ mod file;
 mod model;
 mod names;
 mod pages;
+mod power;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worked_example;
 
 pub use faults::{CrashRules, DiskFaults};
 pub use model::DiskSnapshot;

@@ -11,7 +11,7 @@ use std::path::Path;
 use veridical_env::OpenMode;
 
 /// A disk and what it needs.
-struct Bench {
+pub(super) struct Bench {
     disk: DiskModel,
     rng: Rng,
     journal: Journal,
@@ -26,7 +26,7 @@ impl Bench {
         }
     }
 
-    fn with_rules(seed: u64, crash: CrashRules) -> Self {
+    pub(super) fn with_rules(seed: u64, crash: CrashRules) -> Self {
         Self::new(
             seed,
             DiskFaults {
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// A new file whose name is durable.
-    fn create_durably(&mut self, path: &str) -> FileId {
+    pub(super) fn create_durably(&mut self, path: &str) -> FileId {
         let file = self.create(path);
         self.sync_dir();
         file
@@ -68,14 +68,14 @@ impl Bench {
         self.act(|disk, context| disk.write(context, file, offset, data))
     }
 
-    fn write_all(&mut self, file: FileId, offset: u64, data: &[u8]) {
+    pub(super) fn write_all(&mut self, file: FileId, offset: u64, data: &[u8]) {
         assert_eq!(
             self.write(file, offset, data).expect("writes do not fail"),
             data.len()
         );
     }
 
-    fn sync(&mut self, file: FileId) -> io::Result<()> {
+    pub(super) fn sync(&mut self, file: FileId) -> io::Result<()> {
         let (outcome, mark) = self.act(|disk, context| disk.begin_sync(context, file))?;
         self.act(|disk, context| disk.end_sync(context, file, outcome, mark))
     }
@@ -106,14 +106,14 @@ impl Bench {
     }
 
     /// The contents of the file with this name, opened anew.
-    fn contents(&mut self, path: &str) -> Option<Vec<u8>> {
+    pub(super) fn contents(&mut self, path: &str) -> Option<Vec<u8>> {
         let file = self.open(path, OpenMode::Read).ok()?;
         let bytes = self.read(file);
         self.disk.close(file);
         Some(bytes)
     }
 
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         self.act(|disk, context| disk.lose_power(context));
     }
 

@@ -1,6 +1,6 @@
 //! Listening, connecting, accepting.
 
-use super::model::hold;
+use super::send::hold;
 use super::{Delivery, FlowId, NetworkContext};
 use crate::counter::Counter;
 use crate::fault::ProcessId;

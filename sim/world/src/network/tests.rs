@@ -11,20 +11,20 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use std::task::{Poll, Waker};
 
-const A: ProcessId = ProcessId(0);
-const B: ProcessId = ProcessId(1);
+pub(super) const A: ProcessId = ProcessId(0);
+pub(super) const B: ProcessId = ProcessId(1);
 
 /// Two hosts and the time.
-struct Bench {
-    network: NetworkModel,
+pub(super) struct Bench {
+    pub(super) network: NetworkModel,
     decisions: Decisions,
     journal: Journal,
     scheduled: Vec<(u64, Delivery)>,
-    now_ns: u64,
+    pub(super) now_ns: u64,
 }
 
 impl Bench {
-    fn new(faults: NetworkFaults) -> Self {
+    pub(super) fn new(faults: NetworkFaults) -> Self {
         let mut bench = Self {
             network: NetworkModel::new(faults, &Schedule::Uniform),
             decisions: Decisions::new(1, DecisionMode::default()),
@@ -39,7 +39,10 @@ impl Bench {
         bench
     }
 
-    fn act<R>(&mut self, act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R) -> R {
+    pub(super) fn act<R>(
+        &mut self,
+        act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R,
+    ) -> R {
         let recorder = Recorder {
             now_ns: self.now_ns,
             journal: &mut self.journal,
@@ -54,13 +57,13 @@ impl Bench {
         )
     }
 
-    /// Lets everything planned arrive.
+    /// Lets everything that is scheduled arrive.
     fn settle(&mut self) {
         self.settle_until(u64::MAX);
     }
 
-    /// Lets arrive what is planned until then.
-    fn settle_until(&mut self, end_ns: u64) {
+    /// Lets everything arrive that is scheduled until then.
+    pub(super) fn settle_until(&mut self, end_ns: u64) {
         while let Some(next) =
             (0..self.scheduled.len()).min_by_key(|index| (self.scheduled[*index].0, *index))
         {
@@ -74,7 +77,7 @@ impl Bench {
     }
 
     /// A connection from A to B: the flows on which A and B send.
-    fn connect(&mut self) -> (FlowId, FlowId) {
+    pub(super) fn connect(&mut self) -> (FlowId, FlowId) {
         if self.network.listen(B, 7).is_err() {
             // It listens already.
         }
@@ -90,14 +93,14 @@ impl Bench {
         (forth, back)
     }
 
-    fn write(&mut self, flow: FlowId, data: &[u8]) -> bool {
+    pub(super) fn write(&mut self, flow: FlowId, data: &[u8]) -> bool {
         let mut data = Bytes::copy_from_slice(data);
         let written = self
             .act(|network, context| network.poll_write(context, flow, &mut data, Waker::noop()));
         matches!(written, Poll::Ready(Ok(())))
     }
 
-    fn read(&mut self, flow: FlowId) -> Vec<u8> {
+    pub(super) fn read(&mut self, flow: FlowId) -> Vec<u8> {
         let mut buffer = BytesMut::new();
         while let Poll::Ready(Ok(1..)) = self
             .act(|network, context| network.poll_read(context, flow, &mut buffer, Waker::noop()))

@@ -87,9 +87,9 @@ pub(crate) enum Travel {
 /// Whether a message that is at the end of its link may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It may.
+    /// It passes.
     Now,
-    /// It has to come again at this time, in ns.
+    /// It waits until this time, in ns, and is looked at again then.
     At(u64),
 }
 

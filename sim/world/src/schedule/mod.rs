@@ -34,12 +34,12 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// At random.
+    /// Everything is left to chance.
     #[default]
     Uniform,
-    /// By priorities.
+    /// Tasks and links have priorities.
     Pct(Pct),
-    /// First come, first served, with exceptions.
+    /// Tasks run first come, first served, with exceptions.
     DelayBounded(DelayBounded),
 }
 

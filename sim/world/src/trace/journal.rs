@@ -10,12 +10,12 @@ use std::io::{self, Write};
 /// Which events are kept in memory. The digest covers all of them in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TraceMode {
-    /// None.
+    /// No event is kept.
     #[default]
     Off,
-    /// The last so many.
+    /// The last so many events are kept.
     Last(usize),
-    /// All.
+    /// Every event is kept.
     Full,
 }
 
@@ -29,7 +29,7 @@ pub struct Journal {
     sink: Option<Box<dyn Write + Send>>,
     sink_error: Option<io::Error>,
     trace_listener: Option<Box<dyn TraceListener>>,
-    /// What happened how often.
+    /// How often each thing happened.
     pub counters: Counters,
 }
 
@@ -147,7 +147,7 @@ impl Journal {
 pub struct Recorder<'a> {
     /// The present time in ns.
     pub now_ns: u64,
-    /// Where it is recorded.
+    /// The journal that events and counts go to.
     pub journal: &'a mut Journal,
 }
 

@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultId, ProcessId};
 /// fingerprint of that.
 #[derive(Clone, Copy, Debug)]
 pub struct SentUnit<'a> {
-    /// When, in simulated nanoseconds since the start of the run.
+    /// The time at which it was sent, in simulated ns since the start of the run.
     pub at_ns: u64,
     /// The sender.
     pub from: ProcessId,
@@ -15,7 +15,7 @@ pub struct SentUnit<'a> {
     pub to: ProcessId,
     /// The unit's number on its link.
     pub ordinal: u64,
-    /// What it carries.
+    /// The bytes that it carries.
     pub data: &'a [u8],
 }
 

@@ -33,7 +33,7 @@ impl ProcessHandle {
         self.kernel.with(|state, now_ns| {
             if state
                 .processes
-                .get(self.id.index())
+                .get(self.id)
                 .is_some_and(|process| process.is_live(self.incarnation))
             {
                 Ok(act(state, now_ns))
@@ -85,7 +85,7 @@ impl SimEnvironment {
         let handle = self.clock.handle();
         handle
             .kernel
-            .with(|state, _| state.names[handle.id.index()].clone())
+            .with(|state, _| state.name(handle.id).to_owned())
     }
 }
 

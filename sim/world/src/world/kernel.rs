@@ -11,7 +11,7 @@
 use super::event_queue::EventQueue;
 use super::gate::{Gate, Gates};
 use super::layered::Layered;
-use super::process::Process;
+use super::process::Processes;
 use super::reaper::{ActionQueue, DeferredAction};
 use super::timer::{TimerId, Timers};
 use crate::counter::{Counter, Counters};
@@ -56,7 +56,7 @@ pub(super) struct State {
     /// How a new disk behaves and what it may hold at most.
     pub(super) default_disk: (DiskFaults, Option<u64>),
     /// All processes by number.
-    pub(super) processes: Vec<Process>,
+    pub(super) processes: Processes,
     /// Their names by number.
     pub(super) names: Vec<String>,
     /// Who waits for what time.
@@ -124,7 +124,7 @@ impl Kernel {
                 network: NetworkModel::new(faults, schedule),
                 network_faults: Layered::new(faults),
                 default_disk: (DiskFaults::none(), None),
-                processes: Vec::new(),
+                processes: Processes::default(),
                 names: Vec::new(),
                 timers: Timers::default(),
                 active_faults: BTreeMap::new(),
@@ -212,7 +212,7 @@ impl Kernel {
             return Err(task);
         };
         let priority = self.with(|state, now_ns| {
-            let incarnation = state.processes[process.index()].incarnation;
+            let incarnation = state.processes[process].incarnation;
             let site = Site::TaskPriority {
                 process,
                 incarnation,
@@ -307,7 +307,7 @@ impl State {
                 journal: &mut self.journal,
             },
         };
-        act(&mut self.processes[process.index()].disk, &mut context)
+        act(&mut self.processes[process].disk, &mut context)
     }
 
     /// Sets a timer by the monotonic clock of a process.
@@ -317,9 +317,7 @@ impl State {
         deadline_ns: u64,
         waker: Waker,
     ) -> TimerId {
-        let due_ns = self.processes[process.index()]
-            .clock
-            .true_time_of(deadline_ns);
+        let due_ns = self.processes[process].clock.true_time_of(deadline_ns);
         self.add_timer(Some((process.index(), deadline_ns)), due_ns, waker)
     }
 
@@ -343,7 +341,7 @@ impl State {
 
     /// The clock of a process has changed: its timers are set anew.
     pub(super) fn reset_timers(&mut self, process: ProcessId) {
-        let clock = &self.processes[process.index()].clock;
+        let clock = &self.processes[process].clock;
         let mut due = Vec::new();
         for (id, deadline_ns, timer) in self.timers.of_process(process.index()) {
             let due_ns = clock.true_time_of(deadline_ns);

@@ -1,6 +1,7 @@
 //! The reaper: a task of the world itself, for what cannot be done inside a timer. It starts
 //! processes, drops the tasks of those that crashed, ends faults, and sets timers.
 
+use super::inject::StarveStep;
 use super::kernel::Kernel;
 use crate::fault::{FaultId, ProcessId};
 use madsim::task::NodeId;
@@ -25,17 +26,6 @@ pub(super) enum DeferredAction {
     },
     /// The next step of a starvation: stop the process, or let it run.
     Starve(StarveStep),
-}
-
-/// A step of a starvation.
-#[derive(Clone, Copy)]
-pub(super) struct StarveStep {
-    pub(super) fault: FaultId,
-    pub(super) process: ProcessId,
-    pub(super) run_ns: u64,
-    pub(super) stop_ns: u64,
-    /// Whether the process is stopped now, or goes on.
-    pub(super) stops: bool,
 }
 
 /// The actions that the reaper has still to do.

@@ -18,17 +18,15 @@ impl SimClock {
         Self(handle)
     }
 
-    /// Whose clocks they are.
+    /// The process whose clocks they are.
     pub(super) const fn handle(&self) -> &ProcessHandle {
         &self.0
     }
 
     fn monotonic_ns(&self) -> u64 {
-        self.0.kernel.with(|state, now_ns| {
-            state.processes[self.0.id.index()]
-                .clock
-                .monotonic_ns(now_ns)
-        })
+        self.0
+            .kernel
+            .with(|state, now_ns| state.processes[self.0.id].clock.monotonic_ns(now_ns))
     }
 }
 
@@ -41,7 +39,7 @@ impl Clock for SimClock {
         let ns = self
             .0
             .kernel
-            .with(|state, now_ns| state.processes[self.0.id.index()].clock.wall_ns(now_ns));
+            .with(|state, now_ns| state.processes[self.0.id].clock.wall_ns(now_ns));
         Duration::from_nanos(ns)
     }
 
@@ -72,7 +70,7 @@ impl Future for LocalSleep {
         this.handle.kernel.with(|state, now_ns| match this.timer {
             Some(timer) if state.timers.poll(timer, context.waker()) => Poll::Ready(()),
             Some(_) => Poll::Pending,
-            None if state.processes[id.index()].clock.monotonic_ns(now_ns) >= this.deadline_ns => {
+            None if state.processes[id].clock.monotonic_ns(now_ns) >= this.deadline_ns => {
                 Poll::Ready(())
             }
             None => {

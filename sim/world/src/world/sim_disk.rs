@@ -142,7 +142,7 @@ impl ProcessHandle {
             .await;
             let stalled_until_ns = self
                 .kernel
-                .with(|state, _| state.processes[self.id.index()].disk.stalled_until_ns);
+                .with(|state, _| state.processes[self.id].disk.stalled_until_ns);
             at_ns = at_ns.max(stalled_until_ns);
         }
     }
@@ -307,7 +307,7 @@ impl DiskFile for SimFile {
     async fn len(&self) -> io::Result<u64> {
         let id = self.handle.id;
         self.handle
-            .act(|state, _| state.processes[id.index()].disk.len(self.file))
+            .act(|state, _| state.processes[id].disk.len(self.file))
     }
 }
 
@@ -317,6 +317,6 @@ impl Drop for SimFile {
         let id = self.handle.id;
         let _ = self
             .handle
-            .act(|state, _| state.processes[id.index()].disk.close(self.file));
+            .act(|state, _| state.processes[id].disk.close(self.file));
     }
 }
