@@ -1,5 +1,7 @@
 //! The hunt for leaders: faults that follow the elections instead of a timetable.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::time::Duration;
 use veridical_world::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
 

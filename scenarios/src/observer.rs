@@ -1,5 +1,7 @@
 //! The history of a run, checked while it is made.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

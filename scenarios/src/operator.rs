@@ -5,6 +5,8 @@
 //! is without its disk or not yet started. What it was told, it holds the cluster to: a
 //! member that was added stays until it is removed, and a removed one never comes back.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

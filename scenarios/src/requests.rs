@@ -1,5 +1,7 @@
 //! From a planned operation to a request, with what its client has learnt so far.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;

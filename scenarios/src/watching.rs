@@ -1,6 +1,8 @@
 //! The watchers of a run: each follows a range over whatever happens, and records what
 //! it is shown.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,6 +1,8 @@
 //! The clients of a run: each does its planned operations one after the other and
 //! records what came back.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,5 +1,10 @@
 //! What a client sends again, and what it never does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the client runs on the real machine here"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

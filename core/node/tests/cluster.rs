@@ -1,5 +1,11 @@
 //! Members on real sockets and real files.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "members run on the real machine here"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

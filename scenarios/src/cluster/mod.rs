@@ -5,6 +5,8 @@
 //! first, then spare ones, on which nothing runs until a member is installed there. Which
 //! member a site has may change; the process of a site without one only waits.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod laws;
 mod member;
 mod seen;
