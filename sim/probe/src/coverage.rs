@@ -233,7 +233,7 @@ mod tests {
             points.next().expect("it is declared above")
         };
         let (often, rare) = (point("probe.came-by"), point("probe.above-a-hundred"));
-        assert!(often.file().ends_with("point.rs") && rare.line() == often.line() + 1);
+        assert!(often.file().ends_with("coverage.rs") && rare.line() == often.line() + 1);
         assert_eq!(often.rare(), None);
         assert_eq!(rare.rare(), Some("nobody counts so far"));
     }
