@@ -1,5 +1,6 @@
 //! The hunt for leaders: faults that follow the elections instead of a timetable.
 
+
 use std::time::Duration;
 use veridical_world::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
 

@@ -1,5 +1,6 @@
 //! The history of a run, checked while it is made.
 
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

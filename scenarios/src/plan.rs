@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use veridical_harness::TimedFault;
 use veridical_node::Limits;
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
 use crate::keyspace::{key, range_end};

@@ -1,5 +1,6 @@
 //! From a planned operation to a request, with what its client has learnt so far.
 
+
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;

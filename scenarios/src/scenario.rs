@@ -13,7 +13,7 @@ use veridical_harness::view::{ShownOperation, View};
 use veridical_harness::{About, Identity, Named, PlantedName, Scenario};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_node::KNOBS;
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 use veridical_world::Rng;
 
 use crate::mutation;

@@ -1,6 +1,7 @@
 //! The clients of a run: each does its planned operations one after the other and
 //! records what came back.
 
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use veridical_client::record::{self, Ending};
 use veridical_client::{CallError, Client, ClientConfig, Connection};
 use veridical_env::{Clock, Environment};
 use veridical_histories::etcd::{Outcome, Request};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_world::{SimClock, SimEnvironment, SimNetwork};

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use veridical_probe::Place;
+use veridical_probe::CoveragePoint;
 
 use crate::summary::Reached;
 
@@ -39,11 +39,11 @@ pub struct Coverage {
 impl Coverage {
     /// Of what was reached, among the places of this program.
     pub fn of(reached: &BTreeMap<String, Reached>) -> Self {
-        Self::among(veridical_probe::PLACES.iter(), reached)
+        Self::among(veridical_probe::COVERAGE_POINTS.iter(), reached)
     }
 
     fn among<'a>(
-        declared: impl Iterator<Item = &'a Place>,
+        declared: impl Iterator<Item = &'a CoveragePoint>,
         reached: &BTreeMap<String, Reached>,
     ) -> Self {
         let mut places: BTreeMap<&str, PlaceCoverage> = BTreeMap::new();
@@ -174,11 +174,11 @@ mod tests {
     #[test]
     fn what_was_never_reached_is_named_with_its_place_and_its_reason() {
         let declared = [
-            Place::new("a.often", Claim::Reachable, ("a.rs", 1), None),
-            Place::new("a.often", Claim::Reachable, ("b.rs", 9), None),
-            Place::new("a.once", Claim::Sometimes, ("a.rs", 3), None),
-            Place::new("a.never", Claim::Sometimes, ("a.rs", 5), None),
-            Place::new("a.hardly", Claim::Sometimes, ("a.rs", 7), Some("a reason")),
+            CoveragePoint::new("a.often", Claim::Reachable, ("a.rs", 1), None),
+            CoveragePoint::new("a.often", Claim::Reachable, ("b.rs", 9), None),
+            CoveragePoint::new("a.once", Claim::Sometimes, ("a.rs", 3), None),
+            CoveragePoint::new("a.never", Claim::Sometimes, ("a.rs", 5), None),
+            CoveragePoint::new("a.hardly", Claim::Sometimes, ("a.rs", 7), Some("a reason")),
         ];
         let hits = reached(&[
             ("a.often", 90, 1_000),
@@ -210,7 +210,12 @@ mod tests {
 
     #[test]
     fn places_of_code_that_no_run_has_linked_are_not_expected() {
-        let declared = [Place::new("x.y", Claim::Reachable, ("x.rs", 1), None)];
+        let declared = [CoveragePoint::new(
+            "x.y",
+            Claim::Reachable,
+            ("x.rs", 1),
+            None,
+        )];
         let coverage = Coverage::among(declared.iter(), &reached(&[]));
         assert!(coverage.places().is_empty());
     }

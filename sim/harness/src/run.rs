@@ -114,7 +114,7 @@ pub struct Run<E, S> {
 mod simulated {
     use std::time::{Duration, Instant};
     use veridical_world::{
-        DecisionMode, ProcessExit, RunOutcome, Spectator, TraceMode, World, WorldConfig,
+        DecisionMode, ProcessExit, RunOutcome, TraceListener, TraceMode, World, WorldConfig,
     };
 
     use super::{Conditions, Observed, Run, Settings};
@@ -164,9 +164,9 @@ mod simulated {
                 record,
             },
             schedule_seed: identity.schedule_seed,
-            spectator: recorder
+            trace_listener: recorder
                 .clone()
-                .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
+                .map(|recorder| Box::new(recorder) as Box<dyn TraceListener>),
             schedule: conditions.schedule.clone(),
             quiet_panics: !keep.trace,
             ..WorldConfig::default()

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use veridical_world::{
-    DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, Spectator,
+    DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, TraceListener,
 };
 
 use super::draft::Draft;
@@ -114,7 +114,7 @@ impl<S: RecordedState> Work<S> {
     }
 }
 
-impl<S: RecordedState> Spectator for Recorder<S> {
+impl<S: RecordedState> TraceListener for Recorder<S> {
     fn process_added(&mut self, _: ProcessId, name: &str) {
         self.work().draft.recording.processes.push(name.to_owned());
     }

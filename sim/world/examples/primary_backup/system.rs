@@ -95,7 +95,7 @@ pub async fn serve<E: Environment>(
         serves: backup.is_some(),
         heard_at: clock.monotonic(),
     }));
-    tokio::spawn(keep_in_touch(
+    veridical_env::task::spawn(keep_in_touch(
         environment.clone(),
         machine.clone(),
         backup,
@@ -105,7 +105,7 @@ pub async fn serve<E: Environment>(
     loop {
         let (mut reader, mut writer, _) = listener.accept().await?;
         let (environment, machine) = (environment.clone(), machine.clone());
-        tokio::spawn(async move {
+        veridical_env::task::spawn(async move {
             let mut request = BytesMut::new();
             while request.len() < FRAME_BYTES {
                 if !matches!(reader.read(&mut request).await, Ok(1..)) {

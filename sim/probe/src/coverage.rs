@@ -1,11 +1,12 @@
-//! Places that a campaign is expected to reach, and claims that hold wherever they are made.
+//! Coverage points that a campaign is expected to reach, and claims that hold wherever they
+//! are made.
 //!
 //! The idea is that of "sometimes" assertions (FoundationDB's `TEST` and Antithesis'
 //! `sometimes`): a simulation that never gets into the interesting situations proves
 //! nothing, so the code says which these are, and campaigns print those that no seed has
 //! reached.
 
-/// What is claimed at a place.
+/// What is claimed at a coverage point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
     /// Some run comes by ([`reachable!`](crate::reachable)).
@@ -17,9 +18,9 @@ pub enum Claim {
     Always,
 }
 
-/// A place in the code that has a name in reports.
+/// A line of the code that has a name in reports.
 #[derive(Debug)]
-pub struct Place {
+pub struct CoveragePoint {
     name: &'static str,
     claim: Claim,
     file: &'static str,
@@ -29,8 +30,8 @@ pub struct Place {
     hits: std::sync::atomic::AtomicU64,
 }
 
-impl Place {
-    /// A place in this line of this file that nobody has reached yet. `rare` is why the
+impl CoveragePoint {
+    /// A coverage point in this line of this file that nobody has reached yet. `rare` is why the
     /// default campaign is not expected to come by, if it is not.
     #[must_use]
     pub const fn new(
@@ -84,27 +85,27 @@ impl Place {
 
 #[cfg(feature = "coverage")]
 mod counted {
-    use super::Place;
+    use super::CoveragePoint;
     use std::collections::BTreeMap;
     use std::sync::atomic::Ordering;
 
-    /// All places of the program that is running.
+    /// All coverage points of the program that is running.
     #[linkme::distributed_slice]
-    pub static PLACES: [Place];
+    pub static COVERAGE_POINTS: [CoveragePoint];
 
     /// How often each name of the running program was reached in this process; names that
-    /// were not are there with 0. Several places may share a name.
+    /// were not are there with 0. Several points may share a name.
     pub fn coverage() -> BTreeMap<&'static str, u64> {
         let mut hits = BTreeMap::new();
-        for place in PLACES {
-            *hits.entry(place.name).or_default() += place.hits.load(Ordering::Relaxed);
+        for point in COVERAGE_POINTS {
+            *hits.entry(point.name).or_default() += point.hits.load(Ordering::Relaxed);
         }
         hits
     }
 }
 
 #[cfg(feature = "coverage")]
-pub use counted::{PLACES, coverage};
+pub use counted::{COVERAGE_POINTS, coverage};
 
 /// Claims that some run of a campaign comes by. With `rare: "why"` a campaign that does
 /// not is excused, and reports say why.
@@ -114,7 +115,7 @@ pub use counted::{PLACES, coverage};
 #[macro_export]
 macro_rules! reachable {
     ($name:literal $(, rare: $why:literal)? $(,)?) => {
-        $crate::place!(Reachable, $name $(, $why)?).hit()
+        $crate::coverage_point!(Reachable, $name $(, $why)?).hit()
     };
 }
 
@@ -135,7 +136,7 @@ macro_rules! reachable {
 macro_rules! sometimes {
     ($condition:expr, $name:literal $(, rare: $why:literal)? $(,)?) => {
         if $condition {
-            $crate::place!(Sometimes, $name $(, $why)?).hit();
+            $crate::coverage_point!(Sometimes, $name $(, $why)?).hit();
         }
     };
 }
@@ -166,7 +167,7 @@ macro_rules! always {
 #[macro_export]
 macro_rules! visited {
     ($claim:ident, $name:literal) => {
-        $crate::place!($claim, $name).hit()
+        $crate::coverage_point!($claim, $name).hit()
     };
 }
 
@@ -177,33 +178,33 @@ macro_rules! visited {
     ($claim:ident, $name:literal) => {};
 }
 
-/// The place where it stands.
+/// The coverage point of this line.
 #[doc(hidden)]
 #[cfg(feature = "coverage")]
 #[macro_export]
-macro_rules! place {
+macro_rules! coverage_point {
     ($claim:ident, $name:literal) => {
-        $crate::place!(@declared $claim, $name, None)
+        $crate::coverage_point!(@declared $claim, $name, None)
     };
     ($claim:ident, $name:literal, $why:literal) => {
-        $crate::place!(@declared $claim, $name, Some($why))
+        $crate::coverage_point!(@declared $claim, $name, Some($why))
     };
     (@declared $claim:ident, $name:literal, $rare:expr) => {{
         #[allow(
             unsafe_code,
-            reason = "linkme puts the place into a section of its own, which only linkme reads"
+            reason = "linkme puts the coverage point into a section of its own, which only linkme reads"
         )]
-        #[$crate::linkme::distributed_slice($crate::PLACES)]
+        #[$crate::linkme::distributed_slice($crate::COVERAGE_POINTS)]
         #[linkme(crate = $crate::linkme)]
-        static PLACE: $crate::Place =
-            $crate::Place::new($name, $crate::Claim::$claim, (file!(), line!()), $rare);
-        &PLACE
+        static POINT: $crate::CoveragePoint =
+            $crate::CoveragePoint::new($name, $crate::Claim::$claim, (file!(), line!()), $rare);
+        &POINT
     }};
 }
 
 #[cfg(all(test, feature = "coverage"))]
 mod tests {
-    use super::{PLACES, Place, coverage};
+    use super::{COVERAGE_POINTS, CoveragePoint, coverage};
 
     fn come_by(number: u64) {
         crate::reachable!("probe.came-by");
@@ -226,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_knows_where_it_stands_and_why_it_is_rare() {
-        let place = |name: &str| -> &Place {
-            let mut places = PLACES.iter().filter(|place| place.name() == name);
-            places.next().expect("it is declared above")
+    fn a_coverage_point_knows_where_it_stands_and_why_it_is_rare() {
+        let point = |name: &str| -> &CoveragePoint {
+            let mut points = COVERAGE_POINTS.iter().filter(|point| point.name() == name);
+            points.next().expect("it is declared above")
         };
-        let (often, rare) = (place("probe.came-by"), place("probe.above-a-hundred"));
-        assert!(often.file().ends_with("place.rs") && rare.line() == often.line() + 1);
+        let (often, rare) = (point("probe.came-by"), point("probe.above-a-hundred"));
+        assert!(often.file().ends_with("coverage.rs") && rare.line() == often.line() + 1);
         assert_eq!(often.rare(), None);
         assert_eq!(rare.rare(), Some("nobody counts so far"));
     }

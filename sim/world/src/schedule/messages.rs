@@ -1,7 +1,7 @@
-//! When messages arrive, if that is not left to chance.
+//! The message scheduler: when messages arrive, if that is not left to chance.
 //!
 //! A message is a unit of a stream (or what the model of the network makes of one); a
-//! directed link between two hosts is a chain. The courier is told what is sent, when it
+//! directed link between two hosts is a chain. The scheduler is told what is sent, when it
 //! would arrive at the earliest, and when it is there; it answers whether it may pass.
 
 use super::Schedule;
@@ -19,7 +19,7 @@ type Message<K> = (K, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    /// The place of its link in the list of links.
+    /// The index of its link in the list of links.
     link: usize,
     /// When it arrives, as things stand, in ns.
     at_ns: u64,
@@ -63,7 +63,7 @@ enum Rule {
 
 /// How often something was decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CourierCounts {
+pub(crate) struct MessageCounts {
     /// Messages that waited for those on higher links.
     pub(crate) held: u64,
     /// Links that were put last.
@@ -84,31 +84,31 @@ pub(crate) enum Travel {
     },
 }
 
-/// Whether a message that is there may pass.
+/// Whether a message that is at the end of its link may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
-    /// It may.
+pub(crate) enum Admission {
+    /// It passes.
     Now,
-    /// It has to come again at this time, in ns.
+    /// It waits until this time, in ns, and is looked at again then.
     At(u64),
 }
 
 /// The state of all messages under way. Streams are named by `K`.
 #[derive(Debug)]
-pub(crate) struct Courier<K> {
+pub(crate) struct MessageScheduler<K> {
     rule: Rule,
     links: Vec<Link<K>>,
-    /// Where a link is in that list.
-    places: BTreeMap<Chain, usize>,
+    /// The index of each link in that list.
+    indices: BTreeMap<Chain, usize>,
     flights: BTreeMap<Message<K>, Flight>,
     /// Messages so far.
     messages: u64,
     lowest: Priority,
-    counts: CourierCounts,
+    counts: MessageCounts,
 }
 
-impl<K: Copy + Ord> Courier<K> {
-    /// A courier that goes by this schedule.
+impl<K: Copy + Ord> MessageScheduler<K> {
+    /// A scheduler that goes by this schedule.
     pub(crate) fn by(schedule: &Schedule) -> Self {
         let rule = match schedule {
             Schedule::Uniform => Rule::Chance,
@@ -129,19 +129,19 @@ impl<K: Copy + Ord> Courier<K> {
         Self {
             rule,
             links: Vec::new(),
-            places: BTreeMap::new(),
+            indices: BTreeMap::new(),
             flights: BTreeMap::new(),
             messages: 0,
             lowest: 0,
-            counts: CourierCounts::default(),
+            counts: MessageCounts::default(),
         }
     }
 
     /// Whether the priority of a link has to be drawn before something is sent there.
     #[inline]
     pub(crate) fn wants_priority(&self, chain: Chain) -> bool {
-        let knows = |place: &usize| self.links[*place].priority.is_some();
-        matches!(self.rule, Rule::Priorities { .. }) && !self.places.get(&chain).is_some_and(knows)
+        let knows = |index: &usize| self.links[*index].priority.is_some();
+        matches!(self.rule, Rule::Priorities { .. }) && !self.indices.get(&chain).is_some_and(knows)
     }
 
     /// Gives a link its first priority.
@@ -149,23 +149,23 @@ impl<K: Copy + Ord> Courier<K> {
         self.link(chain).priority = Some(Priority::from(priority) + 1);
     }
 
-    /// The place of a link in the list of links.
-    fn place(&mut self, chain: Chain) -> usize {
+    /// The index of a link in the list of links.
+    fn index(&mut self, chain: Chain) -> usize {
         let next = self.links.len();
-        let place = *self.places.entry(chain).or_insert(next);
-        if place == next {
+        let index = *self.indices.entry(chain).or_insert(next);
+        if index == next {
             self.links.push(Link {
                 priority: None,
                 arrivals: BTreeSet::new(),
                 passed_ns: None,
             });
         }
-        place
+        index
     }
 
     fn link(&mut self, chain: Chain) -> &mut Link<K> {
-        let place = self.place(chain);
-        &mut self.links[place]
+        let index = self.index(chain);
+        &mut self.links[index]
     }
 
     /// A message is sent.
@@ -202,7 +202,7 @@ impl<K: Copy + Ord> Courier<K> {
     pub(crate) fn set_out(&mut self, chain: Chain, stream: K, ordinal: u64, at_ns: u64) {
         if let Rule::Priorities { hold_max_ns, .. } = self.rule {
             let flight = Flight {
-                link: self.place(chain),
+                link: self.index(chain),
                 at_ns,
                 deadline_ns: at_ns + hold_max_ns,
                 held: false,
@@ -227,32 +227,32 @@ impl<K: Copy + Ord> Courier<K> {
 
     /// Something is at the end of its link at `now_ns`. What never set out passes.
     #[inline]
-    pub(crate) fn arrive(&mut self, stream: K, ordinal: u64, now_ns: u64) -> Passage {
+    pub(crate) fn arrive(&mut self, stream: K, ordinal: u64, now_ns: u64) -> Admission {
         if self.flights.is_empty() {
-            return Passage::Now;
+            return Admission::Now;
         }
         let message = (stream, ordinal);
         let Some(mut flight) = self.land(message) else {
-            return Passage::Now;
+            return Admission::Now;
         };
         let due_ns = self.settled_ns(flight.link).min(flight.deadline_ns);
         if due_ns <= now_ns {
             self.links[flight.link].passed_ns = Some(now_ns);
-            return Passage::Now;
+            return Admission::Now;
         }
         self.counts.held += u64::from(!std::mem::replace(&mut flight.held, true));
         flight.at_ns = due_ns;
         self.fly(message, flight);
-        Passage::At(due_ns)
+        Admission::At(due_ns)
     }
 
     /// When, as things stand, everything on links above this one is there and has brought
     /// about what it does, in ns.
-    fn settled_ns(&self, place: usize) -> u64 {
+    fn settled_ns(&self, index: usize) -> u64 {
         let Rule::Priorities { settle_ns, .. } = self.rule else {
             return 0;
         };
-        let priority = self.priority(&self.links[place]);
+        let priority = self.priority(&self.links[index]);
         self.links
             .iter()
             .filter(|other| self.priority(other) > priority)
@@ -276,12 +276,12 @@ impl<K: Copy + Ord> Courier<K> {
     }
 
     /// How often something was decided.
-    pub(crate) const fn counts(&self) -> CourierCounts {
+    pub(crate) const fn counts(&self) -> MessageCounts {
         self.counts
     }
 }
 
-impl<K: Copy + Ord> Default for Courier<K> {
+impl<K: Copy + Ord> Default for MessageScheduler<K> {
     fn default() -> Self {
         Self::by(&Schedule::Uniform)
     }
@@ -295,87 +295,87 @@ mod tests {
     const LOW: Chain = (ProcessId(0), ProcessId(1));
     const HIGH: Chain = (ProcessId(2), ProcessId(1));
 
-    fn by_priorities(message_changes: Vec<u64>) -> Courier<u32> {
-        let mut courier = Courier::by(&Schedule::Pct(Pct {
+    fn by_priorities(message_changes: Vec<u64>) -> MessageScheduler<u32> {
+        let mut scheduler = MessageScheduler::by(&Schedule::Pct(Pct {
             task_changes: Vec::new(),
             message_changes,
             hold_max_ms: 1,
             settle_us: 0,
         }));
         for (chain, priority) in [(LOW, 1), (HIGH, 2)] {
-            assert!(courier.wants_priority(chain));
-            courier.set_priority(chain, priority);
-            assert!(!courier.wants_priority(chain));
+            assert!(scheduler.wants_priority(chain));
+            scheduler.set_priority(chain, priority);
+            assert!(!scheduler.wants_priority(chain));
         }
-        courier
+        scheduler
     }
 
-    fn sent(courier: &mut Courier<u32>, chain: Chain, stream: u32, at_ns: u64) {
-        assert_eq!(courier.send(chain), Travel::Usual { further_ns: 0 });
-        courier.set_out(chain, stream, 1, at_ns);
+    fn sent(scheduler: &mut MessageScheduler<u32>, chain: Chain, stream: u32, at_ns: u64) {
+        assert_eq!(scheduler.send(chain), Travel::Usual { further_ns: 0 });
+        scheduler.set_out(chain, stream, 1, at_ns);
     }
 
     #[test]
     fn after_the_faults_no_message_waits() {
-        let mut courier = by_priorities(Vec::new());
-        courier.let_pass();
-        assert_eq!(courier.send(HIGH), Travel::Usual { further_ns: 0 });
-        courier.set_out(HIGH, 1, 0, 500_000);
-        courier.send(LOW);
-        courier.set_out(LOW, 0, 0, 100_000);
-        assert_eq!(courier.arrive(0, 0, 100_000), Passage::Now);
+        let mut scheduler = by_priorities(Vec::new());
+        scheduler.let_pass();
+        assert_eq!(scheduler.send(HIGH), Travel::Usual { further_ns: 0 });
+        scheduler.set_out(HIGH, 1, 0, 500_000);
+        scheduler.send(LOW);
+        scheduler.set_out(LOW, 0, 0, 100_000);
+        assert_eq!(scheduler.arrive(0, 0, 100_000), Admission::Now);
     }
 
     #[test]
     fn a_low_message_waits_until_the_higher_ones_are_there() {
-        let mut courier = by_priorities(Vec::new());
-        sent(&mut courier, LOW, 0, 100);
-        sent(&mut courier, HIGH, 1, 250);
-        assert_eq!(courier.arrive(0, 1, 100), Passage::At(251));
-        assert_eq!(courier.arrive(1, 1, 250), Passage::Now);
-        assert_eq!(courier.arrive(0, 1, 251), Passage::Now);
-        assert_eq!(courier.counts().held, 1);
+        let mut scheduler = by_priorities(Vec::new());
+        sent(&mut scheduler, LOW, 0, 100);
+        sent(&mut scheduler, HIGH, 1, 250);
+        assert_eq!(scheduler.arrive(0, 1, 100), Admission::At(251));
+        assert_eq!(scheduler.arrive(1, 1, 250), Admission::Now);
+        assert_eq!(scheduler.arrive(0, 1, 251), Admission::Now);
+        assert_eq!(scheduler.counts().held, 1);
     }
 
     #[test]
     fn nothing_waits_longer_than_the_bound() {
-        let mut courier = by_priorities(Vec::new());
-        sent(&mut courier, LOW, 0, 100);
-        sent(&mut courier, HIGH, 1, 50_000_000);
-        assert_eq!(courier.arrive(0, 1, 100), Passage::At(1_000_100));
-        assert_eq!(courier.arrive(0, 1, 1_000_100), Passage::Now);
+        let mut scheduler = by_priorities(Vec::new());
+        sent(&mut scheduler, LOW, 0, 100);
+        sent(&mut scheduler, HIGH, 1, 50_000_000);
+        assert_eq!(scheduler.arrive(0, 1, 100), Admission::At(1_000_100));
+        assert_eq!(scheduler.arrive(0, 1, 1_000_100), Admission::Now);
     }
 
     #[test]
     fn a_low_message_waits_for_what_a_higher_one_brings_about() {
-        let mut courier = Courier::by(&Schedule::Pct(Pct {
+        let mut scheduler = MessageScheduler::by(&Schedule::Pct(Pct {
             hold_max_ms: 1,
             settle_us: 10,
             ..Pct::default()
         }));
-        courier.set_priority(LOW, 1);
-        courier.set_priority(HIGH, 2);
-        sent(&mut courier, LOW, 0, 200);
-        sent(&mut courier, HIGH, 1, 100);
-        assert_eq!(courier.arrive(1, 1, 100), Passage::Now);
-        assert_eq!(courier.arrive(0, 1, 200), Passage::At(10_101));
-        // The answer.
-        courier.set_out(HIGH, 1, 2, 5_000);
-        assert_eq!(courier.arrive(1, 2, 5_000), Passage::Now);
-        assert_eq!(courier.arrive(0, 1, 10_101), Passage::At(15_001));
-        assert_eq!(courier.arrive(0, 1, 15_001), Passage::Now);
+        scheduler.set_priority(LOW, 1);
+        scheduler.set_priority(HIGH, 2);
+        sent(&mut scheduler, LOW, 0, 200);
+        sent(&mut scheduler, HIGH, 1, 100);
+        assert_eq!(scheduler.arrive(1, 1, 100), Admission::Now);
+        assert_eq!(scheduler.arrive(0, 1, 200), Admission::At(10_101));
+        // This is the answer.
+        scheduler.set_out(HIGH, 1, 2, 5_000);
+        assert_eq!(scheduler.arrive(1, 2, 5_000), Admission::Now);
+        assert_eq!(scheduler.arrive(0, 1, 10_101), Admission::At(15_001));
+        assert_eq!(scheduler.arrive(0, 1, 15_001), Admission::Now);
     }
 
     #[test]
     fn a_change_puts_the_link_last() {
         // The second message is the one on the high link.
-        let mut courier = by_priorities(vec![1]);
-        sent(&mut courier, LOW, 0, 300);
-        sent(&mut courier, HIGH, 1, 250);
-        assert_eq!(courier.arrive(1, 1, 250), Passage::At(301));
-        assert_eq!(courier.arrive(0, 1, 300), Passage::Now);
-        assert_eq!(courier.arrive(1, 1, 301), Passage::Now);
-        assert_eq!(courier.counts().changes, 1);
+        let mut scheduler = by_priorities(vec![1]);
+        sent(&mut scheduler, LOW, 0, 300);
+        sent(&mut scheduler, HIGH, 1, 250);
+        assert_eq!(scheduler.arrive(1, 1, 250), Admission::At(301));
+        assert_eq!(scheduler.arrive(0, 1, 300), Admission::Now);
+        assert_eq!(scheduler.arrive(1, 1, 301), Admission::Now);
+        assert_eq!(scheduler.counts().changes, 1);
     }
 
     #[test]
@@ -388,20 +388,20 @@ mod tests {
             task_delays: Vec::new(),
             message_delays: vec![delay],
         });
-        let mut courier = Courier::<u32>::by(&schedule);
-        let further: Vec<Travel> = (0..3).map(|_| courier.send(LOW)).collect();
+        let mut scheduler = MessageScheduler::<u32>::by(&schedule);
+        let further: Vec<Travel> = (0..3).map(|_| scheduler.send(LOW)).collect();
         let usual = |further_ns| Travel::Usual { further_ns };
         assert_eq!(further, [usual(0), usual(3_000_000), usual(0)]);
-        assert_eq!(courier.arrive(0, 1, 5), Passage::Now);
-        assert_eq!(courier.counts().delays, 1);
+        assert_eq!(scheduler.arrive(0, 1, 5), Admission::Now);
+        assert_eq!(scheduler.counts().delays, 1);
     }
 
     #[test]
     fn chance_is_left_alone() {
-        let mut courier = Courier::<u32>::default();
-        assert!(!courier.wants_priority(LOW));
-        assert_eq!(courier.send(LOW), Travel::AsDrawn);
-        courier.set_out(LOW, 0, 1, 100);
-        assert_eq!(courier.arrive(0, 1, 100), Passage::Now);
+        let mut scheduler = MessageScheduler::<u32>::default();
+        assert!(!scheduler.wants_priority(LOW));
+        assert_eq!(scheduler.send(LOW), Travel::AsDrawn);
+        scheduler.set_out(LOW, 0, 1, 100);
+        assert_eq!(scheduler.arrive(0, 1, 100), Admission::Now);
     }
 }

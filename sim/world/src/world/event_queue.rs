@@ -1,20 +1,20 @@
-//! What is going to happen, in order of time.
+//! The queue of scheduled events, in order of time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A queue of happenings ordered by time, then by the order in which they were added.
+/// A queue of events ordered by time, then by the order in which they were added.
 ///
-/// The heap holds small keys; the happenings themselves stay where they are in a slab,
+/// The heap holds small keys; the events themselves stay where they are in a slab,
 /// so that moving a key through the heap is cheap.
-pub(super) struct Agenda<T> {
+pub(super) struct EventQueue<T> {
     keys: BinaryHeap<Reverse<(u64, u64, u32)>>,
     entries: Vec<Option<T>>,
     free: Vec<u32>,
     added: u64,
 }
 
-impl<T> Default for Agenda<T> {
+impl<T> Default for EventQueue<T> {
     fn default() -> Self {
         Self {
             keys: BinaryHeap::new(),
@@ -25,7 +25,7 @@ impl<T> Default for Agenda<T> {
     }
 }
 
-impl<T> Agenda<T> {
+impl<T> EventQueue<T> {
     /// Adds `entry` for `at_ns`.
     pub(super) fn add(&mut self, at_ns: u64, entry: T) {
         let slot = match self.free.pop() {
@@ -60,21 +60,21 @@ mod tests {
 
     #[test]
     fn entries_come_in_order_of_time_then_of_addition() {
-        let mut agenda = Agenda::default();
+        let mut queue = EventQueue::default();
         for (at, name) in [(5, "c"), (1, "a"), (5, "d"), (3, "b")] {
-            agenda.add(at, name);
+            queue.add(at, name);
         }
-        let order: Vec<_> = std::iter::from_fn(|| agenda.pop()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [(1, "a"), (3, "b"), (5, "c"), (5, "d")]);
     }
 
     #[test]
     fn slots_are_used_again() {
-        let mut agenda = Agenda::default();
+        let mut queue = EventQueue::default();
         for round in 0..1_000 {
-            agenda.add(round, round);
-            assert_eq!(agenda.pop(), Some((round, round)));
+            queue.add(round, round);
+            assert_eq!(queue.pop(), Some((round, round)));
         }
-        assert_eq!(agenda.entries.len(), 1);
+        assert_eq!(queue.entries.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody who watches a run and sees more than its events say.
+//! The listener of a run, who is told more than its events say.
 
 use super::Event;
 use crate::fault::{Fault, FaultId, ProcessId};
@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultId, ProcessId};
 /// fingerprint of that.
 #[derive(Clone, Copy, Debug)]
 pub struct SentUnit<'a> {
-    /// When, in simulated nanoseconds since the start of the run.
+    /// The time at which it was sent, in simulated ns since the start of the run.
     pub at_ns: u64,
     /// The sender.
     pub from: ProcessId,
@@ -15,16 +15,16 @@ pub struct SentUnit<'a> {
     pub to: ProcessId,
     /// The unit's number on its link.
     pub ordinal: u64,
-    /// What it carries.
+    /// The bytes that it carries.
     pub data: &'a [u8],
 }
 
-/// Watches a run. It has no effect on it: nothing of what it does reaches the digest or
+/// Listens to a run. It has no effect on it: nothing of what it does reaches the digest or
 /// draws a random number.
 ///
 /// It is told while the world is locked, so it must not call the world, nor anything
-/// that does. The world decodes nothing: what a unit means is the spectator's business.
-pub trait Spectator: Send {
+/// that does. The world decodes nothing: what a unit means is the listener's business.
+pub trait TraceListener: Send {
     /// A process was added to the world; processes are numbered in that order.
     fn process_added(&mut self, process: ProcessId, name: &str) {
         let _ = (process, name);

@@ -1,8 +1,7 @@
-//! Whose turn it is among the runnable tasks.
+//! The task scheduler: which of the runnable tasks runs next.
 //!
-//! The executor offers turns at random; the gate in front of each task asks here whether
-//! it may take the one it was offered. What is asked for is kept: as long as some task is
-//! runnable, the one whose turn it is has been woken.
+//! The executor polls ready tasks at random; the gate in front of each task asks here whether
+//! the task may run. As long as some task is runnable, the chosen one has been woken.
 
 use super::Schedule;
 use crate::fault::ProcessId;
@@ -10,56 +9,56 @@ use std::collections::BTreeSet;
 use std::task::Waker;
 
 /// A task that was passed over this often goes first: tasks that wake each other for ever
-/// must not keep the others from their turn.
+/// must not keep the others from running.
 const PASSED_OVER_MAX: u32 = 1_000;
 
-/// Names a gated task: a place, and the how manieth task it is that has it.
+/// Names a gated task: its slot, and how many tasks have had this slot before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskId {
-    place: u32,
-    tenant: u32,
+    slot: u32,
+    generation: u32,
 }
 
-/// The tasks by place; a place is given to another task when one is gone.
+/// The tasks by slot; the slot of a task that is gone is given to another one.
 #[derive(Debug, Default)]
-struct Tasks {
-    places: Vec<(u32, Option<Task>)>,
+struct TaskSlots {
+    slots: Vec<(u32, Option<Task>)>,
     free: Vec<u32>,
 }
 
-impl Tasks {
+impl TaskSlots {
     fn insert(&mut self, task: Task) -> TaskId {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push((0, None));
-            u32::try_from(self.places.len() - 1).expect("fewer tasks than 2^32 at a time")
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            u32::try_from(self.slots.len() - 1).expect("fewer tasks than 2^32 at a time")
         });
-        let (tenant, held) = &mut self.places[place as usize];
+        let (generation, held) = &mut self.slots[slot as usize];
         *held = Some(task);
         TaskId {
-            place,
-            tenant: *tenant,
+            slot,
+            generation: *generation,
         }
     }
 
     fn remove(&mut self, id: TaskId) -> Option<Task> {
-        let (tenant, held) = self.places.get_mut(id.place as usize)?;
-        if *tenant != id.tenant {
+        let (generation, held) = self.slots.get_mut(id.slot as usize)?;
+        if *generation != id.generation {
             return None;
         }
         let task = held.take()?;
-        *tenant += 1;
-        self.free.push(id.place);
+        *generation += 1;
+        self.free.push(id.slot);
         Some(task)
     }
 
     fn get(&self, id: TaskId) -> Option<&Task> {
-        let (tenant, task) = self.places.get(id.place as usize)?;
-        task.as_ref().filter(|_| *tenant == id.tenant)
+        let (generation, task) = self.slots.get(id.slot as usize)?;
+        task.as_ref().filter(|_| *generation == id.generation)
     }
 
     fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
-        let (tenant, task) = self.places.get_mut(id.place as usize)?;
-        task.as_mut().filter(|_| *tenant == id.tenant)
+        let (generation, task) = self.slots.get_mut(id.slot as usize)?;
+        task.as_mut().filter(|_| *generation == id.generation)
     }
 }
 
@@ -68,8 +67,8 @@ struct Task {
     process: ProcessId,
     /// The higher, the sooner.
     priority: i64,
-    /// What wakes it in the executor; none until it was offered its first turn, which it
-    /// is in any case.
+    /// What wakes it in the executor; none until the executor has polled it once, which it
+    /// does in any case.
     waker: Option<Waker>,
     is_runnable: bool,
 }
@@ -78,13 +77,13 @@ struct Task {
 #[derive(Clone, Copy, Debug)]
 struct Runnable {
     id: TaskId,
-    /// That of the task.
+    /// The process of the task.
     process: ProcessId,
-    /// That of the task.
+    /// The priority of the task.
     priority: i64,
-    /// The order in which they became so, or were put off.
+    /// Its number in the order in which tasks became runnable, or were put off.
     since: u64,
-    /// It was woken during its own turn: it gives way to the others once.
+    /// It was woken while it ran: it gives way to the others once.
     yields: bool,
     passed_over: u32,
 }
@@ -98,31 +97,31 @@ enum Rule {
 
 /// How often something was decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TurnCounts {
+pub(crate) struct TaskCounts {
     /// Choices between several runnable tasks.
     pub(crate) choices: u64,
-    /// Tasks that were put last, or off.
+    /// TaskSlots that were put last, or off.
     pub(crate) changes: u64,
 }
 
-/// All gated tasks, and whose turn it is.
+/// All gated tasks, and which of them runs next.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct TaskScheduler {
     rule: Rule,
-    tasks: Tasks,
+    tasks: TaskSlots,
     runnable: Vec<Runnable>,
     paused: BTreeSet<ProcessId>,
-    /// Whose turn it is, while nothing has changed since that was decided.
+    /// The task that runs next, while nothing has changed since that was decided.
     chosen: Option<TaskId>,
     running: Option<TaskId>,
     next_since: u64,
     /// The lowest priority that was given so far.
     lowest: i64,
-    counts: TurnCounts,
+    counts: TaskCounts,
 }
 
-impl Turns {
-    /// Turns by this schedule; none if it needs no gates.
+impl TaskScheduler {
+    /// The scheduler for this schedule; none if it needs no gates.
     pub(crate) fn by(schedule: &Schedule) -> Option<Self> {
         let rule = match schedule {
             Schedule::Uniform => return None,
@@ -135,14 +134,14 @@ impl Turns {
         };
         Some(Self {
             rule,
-            tasks: Tasks::default(),
+            tasks: TaskSlots::default(),
             runnable: Vec::new(),
             paused: BTreeSet::new(),
             chosen: None,
             running: None,
             next_since: 0,
             lowest: 0,
-            counts: TurnCounts::default(),
+            counts: TaskCounts::default(),
         })
     }
 
@@ -190,8 +189,8 @@ impl Turns {
         self.tasks.get(id)?.waker.clone()
     }
 
-    /// A task is offered a turn by the executor, which `waker` wakes it in. Whether it may
-    /// take it; if not, what is to be woken instead.
+    /// A task is polled by the executor, where `waker` wakes it. It may run, or else the
+    /// error is what has to be woken instead.
     pub(crate) fn offer(&mut self, id: TaskId, waker: &Waker) -> Result<(), Option<Waker>> {
         if let Some(task) = self.tasks.get_mut(id) {
             match &mut task.waker {
@@ -211,8 +210,8 @@ impl Turns {
         Ok(())
     }
 
-    /// The turn of the task that ran is over: what is to be woken next.
-    pub(crate) fn end_turn(&mut self) -> Option<Waker> {
+    /// The task that ran is pending again: what is to be woken next.
+    pub(crate) fn end_run(&mut self) -> Option<Waker> {
         self.running = None;
         self.next_waker()
     }
@@ -242,7 +241,7 @@ impl Turns {
     }
 
     /// How often something was decided.
-    pub(crate) const fn counts(&self) -> TurnCounts {
+    pub(crate) const fn counts(&self) -> TaskCounts {
         self.counts
     }
 
@@ -258,7 +257,7 @@ impl Turns {
         self.tasks.get(next)?.waker.clone()
     }
 
-    /// Whose turn it is.
+    /// Chooses the task that runs next.
     fn choose(&mut self) -> Option<TaskId> {
         if self.chosen.is_some() {
             return self.chosen;
@@ -279,7 +278,7 @@ impl Turns {
         self.chosen
     }
 
-    /// The runnable task that goes first, by its place, and among how many.
+    /// The runnable task that goes first, by its index, and among how many.
     fn first(&self) -> Option<(usize, usize)> {
         let Self {
             rule,
@@ -289,7 +288,7 @@ impl Turns {
         } = self;
         let mut eligible = 0;
         let mut best: Option<(usize, (bool, bool, i64, u64))> = None;
-        for (place, candidate) in runnable.iter().enumerate() {
+        for (index, candidate) in runnable.iter().enumerate() {
             if paused.contains(&candidate.process) {
                 continue;
             }
@@ -305,31 +304,34 @@ impl Turns {
                 candidate.since,
             );
             if best.is_none_or(|(_, known)| key < known) {
-                best = Some((place, key));
+                best = Some((index, key));
             }
         }
-        best.map(|(place, _)| (place, eligible))
+        best.map(|(index, _)| (index, eligible))
     }
 
-    /// Puts the task at this place last if the schedule says so for this choice.
-    fn put_back(&mut self, number: u64, place: usize) -> bool {
+    /// Puts the task with this index last if the schedule says so for this choice.
+    fn put_back(&mut self, number: u64, index: usize) -> bool {
+        let (Rule::Priorities { changes: chosen } | Rule::FirstCome { delays: chosen }) =
+            &self.rule;
+        if !chosen.contains(&number) {
+            return false;
+        }
         match &self.rule {
-            Rule::Priorities { changes } if changes.contains(&number) => {
+            Rule::Priorities { .. } => {
                 self.lowest -= 1;
-                let candidate = &mut self.runnable[place];
+                let candidate = &mut self.runnable[index];
                 candidate.priority = self.lowest;
                 if let Some(task) = self.tasks.get_mut(candidate.id) {
                     task.priority = self.lowest;
                 }
-                true
             }
-            Rule::FirstCome { delays } if delays.contains(&number) => {
-                self.runnable[place].since = self.next_since;
+            Rule::FirstCome { .. } => {
+                self.runnable[index].since = self.next_since;
                 self.next_since += 1;
-                true
             }
-            _ => false,
         }
+        true
     }
 }
 
@@ -341,99 +343,115 @@ mod tests {
     const A: ProcessId = ProcessId(0);
     const B: ProcessId = ProcessId(1);
 
-    fn by_priorities(task_changes: Vec<u64>) -> Turns {
+    fn by_priorities(task_changes: Vec<u64>) -> TaskScheduler {
         let pct = Pct {
             task_changes,
             ..Pct::default()
         };
-        Turns::by(&Schedule::Pct(pct)).expect("it needs gates")
+        TaskScheduler::by(&Schedule::Pct(pct)).expect("it needs gates")
     }
 
-    fn first_come(task_delays: Vec<u64>) -> Turns {
+    fn first_come(task_delays: Vec<u64>) -> TaskScheduler {
         let delays = DelayBounded {
             task_delays,
             ..DelayBounded::default()
         };
-        Turns::by(&Schedule::DelayBounded(delays)).expect("it needs gates")
+        TaskScheduler::by(&Schedule::DelayBounded(delays)).expect("it needs gates")
     }
 
-    /// Offers turns to all tasks until nobody takes one, each task running once for each
-    /// time it was woken; the order in which they ran.
-    fn run(turns: &mut Turns, tasks: &[TaskId]) -> Vec<TaskId> {
+    /// Polls all tasks until none may run, each task running once for each time it was woken;
+    /// the order in which they ran.
+    fn run(scheduler: &mut TaskScheduler, tasks: &[TaskId]) -> Vec<TaskId> {
         let mut ran = Vec::new();
         while let Some(id) = tasks
             .iter()
-            .find(|id| turns.offer(**id, Waker::noop()).is_ok())
+            .find(|id| scheduler.offer(**id, Waker::noop()).is_ok())
         {
             ran.push(*id);
-            turns.end_turn();
+            scheduler.end_run();
         }
         ran
     }
 
     #[test]
     fn a_uniform_schedule_needs_no_gates() {
-        assert!(Turns::by(&Schedule::Uniform).is_none());
+        assert!(TaskScheduler::by(&Schedule::Uniform).is_none());
     }
 
     #[test]
     fn the_highest_priority_goes_first() {
-        let mut turns = by_priorities(Vec::new());
-        let tasks = [turns.add(A, 1), turns.add(A, 3), turns.add(B, 2)];
-        assert_eq!(run(&mut turns, &tasks), [tasks[1], tasks[2], tasks[0]]);
-        turns.wake(tasks[0]);
-        turns.wake(tasks[2]);
-        assert_eq!(run(&mut turns, &tasks), [tasks[2], tasks[0]]);
+        let mut scheduler = by_priorities(Vec::new());
+        let tasks = [
+            scheduler.add(A, 1),
+            scheduler.add(A, 3),
+            scheduler.add(B, 2),
+        ];
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[1], tasks[2], tasks[0]]);
+        scheduler.wake(tasks[0]);
+        scheduler.wake(tasks[2]);
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[2], tasks[0]]);
     }
 
     #[test]
     fn a_change_puts_the_task_last_for_good() {
-        let mut turns = by_priorities(vec![0]);
-        let tasks = [turns.add(A, 1), turns.add(A, 3), turns.add(B, 2)];
-        assert_eq!(run(&mut turns, &tasks), [tasks[2], tasks[0], tasks[1]]);
+        let mut scheduler = by_priorities(vec![0]);
+        let tasks = [
+            scheduler.add(A, 1),
+            scheduler.add(A, 3),
+            scheduler.add(B, 2),
+        ];
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[2], tasks[0], tasks[1]]);
         for id in tasks {
-            turns.wake(id);
+            scheduler.wake(id);
         }
-        assert_eq!(run(&mut turns, &tasks), [tasks[2], tasks[0], tasks[1]]);
-        assert_eq!(turns.counts().changes, 1);
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[2], tasks[0], tasks[1]]);
+        assert_eq!(scheduler.counts().changes, 1);
     }
 
     #[test]
     fn who_comes_first_is_served_first_but_for_who_is_put_off() {
-        let mut turns = first_come(Vec::new());
-        let tasks = [turns.add(A, 1), turns.add(A, 3), turns.add(B, 2)];
-        assert_eq!(run(&mut turns, &tasks), tasks);
-        let mut turns = first_come(vec![1]);
-        let tasks = [turns.add(A, 1), turns.add(A, 3), turns.add(B, 2)];
-        assert_eq!(run(&mut turns, &tasks), [tasks[0], tasks[2], tasks[1]]);
+        let mut scheduler = first_come(Vec::new());
+        let tasks = [
+            scheduler.add(A, 1),
+            scheduler.add(A, 3),
+            scheduler.add(B, 2),
+        ];
+        assert_eq!(run(&mut scheduler, &tasks), tasks);
+        let mut scheduler = first_come(vec![1]);
+        let tasks = [
+            scheduler.add(A, 1),
+            scheduler.add(A, 3),
+            scheduler.add(B, 2),
+        ];
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[0], tasks[2], tasks[1]]);
     }
 
     #[test]
     fn a_task_that_yields_gives_way_once() {
-        let mut turns = by_priorities(Vec::new());
-        let (low, high) = (turns.add(A, 1), turns.add(A, 2));
-        assert!(turns.offer(high, Waker::noop()).is_ok());
-        turns.wake(high);
-        turns.end_turn();
-        assert!(turns.offer(high, Waker::noop()).is_err());
-        assert!(turns.offer(low, Waker::noop()).is_ok());
-        turns.end_turn();
-        assert!(turns.offer(high, Waker::noop()).is_ok());
+        let mut scheduler = by_priorities(Vec::new());
+        let (low, high) = (scheduler.add(A, 1), scheduler.add(A, 2));
+        assert!(scheduler.offer(high, Waker::noop()).is_ok());
+        scheduler.wake(high);
+        scheduler.end_run();
+        assert!(scheduler.offer(high, Waker::noop()).is_err());
+        assert!(scheduler.offer(low, Waker::noop()).is_ok());
+        scheduler.end_run();
+        assert!(scheduler.offer(high, Waker::noop()).is_ok());
     }
 
     #[test]
     fn tasks_that_wake_each_other_for_ever_do_not_starve_the_others() {
-        let mut turns = by_priorities(Vec::new());
-        let low = turns.add(A, 1);
-        let loud = [turns.add(A, 2), turns.add(A, 3)];
+        let mut scheduler = by_priorities(Vec::new());
+        let low = scheduler.add(A, 1);
+        let loud = [scheduler.add(A, 2), scheduler.add(A, 3)];
         let mut rounds = 0;
-        while turns.offer(low, Waker::noop()).is_err() {
+        while scheduler.offer(low, Waker::noop()).is_err() {
             rounds += 1;
-            assert!(rounds < 10 * PASSED_OVER_MAX, "it never gets a turn");
+            assert!(rounds < 10 * PASSED_OVER_MAX, "it never runs");
             for (id, other) in [(loud[0], loud[1]), (loud[1], loud[0])] {
-                if turns.offer(id, Waker::noop()).is_ok() {
-                    turns.wake(other);
-                    turns.end_turn();
+                if scheduler.offer(id, Waker::noop()).is_ok() {
+                    scheduler.wake(other);
+                    scheduler.end_run();
                 }
             }
         }
@@ -442,31 +460,31 @@ mod tests {
 
     #[test]
     fn tasks_of_a_paused_process_hold_nobody_up() {
-        let mut turns = by_priorities(Vec::new());
-        let tasks = [turns.add(A, 1), turns.add(B, 2)];
-        turns.pause(B, true);
-        assert_eq!(run(&mut turns, &tasks), [tasks[0]]);
-        turns.pause(B, false);
-        assert_eq!(run(&mut turns, &tasks), [tasks[1]]);
+        let mut scheduler = by_priorities(Vec::new());
+        let tasks = [scheduler.add(A, 1), scheduler.add(B, 2)];
+        scheduler.pause(B, true);
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[0]]);
+        scheduler.pause(B, false);
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[1]]);
     }
 
     #[test]
     fn the_process_of_the_task_that_runs_is_known_and_nothing_is_left_at_the_end() {
-        let mut turns = by_priorities(Vec::new());
-        let task = turns.add(B, 1);
-        assert_eq!(turns.process_here(), None);
-        assert!(turns.offer(task, Waker::noop()).is_ok());
-        assert_eq!(turns.process_here(), Some(B));
-        drop(turns.dismantle());
-        assert_eq!(turns.process_here(), None);
-        assert!(turns.offer(task, Waker::noop()).is_err());
+        let mut scheduler = by_priorities(Vec::new());
+        let task = scheduler.add(B, 1);
+        assert_eq!(scheduler.process_here(), None);
+        assert!(scheduler.offer(task, Waker::noop()).is_ok());
+        assert_eq!(scheduler.process_here(), Some(B));
+        drop(scheduler.dismantle());
+        assert_eq!(scheduler.process_here(), None);
+        assert!(scheduler.offer(task, Waker::noop()).is_err());
     }
 
     #[test]
     fn a_task_that_is_gone_holds_nobody_up() {
-        let mut turns = by_priorities(Vec::new());
-        let tasks = [turns.add(A, 1), turns.add(B, 2)];
-        turns.remove(tasks[1]);
-        assert_eq!(run(&mut turns, &tasks), [tasks[0]]);
+        let mut scheduler = by_priorities(Vec::new());
+        let tasks = [scheduler.add(A, 1), scheduler.add(B, 2)];
+        scheduler.remove(tasks[1]);
+        assert_eq!(run(&mut scheduler, &tasks), [tasks[0]]);
     }
 }

@@ -1,6 +1,7 @@
-//! A task of the world itself, for what cannot be done inside a timer: starting and
-//! stopping processes, ending faults, setting timers that were planned there.
+//! The reaper: a task of the world itself, for what cannot be done inside a timer. It starts
+//! processes, drops the tasks of those that crashed, ends faults, and sets timers.
 
+use super::inject::StarveStep;
 use super::kernel::Kernel;
 use crate::fault::{FaultId, ProcessId};
 use madsim::task::NodeId;
@@ -9,8 +10,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-/// Something to do.
-pub(super) enum Chore {
+/// An action that was deferred, because it cannot be done inside a timer.
+pub(super) enum DeferredAction {
     /// Start a process, unless it runs.
     Start(ProcessId),
     /// Stop the tasks of a node whose process has crashed.
@@ -27,58 +28,47 @@ pub(super) enum Chore {
     Starve(StarveStep),
 }
 
-/// A step of a starvation.
-#[derive(Clone, Copy)]
-pub(super) struct StarveStep {
-    pub(super) fault: FaultId,
-    pub(super) process: ProcessId,
-    pub(super) run_ns: u64,
-    pub(super) stop_ns: u64,
-    /// Whether the process is stopped now, or goes on.
-    pub(super) stops: bool,
-}
-
-/// What there is to do.
+/// The actions that the reaper has still to do.
 #[derive(Default)]
-pub(super) struct JanitorQueue {
-    chores: VecDeque<Chore>,
+pub(super) struct ActionQueue {
+    actions: VecDeque<DeferredAction>,
     waker: Option<Waker>,
     closed: bool,
 }
 
-impl JanitorQueue {
-    /// Adds something.
-    pub(super) fn add(&mut self, chore: Chore) {
-        self.chores.push_back(chore);
+impl ActionQueue {
+    /// Adds an action.
+    pub(super) fn add(&mut self, action: DeferredAction) {
+        self.actions.push_back(action);
         self.wake();
     }
 
-    /// Lets the janitor look.
+    /// Has the reaper look for actions and for timers to set.
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Lets the janitor go home.
+    /// Ends the reaper.
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.wake();
     }
 }
 
-/// Does chores until the queue is closed.
-pub(super) async fn work(kernel: Arc<Kernel>) {
+/// Does deferred actions until the queue is closed.
+pub(super) async fn run(kernel: Arc<Kernel>) {
     loop {
         let next = poll_fn(|context| {
             // Taking the lock this way sets the timers that wait to be set.
             kernel.with(|state, _| {
-                let queue = &mut state.janitor;
+                let queue = &mut state.reaper;
                 if queue.closed {
                     return Poll::Ready(None);
                 }
-                if let Some(chore) = queue.chores.pop_front() {
-                    return Poll::Ready(Some(chore));
+                if let Some(action) = queue.actions.pop_front() {
+                    return Poll::Ready(Some(action));
                 }
                 queue.waker = Some(context.waker().clone());
                 Poll::Pending
@@ -86,15 +76,15 @@ pub(super) async fn work(kernel: Arc<Kernel>) {
         });
         match next.await {
             None => return,
-            Some(Chore::Start(id)) => kernel.start(id),
-            Some(Chore::Stop(node)) => Kernel::stop_tasks(node),
-            Some(Chore::Heal(id)) => kernel.heal(id),
-            Some(Chore::Swizzle {
+            Some(DeferredAction::Start(id)) => kernel.start(id),
+            Some(DeferredAction::Stop(node)) => Kernel::stop_tasks(node),
+            Some(DeferredAction::Heal(id)) => kernel.heal(id),
+            Some(DeferredAction::Swizzle {
                 fault,
                 process,
                 clog,
             }) => kernel.swizzle_step(fault, process, clog),
-            Some(Chore::Starve(step)) => kernel.starve_step(step),
+            Some(DeferredAction::Starve(step)) => kernel.starve_step(step),
         }
     }
 }
