@@ -5,7 +5,6 @@
 //! first, then spare ones, on which nothing runs until a member is installed there. Which
 //! member a site has may change; the process of a site without one only waits.
 
-
 mod laws;
 mod member;
 mod seen;

@@ -118,6 +118,9 @@ pub fn explore<S: Scenario>(system: &S, arguments: &ExploreArguments) -> Result<
         status(reach, failed)
     );
     print!("{}", summary.render(started.elapsed()));
+    if arguments.counters {
+        print!("{}", summary.render_counters());
+    }
     println!("written to {}", arguments.out.display());
     Ok(summary.most_severe().exit_code())
 }
