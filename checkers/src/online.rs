@@ -3,8 +3,8 @@
 use rustc_hash::FxHashMap;
 use veridical_histories::{Event, EventKind, OperationId};
 
+use crate::feed::{Lane, LaneVerdict};
 use crate::frontier::Frontier;
-use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::{
     Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,

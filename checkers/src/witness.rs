@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use veridical_histories::OperationId;
 
+use crate::feed::{Lane, LaneVerdict};
 use crate::frontier::Explain;
-use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::WitnessOperation;
 

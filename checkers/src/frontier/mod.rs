@@ -1,6 +1,6 @@
 //! Engine A: the exact frontier of one object, for any sequential model.
 //!
-//! Comes in: calls whose outcome is known already (see [`crate::lane`]), operations of
+//! Comes in: calls whose outcome is known already (see [`crate::feed`]), operations of
 //! unknown outcome, returns. Goes out: whether some order still explains everything.
 //!
 //! Kept is the set of configurations that legal orders of the events so far can have

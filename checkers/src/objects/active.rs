@@ -3,7 +3,7 @@
 use veridical_histories::object::{Request, Value};
 
 use super::{ActiveKey, Engine, InLane, ObjectChecker, packed};
-use crate::lane::Lane;
+use crate::feed::Lane;
 use crate::model::Model;
 use crate::models::ObjectState;
 use crate::witness::Recording;

@@ -5,7 +5,7 @@ use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 
 use super::{Engine, FIRST_TOKEN, InLane, ObjectChecker, ObjectFrontier, OpenCall};
 use crate::collections::{Asked, Collection, Conflict, Moment, Retained, Span, minimize, moments};
-use crate::lane::Lane;
+use crate::feed::Lane;
 use crate::model::Model;
 use crate::models::ObjectState;
 use crate::verdict::{Cause, Rejection, Undecided, Violation, ViolationKind, WitnessOperation};

@@ -26,7 +26,7 @@ use veridical_histories::object::{Action, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
 
 use crate::collections::Collection;
-use crate::lane::{Lane, LaneVerdict};
+use crate::feed::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::models::{ObjectKind, ObjectModel};
 use crate::online::CheckerOptions;

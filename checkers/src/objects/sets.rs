@@ -12,7 +12,7 @@ use veridical_histories::object::{Action, Request, Value};
 
 use super::idle::heap_bytes;
 use super::{ActiveKey, Engine, InLane, ObjectChecker};
-use crate::lane::Lane;
+use crate::feed::Lane;
 use crate::models::{ObjectKind, ObjectState};
 use crate::witness::{Recorded, Recording};
 

@@ -25,30 +25,30 @@
 //! - A configuration that answered more observers than another one of the same value
 //!   counts for both.
 //!
-//! Where even so too many configurations are left, [`pursuit`] goes on with a few of them,
+//! Where even so too many configurations are left, [`beam_search`] goes on with a few of them,
 //! and keeps what is needed to look at the others if these lead nowhere.
 
-mod coming;
+mod beam_search;
+mod beam_step;
 mod configuration;
+mod configuration_set;
 mod effect;
+mod lookahead;
 mod pool;
-mod pursuit;
-mod sample;
+mod reachability_bound;
 mod search;
-mod walks;
-mod ways;
 
 use veridical_histories::object::{Answer, Request};
 
 use crate::frontier::Advance;
 use crate::models::{ObjectKind, ObjectModel, ObjectState};
-use coming::Coming;
+use beam_search::{Outcome, Pursuit, Step};
+pub(crate) use configuration_set::Settled;
+use configuration_set::Ways;
 use effect::Guard;
-use pursuit::{Outcome, Pursuit, Step};
+use lookahead::Coming;
+pub(crate) use reachability_bound::{WalkFrontier, Walked};
 use search::Search;
-pub(crate) use walks::{WalkFrontier, Walked};
-pub(crate) use ways::Settled;
-use ways::Ways;
 
 /// Configurations that may be looked at for each return, in the long run, before a pursuit
 /// is tried.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::configuration::{Antichain, At, Configuration, Duty};
+use super::configuration_set::{OpenOperation, Ways};
 use super::effect::{Effect, Guard};
 use super::pool::{self, Class};
-use super::ways::{OpenOperation, Ways};
 use crate::frontier::configuration::SlotSet;
 
 /// Steps of looking for a way to a value, for each configuration that may be looked at.

@@ -10,7 +10,7 @@ use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, Request, Value};
 
 use super::{Cluster, Origin, Unseen, Zones};
-use crate::lane::Lane;
+use crate::feed::Lane;
 use crate::models::{ObjectModel, ObjectState};
 use crate::objects::ObjectFrontier;
 use crate::witness::{Recorded, RecordedFor};

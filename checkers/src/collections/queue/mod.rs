@@ -22,7 +22,7 @@
 //! kept is what is in the queue and what is open; each event costs O(log n) plus one step
 //! for each value that is due.
 
-mod dues;
+mod deadlines;
 mod instants;
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, Value};
 
 use super::{Conflict, NEVER, Outside, Retained, Span, entry_bytes};
-use dues::{Blocker, Dues};
+use deadlines::{Blocker, Dues};
 use instants::Instants;
 
 /// Pairs that are kept for engine A and for witnesses while a dequeue is open.

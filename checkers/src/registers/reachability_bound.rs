@@ -11,8 +11,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::object::{Answer, Request, Value};
 
 use super::configuration::At;
+use super::configuration_set::Ways;
 use super::effect::{self, Effect, Guard};
-use super::ways::Ways;
 use crate::frontier::configuration::{Interner, SlotSet};
 use crate::models::ObjectModel;
 

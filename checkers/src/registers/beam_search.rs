@@ -12,11 +12,11 @@ use std::collections::VecDeque;
 
 use veridical_histories::object::Value;
 
-use super::coming::Coming;
+use super::configuration_set::Ways;
 use super::effect::Effect;
+use super::lookahead::Coming;
+use super::reachability_bound::{WalkFrontier, Walked};
 use super::search::Search;
-use super::walks::{WalkFrontier, Walked};
-use super::ways::Ways;
 
 /// Configurations that are pursued.
 const WIDTH: usize = 16;

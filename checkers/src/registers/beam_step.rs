@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::coming::Coming;
 use super::configuration::{Antichain, At, Configuration};
+use super::configuration_set::Ways;
 use super::effect::Guard;
-use super::ways::Ways;
+use super::lookahead::Coming;
 
 /// Replacements carried out in a row because they are owed.
 const ROW_MAX: usize = 8;
