@@ -20,7 +20,7 @@ pub enum Injection {
 }
 
 impl Injection {
-    /// All of them.
+    /// Every one, in the order in which they are listed for people.
     pub const ALL: &'static [Self] = &[
         Self::StaleRead,
         Self::LostWrite,
@@ -57,7 +57,7 @@ impl Injection {
                 kind,
                 K::Register | K::CasRegister | K::Kv | K::Queue | K::Stack | K::ListAppend
             ),
-            Self::PhantomRead => kind != K::Lock,
+            Self::PhantomRead => !matches!(kind, K::Lock | K::Log),
         }
     }
 }
