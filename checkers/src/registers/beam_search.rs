@@ -1,37 +1,37 @@
-//! Going on with some configurations where there are too many.
+//! Beam search: engine A goes on with a few configurations where there are too many.
 //!
-//! One configuration that survives proves that an order exists, whatever became of the
-//! others. So a few are pursued, chosen by what they owe (see [`super::sample`]). Kept
-//! beside them are the configurations from which the pursuit began and the steps since
-//! then: if the few lead nowhere, more are tried from there, and all of them as far as the
-//! limit allows. Beside them also runs an over-approximation ([`super::walks`]); what that
-//! cannot explain is wrong, and where nothing is open and it knows no value that was not
-//! found, all is known again.
+//! One configuration that survives proves that a legal order exists, whatever became of the
+//! others. So the search keeps a few, chosen by the operations that are still owed (see
+//! [`super::beam_step`]). Beside them it keeps the checkpoint from which it began and the steps
+//! since then: if the few lead nowhere, it tries more of them from there, and all of them as far
+//! as the limit allows. An over-approximation ([`super::reachability_bound`]) runs along: what
+//! that cannot explain is a violation, and where nothing is open and it knows no value that the
+//! search has not found, the set of configurations is complete again.
 
 use std::collections::VecDeque;
 
 use veridical_histories::object::Value;
 
-use super::configuration_set::Ways;
+use super::configuration_set::ConfigurationSet;
 use super::effect::Effect;
-use super::lookahead::Coming;
-use super::reachability_bound::{WalkFrontier, Walked};
+use super::lookahead::Lookahead;
+use super::reachability_bound::{Reachability, ReachabilityBound};
 use super::search::Search;
 
-/// Configurations that are pursued.
+/// Configurations that the beam holds at first.
 const WIDTH: usize = 16;
-/// Those that are at most when fewer led nowhere; each time it happens four times as many.
+/// Configurations that the beam holds at most: its width grows fourfold with each setback.
 const WIDTH_MAX: usize = 512;
-/// Returns without such a setback after which half of them are enough.
+/// Returns without a setback after which the width is halved.
 const CALM: usize = 1024;
 /// Steps between two marks from which a second attempt may begin.
 const STEPS_PER_MARK: usize = 512;
-/// Steps back to which one can go: at least half of this.
+/// Steps that are kept for another attempt: at least half of this number.
 const STEPS_MAX: usize = 16_384;
-/// Configurations looked at in one attempt to look at all, in times of the limit.
+/// Configurations that an exhaustive attempt may look at, as a multiple of the limit.
 const LIMITS_PER_ATTEMPT: usize = 2;
 
-/// What was taken in since the pursuit began.
+/// One event since the beam search began.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Call {
@@ -45,60 +45,63 @@ pub(super) enum Step {
     },
 }
 
-/// What a return comes to.
+/// What the search knows after a return.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Some order explains it.
-    Pursued,
-    /// The same, and all configurations are known again.
-    CaughtUp,
-    /// None does.
+    /// Some legal order explains it.
+    Explained,
+    /// Some legal order explains it, and the set of configurations is complete again.
+    Complete,
+    /// No legal order explains it.
     Contradicted,
-    /// Not known; the over-approximation goes on.
-    Lost(Option<Box<WalkFrontier>>),
+    /// No configuration was found within the limit; the over-approximation goes on.
+    Exhausted(Option<Box<ReachabilityBound>>),
 }
 
-/// Where another attempt can begin.
+/// A place from which another attempt can begin.
 #[derive(Clone, Debug)]
 struct Checkpoint {
-    ways: Ways,
-    /// Whether these were all.
+    reached: ConfigurationSet,
+    /// Whether these were all configurations.
     is_complete: bool,
-    /// The position of the last return before it.
+    /// The position of the last return before the checkpoint.
     position: u64,
-    /// How many steps were taken in before it.
+    /// How many steps came before the checkpoint.
     step: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Pursuit {
+pub(super) struct BeamSearch {
     checkpoint: Checkpoint,
-    /// One to replace it.
+    /// The checkpoint that will replace the present one.
     next: Option<Checkpoint>,
-    /// The last two of those that are made every now and then.
+    /// The last two of the marks that are set every [`STEPS_PER_MARK`] steps.
     marks: VecDeque<Checkpoint>,
     steps: VecDeque<Step>,
-    /// Steps that were let go of.
+    /// How many steps were dropped.
     steps_gone: usize,
     width: usize,
     /// Returns since the last setback.
     calm: usize,
-    walks: Option<Box<WalkFrontier>>,
+    bound: Option<Box<ReachabilityBound>>,
 }
 
-/// What a second attempt comes to.
+/// What another attempt found.
 enum Attempt {
-    Found { ways: Box<Ways>, is_complete: bool },
+    Found {
+        reached: Box<ConfigurationSet>,
+        is_complete: bool,
+    },
     Contradicted,
-    Lost,
+    Exhausted,
 }
 
-impl Pursuit {
-    /// Begins where `ways` are all configurations, before the return at `position`.
-    pub fn new(ways: &Ways, position: u64) -> Self {
+impl BeamSearch {
+    /// Begins at `reached`, which holds all configurations before the return at `position`.
+    pub fn new(reached: &ConfigurationSet, position: u64) -> Self {
         Self {
             checkpoint: Checkpoint {
-                ways: ways.clone(),
+                reached: reached.clone(),
                 is_complete: true,
                 position,
                 step: 0,
@@ -109,88 +112,87 @@ impl Pursuit {
             steps_gone: 0,
             width: WIDTH,
             calm: 0,
-            walks: Some(Box::new(WalkFrontier::from_ways(ways))),
+            bound: Some(Box::new(ReachabilityBound::from_configurations(reached))),
         }
     }
 
-    /// From which position on calls are of interest.
+    /// The position from which on the search needs the calls.
     pub fn reaches_back_to(&self) -> u64 {
         self.checkpoint.position
     }
 
-    /// Takes in what is no return.
+    /// Takes in a step that is no return.
     pub fn note(&mut self, step: Step) {
-        if let Some(walks) = &mut self.walks {
+        if let Some(bound) = &mut self.bound {
             match &step {
-                Step::Call { token, effect, .. } => walks.open(*token, effect.clone()),
-                Step::Unknown(effect) => walks.may_happen(effect.clone()),
+                Step::Call { token, effect, .. } => bound.open(*token, effect.clone()),
+                Step::Unknown(effect) => bound.may_happen(effect.clone()),
                 Step::Return { .. } => unreachable!("returns are not noted"),
             }
         }
         self.steps.push_back(step);
     }
 
-    /// The operation `token` returned. `ways` are those that are pursued, and were not
-    /// told yet.
+    /// The operation `token` returned. `reached` holds the beam, which does not know that yet.
     pub fn returned(
         &mut self,
-        ways: &mut Ways,
+        reached: &mut ConfigurationSet,
         token: u64,
-        coming: &Coming,
+        lookahead: &Lookahead,
         limit: usize,
     ) -> Outcome {
         self.steps.push_back(Step::Return { token });
-        let walked = self.walks.as_mut().map(|walks| walks.returned(token));
-        match walked {
-            Some(Walked::Contradicted) => return Outcome::Contradicted,
-            Some(Walked::Limited) => self.walks = None,
-            Some(Walked::Explained) | None => {}
+        let reachability = self.bound.as_mut().map(|bound| bound.returned(token));
+        match reachability {
+            Some(Reachability::Contradicted) => return Outcome::Contradicted,
+            Some(Reachability::Limited) => self.bound = None,
+            Some(Reachability::Explained) | None => {}
         }
-        let slot = ways.slot_of(token).expect("only open operations return");
-        let position = ways.ends_at(slot);
-        ways.pursue(slot, self.width, coming);
-        if ways.configurations.is_empty() {
-            match self.try_again(coming, limit) {
+        let slot = reached.slot_of(token).expect("only open operations return");
+        let position = reached.ends_at(slot);
+        reached.beam_step(slot, self.width, lookahead);
+        if reached.configurations.is_empty() {
+            match self.try_again(lookahead, limit) {
                 Attempt::Contradicted => return Outcome::Contradicted,
-                Attempt::Lost => return Outcome::Lost(self.walks.take()),
+                Attempt::Exhausted => return Outcome::Exhausted(self.bound.take()),
                 Attempt::Found {
-                    ways: found,
+                    reached: found,
                     is_complete,
                 } => {
-                    *ways = *found;
+                    *reached = *found;
                     if is_complete {
-                        return Outcome::CaughtUp;
+                        return Outcome::Complete;
                     }
                 }
             }
         } else {
-            ways.close(slot);
+            reached.close(slot);
         }
-        if self.is_all(ways) {
-            return Outcome::CaughtUp;
+        if self.is_all(reached) {
+            return Outcome::Complete;
         }
-        self.move_checkpoint(ways, position);
-        Outcome::Pursued
+        self.move_checkpoint(reached, position);
+        Outcome::Explained
     }
 
-    /// Whether nothing but the values matters, and none is possible that was not found.
-    fn is_all(&self, ways: &Ways) -> bool {
-        ways.is_plain()
+    /// Whether only the values matter, and every value that is possible was found.
+    fn is_all(&self, reached: &ConfigurationSet) -> bool {
+        reached.is_plain()
             && self
-                .walks
+                .bound
                 .as_ref()
-                .is_some_and(|walks| walks.values().all(|value| ways.is_at(value)))
+                .is_some_and(|bound| bound.values().all(|value| reached.is_at(value)))
     }
 
-    /// Keeps places to begin again from, and lets go of the oldest steps.
-    fn move_checkpoint(&mut self, ways: &Ways, position: u64) {
+    /// Sets checkpoints and marks, and drops the oldest steps.
+    fn move_checkpoint(&mut self, reached: &ConfigurationSet, position: u64) {
         self.calm += 1;
         if self.calm.is_multiple_of(CALM) {
             self.width = WIDTH.max(self.width / 2);
         }
         let step = self.steps_gone + self.steps.len();
         let here = || Checkpoint {
-            ways: ways.clone(),
+            reached: reached.clone(),
             is_complete: false,
             position,
             step,
@@ -214,21 +216,21 @@ impl Pursuit {
         }
     }
 
-    /// A setback: with more configurations, from not long ago or from the checkpoint; then
-    /// with all.
-    fn try_again(&mut self, coming: &Coming, limit: usize) -> Attempt {
+    /// Recovers from an empty beam: tries a wider one from the older mark, then from the
+    /// checkpoint, and at last all configurations from there.
+    fn try_again(&mut self, lookahead: &Lookahead, limit: usize) -> Attempt {
         self.calm = 0;
         self.width = WIDTH_MAX.min(4 * self.width);
-        // What was marked after the place from which a way was found leads nowhere.
+        // The newer mark lies behind the dead end, so only the older one is of use.
         self.marks.truncate(1);
         if let Some(mark) = self.marks.front() {
-            let found = self.attempt(mark, coming, self.width, 0);
+            let found = self.attempt(mark, lookahead, self.width, 0);
             if let Attempt::Found { .. } = found {
                 return found;
             }
         }
         self.marks.clear();
-        let found = self.attempt(&self.checkpoint, coming, self.width, 0);
+        let found = self.attempt(&self.checkpoint, lookahead, self.width, 0);
         if let Attempt::Found { .. } = found {
             return found;
         }
@@ -237,19 +239,19 @@ impl Pursuit {
             true => limit.saturating_mul(LIMITS_PER_ATTEMPT),
             false => 0,
         };
-        self.attempt(&self.checkpoint, coming, WIDTH_MAX, budget)
+        self.attempt(&self.checkpoint, lookahead, WIDTH_MAX, budget)
     }
 
-    /// Goes through the steps again: with all configurations until `budget` is used up,
-    /// then with `width` of them.
+    /// Goes through the steps again: with all configurations until `budget` is used up, then
+    /// with a beam of `width`.
     fn attempt(
         &self,
         checkpoint: &Checkpoint,
-        coming: &Coming,
+        lookahead: &Lookahead,
         width: usize,
         mut budget: usize,
     ) -> Attempt {
-        let mut ways = checkpoint.ways.clone();
+        let mut reached = checkpoint.reached.clone();
         let mut is_complete = checkpoint.is_complete && budget > 0;
         for step in self.steps.range(checkpoint.step - self.steps_gone..) {
             let token = match step {
@@ -258,31 +260,31 @@ impl Pursuit {
                     effect,
                     ends_at,
                 } => {
-                    ways.call(*token, effect.clone(), *ends_at);
+                    reached.call(*token, effect.clone(), *ends_at);
                     continue;
                 }
                 Step::Unknown(effect) => {
-                    ways.add_unknown(effect.clone());
+                    reached.add_unknown(effect.clone());
                     continue;
                 }
                 Step::Return { token } => *token,
             };
-            let slot = ways.slot_of(token).expect("only open operations return");
-            is_complete = is_complete && ways.linearize(slot, &mut budget) == Search::Complete;
+            let slot = reached.slot_of(token).expect("only open operations return");
+            is_complete = is_complete && reached.linearize(slot, &mut budget) == Search::Complete;
             if !is_complete {
-                ways.pursue(slot, width, coming);
+                reached.beam_step(slot, width, lookahead);
             }
-            if ways.configurations.is_empty() {
+            if reached.configurations.is_empty() {
                 return if is_complete {
                     Attempt::Contradicted
                 } else {
-                    Attempt::Lost
+                    Attempt::Exhausted
                 };
             }
-            ways.close(slot);
+            reached.close(slot);
         }
         Attempt::Found {
-            ways: Box::new(ways),
+            reached: Box::new(reached),
             is_complete,
         }
     }
@@ -290,10 +292,10 @@ impl Pursuit {
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
         let kept = self.marks.iter().chain(&self.next);
-        let kept: usize = kept.map(|checkpoint| checkpoint.ways.bytes()).sum();
-        self.checkpoint.ways.bytes()
+        let kept: usize = kept.map(|checkpoint| checkpoint.reached.bytes()).sum();
+        self.checkpoint.reached.bytes()
             + kept
             + self.steps.capacity() * size_of::<Step>()
-            + self.walks.as_ref().map_or(0, |walks| walks.bytes())
+            + self.bound.as_ref().map_or(0, |bound| bound.bytes())
     }
 }

@@ -1,108 +1,134 @@
-//! An over-approximation: walks from value to value.
+//! An over-approximation of engine A for one value: reachability in a graph of values.
 //!
-//! Every open operation that changes the value, and every one of unknown outcome, is a way
-//! from one value to another that can be taken any number of times while it is open. Each
-//! operation has to find what it needs somewhere on the walk, between its call and its
-//! return. What is legal is such a walk, so where there is none nothing is. Values between
-//! which one can go to and fro are one place, and who is there has been everywhere in it;
-//! so there is little to choose, however much is open.
+//! Every open operation that changes the value, and every one of unknown outcome, is an
+//! edge from one value to another that may be taken any number of times while it is open.
+//! Each operation has to find the value it needs on some path through this graph, between
+//! its call and its return. Every legal order is such a path, so where no path is left no
+//! legal order is. Values that reach each other form one strongly connected component, and
+//! whoever is in a component has visited all of it; so little is left to choose, however
+//! many operations are open.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::object::{Answer, Request, Value};
 
 use super::configuration::At;
-use super::configuration_set::Ways;
+use super::configuration_set::ConfigurationSet;
 use super::effect::{self, Effect, Guard};
 use crate::frontier::configuration::{Interner, SlotSet};
 use crate::models::ObjectModel;
 
-/// Walks above which this gives up.
-const WALKS_MAX: usize = 512;
-/// Values that operations of unknown outcome may write, above which this gives up.
+/// States above which the bound gives up.
+const STATES_MAX: usize = 512;
+/// Effects of unknown operations above which the bound gives up.
 const UNKNOWN_MAX: usize = 4096;
-/// Values named before those out of use are looked for.
+/// Named values above which those out of use are forgotten.
 const NAMES_MIN: usize = 256;
 
-/// What a return comes to.
+/// What the bound says after a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Walked {
-    /// There are walks.
+pub(crate) enum Reachability {
+    /// Some path is left.
     Explained,
-    /// There is none.
+    /// No path is left, and so no legal order.
     Contradicted,
-    /// Too many; nothing can be said from now on.
+    /// The bound has given up: it says nothing from now on.
     Limited,
 }
 
-/// All walks that are equal from now on.
+/// All paths with the same continuations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Walk {
-    /// The walk is at one of these values, whichever is wanted.
+struct State {
+    /// The path may be at any of these values.
     at: Vec<u32>,
-    /// Open operations that found what they need.
+    /// Open operations that have found the value they need.
     answered: SlotSet,
 }
 
-/// Values between which one can go to and fro.
+/// A strongly connected component: values that reach each other.
 #[derive(Debug)]
-struct Place {
+struct Component {
     values: Vec<u32>,
-    /// Open operations that find here what they need.
+    /// Open operations that find the value they need in this component.
     answers: SlotSet,
-    /// Places to which one can go, but not back.
+    /// Components that can be reached by one edge, and from which this one cannot.
     next: Vec<usize>,
 }
 
-/// The walks of one value.
+/// How operations lead from value to value.
+#[derive(Debug, Default)]
+struct Edges {
+    /// Values that are written whatever is there.
+    anyhow: Vec<u32>,
+    /// By the value that has to be there: the values that replace it.
+    from: FxHashMap<u32, Vec<u32>>,
+}
+
+impl Edges {
+    /// The values that can be reached from `beginnings` by replacements.
+    fn reachable(&self, beginnings: &[u32]) -> Vec<u32> {
+        let mut seen: Vec<u32> = Vec::new();
+        let mut known: FxHashSet<u32> = FxHashSet::default();
+        let mut work = beginnings.to_vec();
+        while let Some(value) = work.pop() {
+            if known.insert(value) {
+                seen.push(value);
+                work.extend(self.from.get(&value).into_iter().flatten());
+            }
+        }
+        seen
+    }
+}
+
+/// The paths of one object.
 #[derive(Debug)]
-pub(crate) struct WalkFrontier {
-    walks: Vec<Walk>,
+pub(crate) struct ReachabilityBound {
+    states: Vec<State>,
     values: Interner<Value>,
     slots: Vec<Option<(u64, Effect<u32>)>>,
-    /// What operations of unknown outcome do, each once.
+    /// The effects of operations of unknown outcome, each once.
     unknown: Vec<Effect<u32>>,
     known_unknown: FxHashSet<Effect<u32>>,
     names_max: usize,
 }
 
-impl WalkFrontier {
-    /// The walks that begin at configurations.
-    pub(super) fn from_ways(ways: &Ways) -> Self {
-        let mut frontier = Self {
-            walks: Vec::new(),
-            values: ways.values.clone(),
-            slots: ways
+impl ReachabilityBound {
+    /// The bound whose paths begin at the configurations `reached`.
+    pub(super) fn from_configurations(reached: &ConfigurationSet) -> Self {
+        let mut bound = Self {
+            states: Vec::new(),
+            values: reached.values.clone(),
+            slots: reached
                 .slots
                 .iter()
                 .map(|slot| slot.map(|open| (open.token, open.effect)))
                 .collect(),
             unknown: Vec::new(),
             known_unknown: FxHashSet::default(),
-            names_max: NAMES_MIN.max(2 * ways.values.len()),
+            names_max: NAMES_MIN.max(2 * reached.values.len()),
         };
-        for (guard, set) in ways.pool.left() {
-            frontier.add_unknown(Effect {
+        for (guard, set) in reached.pool.left() {
+            bound.add_unknown(Effect {
                 guard,
                 set: Some(set),
             });
         }
-        for configuration in &ways.configurations {
+        for configuration in &reached.configurations {
             let at = match configuration.at {
                 At::Value(value) => vec![value],
-                At::Open(duty) => ways.written_for(duty),
+                At::Undetermined(obligation) => reached.written_for(obligation),
             };
             let answered = configuration.linearized.union(&configuration.optional);
             for value in at {
-                let walk = Walk {
+                let state = State {
                     at: vec![value],
                     answered: answered.clone(),
                 };
-                if !frontier.walks.contains(&walk) {
-                    frontier.walks.push(walk);
+                if !bound.states.contains(&state) {
+                    bound.states.push(state);
                 }
             }
         }
-        frontier
+        bound
     }
 
     /// See [`crate::frontier::Explain::call`].
@@ -140,39 +166,39 @@ impl WalkFrontier {
         }
     }
 
-    /// Values at which a walk can be.
+    /// The values at which a path can be.
     pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
-        let at = self.walks.iter().flat_map(|walk| &walk.at);
+        let at = self.states.iter().flat_map(|state| &state.at);
         at.map(|value| self.values.get(*value))
     }
 
-    /// Whether there is no walk.
+    /// Whether no path is left.
     pub fn is_empty(&self) -> bool {
-        self.walks.is_empty()
+        self.states.is_empty()
     }
 
     /// The operation `token` returned.
-    pub fn returned(&mut self, token: u64) -> Walked {
+    pub fn returned(&mut self, token: u64) -> Reachability {
         let slot = self
             .slots
             .iter()
             .position(|slot| slot.is_some_and(|(open, _)| open == token))
             .expect("only open operations return");
-        if self.unknown.len() > UNKNOWN_MAX || self.walks.len() > WALKS_MAX {
-            return Walked::Limited;
+        if self.unknown.len() > UNKNOWN_MAX || self.states.len() > STATES_MAX {
+            return Reachability::Limited;
         }
-        let (places, place_of) = self.places();
-        let mut reached: Vec<Vec<SlotSet>> = places.iter().map(|_| Vec::new()).collect();
+        let (components, component_of) = self.components();
+        let mut reached: Vec<Vec<SlotSet>> = components.iter().map(|_| Vec::new()).collect();
         let mut work: Vec<(usize, SlotSet)> = Vec::new();
-        for walk in &self.walks {
-            for value in &walk.at {
-                work.push((place_of[value], walk.answered.clone()));
+        for state in &self.states {
+            for value in &state.at {
+                work.push((component_of[value], state.answered.clone()));
             }
         }
         let mut count = 0;
         while let Some((at, answered)) = work.pop() {
-            let place = &places[at];
-            let answered = answered.union(&place.answers);
+            let component = &components[at];
+            let answered = answered.union(&component.answers);
             let known = &mut reached[at];
             if known.iter().any(|known| answered.is_within(known)) {
                 continue;
@@ -180,18 +206,18 @@ impl WalkFrontier {
             known.retain(|known| !known.is_within(&answered));
             known.push(answered.clone());
             count += 1;
-            if count > WALKS_MAX {
-                return Walked::Limited;
+            if count > STATES_MAX {
+                return Reachability::Limited;
             }
-            work.extend(place.next.iter().map(|next| (*next, answered.clone())));
+            work.extend(component.next.iter().map(|next| (*next, answered.clone())));
         }
-        self.walks.clear();
-        for (place, reached) in places.into_iter().zip(reached) {
+        self.states.clear();
+        for (component, reached) in components.into_iter().zip(reached) {
             for mut answered in reached {
                 if answered.contains(slot) {
                     answered.remove(slot);
-                    let at = place.values.clone();
-                    self.walks.push(Walk { at, answered });
+                    let at = component.values.clone();
+                    self.states.push(State { at, answered });
                 }
             }
         }
@@ -200,97 +226,101 @@ impl WalkFrontier {
             self.slots.pop();
         }
         self.forget_names();
-        match self.walks.is_empty() {
-            true => Walked::Contradicted,
-            false => Walked::Explained,
+        match self.states.is_empty() {
+            true => Reachability::Contradicted,
+            false => Reachability::Explained,
         }
     }
 
-    /// The values that matter, by place, and the place of each.
-    fn places(&self) -> (Vec<Place>, FxHashMap<u32, usize>) {
-        let open = self.slots.iter().flatten().map(|(_, effect)| effect);
-        let mut anyhow: Vec<u32> = Vec::new();
-        let mut from: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
-        for effect in open.chain(&self.unknown) {
-            match (effect.guard, effect.set) {
-                (Guard::Is(value), Some(set)) => from.entry(value).or_default().push(set),
-                (Guard::Any | Guard::IsNot(_), Some(set)) => anyhow.push(set),
-                _ => {}
-            }
-        }
-        let reachable = |beginnings: &[u32]| {
-            let mut seen: Vec<u32> = Vec::new();
-            let mut known: FxHashSet<u32> = FxHashSet::default();
-            let mut work = beginnings.to_vec();
-            while let Some(value) = work.pop() {
-                if known.insert(value) {
-                    seen.push(value);
-                    work.extend(from.get(&value).into_iter().flatten());
-                }
-            }
-            seen
-        };
-        let mut place_of: FxHashMap<u32, usize> = FxHashMap::default();
-        let mut places: Vec<Place> = Vec::new();
-        let mut add = |values: Vec<u32>, places: &mut Vec<Place>| {
-            place_of.extend(values.iter().map(|value| (*value, places.len())));
-            let answers = SlotSet::default();
-            let next = Vec::new();
-            places.push(Place {
+    /// The strongly connected components of the graph as far as they can be reached, and the
+    /// component of each value.
+    fn components(&self) -> (Vec<Component>, FxHashMap<u32, usize>) {
+        let edges = self.edges();
+        let mut component_of: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut components: Vec<Component> = Vec::new();
+        let mut add = |values: Vec<u32>| {
+            component_of.extend(values.iter().map(|value| (*value, components.len())));
+            components.push(Component {
                 values,
-                answers,
-                next,
+                answers: SlotSet::default(),
+                next: Vec::new(),
             });
         };
-        // What can be written whatever is there, and what that leads to, is one place.
-        let open_to_all = reachable(&anyhow);
-        let open_set: FxHashSet<u32> = open_to_all.iter().copied().collect();
-        if !anyhow.is_empty() {
-            add(open_to_all, &mut places);
+        // What can be written whatever is there, and what that leads to, is one component.
+        let from_anywhere = edges.reachable(&edges.anyhow);
+        let mut assigned: FxHashSet<u32> = from_anywhere.iter().copied().collect();
+        let reached_from_anywhere = assigned.clone();
+        if !edges.anyhow.is_empty() {
+            add(from_anywhere);
         }
-        let at: Vec<u32> = self.walks.iter().flat_map(|walk| walk.at.clone()).collect();
-        let mut placed: FxHashSet<u32> = open_set.clone();
-        for value in reachable(&at) {
-            if !placed.contains(&value) {
-                let there = reachable(&[value]).into_iter();
-                let to_and_fro = there.filter(|other| {
-                    *other == value
-                        || (!open_set.contains(other) && reachable(&[*other]).contains(&value))
-                });
-                let values: Vec<u32> = to_and_fro.collect();
-                placed.extend(&values);
-                add(values, &mut places);
+        let at: Vec<u32> = self
+            .states
+            .iter()
+            .flat_map(|state| state.at.clone())
+            .collect();
+        for value in edges.reachable(&at) {
+            if assigned.contains(&value) {
+                continue;
             }
+            let there_and_back = edges.reachable(&[value]).into_iter().filter(|other| {
+                *other == value
+                    || (!reached_from_anywhere.contains(other)
+                        && edges.reachable(&[*other]).contains(&value))
+            });
+            let values: Vec<u32> = there_and_back.collect();
+            assigned.extend(&values);
+            add(values);
         }
-        for (at, place) in places.iter_mut().enumerate() {
-            let next = &mut place.next;
-            if at > 0 && !anyhow.is_empty() {
+        for (at, component) in components.iter_mut().enumerate() {
+            let next = &mut component.next;
+            if at > 0 && !edges.anyhow.is_empty() {
                 next.push(0);
             }
-            for value in &place.values {
-                for to in from.get(value).into_iter().flatten() {
-                    if place_of[to] != at && !next.contains(&place_of[to]) {
-                        next.push(place_of[to]);
+            for value in &component.values {
+                for to in edges.from.get(value).into_iter().flatten() {
+                    if component_of[to] != at && !next.contains(&component_of[to]) {
+                        next.push(component_of[to]);
                     }
                 }
             }
         }
+        self.note_answers(&mut components, &component_of);
+        (components, component_of)
+    }
+
+    /// The edges of all operations that change the value.
+    fn edges(&self) -> Edges {
+        let open = self.slots.iter().flatten().map(|(_, effect)| effect);
+        let mut edges = Edges::default();
+        for effect in open.chain(&self.unknown) {
+            match (effect.guard, effect.set) {
+                (Guard::Is(value), Some(set)) => edges.from.entry(value).or_default().push(set),
+                (Guard::Any | Guard::IsNot(_), Some(set)) => edges.anyhow.push(set),
+                (Guard::Never, _) | (_, None) => {}
+            }
+        }
+        edges
+    }
+
+    /// Notes in each component which open operations find there what they need.
+    fn note_answers(&self, components: &mut [Component], component_of: &FxHashMap<u32, usize>) {
         for (slot, open) in self.slots.iter().enumerate() {
             let Some((_, effect)) = open else { continue };
-            for (at, place) in places.iter_mut().enumerate() {
-                let is_here = |value: u32| place_of.get(&value) == Some(&at);
+            for (at, component) in components.iter_mut().enumerate() {
+                let is_here = |value: u32| component_of.get(&value) == Some(&at);
                 let is_answered = match (effect.guard, effect.set) {
                     (Guard::Any, None) => true,
                     (Guard::Is(value), _) | (Guard::Any, Some(value)) => is_here(value),
-                    (Guard::IsNot(value), _) => place.values.iter().any(|other| *other != value),
+                    (Guard::IsNot(value), _) => {
+                        component.values.iter().any(|other| *other != value)
+                    }
                     (Guard::Never, _) => false,
                 };
                 if is_answered {
-                    place.answers.insert(slot);
+                    component.answers.insert(slot);
                 }
             }
         }
-        (places, place_of)
     }
 
     /// Forgets names of values that are out of use.
@@ -301,8 +331,8 @@ impl WalkFrontier {
         let mut values = Interner::default();
         let old = std::mem::take(&mut self.values);
         let mut name = |value: u32| values.intern(old.get(value).clone());
-        for walk in &mut self.walks {
-            walk.at.iter_mut().for_each(|value| *value = name(*value));
+        for state in &mut self.states {
+            state.at.iter_mut().for_each(|value| *value = name(*value));
         }
         for (_, effect) in self.slots.iter_mut().flatten() {
             *effect = effect.map(&mut name);
@@ -317,8 +347,12 @@ impl WalkFrontier {
 
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
-        let at: usize = self.walks.iter().map(|walk| walk.at.capacity() * 4).sum();
-        at + self.walks.capacity() * size_of::<Walk>()
+        let at: usize = self
+            .states
+            .iter()
+            .map(|state| state.at.capacity() * 4)
+            .sum();
+        at + self.states.capacity() * size_of::<State>()
             + self.values.len() * (2 * size_of::<Value>() + 48)
             + self.slots.capacity() * size_of::<Option<(u64, Effect<u32>)>>()
             + 2 * self.unknown.capacity() * size_of::<Effect<u32>>()
