@@ -1,5 +1,11 @@
 //! The page of a run with as many messages as one may meet.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it runs a browser on the host"
+)]
+
 mod browser;
 #[path = "browser/run_page.rs"]
 mod run_page;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use veridical_env::{Clock, Environment};
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
 use veridical_store::{

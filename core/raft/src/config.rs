@@ -1,6 +1,6 @@
 //! What a member is configured with, and what it starts from.
 
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 
 use crate::entry::{Entry, HardState, LogIndex, NodeId, SnapshotMeta, Term};
 use crate::raft::{MAX_INDEX, MAX_TERM};

@@ -10,7 +10,8 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::{PlantedBug, always, queue, reachable};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, queue, reachable};
 
 use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 use crate::entry::{

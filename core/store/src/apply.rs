@@ -5,7 +5,8 @@
 //! published.
 
 use bytes::Bytes;
-use veridical_probe::{Planted, PlantedBug, always, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{always, reachable, sometimes};
 use veridical_proto::command::{Command, command};
 use veridical_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,

@@ -1,6 +1,6 @@
 //! What a store is configured with.
 
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 
 /// Settings of a [`Store`](crate::Store). Members of one cluster may differ in all of
 /// them except `max_txn_ops`, which decides which transactions are proposed at all.

@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use veridical_probe::{Planted, PlantedBug, queue, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{queue, sometimes};
 use veridical_proto::{command::Command, snapshot};
 
 /// Most applied and unsettled proposals that one member may have. A proposer keeps its

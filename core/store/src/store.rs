@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use veridical_probe::{PlantedBug, always, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, sometimes};
 use veridical_proto::command::Command;
 use veridical_proto::snapshot::{Header, snapshot_record::Record};
 

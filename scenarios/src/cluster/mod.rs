@@ -26,8 +26,9 @@ use crate::cluster::seen::Seen;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::properties::leases::LeaseDeadlines;
-use crate::report::{Class, Finding};
-use crate::view::Recorder;
+use crate::view::MemberState;
+use veridical_harness::report::{Class, Finding};
+use veridical_harness::view::Recorder;
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;
@@ -122,7 +123,7 @@ impl Cluster {
         world: &World,
         observer: &Observer,
         plan: &Arc<Plan>,
-        recorder: Option<Recorder>,
+        recorder: Option<Recorder<MemberState>>,
     ) -> Self {
         let laws = Laws::new(world.clone(), observer.clone());
         let sites = (0..plan.sites()).map(|site| {

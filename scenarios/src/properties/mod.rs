@@ -20,6 +20,8 @@ pub mod members;
 pub mod raft;
 pub mod reads;
 
+use veridical_harness::report::{Class, Finding};
+
 /// A property does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{signature}: {text}")]
@@ -28,6 +30,12 @@ pub struct Broken {
     pub signature: &'static str,
     /// For a person.
     pub text: String,
+}
+
+impl From<Broken> for Finding {
+    fn from(broken: Broken) -> Self {
+        Self::new(Class::Violation, broken.signature, broken.text)
+    }
 }
 
 impl Broken {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 use veridical_env::Environment;
-use veridical_probe::{PlantedBug, queue, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_raft::ReadError;
 use veridical_store::ApiError;
 

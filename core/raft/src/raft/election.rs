@@ -1,7 +1,8 @@
 //! Elections: paper section 5.2, pre-vote (thesis section 9.6), check-quorum (thesis
 //! sections 6.2 and 4.2.3).
 
-use veridical_probe::{PlantedBug, always, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, reachable, sometimes};
 
 use super::{MAX_TERM, Raft};
 use crate::entry::{LogIndex, NodeId, Payload, Term};

@@ -1,6 +1,7 @@
 //! The receiver's side of replication: paper section 5.3, snapshots, reads.
 
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{reachable, sometimes};
 
 use super::{MAX_INDEX, MAX_TERM, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, SnapshotMeta, Term};

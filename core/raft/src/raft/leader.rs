@@ -1,7 +1,8 @@
 //! What a leader does: replication (paper section 5.3), commitment (5.4.2), reads
 //! (thesis section 6.4), membership (thesis chapter 4), handing over (3.10).
 
-use veridical_probe::{PlantedBug, queue, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, reachable, sometimes};
 
 use super::{MAX_QUEUED_MESSAGES, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, Payload, Term};

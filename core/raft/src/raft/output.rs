@@ -1,6 +1,7 @@
 //! Effects for the owner.
 
-use veridical_probe::{PlantedBug, queue, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, sometimes};
 
 use super::Raft;
 use crate::entry::{HardState, LogIndex};

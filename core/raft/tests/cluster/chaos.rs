@@ -2,7 +2,7 @@
 //! everything heals, and the cluster must make progress.
 
 use bytes::Bytes;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_raft::{
     ChangeKind, Config, Membership, MembershipChange, NodeId, Raft, Role, SnapshotOutcome,
 };

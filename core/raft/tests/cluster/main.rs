@@ -9,7 +9,7 @@ mod membership;
 mod reads;
 mod replication;
 
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 
 use crate::chaos::{Chaos, Coverage};
 

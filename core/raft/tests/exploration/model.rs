@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stateright::{Model, Property};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_raft::{
     Config, Entry, HardState, Initial, LogIndex, Membership, Message, MessageBody, NodeId, Raft,
     Role, SnapshotMeta, Term,

@@ -4,7 +4,8 @@ use super::format::{self, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, P
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore, io_error, remove_file};
 use std::path::PathBuf;
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{PlantedBug, failpoint, reachable};
+use veridical_planted::PlantedBug;
+use veridical_probe::{failpoint, reachable};
 
 /// A snapshot that is being written. If it is dropped, nothing of it is ever read and
 /// its temporary file goes when the store is opened next.

@@ -8,7 +8,8 @@
 
 use super::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 use bytes::Bytes;
-use veridical_probe::{Planted, PlantedBug, always};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::always;
 
 /// Bytes before a frame's payload.
 pub(super) const FRAME_HEADER_BYTES: usize = 24;

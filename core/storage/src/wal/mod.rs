@@ -23,7 +23,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{Planted, PlantedBug, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::sometimes;
 
 /// The most bytes that the data of one entry may have.
 pub const MAX_ENTRY_DATA_BYTES: usize = 64 * 1024 * 1024;

@@ -23,7 +23,8 @@ use crate::format::DataFormat;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
 
 /// How the log goes on after recovery.
 pub(super) struct Plan {

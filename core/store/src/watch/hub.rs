@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::mvccpb::Event;
 
 use super::Notify;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use veridical_probe::{PlantedBug, queue, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
