@@ -466,7 +466,14 @@ impl Request {
         match self {
             Self::Range(range) => range.serializable,
             Self::Txn(txn) => txn.is_serializable(),
-            _ => false,
+            Self::Put(_)
+            | Self::DeleteRange(_)
+            | Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::LeaseLeases => false,
         }
     }
 }

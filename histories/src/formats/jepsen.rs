@@ -36,7 +36,7 @@ impl Processes {
         }
         let session = match process {
             Process::Number(number) if *number >= 0 && self.next_session == 0 => *number as u64,
-            _ => {
+            Process::Number(_) | Process::Name(_) => {
                 self.next_session = self.next_session.max(1 << 32) + 1;
                 self.next_session
             }
@@ -219,24 +219,30 @@ pub(super) fn to_value(form: &Form) -> Value {
     }
 }
 
+/// The two forms of a sequence of two.
+fn pair(form: &Form) -> Option<&[Form; 2]> {
+    let Form::Sequence(forms) = form else {
+        return None;
+    };
+    forms.as_slice().try_into().ok()
+}
+
 /// Key and value, where the value is a tuple of the two.
 fn split(f: &str, form: &Form, is_keyed: bool) -> (Value, Form) {
-    match form {
-        Form::Sequence(forms) if forms.len() == 2 => {
-            let is_tuple = is_keyed
-                || match f {
-                    // [key [old new]], but not [old new].
-                    "cas" => matches!(&forms[1], Form::Sequence(pair) if pair.len() == 2),
-                    "read" | "write" | "get" | "put" => true,
-                    _ => false,
-                };
-            if is_tuple {
-                (to_value(&forms[0]), forms[1].clone())
-            } else {
-                (Value::Nil, form.clone())
-            }
-        }
-        _ => (Value::Nil, form.clone()),
+    let Some([key, value]) = pair(form) else {
+        return (Value::Nil, form.clone());
+    };
+    let is_tuple = is_keyed
+        || match f {
+            // [key [old new]], but not [old new].
+            "cas" => pair(value).is_some(),
+            "read" | "write" | "get" | "put" => true,
+            _ => false,
+        };
+    if is_tuple {
+        (to_value(key), value.clone())
+    } else {
+        (Value::Nil, form.clone())
     }
 }
 
@@ -262,13 +268,13 @@ pub(super) fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -
         "write" | "put" | "set" | "w" => Action::Write(value()),
         "append" => Action::Append(value()),
         "delete" => Action::Delete,
-        "cas" | "compare-and-set" => match &form {
-            Form::Sequence(pair) if pair.len() == 2 => Action::Cas {
-                from: to_value(&pair[0]),
-                to: to_value(&pair[1]),
-            },
-            _ => return None,
-        },
+        "cas" | "compare-and-set" => {
+            let [from, to] = pair(&form)?;
+            Action::Cas {
+                from: to_value(from),
+                to: to_value(to),
+            }
+        }
         "add" => Action::Add(value()),
         "remove" => Action::Remove(value()),
         "contains" => Action::Contains(value()),
@@ -278,11 +284,13 @@ pub(super) fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -
         "pop" => Action::Pop,
         "acquire" | "lock" => Action::Acquire(owner()),
         "release" | "unlock" => Action::Release(owner()),
-        "increment" | "inc" => match form {
-            Form::Int(by) => Action::Increment(by),
-            Form::Nil => Action::Increment(1),
-            _ => return None,
-        },
+        "increment" | "inc" if form == Form::Nil => Action::Increment(1),
+        "increment" | "inc" => {
+            let Form::Int(by) = form else {
+                return None;
+            };
+            Action::Increment(by)
+        }
         _ => return None,
     };
     Some(Request { key, action })
@@ -324,9 +332,10 @@ fn answer(action: &Action, form: &Form, is_keyed: bool) -> Option<Answer> {
                     return None;
                 };
                 let value = parts.get(2)?;
-                Some(match step.action {
-                    Action::Read => Answer::Value(to_value(value)),
-                    _ => Answer::Done,
+                Some(if step.action == Action::Read {
+                    Answer::Value(to_value(value))
+                } else {
+                    Answer::Done
                 })
             });
             Answer::Txn(answers.collect::<Option<_>>()?)
@@ -335,12 +344,16 @@ fn answer(action: &Action, form: &Form, is_keyed: bool) -> Option<Answer> {
         Action::Dequeue | Action::Pop => {
             Answer::Value(to_value(&split("dequeue", form, is_keyed).1))
         }
-        Action::Contains(_) => match split("contains", form, is_keyed).1 {
-            Form::Bool(contains) => Answer::Applied(contains),
-            _ => return None,
-        },
+        Action::Contains(_) => {
+            let Form::Bool(contains) = split("contains", form, is_keyed).1 else {
+                return None;
+            };
+            Answer::Applied(contains)
+        }
         Action::Cas { .. } | Action::Acquire(_) | Action::Release(_) => Answer::Applied(true),
-        _ => Answer::Done,
+        Action::Write(_) | Action::Delete | Action::Append(_) | Action::Add(_) => Answer::Done,
+        Action::Remove(_) | Action::Enqueue(_) | Action::Push(_) => Answer::Done,
+        Action::Increment(_) | Action::LogAppend(_) | Action::CheckTail => Answer::Done,
     })
 }
 

@@ -274,35 +274,42 @@ fn change_pairs(
                 None => return false,
             }
         }
-        _ => return false,
+        Response::Put(_)
+        | Response::DeleteRange(_)
+        | Response::Compact
+        | Response::LeaseGrant { .. }
+        | Response::LeaseRevoke
+        | Response::LeaseKeepAlive { .. }
+        | Response::LeaseTimeToLive { .. }
+        | Response::LeaseLeases { .. } => return false,
     };
     let at = random.index(result.kvs.len());
     let kv = &mut result.kvs[at];
-    match injection {
-        EtcdInjection::LostWrite if kv.version == 1 => {
+    if injection == EtcdInjection::LostWrite && kv.version == 1 {
+        result.kvs.remove(at);
+        result.count -= 1;
+        return true;
+    }
+    if injection == EtcdInjection::DuplicatedWrite {
+        kv.version += 1;
+        return true;
+    }
+    // What an earlier answer showed of the key, or else its state before its last change as
+    // far as the pair tells.
+    let older = old
+        .iter()
+        .rev()
+        .find(|older| older.key == kv.key && older.mod_revision < kv.mod_revision);
+    match older {
+        Some(older) => *kv = older.clone(),
+        None if kv.version > 1 => {
+            kv.version -= 1;
+            kv.mod_revision = kv.create_revision;
+            kv.value = Bytes::from_static(b"older");
+        }
+        None => {
             result.kvs.remove(at);
             result.count -= 1;
-        }
-        EtcdInjection::DuplicatedWrite => kv.version += 1,
-        // What an earlier answer showed of the key, or else its state before its last
-        // change as far as the pair tells.
-        _ => {
-            let older = old
-                .iter()
-                .rev()
-                .find(|older| older.key == kv.key && older.mod_revision < kv.mod_revision);
-            match older {
-                Some(older) => *kv = older.clone(),
-                None if kv.version > 1 => {
-                    kv.version -= 1;
-                    kv.mod_revision = kv.create_revision;
-                    kv.value = Bytes::from_static(b"older");
-                }
-                None => {
-                    result.kvs.remove(at);
-                    result.count -= 1;
-                }
-            }
         }
     }
     true

@@ -115,9 +115,11 @@ impl ObjectHistory {
         let Answer::Txn(mut answers) = self.apply(pending.key, &pending.action) else {
             unreachable!("a transaction is answered as one");
         };
-        let read = answers.iter_mut().find_map(|answer| match answer {
-            Answer::Value(Value::List(read)) if !read.is_empty() => Some(read),
-            _ => None,
+        let read = answers.iter_mut().find_map(|answer| {
+            let Answer::Value(Value::List(read)) = answer else {
+                return None;
+            };
+            Some(read).filter(|read| !read.is_empty())
         });
         if let Some(read) = read {
             let wrong = match self.injection {
