@@ -1,10 +1,14 @@
 //! The vocabulary of single objects: registers, maps, sets, queues, stacks, locks,
 //! counters and lists, each object under a key.
 
+mod kind;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use kind::ObjectKind;
 
 /// A key, or something stored. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -146,7 +150,7 @@ pub struct TxnStep {
 /// A request to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Request {
-    /// Which object.
+    /// The object that is asked.
     #[serde(default, skip_serializing_if = "Value::is_nil")]
     pub key: Value,
     /// What is asked.

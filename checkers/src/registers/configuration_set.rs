@@ -1,21 +1,21 @@
-//! The configurations of one value: all that legal orders can have reached, or some.
+//! A set of configurations of one value: all that legal orders reach, or some of them.
 
 use veridical_histories::object::{Action, Value};
 
-use super::configuration::{At, Configuration, Duty, Sorts, Usage};
+use super::configuration::{At, Configuration, Obligation, OpenByEffect, Usage};
 use super::effect::{Effect, Guard};
 use super::pool::{self, Pool};
 use crate::frontier::configuration::Interner;
 
-/// Names, classes or duties above which those out of use are looked for.
+/// Values, classes or obligations above which those out of use are forgotten.
 const KEPT_MIN: usize = 64;
 
-/// An operation that is open and whose answer is known.
+/// An open operation whose answer is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenOperation {
     pub token: u64,
     pub effect: Effect<u32>,
-    /// Where its return stands among all calls and returns.
+    /// The position of its return among all calls and returns.
     pub ends_at: u64,
 }
 
@@ -27,21 +27,21 @@ pub(crate) struct Settled {
     pub unknown: Vec<Action>,
 }
 
-/// A set of configurations, and what they speak of.
+/// A set of configurations, and the tables that their numbers refer to.
 #[derive(Clone, Debug)]
-pub(super) struct Ways {
+pub(super) struct ConfigurationSet {
     pub configurations: Vec<Configuration>,
-    /// Values by their name.
+    /// Values by their number.
     pub values: Interner<Value>,
-    pub duties: Interner<Duty>,
+    pub obligations: Interner<Obligation>,
     pub pool: Pool,
-    /// Open operations by slot; slots are used again.
+    /// Open operations by slot; slots are reused.
     pub slots: Vec<Option<OpenOperation>>,
-    pub sorts: Sorts,
+    pub by_effect: OpenByEffect,
     pub expansions: u64,
 }
 
-impl Ways {
+impl ConfigurationSet {
     pub fn new(values: impl IntoIterator<Item = Value>) -> Self {
         let mut names = Interner::default();
         let configurations = values
@@ -50,10 +50,10 @@ impl Ways {
         Self {
             configurations: configurations.collect(),
             values: names,
-            duties: Interner::default(),
+            obligations: Interner::default(),
             pool: Pool::default(),
             slots: Vec::new(),
-            sorts: Sorts::default(),
+            by_effect: OpenByEffect::default(),
             expansions: 0,
         }
     }
@@ -73,7 +73,7 @@ impl Ways {
             }
         };
         self.slots[slot] = Some(open);
-        self.sorts.add(slot, &effect);
+        self.by_effect.add(slot, &effect);
     }
 
     pub fn slot_of(&self, token: u64) -> Option<usize> {
@@ -86,12 +86,12 @@ impl Ways {
         self.slots[slot].expect("only open slots are asked").ends_at
     }
 
-    /// Whether there is nothing but values: nothing is open, and nothing may still happen.
+    /// Whether only values matter: nothing is open, and nothing may still take effect.
     pub fn is_plain(&self) -> bool {
         self.slots.is_empty()
             && self.pool.len() == self.pool.exhausted()
             && self.configurations.iter().all(|configuration| {
-                configuration.duties.is_empty() && matches!(configuration.at, At::Value(_))
+                configuration.obligations.is_empty() && matches!(configuration.at, At::Value(_))
             })
     }
 
@@ -105,7 +105,7 @@ impl Ways {
     /// The operation in `slot` has taken effect in every configuration, and is over.
     pub fn close(&mut self, slot: usize) {
         self.slots[slot] = None;
-        self.sorts.remove(slot);
+        self.by_effect.remove(slot);
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
         }
@@ -115,9 +115,9 @@ impl Ways {
 
     pub fn add_unknown(&mut self, effect: Effect<Value>) {
         let effect = effect.map(|value| self.values.intern(value));
-        // A duty taken on earlier cannot have been done by this operation.
+        // This operation cannot meet an obligation that was taken on before its call.
         let may_join = self.configurations.iter().all(|configuration| {
-            configuration.duties.is_empty() && matches!(configuration.at, At::Value(_))
+            configuration.obligations.is_empty() && matches!(configuration.at, At::Value(_))
         });
         match (effect.guard, effect.set) {
             (Guard::Is(from), Some(to)) => self.pool.add_swap(from, to, may_join),
@@ -135,7 +135,7 @@ impl Ways {
         let At::Value(value) = only.at else {
             return None;
         };
-        if !only.duties.is_empty() || self.slots.iter().any(Option::is_some) {
+        if !only.obligations.is_empty() || self.slots.iter().any(Option::is_some) {
             return None;
         }
         let name = |value: u32| self.values.get(value).clone();
@@ -157,12 +157,12 @@ impl Ways {
         })
     }
 
-    /// What can have been written by the operation that did a duty.
-    pub fn written_for(&self, duty: u32) -> Vec<u32> {
+    /// The values that an operation which meets an obligation can have written.
+    pub fn written_for(&self, obligation: u32) -> Vec<u32> {
         let none = Usage::default();
         let classes = self
             .pool
-            .candidates(self.duties.get(duty), &none, usize::MAX);
+            .candidates(self.obligations.get(obligation), &none, usize::MAX);
         let written = classes.iter().map(|(class, _)| self.written_by(*class));
         written.collect()
     }
@@ -176,7 +176,7 @@ impl Ways {
         }
     }
 
-    /// What every configuration used is no longer to be remembered.
+    /// Takes what every configuration used out of the pool, so that none has to remember it.
     fn exhaust_common(&mut self) {
         let Some((first, others)) = self.configurations.split_first() else {
             return;
@@ -204,12 +204,12 @@ impl Ways {
         }
     }
 
-    /// Forgets names, classes and duties that are out of use.
+    /// Forgets values, classes and obligations that are out of use.
     fn compact(&mut self) {
         let named = self.pool.len() * 2 + self.slots.len() + self.configurations.len();
         let has_idle_names = self.values.len() > KEPT_MIN + 2 * named;
         let has_idle_classes = self.pool.exhausted() > KEPT_MIN / 2 + self.pool.len() / 2;
-        let has_idle_duties = self.duties.len() > KEPT_MIN + 8 * self.configurations.len();
+        let has_idle_duties = self.obligations.len() > KEPT_MIN + 8 * self.configurations.len();
         if !(has_idle_names || has_idle_classes || has_idle_duties) {
             return;
         }
@@ -223,7 +223,7 @@ impl Ways {
             };
             kept.expect("what is used by some and not by all is not used up")
         };
-        // How many are kept below an index.
+        // `below` counts the classes that are kept below an index.
         let below = |index: u32| {
             let kept = blind[..index as usize].iter().rev().flatten().next();
             kept.map_or(0, |kept| kept + 1)
@@ -235,13 +235,13 @@ impl Ways {
         for slot in self.slots.iter_mut().flatten() {
             slot.effect = slot.effect.map(&mut name);
         }
-        let mut duties: Interner<Duty> = Interner::default();
-        let old_duties = std::mem::take(&mut self.duties);
+        let mut obligations: Interner<Obligation> = Interner::default();
+        let old_duties = std::mem::take(&mut self.obligations);
         let pool = &self.pool;
-        let mut duty = |number: u32, name: &mut dyn FnMut(u32) -> u32| {
-            let duty = old_duties.get(number);
-            let (from, to) = (below(duty.from), below(duty.to));
-            let except = duty.except.iter().map(|value| name(*value));
+        let mut obligation = |number: u32, name: &mut dyn FnMut(u32) -> u32| {
+            let obligation = old_duties.get(number);
+            let (from, to) = (below(obligation.from), below(obligation.to));
+            let except = obligation.except.iter().map(|value| name(*value));
             let mut except: Vec<u32> = except
                 .filter(|value| {
                     pool.blind_of(*value)
@@ -250,8 +250,11 @@ impl Ways {
                 })
                 .collect();
             except.sort_unstable();
-            let swaps = duty.swaps.iter().filter_map(|index| swaps[*index as usize]);
-            duties.intern(Duty {
+            let swaps = obligation
+                .swaps
+                .iter()
+                .filter_map(|index| swaps[*index as usize]);
+            obligations.intern(Obligation {
                 from,
                 to,
                 except,
@@ -261,24 +264,24 @@ impl Ways {
         for configuration in &mut self.configurations {
             configuration.at = match configuration.at {
                 At::Value(value) => At::Value(name(value)),
-                At::Open(number) => At::Open(duty(number, &mut name)),
+                At::Undetermined(number) => At::Undetermined(obligation(number, &mut name)),
             };
             configuration.used = configuration.used.map(|class, count| (moved(class), count));
-            for number in &mut configuration.duties {
-                *number = duty(*number, &mut name);
+            for number in &mut configuration.obligations {
+                *number = obligation(*number, &mut name);
             }
-            configuration.duties.sort_unstable();
+            configuration.obligations.sort_unstable();
         }
         self.values = values;
-        self.duties = duties;
+        self.obligations = obligations;
     }
 
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
-        let duty = 2 * size_of::<Duty>() + 64;
+        let obligation = 2 * size_of::<Obligation>() + 64;
         let value = 2 * size_of::<Value>() + 48;
         self.configurations.capacity() * (size_of::<Configuration>() + 32)
-            + self.duties.len() * duty
+            + self.obligations.len() * obligation
             + self.values.len() * value
             + self.pool.len() * 96
             + self.slots.capacity() * size_of::<Option<OpenOperation>>()

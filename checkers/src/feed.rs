@@ -1,8 +1,9 @@
-//! One object's events on their way into the frontier.
+//! The feed of a frontier: one object's events on their way into engine A.
 //!
-//! The frontier wants to know at a call what the answer will be, so events wait here
-//! until the operations called before them have ended. What waits is bounded by the
-//! longest operation.
+//! The frontier wants to know at a call what the answer will be, so events wait here until the
+//! operations called before them have ended. What waits is bounded by the longest operation.
+//! Once the frontier has reached its limit, the feed also keeps an over-approximation beside it,
+//! and the two together bound the verdict from both sides.
 
 use std::collections::VecDeque;
 
@@ -18,9 +19,9 @@ const BEAM_DIVISOR: usize = 256;
 
 /// What became of an operation.
 #[derive(Clone, Debug)]
-enum Fate<O> {
+enum Outcome<O> {
     Open,
-    /// With what, and the position of the return among the items.
+    /// The operation returned this answer, at this position among the items.
     Returned(O, u64),
     Unknown,
     Failed,
@@ -31,7 +32,7 @@ enum Item<M: Model> {
     Call {
         token: u64,
         input: M::Input,
-        fate: Fate<M::Output>,
+        outcome: Outcome<M::Output>,
     },
     Return {
         token: u64,
@@ -39,40 +40,41 @@ enum Item<M: Model> {
     },
 }
 
-/// What a lane concluded.
+/// What a feed has concluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LaneVerdict {
-    /// Explained so far.
+pub(crate) enum FeedVerdict {
+    /// Some legal order explains the events so far.
     Explained,
     /// The return at this event contradicts everything before it.
     Violation { event: u64 },
-    /// Not decided.
+    /// The limit was reached, and the two bounds disagree.
     Unknown { cause: Cause, first_event: u64 },
 }
 
-/// The events of one object, and its frontier.
+/// The events of one object, and the frontier that they go into.
 #[derive(Debug)]
-pub(crate) struct Lane<M: Model, F = Frontier<M>> {
+pub(crate) struct FrontierFeed<M: Model, F = Frontier<M>> {
     items: VecDeque<Item<M>>,
     /// How many items were taken out of `items`.
     taken: u64,
-    /// Token and position (counted with `taken`) of calls without a fate.
+    /// Token and position (counted with `taken`) of calls whose outcome is not known yet.
     open: Vec<(u64, u64)>,
     frontier: F,
-    /// Whether configurations were dropped at the limit: what is left can prove `ok`.
+    /// Whether configurations were dropped at the limit: those that are left can prove `ok`
+    /// only.
     is_beam: bool,
-    /// Whether all of them were contradicted after that.
-    is_lost: bool,
-    /// An over-approximation since the limit was reached first: can prove a violation.
-    above: Option<Box<F>>,
-    /// How often `above` reached the limit itself.
+    /// Whether all configurations were contradicted after some had been dropped.
+    is_exhausted: bool,
+    /// An over-approximation since the limit was first reached: it can prove a violation only.
+    upper_bound: Option<Box<F>>,
+    /// How often `upper_bound` reached the limit itself.
     relaxations: u32,
     capped_at: Option<u64>,
     violation: Option<u64>,
 }
 
-impl<M: Model, F: Explain<M>> Lane<M, F> {
-    /// A lane of an object that is in one of `states`.
+impl<M: Model, F: Explain<M>> FrontierFeed<M, F> {
+    /// A feed of an object that is in one of `states`.
     pub fn new(model: &M, states: Vec<M::State>) -> Self {
         Self {
             items: VecDeque::new(),
@@ -80,8 +82,8 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
             open: Vec::new(),
             frontier: F::begin(model, states),
             is_beam: false,
-            is_lost: false,
-            above: None,
+            is_exhausted: false,
+            upper_bound: None,
             relaxations: 0,
             capped_at: None,
             violation: None,
@@ -90,21 +92,21 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
 
     pub fn call(&mut self, token: u64, input: M::Input) {
         let position = self.taken + self.items.len() as u64;
-        if !self.is_lost {
+        if !self.is_exhausted {
             self.frontier.announce(&input, position);
         }
         self.open.push((token, position));
         self.items.push_back(Item::Call {
             token,
             input,
-            fate: Fate::Open,
+            outcome: Outcome::Open,
         });
     }
 
     pub fn returned(&mut self, token: u64, output: M::Output, event: u64) {
         let position = self.taken + self.items.len() as u64;
-        let called = self.end(token, Fate::Returned(output.clone(), position));
-        if !self.is_lost
+        let called = self.end(token, Outcome::Returned(output.clone(), position));
+        if !self.is_exhausted
             && let Item::Call { input, .. } = &self.items[(called - self.taken) as usize]
         {
             self.frontier.foresee(input, &output, called, position);
@@ -113,67 +115,74 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
     }
 
     pub fn unknown(&mut self, token: u64) {
-        self.end(token, Fate::Unknown);
+        self.end(token, Outcome::Unknown);
     }
 
     pub fn failed(&mut self, token: u64) {
-        self.end(token, Fate::Failed);
+        self.end(token, Outcome::Failed);
     }
 
-    /// The position of its call.
-    fn end(&mut self, token: u64, ended: Fate<M::Output>) -> u64 {
+    /// Notes how an operation ended; returns the position of its call.
+    fn end(&mut self, token: u64, ended: Outcome<M::Output>) -> u64 {
         let at = self.open.iter().position(|(open, _)| *open == token);
         let (_, position) = self.open.swap_remove(at.expect("only open operations end"));
         let index = (position - self.taken) as usize;
-        let Item::Call { fate, .. } = &mut self.items[index] else {
+        let Item::Call { outcome, .. } = &mut self.items[index] else {
             unreachable!("the position of a call holds a call");
         };
-        *fate = ended;
+        *outcome = ended;
         position
     }
 
-    /// All that is still open stays so.
+    /// Ends the history: operations that are still open are of unknown outcome.
     pub fn finish(&mut self) {
         for (token, _) in self.open.clone() {
             self.unknown(token);
         }
     }
 
-    /// Takes in what need not wait any longer.
-    pub fn advance(&mut self, model: &M, limit: usize) -> LaneVerdict {
+    /// Feeds the frontier every event that need not wait any longer.
+    pub fn advance(&mut self, model: &M, limit: usize) -> FeedVerdict {
         while self.violation.is_none() {
             match self.items.front() {
                 None
                 | Some(Item::Call {
-                    fate: Fate::Open, ..
+                    outcome: Outcome::Open,
+                    ..
                 }) => break,
                 Some(_) => {}
             }
             self.taken += 1;
             match self.items.pop_front().expect("there is a front") {
-                Item::Call { token, input, fate } => self.begin(model, token, input, fate),
+                Item::Call {
+                    token,
+                    input,
+                    outcome,
+                } => self.begin(model, token, input, outcome),
                 Item::Return { token, event } => self.end_in_frontier(model, token, event, limit),
             }
         }
         self.verdict()
     }
 
-    fn begin(&mut self, model: &M, token: u64, input: M::Input, fate: Fate<M::Output>) {
-        let below = (!self.is_lost).then_some(&mut self.frontier);
-        let frontiers = below.into_iter().chain(self.above.as_deref_mut());
-        match fate {
-            Fate::Returned(output, ends_at) => {
+    fn begin(&mut self, model: &M, token: u64, input: M::Input, outcome: Outcome<M::Output>) {
+        let lower_bound = (!self.is_exhausted).then_some(&mut self.frontier);
+        let frontiers = lower_bound
+            .into_iter()
+            .chain(self.upper_bound.as_deref_mut());
+        match outcome {
+            Outcome::Returned(output, ends_at) => {
                 for frontier in frontiers {
                     frontier.call(model, token, input.clone(), output.clone(), ends_at);
                 }
             }
-            Fate::Unknown if !model.is_read_only(&input) => {
+            Outcome::Unknown if !model.is_read_only(&input) => {
                 for frontier in frontiers {
                     frontier.unknown(input.clone());
                 }
             }
-            Fate::Unknown | Fate::Failed => {}
-            Fate::Open => unreachable!("items without a fate are not taken"),
+            Outcome::Unknown | Outcome::Failed => {}
+            Outcome::Open => unreachable!("items without an outcome are not taken"),
         }
     }
 
@@ -183,46 +192,48 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
         } else {
             limit
         };
-        if let Some(above) = &mut self.above {
-            match above.returned(model, token, limit) {
+        if let Some(upper_bound) = &mut self.upper_bound {
+            match upper_bound.returned(model, token, limit) {
                 Advance::Explained => {}
                 Advance::Contradicted => {
                     self.violation = Some(event);
                     return;
                 }
-                Advance::Capped(_) if self.relaxations >= RELAXATIONS_MAX => self.above = None,
+                Advance::Capped(_) if self.relaxations >= RELAXATIONS_MAX => {
+                    self.upper_bound = None
+                }
                 Advance::Capped(relaxed) => {
                     self.relaxations += 1;
-                    self.above = relaxed;
+                    self.upper_bound = relaxed;
                 }
             }
         }
-        if self.is_lost {
+        if self.is_exhausted {
             return;
         }
         match self.frontier.returned(model, token, limit) {
             Advance::Explained => {}
-            Advance::Contradicted if self.is_beam => self.is_lost = true,
+            Advance::Contradicted if self.is_beam => self.is_exhausted = true,
             Advance::Contradicted => self.violation = Some(event),
             Advance::Capped(relaxed) => {
                 if !self.is_beam {
-                    self.above = relaxed;
+                    self.upper_bound = relaxed;
                 }
                 self.capped_at.get_or_insert(event);
                 self.is_beam = true;
-                self.is_lost = self.frontier.is_empty();
+                self.is_exhausted = self.frontier.is_empty();
             }
         }
     }
 
-    fn verdict(&self) -> LaneVerdict {
+    fn verdict(&self) -> FeedVerdict {
         match (self.violation, self.capped_at) {
-            (Some(event), _) => LaneVerdict::Violation { event },
-            (None, Some(first_event)) if self.is_lost => LaneVerdict::Unknown {
+            (Some(event), _) => FeedVerdict::Violation { event },
+            (None, Some(first_event)) if self.is_exhausted => FeedVerdict::Unknown {
                 cause: Cause::Configurations,
                 first_event,
             },
-            _ => LaneVerdict::Explained,
+            _ => FeedVerdict::Explained,
         }
     }
 
@@ -245,10 +256,13 @@ impl<M: Model, F: Explain<M>> Lane<M, F> {
         self.items.capacity() * size_of::<Item<M>>()
             + self.open.capacity() * size_of::<(u64, u64)>()
             + self.frontier.bytes()
-            + self.above.as_ref().map_or(0, |above| above.bytes())
+            + self
+                .upper_bound
+                .as_ref()
+                .map_or(0, |upper_bound| upper_bound.bytes())
     }
 
-    /// The most configurations after any return, and model steps taken.
+    /// The most configurations after any return, and the number of model steps taken.
     pub fn counts(&self) -> (usize, u64) {
         self.frontier.counts()
     }

@@ -1,4 +1,4 @@
-//! Values that have to be gone, and the dequeues that can have taken them.
+//! Deadlines: values that have to be gone by some event, and the dequeues that can have taken them.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use super::super::{NEVER, Span};
 /// Why a value has to be gone.
 #[derive(Clone, Debug)]
 pub(super) enum Blocker {
-    /// This one was put in after it, and is taken.
+    /// A value that was put in after it was taken.
     Overtaking {
         value: Value,
         put: Span,
@@ -20,10 +20,10 @@ pub(super) enum Blocker {
 }
 
 #[derive(Debug)]
-struct Due {
+struct Deadline {
     /// The event by which it has to be gone.
     by: u64,
-    /// When it was put in.
+    /// The event at which it was put in.
     end: u64,
     value: Value,
     blocker: Blocker,
@@ -35,19 +35,20 @@ struct Pending {
     is_open: bool,
 }
 
-/// Values that are due, and dequeues whose answer is not known.
+/// Values with a deadline, and dequeues whose answer is not known.
 #[derive(Debug, Default)]
-pub(super) struct Dues {
-    /// In order of `by`.
-    dues: Vec<Due>,
-    /// In order of their call.
+pub(super) struct Deadlines {
+    /// Deadlines in order of `by`.
+    deadlines: Vec<Deadline>,
+    /// Dequeues whose answer is not known, in order of their call.
     pending: VecDeque<Pending>,
     open: usize,
-    /// Dequeues of unknown outcome that were called before all others and all that is due.
+    /// How many dequeues of unknown outcome were called before all others and before every
+    /// deadline.
     spare: usize,
 }
 
-impl Dues {
+impl Deadlines {
     pub fn called(&mut self, span: Span) {
         self.open += 1;
         self.pending.push_back(Pending {
@@ -68,7 +69,7 @@ impl Dues {
         self.pending.remove(self.find(call));
     }
 
-    /// It never returns.
+    /// The dequeue called at this event never returns.
     pub fn lost(&mut self, call: u64) {
         self.open -= 1;
         let at = self.find(call);
@@ -88,44 +89,47 @@ impl Dues {
         }
     }
 
-    /// Dequeues that may take something.
+    /// How many dequeues may take something.
     pub fn usable(&self) -> usize {
         self.pending.len() + self.spare
     }
 
     pub fn push(&mut self, by: u64, end: u64, value: Value, blocker: Blocker) {
-        let at = self.dues.partition_point(|due| due.by <= by);
-        let due = Due {
+        let at = self.deadlines.partition_point(|deadline| deadline.by <= by);
+        let deadline = Deadline {
             by,
             end,
             value,
             blocker,
         };
-        self.dues.insert(at, due);
+        self.deadlines.insert(at, deadline);
     }
 
     /// A value that was due by `by` is taken.
     pub fn taken(&mut self, by: u64, value: &Value) {
-        let first = self.dues.partition_point(|due| due.by < by);
-        let at = (self.dues[first..].iter())
-            .position(|due| due.value == *value)
+        let first = self.deadlines.partition_point(|deadline| deadline.by < by);
+        let at = (self.deadlines[first..].iter())
+            .position(|deadline| deadline.value == *value)
             .expect("a value that is due is known");
-        self.dues.remove(first + at);
+        self.deadlines.remove(first + at);
     }
 
-    /// Those put in before `at` are due by then; returns which of them were due later.
+    /// Moves the deadlines of values put in before `at` forward to `at`; returns those that were
+    /// later.
     pub fn hasten(&mut self, at: u64) -> Vec<Value> {
-        let later = self.dues.partition_point(|due| due.by <= at);
+        let later = self.deadlines.partition_point(|deadline| deadline.by <= at);
         let mut hastened = Vec::new();
-        for mut due in self.dues.split_off(later) {
-            if due.end < at {
-                hastened.push(due.value.clone());
-                due.by = at;
-                due.blocker = Blocker::Empty { at };
-                self.dues
-                    .insert(self.dues.partition_point(|due| due.by <= at), due);
+        for mut deadline in self.deadlines.split_off(later) {
+            if deadline.end < at {
+                hastened.push(deadline.value.clone());
+                deadline.by = at;
+                deadline.blocker = Blocker::Empty { at };
+                self.deadlines.insert(
+                    self.deadlines.partition_point(|deadline| deadline.by <= at),
+                    deadline,
+                );
             } else {
-                self.dues.push(due);
+                self.deadlines.push(deadline);
             }
         }
         hastened
@@ -133,54 +137,60 @@ impl Dues {
 
     /// How many values are due by `at`.
     pub fn count_by(&self, at: u64) -> usize {
-        self.dues.partition_point(|due| due.by <= at)
+        self.deadlines.partition_point(|deadline| deadline.by <= at)
     }
 
     /// A value that no pending dequeue can have taken in time.
     pub fn missing(&self) -> Option<&Value> {
         let mut pending = 0;
-        for (index, due) in self.dues.iter().enumerate() {
+        for (index, deadline) in self.deadlines.iter().enumerate() {
             while self
                 .pending
                 .get(pending)
-                .is_some_and(|it| it.span.call < due.by)
+                .is_some_and(|it| it.span.call < deadline.by)
             {
                 pending += 1;
             }
             if pending + self.spare <= index {
-                return Some(&due.value);
+                return Some(&deadline.value);
             }
         }
         None
     }
 
-    /// Forgets what is decided: before `horizon` nothing is open, and nothing will become
-    /// due. Returns the values that are gone.
+    /// Forgets what is decided: before `horizon` nothing is open, and no deadline will be set
+    /// there. Returns the values that are gone.
     pub fn settle(&mut self, horizon: u64) -> Vec<Value> {
         let is_before = |it: &Pending| !it.is_open && it.span.call < horizon;
         while self.pending.front().is_some_and(is_before) {
             self.pending.pop_front();
             self.spare += 1;
         }
-        let gone = self.dues.partition_point(|due| due.by < horizon);
+        let gone = self
+            .deadlines
+            .partition_point(|deadline| deadline.by < horizon);
         self.spare -= gone;
-        self.dues.drain(..gone).map(|due| due.value).collect()
+        self.deadlines
+            .drain(..gone)
+            .map(|deadline| deadline.value)
+            .collect()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.dues.is_empty() && self.pending.is_empty() && self.spare == 0
+        self.deadlines.is_empty() && self.pending.is_empty() && self.spare == 0
     }
 
     pub fn len(&self) -> usize {
-        self.dues.len() + self.pending.len()
+        self.deadlines.len() + self.pending.len()
     }
 
     pub fn bytes(&self) -> usize {
-        self.dues.capacity() * size_of::<Due>() + self.pending.capacity() * size_of::<Pending>()
+        self.deadlines.capacity() * size_of::<Deadline>()
+            + self.pending.capacity() * size_of::<Pending>()
     }
 
     pub fn blockers(&self) -> impl Iterator<Item = &Blocker> {
-        self.dues.iter().map(|due| &due.blocker)
+        self.deadlines.iter().map(|deadline| &deadline.blocker)
     }
 
     /// Dequeues without an answer, and whether they are open.
