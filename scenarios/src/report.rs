@@ -6,7 +6,7 @@ use std::fmt;
 use veridical_checkers::Violation;
 use veridical_world::ReplayCounts;
 
-use crate::properties::Broken;
+use crate::properties::InvariantViolation;
 use crate::timetable::Began;
 
 /// How a run ended. The order is that of the exit codes' gravity.
@@ -88,8 +88,8 @@ impl Finding {
     }
 }
 
-impl From<Broken> for Finding {
-    fn from(broken: Broken) -> Self {
+impl From<InvariantViolation> for Finding {
+    fn from(broken: InvariantViolation) -> Self {
         Self::new(Class::Violation, broken.signature, broken.text)
     }
 }
