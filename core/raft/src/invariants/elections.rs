@@ -2,30 +2,32 @@
 //! of that one ends no earlier than its own, and whoever leads has a majority of durable votes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use veridical_raft::{LogIndex, MessageBody, NodeId, Ready, Term};
 
-use super::Standing;
-use super::log::LogView;
-use crate::properties::Broken;
+use super::InvariantViolation;
+use super::log_view::LogView;
+use super::member::MemberState;
+use crate::entry::{LogIndex, NodeId, Term};
+use crate::message::MessageBody;
+use crate::ready::Ready;
 
-/// Terms that are remembered.
+/// The most terms that are remembered.
 const TERMS_MAX: usize = 256;
 
 /// What members have asked and said in elections.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Elections {
-    /// Votes that are durable: by term, who has voted for whom.
+    /// The durable votes: by term, who has voted for whom.
     votes: BTreeMap<Term, BTreeMap<NodeId, NodeId>>,
     /// By term, who has asked for votes, with the last term and index of its log.
     candidacies: BTreeMap<Term, BTreeMap<NodeId, (Term, LogIndex)>>,
     /// Members whose disks may lose a vote without their noticing.
-    forgetful: BTreeSet<NodeId>,
+    unreliable_disks: BTreeSet<NodeId>,
 }
 
 impl Elections {
-    /// The disk of a member decays.
+    /// The disk of a member may lose what was durable.
     pub(super) fn disk_decays(&mut self, member: NodeId) {
-        self.forgetful.insert(member);
+        self.unreliable_disks.insert(member);
     }
 
     /// The vote of a member for this candidate is durable.
@@ -37,24 +39,26 @@ impl Elections {
         member: NodeId,
         term: Term,
         candidate: NodeId,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         let votes = self.votes.entry(term).or_default();
         let before = votes.insert(member, candidate);
         if self.votes.len() > TERMS_MAX {
             self.votes.pop_first();
         }
         match before {
-            Some(other) if other != candidate && !self.forgetful.contains(&member) => Broken::new(
-                "voted-twice",
-                format!(
-                    "in term {term} member {member} votes for {candidate}, and has voted for {other}"
-                ),
-            ),
+            Some(other) if other != candidate && !self.unreliable_disks.contains(&member) => {
+                InvariantViolation::new(
+                    "voted-twice",
+                    format!(
+                        "in term {term} member {member} votes for {candidate}, and has voted for {other}"
+                    ),
+                )
+            }
             _ => Ok(()),
         }
     }
 
-    /// Takes note of a member that asks for votes, if it does.
+    /// Notes a member that asks for votes, if it does.
     pub(super) fn stand(&mut self, ready: &Ready) {
         for message in &ready.persisted_messages {
             if let MessageBody::Vote {
@@ -78,13 +82,13 @@ impl Elections {
     /// It has voted for one whose log ends earlier.
     pub(super) fn check_vote(
         &self,
-        before: &Standing,
-        standing: &Standing,
+        before: &MemberState,
+        state: &MemberState,
         log: &LogView,
-    ) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
-        let is_new = (before.term, before.vote) != (term, standing.vote);
-        let Some(vote) = standing.vote.filter(|vote| is_new && *vote != id) else {
+    ) -> Result<(), InvariantViolation> {
+        let (id, term) = (state.member, state.term);
+        let is_new = (before.term, before.vote) != (term, state.vote);
+        let Some(vote) = state.vote.filter(|vote| is_new && *vote != id) else {
             return Ok(());
         };
         let candidates = self.candidacies.get(&term);
@@ -96,7 +100,7 @@ impl Elections {
         if (*last_term, *last_index) >= (own_term, own_index) {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "vote-for-older-log",
             format!(
                 "in term {term} member {id}, whose log ends at entry {own_index} of term \
@@ -111,17 +115,17 @@ impl Elections {
     /// No majority of them has voted for it.
     pub(super) fn check_majority(
         &self,
-        standing: &Standing,
+        state: &MemberState,
         voters: &BTreeSet<NodeId>,
-    ) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
+    ) -> Result<(), InvariantViolation> {
+        let (id, term) = (state.member, state.term);
         let votes = self.votes.get(&term);
         let has_voted = |voter: &&NodeId| votes.is_some_and(|votes| votes.get(*voter) == Some(&id));
         let count = voters.iter().filter(has_voted).count();
         if count * 2 > voters.len() {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "elected-without-majority",
             format!("member {id} leads term {term} with {count} votes of {voters:x?}"),
         )

@@ -1,80 +1,49 @@
-//! Raft's safety properties (Ongaro and Ousterhout 2014, figure 3), and what they stand on:
-//! what was durable stays, what a member promises is on its disk (`promises`), and the
-//! configuration in force is that of its log (`configuration`).
+//! The invariants of a whole cluster (Ongaro and Ousterhout 2014, figure 3), and what they
+//! stand on: what was durable stays, what a member promises is on its disk, and the
+//! configuration in force is that of its log.
 //!
 //! Each member's log is mirrored as a chain of hashes, so that two logs are compared by
 //! comparing two words. What is remembered is bounded: the newest entries of each log, the
 //! newest committed ones, the last leaders.
 
-mod configuration;
-mod elections;
-mod log;
-mod promises;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use veridical_raft::{Entry, LogIndex, Membership, NodeId, Raft, Ready, Role, Term};
 
-use super::Broken;
-use configuration::Configurations;
-use elections::Elections;
-use log::{Link, LogView};
-use promises::{Promises, begins_to_lead, check_vote_stands};
+use super::InvariantViolation;
+use super::committed::{CommittedLog, incomplete};
+use super::configuration::Configurations;
+use super::durability::DurableState;
+use super::elections::Elections;
+use super::leaders::Leaders;
+use super::log_view::{Link, LogView, describe};
+use super::member::{self, MemberState, leader_rewrites};
+use crate::entry::{Entry, LogIndex, NodeId, Term};
+use crate::membership::Membership;
+use crate::ready::{Ready, Role};
 
-/// Committed entries, and pairs of index and term, that are remembered.
-const REMEMBERED_MAX: usize = 1 << 16;
+/// The most pairs of index and term whose prefixes are remembered.
+const PREFIXES_MAX: usize = 1 << 16;
 
-/// Leaders that are remembered.
+/// The most leaders that are remembered.
 const LEADERS_MAX: usize = 256;
 
-/// What Raft at a member says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The member.
-    pub member: NodeId,
-    /// Its term.
-    pub term: Term,
-    /// Whom it voted for in that term.
-    pub vote: Option<NodeId>,
-    /// What it is in that term.
-    pub role: Role,
-    /// What it knows to be committed.
-    pub commit: LogIndex,
-    /// The end of its log.
-    pub last_index: LogIndex,
-    /// The end of the part of its log that is durable.
-    pub persisted: LogIndex,
-}
-
-impl From<&Raft> for Standing {
-    fn from(raft: &Raft) -> Self {
-        Self {
-            member: raft.id(),
-            term: raft.term(),
-            vote: raft.vote(),
-            role: raft.role(),
-            commit: raft.commit_index(),
-            last_index: raft.last_index(),
-            persisted: raft.persisted_index(),
-        }
-    }
-}
-
 /// A member as it was seen last.
+#[derive(Clone, Debug)]
 struct Member {
-    standing: Standing,
+    state: MemberState,
     log: LogView,
     applied: LogIndex,
     /// The end of what it said to be durable.
     durable: Option<(LogIndex, Link)>,
-    promises: Promises,
+    durable_state: DurableState,
     configurations: Configurations,
 }
 
-/// What a member finds on its disk beside the entries of its log.
+/// What a member finds on its disk when it starts, beside the entries of its log.
 #[derive(Clone, Debug)]
-pub struct Beginning {
+pub struct LogStart {
     /// The log begins behind this entry.
     pub base_index: LogIndex,
     /// The term of that entry.
@@ -85,8 +54,9 @@ pub struct Beginning {
     pub applied: LogIndex,
 }
 
-/// A leader as it was elected.
-struct Leader {
+/// The log of a leader as it was elected.
+#[derive(Clone, Debug)]
+struct ElectedLog {
     member: NodeId,
     /// Up to here its log was compared with what was committed.
     compared: LogIndex,
@@ -94,20 +64,19 @@ struct Leader {
     rest: Vec<Link>,
 }
 
-/// The properties of one cluster.
-#[derive(Default)]
-pub struct RaftLaws {
+/// What has been seen of one cluster, to judge what is seen next.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterInvariants {
     members: BTreeMap<NodeId, Member>,
     /// The prefix that goes with each index and term.
     prefixes: BTreeMap<(LogIndex, Term), u64>,
-    committed: BTreeMap<LogIndex, Link>,
-    /// The highest index that a member knew to be committed while it was in a term.
-    committed_in: BTreeMap<Term, LogIndex>,
-    leaders: BTreeMap<Term, Leader>,
+    committed: CommittedLog,
+    leaders: Leaders,
+    elected_logs: BTreeMap<Term, ElectedLog>,
     elections: Elections,
 }
 
-impl RaftLaws {
+impl ClusterInvariants {
     /// The disk of a member decays, and nothing can be said of what it had called durable: a
     /// record at the very end of a log, with nothing behind it that proves that it was whole,
     /// cannot be told from one that was being written when power was lost.
@@ -123,96 +92,86 @@ impl RaftLaws {
     /// is forgotten.
     pub fn started<'a>(
         &mut self,
-        standing: Standing,
-        beginning: Beginning,
+        state: MemberState,
+        start: LogStart,
         entries: impl Iterator<Item = &'a Entry>,
-    ) -> Result<(), Broken> {
-        let before = self.members.remove(&standing.member);
+    ) -> Result<(), InvariantViolation> {
+        let before = self.members.remove(&state.member);
         if let Some(before) = &before {
-            check_vote_stands(before.promises.vote(), &standing)?;
+            member::check_vote_stands(before.durable_state.vote(), &state)?;
         }
         let durable = before.and_then(|member| {
             // A snapshot that contradicts a log takes the place of all of it (Raft paper,
             // section 7); it may have been received right before a crash.
-            let had = member.log.at(beginning.base_index);
-            let is_void = had.is_some_and(|link| link.term != beginning.base_term);
+            let had = member.log.at(start.base_index);
+            let is_void = had.is_some_and(|link| link.term != start.base_term);
             member.durable.filter(|_| !is_void)
         });
         // It may have become durable right before a crash.
-        if let Some(candidate) = standing.vote {
+        if let Some(candidate) = state.vote {
             self.elections
-                .has_voted(standing.member, standing.term, candidate)?;
+                .has_voted(state.member, state.term, candidate)?;
         }
-        let base = (beginning.base_index, beginning.base_term);
+        let base = (start.base_index, start.base_term);
         let Some(mut log) = self.log_after(base)? else {
             return Ok(());
         };
-        let mut configurations = Configurations::begin(base.0, beginning.membership);
+        let mut configurations = Configurations::begin(base.0, start.membership);
         for entry in entries {
             configurations.append(entry);
             let link = log.push(entry);
-            self.match_prefix(standing.member, entry.index, link)?;
+            self.match_prefix(state.member, entry.index, link)?;
         }
         if let Some((index, link)) = durable
             && index > log.base_index()
             && log.at(index) != Some(link)
         {
-            return Broken::new(
+            return InvariantViolation::new(
                 "durable-entries-lost",
                 format!(
                     "member {} had said that its log is durable up to entry {index} of term {}, \
                      and starts with a log that has {}",
-                    standing.member,
+                    state.member,
                     link.term,
-                    tell(log.at(index)),
+                    describe(log.at(index)),
                 ),
             );
         }
         let member = Member {
-            standing,
-            applied: beginning.applied,
-            promises: Promises::begin(log.clone(), (standing.term, standing.vote)),
+            state,
+            applied: start.applied,
+            durable_state: DurableState::begin(log.clone(), (state.term, state.vote)),
             configurations,
             durable: durable.filter(|(index, _)| *index > log.base_index()),
             log,
         };
-        self.members.insert(standing.member, member);
-        self.commits(standing, base.0)
+        self.members.insert(state.member, member);
+        self.commits(state, base.0)
     }
 
     /// A member is about to carry out effects.
     ///
     /// # Errors
     /// The first property that this step breaks.
-    pub fn stepped(&mut self, standing: Standing, ready: &Ready) -> Result<(), Broken> {
-        let Some(member) = self.members.get_mut(&standing.member) else {
+    pub fn stepped(&mut self, state: MemberState, ready: &Ready) -> Result<(), InvariantViolation> {
+        let Some(member) = self.members.get_mut(&state.member) else {
             return Ok(());
         };
-        let before = std::mem::replace(&mut member.standing, standing);
-        if before == standing && changes_no_log(ready) {
-            return member.promises.check(&standing, &member.log, ready);
+        let before = std::mem::replace(&mut member.state, state);
+        if !differs(&before, &state) && changes_no_log(ready) {
+            return member.durable_state.check(&state, &member.log, ready);
         }
-        check_vote_stands((before.term, before.vote), &standing)?;
-        if standing.commit < before.commit {
-            return Broken::new(
-                "state-machine-safety",
-                format!(
-                    "member {} knew that the entries up to {} are committed, and now up to {}",
-                    standing.member, before.commit, standing.commit
-                ),
-            );
-        }
-        let still_leads = (before.role, before.term) == (Role::Leader, standing.term)
-            && standing.role == Role::Leader;
+        member::check_monotonic(&before, &state)?;
+        let still_leads = state.still_leads(&before);
         if let Some(meta) = &ready.install_snapshot {
             if still_leads {
-                return leader_rewrites(&standing, "installs a snapshot");
+                return leader_rewrites(&state, "installs a snapshot");
             }
             let Some(log) = self.log_after((meta.index, meta.term))? else {
-                self.members.remove(&standing.member);
+                self.members.remove(&state.member);
                 return Ok(());
             };
-            if let Some(member) = self.members.get_mut(&standing.member) {
+            if let Some(member) = self.members.get_mut(&state.member) {
                 member.log = log;
                 member.applied = meta.index;
                 member.durable = None;
@@ -221,52 +180,55 @@ impl RaftLaws {
         self.elections.stand(ready);
         if ready.entries.is_empty()
             && ready.install_snapshot.is_none()
-            && let Some(member) = self.members.get(&standing.member)
+            && let Some(member) = self.members.get(&state.member)
         {
-            self.elections.check_vote(&before, &standing, &member.log)?;
+            self.elections.check_vote(&before, &state, &member.log)?;
         }
-        let counted = self.members.get(&standing.member);
+        let counted = self.members.get(&state.member);
         let counted = counted.map(|member| member.configurations.latest().clone());
         self.appends(&before, still_leads, ready)?;
-        if let Some(member) = self.members.get(&standing.member) {
-            member.promises.check(&standing, &member.log, ready)?;
-            if begins_to_lead(&before, &standing) {
-                member.promises.leads(&standing)?;
+        if let Some(member) = self.members.get(&state.member) {
+            member.durable_state.check(&state, &member.log, ready)?;
+            if state.role == Role::Leader && !still_leads {
+                member.durable_state.leads(&state)?;
                 let voters = &member.configurations.latest().voters;
                 // Of whom nothing is known nothing can be said.
                 if voters.iter().all(|voter| self.members.contains_key(voter)) {
-                    self.elections.check_majority(&standing, voters)?;
+                    self.elections.check_majority(&state, voters)?;
                 }
             }
         }
-        if standing.role == Role::Leader && !still_leads {
-            self.is_elected(standing)?;
+        if state.role == Role::Leader && !still_leads {
+            self.is_elected(state)?;
         }
-        if standing.commit > before.commit {
-            self.commits(standing, before.commit)?;
+        if state.commit > before.commit {
+            self.commits(state, before.commit)?;
             if still_leads && let Some(counted) = counted {
-                self.counts(&standing, &counted)?;
+                self.counts(&state, &counted)?;
             }
         }
-        self.applies(standing.member, &ready.committed)?;
-        if let Some(member) = self.members.get_mut(&standing.member) {
-            let persisted = standing.persisted.min(member.log.last_index());
+        self.applies(state.member, &ready.committed)?;
+        if let Some(member) = self.members.get_mut(&state.member) {
+            let persisted = state.persisted.min(member.log.last_index());
             member.durable = member.log.at(persisted).map(|link| (persisted, link));
         }
         Ok(())
     }
 
     /// A log that begins behind a snapshot. `None` if it is too long ago what came before.
-    fn log_after(&self, (index, term): (LogIndex, Term)) -> Result<Option<LogView>, Broken> {
+    fn log_after(
+        &self,
+        (index, term): (LogIndex, Term),
+    ) -> Result<Option<LogView>, InvariantViolation> {
         let link = match index {
             0 => Link::ORIGIN,
-            _ => match self.committed.get(&index) {
-                Some(link) => *link,
+            _ => match self.committed.at(index) {
+                Some(link) => link,
                 None => return Ok(None),
             },
         };
         if link.term != term {
-            return Broken::new(
+            return InvariantViolation::new(
                 "state-machine-safety",
                 format!(
                     "a snapshot ends at entry {index} of term {term}, and what was committed \
@@ -279,13 +241,18 @@ impl RaftLaws {
     }
 
     /// Log matching: two entries with the same index and term have equal ones before them.
-    fn match_prefix(&mut self, member: NodeId, index: LogIndex, link: Link) -> Result<(), Broken> {
+    fn match_prefix(
+        &mut self,
+        member: NodeId,
+        index: LogIndex,
+        link: Link,
+    ) -> Result<(), InvariantViolation> {
         let known = *self
             .prefixes
             .entry((index, link.term))
             .or_insert(link.prefix);
         if known != link.prefix {
-            return Broken::new(
+            return InvariantViolation::new(
                 "log-matching",
                 format!(
                     "member {member} has an entry {index} of term {}, as another has, but what \
@@ -294,7 +261,7 @@ impl RaftLaws {
                 ),
             );
         }
-        if self.prefixes.len() > REMEMBERED_MAX {
+        if self.prefixes.len() > PREFIXES_MAX {
             self.prefixes.pop_first();
         }
         Ok(())
@@ -304,52 +271,55 @@ impl RaftLaws {
     /// leader.
     fn appends(
         &mut self,
-        before: &Standing,
+        before: &MemberState,
         still_leads: bool,
         ready: &Ready,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         let Some(member) = self.members.get_mut(&before.member) else {
             return Ok(());
         };
-        let standing = member.standing;
+        let state = member.state;
         let had = member.log.last_index();
         let begins = ready.entries.first().map(|entry| entry.index);
-        let kept = begins.map_or(standing.last_index, |index| index.saturating_sub(1));
+        let kept = begins.map_or(state.last_index, |index| index.saturating_sub(1));
         if kept < had && ready.install_snapshot.is_none() {
             let text = format!("removes the entries {} to {had} of its log", kept + 1);
             if still_leads {
-                return leader_rewrites(&standing, &text);
+                return leader_rewrites(&state, &text);
             }
             if kept < before.commit {
-                return Broken::new(
+                return InvariantViolation::new(
                     "state-machine-safety",
                     format!(
                         "member {} {text}, and knew that they are committed up to {}",
-                        standing.member, before.commit
+                        state.member, before.commit
                     ),
                 );
             }
             member.log.truncate(kept);
         }
         if kept > member.log.last_index() {
-            return Broken::new(
+            return InvariantViolation::new(
                 "log-matching",
                 format!(
                     "the log of member {} goes on behind entry {kept}, and ended at {}",
-                    standing.member,
+                    state.member,
                     member.log.last_index()
                 ),
             );
         }
+        if still_leads {
+            member.configurations.check_one_at_a_time(&state, ready)?;
+        }
         for entry in &ready.entries {
-            let Some(member) = self.members.get_mut(&standing.member) else {
+            let Some(member) = self.members.get_mut(&state.member) else {
                 break;
             };
             let link = member.log.push(entry);
-            self.match_prefix(standing.member, entry.index, link)?;
+            self.match_prefix(state.member, entry.index, link)?;
         }
-        if let Some(member) = self.members.get_mut(&standing.member) {
-            member.promises.hand_out(ready, kept, &member.log);
+        if let Some(member) = self.members.get_mut(&state.member) {
+            member.durable_state.hand_out(ready, kept, &member.log);
             member.configurations.hand_out(ready, kept);
         }
         Ok(())
@@ -366,27 +336,31 @@ impl RaftLaws {
         id: NodeId,
         number: u64,
         is_pending: impl Fn() -> bool,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         let Some(member) = self.members.get_mut(&id) else {
             return Ok(());
         };
-        if member.promises.needs_sync(number) && is_pending() {
-            return Broken::new(
+        if member.durable_state.needs_sync(number) && is_pending() {
+            return InvariantViolation::new(
                 "not-durable",
                 format!("member {id} calls its log durable, and has not synchronised it"),
             );
         }
         let elections = &mut self.elections;
-        member.promises.persisted(number, |term, candidate| {
+        member.durable_state.persisted(number, |term, candidate| {
             elections.has_voted(id, term, candidate)
         })
     }
 
-    /// Raft at a member goes by this configuration.
+    /// Raft at a member counts majorities in this configuration.
     ///
     /// # Errors
     /// It is not that of its log.
-    pub fn goes_by(&self, member: NodeId, in_force: &Membership) -> Result<(), Broken> {
+    pub fn check_configuration(
+        &self,
+        member: NodeId,
+        in_force: &Membership,
+    ) -> Result<(), InvariantViolation> {
         match self.members.get(&member) {
             Some(known) => known.configurations.check_in_force(member, in_force),
             None => Ok(()),
@@ -397,12 +371,12 @@ impl RaftLaws {
     ///
     /// # Errors
     /// It is not that of its log.
-    pub fn has_applied(
+    pub fn check_applied_configuration(
         &self,
         member: NodeId,
         index: LogIndex,
         applied: &Membership,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         match self.members.get(&member) {
             Some(known) => known.configurations.check_applied(member, index, applied),
             None => Ok(()),
@@ -411,36 +385,23 @@ impl RaftLaws {
 
     /// The highest index that some member knows to be committed.
     pub fn committed(&self) -> LogIndex {
-        self.committed
-            .last_key_value()
-            .map_or(0, |(index, _)| *index)
+        self.committed.last_index()
+    }
+
+    /// How many terms have had a leader.
+    pub fn terms_led(&self) -> usize {
+        self.leaders.terms()
     }
 
     /// Election safety, and leader completeness against what is committed already.
-    fn is_elected(&mut self, standing: Standing) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
-        if let Some(leader) = self.leaders.get(&term)
-            && leader.member != id
-        {
-            return Broken::new(
-                "two-leaders",
-                format!("members {} and {id} both led term {term}", leader.member),
-            );
-        }
+    fn is_elected(&mut self, state: MemberState) -> Result<(), InvariantViolation> {
+        let (id, term) = (state.member, state.term);
+        self.leaders.leads(id, term)?;
         let Some(member) = self.members.get(&id) else {
             return Ok(());
         };
-        let earlier = self.committed_in.range(..term);
-        let base_index = member.log.base_index();
-        let compared = earlier.map(|(_, index)| *index).fold(base_index, u64::max);
-        if compared > base_index {
-            let committed = self.committed.get(&compared).copied();
-            let own = member.log.at(compared);
-            if committed.is_some() && own != committed {
-                return incomplete(id, term, compared, own);
-            }
-        }
-        let leader = Leader {
+        let compared = self.committed.check_complete(id, term, &member.log)?;
+        let elected = ElectedLog {
             member: id,
             compared,
             rest: member
@@ -449,62 +410,30 @@ impl RaftLaws {
                 .take_while(|link| link.term < term)
                 .collect(),
         };
-        self.leaders.insert(term, leader);
-        if self.leaders.len() > LEADERS_MAX {
-            self.leaders.pop_first();
+        self.elected_logs.insert(term, elected);
+        if self.elected_logs.len() > LEADERS_MAX {
+            self.elected_logs.pop_first();
         }
         Ok(())
     }
 
     /// A member knows more to be committed than `before`: the same as all others know, and
     /// leaders of later terms had it (leader completeness).
-    fn commits(&mut self, standing: Standing, before: LogIndex) -> Result<(), Broken> {
-        let (id, term) = (standing.member, standing.term);
+    fn commits(&mut self, state: MemberState, before: LogIndex) -> Result<(), InvariantViolation> {
+        let (id, term) = (state.member, state.term);
         let Some(member) = self.members.get(&id) else {
             return Ok(());
         };
-        if standing.commit > member.log.last_index() {
-            return Broken::new(
-                "state-machine-safety",
-                format!(
-                    "member {id} takes the entries up to {} for committed, and its log ends \
-                     at {}",
-                    standing.commit,
-                    member.log.last_index()
-                ),
-            );
-        }
-        for index in before + 1..=standing.commit {
-            let Some(link) = member.log.at(index) else {
-                continue;
-            };
-            let known = *self.committed.entry(index).or_insert(link);
-            if known != link {
-                return Broken::new(
-                    "state-machine-safety",
-                    format!(
-                        "at member {id} the committed entry {index} is of term {}, at another \
-                         of term {}, and they or those before them differ",
-                        link.term, known.term
-                    ),
-                );
-            }
-        }
-        while self.committed.len() > REMEMBERED_MAX {
-            self.committed.pop_first();
-        }
-        let highest = self.committed_in.entry(term).or_default();
-        *highest = standing.commit.max(*highest);
-        if self.committed_in.len() > LEADERS_MAX {
-            forget_oldest(&mut self.committed_in);
-        }
-        for (later, leader) in self.leaders.range(term + 1..) {
-            let Some(behind) = standing.commit.checked_sub(leader.compared + 1) else {
+        let log = &member.log;
+        self.committed
+            .commits((id, term), log, before, state.commit)?;
+        for (later, leader) in self.elected_logs.range(term + 1..) {
+            let Some(behind) = state.commit.checked_sub(leader.compared + 1) else {
                 continue;
             };
             let own = leader.rest.get(behind as usize).copied();
-            if own != member.log.at(standing.commit) {
-                return incomplete(leader.member, *later, standing.commit, own);
+            if own != log.at(state.commit) {
+                return incomplete(leader.member, *later, state.commit, own);
             }
         }
         Ok(())
@@ -512,25 +441,25 @@ impl RaftLaws {
 
     /// A leader commits by counting disks, and only entries of its own term (paper, section
     /// 5.4.2). It goes by its configuration, or by `counted`, that of a moment ago.
-    fn counts(&self, standing: &Standing, counted: &Membership) -> Result<(), Broken> {
-        let (id, index) = (standing.member, standing.commit);
+    fn counts(&self, state: &MemberState, counted: &Membership) -> Result<(), InvariantViolation> {
+        let (id, index) = (state.member, state.commit);
         let Some(leader) = self.members.get(&id) else {
             return Ok(());
         };
         let term = leader.log.at(index).map_or(0, |link| link.term);
-        if term != standing.term {
-            return Broken::new(
+        if term != state.term {
+            return InvariantViolation::new(
                 "committed-without-majority",
                 format!(
                     "member {id}, leader of term {}, commits up to entry {index} of term {term}",
-                    standing.term
+                    state.term
                 ),
             );
         }
         // Of whom nothing is known nothing can be said.
         let has_it = |voter: &&NodeId| {
             let voter = self.members.get(*voter);
-            voter.is_none_or(|voter| voter.promises.has(&leader.log, index))
+            voter.is_none_or(|voter| voter.durable_state.has(&leader.log, index))
         };
         let is_enough = |membership: &Membership| {
             membership.voters.iter().filter(has_it).count() * 2 > membership.voters.len()
@@ -538,7 +467,7 @@ impl RaftLaws {
         if is_enough(counted) || is_enough(leader.configurations.latest()) {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "committed-without-majority",
             format!(
                 "member {id} commits up to entry {index}, which is on the disks of no majority \
@@ -550,13 +479,13 @@ impl RaftLaws {
 
     /// State machine safety: entries are applied one after the other, each the one that is
     /// committed at its index.
-    fn applies(&mut self, id: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+    fn applies(&mut self, id: NodeId, entries: &[Entry]) -> Result<(), InvariantViolation> {
         let Some(member) = self.members.get_mut(&id) else {
             return Ok(());
         };
         for entry in entries {
             if entry.index != member.applied + 1 {
-                return Broken::new(
+                return InvariantViolation::new(
                     "state-machine-safety",
                     format!(
                         "member {id} applies entry {} after {}",
@@ -566,19 +495,19 @@ impl RaftLaws {
             }
             member.applied = entry.index;
             let own = member.log.at(entry.index);
-            let committed = self.committed.get(&entry.index).copied();
+            let committed = self.committed.at(entry.index);
             if own.map(|link| link.term) != Some(entry.term)
                 || committed.is_some_and(|committed| own != Some(committed))
             {
-                return Broken::new(
+                return InvariantViolation::new(
                     "state-machine-safety",
                     format!(
                         "member {id} applies an entry {} of term {}; its log has {}, committed \
                          is {}",
                         entry.index,
                         entry.term,
-                        tell(own),
-                        tell(committed),
+                        describe(own),
+                        describe(committed),
                     ),
                 );
             }
@@ -588,53 +517,20 @@ impl RaftLaws {
 
     /// The term that a member was in when it was seen last.
     pub fn term_of(&self, member: NodeId) -> Option<Term> {
-        self.members.get(&member).map(|member| member.standing.term)
+        self.members.get(&member).map(|member| member.state.term)
     }
 }
 
-/// Forgets the oldest term, but not how much was committed in it.
-fn forget_oldest(committed_in: &mut BTreeMap<Term, LogIndex>) {
-    if let Some((_, index)) = committed_in.pop_first()
-        && let Some(mut next) = committed_in.first_entry()
-    {
-        *next.get_mut() = index.max(*next.get());
-    }
+/// Whether the states of one member differ in something that promises depend on.
+fn differs(before: &MemberState, after: &MemberState) -> bool {
+    let parts = |state: &MemberState| {
+        let ends = (state.commit, state.persisted, state.last_index);
+        (state.vote(), state.role, ends)
+    };
+    parts(before) != parts(after)
 }
 
-/// Whether it is about messages alone.
+/// Whether a `Ready` is about messages alone.
 fn changes_no_log(ready: &Ready) -> bool {
     ready.entries.is_empty() && ready.committed.is_empty() && ready.install_snapshot.is_none()
-}
-
-fn tell(link: Option<Link>) -> String {
-    link.map_or_else(
-        || "nothing there".to_owned(),
-        |link| format!("one of term {}", link.term),
-    )
-}
-
-fn leader_rewrites(standing: &Standing, what: &str) -> Result<(), Broken> {
-    Broken::new(
-        "leader-append-only",
-        format!(
-            "member {}, leader of term {}, {what}",
-            standing.member, standing.term
-        ),
-    )
-}
-
-fn incomplete(
-    leader: NodeId,
-    term: Term,
-    index: LogIndex,
-    own: Option<Link>,
-) -> Result<(), Broken> {
-    Broken::new(
-        "leader-completeness",
-        format!(
-            "member {leader} became leader of term {term} without entry {index}, which was \
-             committed in an earlier term; it had {}",
-            tell(own)
-        ),
-    )
 }

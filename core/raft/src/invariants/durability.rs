@@ -3,46 +3,47 @@
 //! 10.2.1). What is on the disk is what its log's task says, not what Raft believes.
 
 use std::collections::VecDeque;
-use veridical_raft::{AppendOutcome, LogIndex, Message, MessageBody, NodeId, Ready, Role, Term};
 
-use super::Standing;
-use super::log::{Link, LogView};
-use crate::properties::Broken;
-
-/// A term, and whom a member has voted for in it.
-pub(super) type Vote = (Term, Option<NodeId>);
+use super::InvariantViolation;
+use super::log_view::{Link, LogView};
+use super::member::{MemberState, Vote, describe_vote};
+use crate::entry::{LogIndex, NodeId, Term};
+use crate::message::{AppendOutcome, Message, MessageBody};
+use crate::ready::Ready;
 
 /// What a `Ready` writes.
-struct UnderWay {
+#[derive(Clone, Debug)]
+struct PendingWrite {
     number: u64,
-    /// The log begins anew behind a snapshot.
+    /// The log begins anew behind this snapshot.
     restart: Option<(LogIndex, Link)>,
-    /// Of what was there so much stays.
+    /// What was there stays up to this index.
     kept: LogIndex,
     links: Vec<Link>,
     vote: Option<Vote>,
     /// Votes that it lets go out. Where a member enters a later term in the same step, this one
     /// is all that says whom it voted for in the term before.
     given: Vec<(Term, NodeId)>,
-    /// Whether it counts only when it is synchronised.
+    /// Whether it counts only once it is synchronised.
     must_sync: bool,
 }
 
-/// The disk of one member.
-pub(super) struct Promises {
+/// What is on the disk of one member.
+#[derive(Clone, Debug)]
+pub(super) struct DurableState {
     log: LogView,
     vote: Vote,
     /// Bounded by what Raft lets be under way.
-    under_way: VecDeque<UnderWay>,
+    pending: VecDeque<PendingWrite>,
 }
 
-impl Promises {
+impl DurableState {
     /// A member starts with this log and this vote on its disk.
     pub(super) fn begin(log: LogView, vote: Vote) -> Self {
         Self {
             log,
             vote,
-            under_way: VecDeque::new(),
+            pending: VecDeque::new(),
         }
     }
 
@@ -65,7 +66,7 @@ impl Promises {
         };
         let given = ready.persisted_messages.iter();
         let given = given.filter(|message| is_vote_given(message));
-        self.under_way.push_back(UnderWay {
+        self.pending.push_back(PendingWrite {
             number: ready.number,
             restart,
             kept,
@@ -78,7 +79,7 @@ impl Promises {
 
     /// Whether something up to this `Ready` needs more than the page cache.
     pub(super) fn needs_sync(&self, number: u64) -> bool {
-        let mut until = self.under_way.iter();
+        let mut until = self.pending.iter();
         until.any(|written| written.number <= number && written.must_sync)
     }
 
@@ -86,13 +87,13 @@ impl Promises {
     /// `note`.
     ///
     /// # Errors
-    /// Those of `note`.
+    /// Returns those of `note`.
     pub(super) fn persisted(
         &mut self,
         number: u64,
-        mut note: impl FnMut(Term, NodeId) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        while let Some(written) = self.under_way.pop_front_if(|first| first.number <= number) {
+        mut note: impl FnMut(Term, NodeId) -> Result<(), InvariantViolation>,
+    ) -> Result<(), InvariantViolation> {
+        while let Some(written) = self.pending.pop_front_if(|first| first.number <= number) {
             if let Some((index, link)) = written.restart {
                 self.log = LogView::after(index, link);
             }
@@ -123,8 +124,8 @@ impl Promises {
     }
 
     /// The vote that is on the disk once everything handed out is.
-    fn vote_to_come(&self) -> Vote {
-        let votes = self.under_way.iter().rev();
+    fn vote_handed_out(&self) -> Vote {
+        let votes = self.pending.iter().rev();
         votes
             .filter_map(|written| written.vote)
             .next()
@@ -137,23 +138,23 @@ impl Promises {
     /// The promise that it cannot keep.
     pub(super) fn check(
         &self,
-        standing: &Standing,
+        state: &MemberState,
         log: &LogView,
         ready: &Ready,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         let not_durable = |what: &str, index: LogIndex| {
-            Broken::new(
+            InvariantViolation::new(
                 "not-durable",
                 format!(
                     "member {} {what} up to entry {index}, and its disk has another one there or \
                      none; it ends at {}",
-                    standing.member,
+                    state.member,
                     self.log.last_index(),
                 ),
             )
         };
-        if !self.has(log, standing.persisted) {
-            return not_durable("takes its log for durable", standing.persisted);
+        if !self.has(log, state.persisted) {
+            return not_durable("takes its log for durable", state.persisted);
         }
         if let Some(last) = ready.committed.last()
             && !self.has(log, last.index)
@@ -166,39 +167,43 @@ impl Promises {
             return not_durable("writes down that its log is committed", hard_state.commit);
         }
         for message in &ready.messages {
-            match message.body {
-                MessageBody::AppendResponse {
-                    outcome: AppendOutcome::Accepted { index },
-                } if !self.has(log, index) => {
-                    return not_durable("acknowledges its log", index);
-                }
-                _ if is_vote_given(message) => {
-                    self.check_vote(standing.member, message, self.vote)?;
-                }
-                _ => {}
+            if let MessageBody::AppendResponse {
+                outcome: AppendOutcome::Accepted { index },
+            } = message.body
+                && !self.has(log, index)
+            {
+                return not_durable("acknowledges its log", index);
+            }
+            if is_vote_given(message) {
+                self.check_vote(state.member, message, self.vote)?;
             }
         }
         for message in &ready.persisted_messages {
             if is_vote_given(message) {
-                self.check_vote(standing.member, message, self.vote_to_come())?;
+                self.check_vote(state.member, message, self.vote_handed_out())?;
             }
         }
         Ok(())
     }
 
-    /// Whoever is told of a vote can rely on it.
-    fn check_vote(&self, member: NodeId, message: &Message, on_disk: Vote) -> Result<(), Broken> {
+    /// A vote that is sent can be relied on.
+    fn check_vote(
+        &self,
+        member: NodeId,
+        message: &Message,
+        on_disk: Vote,
+    ) -> Result<(), InvariantViolation> {
         let (term, vote) = on_disk;
         if term > message.term || (term == message.term && vote == Some(message.to)) {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "not-durable",
             format!(
                 "member {member} gives its vote of term {} to {}, and its disk knows of {}",
                 message.term,
                 message.to,
-                tell(on_disk),
+                describe_vote(on_disk),
             ),
         )
     }
@@ -207,56 +212,22 @@ impl Promises {
     ///
     /// # Errors
     /// That vote is not on its disk.
-    pub(super) fn leads(&self, standing: &Standing) -> Result<(), Broken> {
-        if self.vote == (standing.term, Some(standing.member)) {
+    pub(super) fn leads(&self, state: &MemberState) -> Result<(), InvariantViolation> {
+        if self.vote == (state.term, Some(state.member)) {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "not-durable",
             format!(
                 "member {} leads term {}, and its disk knows of {}",
-                standing.member,
-                standing.term,
-                tell(self.vote),
+                state.member,
+                state.term,
+                describe_vote(self.vote),
             ),
         )
     }
 }
 
-/// A vote stands for the whole of its term, and terms do not fall.
-///
-/// # Errors
-/// It does not stand.
-pub(super) fn check_vote_stands(before: Vote, standing: &Standing) -> Result<(), Broken> {
-    let (term, vote) = before;
-    if standing.term > term || (standing.term == term && (vote.is_none() || standing.vote == vote))
-    {
-        return Ok(());
-    }
-    Broken::new(
-        "vote-changed",
-        format!(
-            "member {} knows of {} ({:?}), and knew of {}",
-            standing.member,
-            tell((standing.term, standing.vote)),
-            standing.role,
-            tell(before),
-        ),
-    )
-}
-
-/// Whether a member has just begun to lead.
-pub(super) fn begins_to_lead(before: &Standing, standing: &Standing) -> bool {
-    standing.role == Role::Leader && (before.role, before.term) != (Role::Leader, standing.term)
-}
-
 fn is_vote_given(message: &Message) -> bool {
     message.body == (MessageBody::VoteResponse { granted: true })
-}
-
-fn tell((term, vote): Vote) -> String {
-    match vote {
-        Some(vote) => format!("a vote for {vote} in term {term}"),
-        None => format!("no vote in term {term}"),
-    }
 }

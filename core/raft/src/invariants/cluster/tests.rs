@@ -1,11 +1,12 @@
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use veridical_raft::{
-    AppendOutcome, ChangeKind, HardState, MembershipChange, Message, MessageBody, Payload,
-    SnapshotMeta, SoftState,
-};
 
 use super::*;
-use std::collections::BTreeSet;
+use crate::entry::{ChangeKind, HardState, MembershipChange, Payload};
+use crate::message::{AppendOutcome, Message, MessageBody};
+use crate::ready::SoftState;
+use crate::snapshot::SnapshotMeta;
 
 fn entry(index: LogIndex, term: Term, says: &'static str) -> Entry {
     Entry {
@@ -15,12 +16,12 @@ fn entry(index: LogIndex, term: Term, says: &'static str) -> Entry {
     }
 }
 
-/// The story of a cluster, told step by step.
+/// A history of a cluster, step by step.
 #[derive(Default)]
 struct Story {
-    laws: RaftLaws,
+    invariants: ClusterInvariants,
     logs: BTreeMap<NodeId, Vec<Entry>>,
-    standings: BTreeMap<NodeId, Standing>,
+    states: BTreeMap<NodeId, MemberState>,
     /// Of the last `Ready`.
     number: u64,
 }
@@ -35,50 +36,54 @@ impl Story {
         story
     }
 
-    fn standing(&self, member: NodeId) -> Standing {
-        self.standings.get(&member).copied().unwrap_or(Standing {
+    fn state(&self, member: NodeId) -> MemberState {
+        self.states.get(&member).copied().unwrap_or(MemberState {
             member,
             term: 0,
             vote: None,
             role: Role::Follower,
+            leader: None,
+            base_index: 0,
+            applied: 0,
             commit: 0,
             last_index: 0,
+            last_term: 0,
             persisted: 0,
         })
     }
 
     /// Starts (again) with the first `kept` entries of its log.
-    fn starts(&mut self, member: NodeId, kept: usize) -> Result<(), Broken> {
+    fn starts(&mut self, member: NodeId, kept: usize) -> Result<(), InvariantViolation> {
         let log = self.logs.entry(member).or_default();
         log.truncate(kept);
         let log = log.clone();
-        let standing = Standing {
+        let state = MemberState {
             role: Role::Follower,
             commit: 0,
             last_index: kept as u64,
             persisted: kept as u64,
-            ..self.standing(member)
+            ..self.state(member)
         };
-        self.starts_as(standing, &log)
+        self.starts_as(state, &log)
     }
 
-    fn starts_as(&mut self, standing: Standing, log: &[Entry]) -> Result<(), Broken> {
-        self.standings.insert(standing.member, standing);
-        let beginning = Beginning {
+    fn starts_as(&mut self, state: MemberState, log: &[Entry]) -> Result<(), InvariantViolation> {
+        self.states.insert(state.member, state);
+        let start = LogStart {
             base_index: 0,
             base_term: 0,
             membership: Membership::of_voters([1, 2, 3]),
             applied: 0,
         };
-        self.laws.started(standing, beginning, log.iter())
+        self.invariants.started(state, start, log.iter())
     }
 
-    fn step(&mut self, standing: Standing, ready: &Ready) -> Result<(), Broken> {
-        self.standings.insert(standing.member, standing);
+    fn step(&mut self, state: MemberState, ready: &Ready) -> Result<(), InvariantViolation> {
+        self.states.insert(state.member, state);
         self.number += 1;
         let number = self.number;
-        self.laws.stepped(
-            standing,
+        self.invariants.stepped(
+            state,
             &Ready {
                 number,
                 ..ready.clone()
@@ -93,12 +98,12 @@ impl Story {
         term: Term,
         vote: Option<NodeId>,
         is_durable: bool,
-    ) -> Result<(), Broken> {
-        let standing = Standing {
+    ) -> Result<(), InvariantViolation> {
+        let state = MemberState {
             term,
             vote,
             role: Role::Follower,
-            ..self.standing(member)
+            ..self.state(member)
         };
         let hard_state = HardState {
             term,
@@ -109,9 +114,9 @@ impl Story {
             hard_state: Some(hard_state),
             ..Ready::default()
         };
-        self.step(standing, &ready)?;
+        self.step(state, &ready)?;
         if is_durable {
-            self.laws
+            self.invariants
                 .persisted(member, self.number, || false)
                 .expect("it is synchronised");
         }
@@ -119,35 +124,35 @@ impl Story {
     }
 
     /// Its log is replaced from the first of these on.
-    fn appends(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+    fn appends(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), InvariantViolation> {
         let log = self.logs.entry(member).or_default();
         log.truncate(entries[0].index as usize - 1);
         log.extend_from_slice(entries);
-        let standing = Standing {
+        let state = MemberState {
             last_index: log.len() as u64,
-            ..self.standing(member)
+            ..self.state(member)
         };
         let ready = Ready {
             entries: entries.to_vec(),
             ..Ready::default()
         };
-        self.step(standing, &ready)
+        self.step(state, &ready)
     }
 
-    fn leads(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
+    fn leads(&mut self, member: NodeId, term: Term) -> Result<(), InvariantViolation> {
         self.votes(member, term, Some(member), true)?;
         // Nobody looks at who votes here.
         for voter in [member, if member == 3 { 1 } else { 3 }] {
-            let _ = self.laws.elections.has_voted(voter, term, member);
+            let _ = self.invariants.elections.has_voted(voter, term, member);
         }
         self.takes_the_lead(member, term)
     }
 
-    fn takes_the_lead(&mut self, member: NodeId, term: Term) -> Result<(), Broken> {
-        let standing = Standing {
+    fn takes_the_lead(&mut self, member: NodeId, term: Term) -> Result<(), InvariantViolation> {
+        let state = MemberState {
             term,
             role: Role::Leader,
-            ..self.standing(member)
+            ..self.state(member)
         };
         let ready = Ready {
             soft_state: Some(SoftState {
@@ -156,66 +161,70 @@ impl Story {
             }),
             ..Ready::default()
         };
-        self.step(standing, &ready)
+        self.step(state, &ready)
     }
 
     fn follows(&mut self, member: NodeId, term: Term) {
-        let before = self.standing(member);
-        let standing = Standing {
+        let before = self.state(member);
+        let state = MemberState {
             term,
             vote: before.vote.filter(|_| before.term == term),
             role: Role::Follower,
-            ..self.standing(member)
+            ..self.state(member)
         };
-        self.step(standing, &Ready::default())
+        self.step(state, &Ready::default())
             .expect("to follow is no crime");
     }
 
     fn persists(&mut self, member: NodeId) {
-        let standing = self.standing(member);
-        let standing = Standing {
-            persisted: standing.last_index,
-            ..standing
+        let state = self.state(member);
+        let state = MemberState {
+            persisted: state.last_index,
+            ..state
         };
-        self.laws
+        self.invariants
             .persisted(member, self.number, || false)
             .expect("it is synchronised");
-        self.step(standing, &Ready::default())
+        self.step(state, &Ready::default())
             .expect("to persist is no crime");
     }
 
     /// Those who acknowledged it have it on their disks.
-    fn commits(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
+    fn commits(&mut self, member: NodeId, commit: LogIndex) -> Result<(), InvariantViolation> {
         for member in 1..=3 {
-            self.laws
+            self.invariants
                 .persisted(member, self.number, || false)
                 .expect("it is synchronised");
         }
         self.knows_committed(member, commit)
     }
 
-    fn knows_committed(&mut self, member: NodeId, commit: LogIndex) -> Result<(), Broken> {
-        let standing = Standing {
+    fn knows_committed(
+        &mut self,
+        member: NodeId,
+        commit: LogIndex,
+    ) -> Result<(), InvariantViolation> {
+        let state = MemberState {
             commit,
-            ..self.standing(member)
+            ..self.state(member)
         };
-        self.step(standing, &Ready::default())
+        self.step(state, &Ready::default())
     }
 
-    fn applies(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
-        self.laws
+    fn applies(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), InvariantViolation> {
+        self.invariants
             .persisted(member, self.number, || false)
             .expect("it is synchronised");
         self.hands_out(member, entries)
     }
 
     /// Hands entries out to be applied.
-    fn hands_out(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), Broken> {
+    fn hands_out(&mut self, member: NodeId, entries: &[Entry]) -> Result<(), InvariantViolation> {
         let ready = Ready {
             committed: entries.to_vec(),
             ..Ready::default()
         };
-        self.step(self.standing(member), &ready)
+        self.step(self.state(member), &ready)
     }
 
     /// Member 1 leads term 1 and has put two entries into its log and that of member 2,
@@ -237,12 +246,15 @@ impl Story {
 }
 
 #[track_caller]
-fn breaks(result: Result<(), Broken>, signature: &str) {
-    assert_eq!(result.expect_err("a law is broken").signature, signature);
+fn violates(result: Result<(), InvariantViolation>, signature: &str) {
+    assert_eq!(
+        result.expect_err("an invariant is violated").signature,
+        signature
+    );
 }
 
 #[test]
-fn a_cluster_that_works_breaks_no_law() {
+fn a_cluster_that_works_violates_no_invariant() {
     let mut story = Story::with_two_committed();
     story
         .applies(1, &[entry(1, 1, "a"), entry(2, 1, "b")])
@@ -267,39 +279,36 @@ fn a_cluster_that_works_breaks_no_law() {
 fn two_leaders_of_a_term_break_election_safety() {
     let mut story = Story::begins();
     story.leads(1, 4).expect("the first");
-    breaks(story.leads(2, 4), "two-leaders");
+    violates(story.leads(2, 4), "two-leaders");
 }
 
 #[test]
-fn a_leader_that_replaces_its_entries_breaks_the_law() {
+fn a_leader_that_replaces_its_entries_is_found() {
     let mut story = Story::begins();
     story.leads(1, 1).expect("the first leader");
     story
         .appends(1, &[entry(1, 1, "a"), entry(2, 1, "b")])
         .expect("appended");
-    breaks(story.appends(1, &[entry(2, 1, "c")]), "leader-append-only");
+    violates(story.appends(1, &[entry(2, 1, "c")]), "leader-append-only");
 }
 
 #[test]
-fn a_leader_whose_log_shrinks_breaks_the_law() {
+fn a_leader_whose_log_shrinks_is_found() {
     let mut story = Story::begins();
     story.leads(1, 1).expect("the first leader");
     story.appends(1, &[entry(1, 1, "a")]).expect("appended");
-    let standing = Standing {
+    let state = MemberState {
         last_index: 0,
-        ..story.standing(1)
+        ..story.state(1)
     };
-    breaks(
-        story.step(standing, &Ready::default()),
-        "leader-append-only",
-    );
+    violates(story.step(state, &Ready::default()), "leader-append-only");
 }
 
 #[test]
 fn other_contents_under_the_same_index_and_term_break_log_matching() {
     let mut story = Story::begins();
     story.appends(1, &[entry(1, 1, "a")]).expect("the first");
-    breaks(story.appends(2, &[entry(1, 1, "b")]), "log-matching");
+    violates(story.appends(2, &[entry(1, 1, "b")]), "log-matching");
 }
 
 #[test]
@@ -309,13 +318,13 @@ fn another_prefix_before_the_same_entry_breaks_log_matching() {
         .appends(1, &[entry(1, 1, "a"), entry(2, 3, "c")])
         .expect("the first");
     story.appends(2, &[entry(1, 2, "b")]).expect("another term");
-    breaks(story.appends(2, &[entry(2, 3, "c")]), "log-matching");
+    violates(story.appends(2, &[entry(2, 3, "c")]), "log-matching");
 }
 
 #[test]
 fn a_leader_without_a_committed_entry_breaks_completeness() {
     let mut story = Story::with_two_committed();
-    breaks(story.leads(3, 2), "leader-completeness");
+    violates(story.leads(3, 2), "leader-completeness");
 }
 
 #[test]
@@ -324,7 +333,7 @@ fn a_leader_without_an_entry_whose_commit_is_seen_later_breaks_completeness() {
     story.leads(1, 1).expect("the first leader");
     story.appends(1, &[entry(1, 1, "a")]).expect("appended");
     story.leads(3, 2).expect("nothing is known to be committed");
-    breaks(story.commits(1, 1), "leader-completeness");
+    violates(story.commits(1, 1), "leader-completeness");
 }
 
 #[test]
@@ -333,25 +342,25 @@ fn different_committed_entries_break_state_machine_safety() {
     story
         .appends(3, &[entry(2, 3, "other")])
         .expect("not committed");
-    breaks(story.commits(3, 2), "state-machine-safety");
+    violates(story.commits(3, 2), "state-machine-safety");
 }
 
 #[test]
 fn a_commit_index_behind_the_end_of_the_log_breaks_state_machine_safety() {
     let mut story = Story::with_two_committed();
-    breaks(story.commits(3, 2), "state-machine-safety");
+    violates(story.commits(3, 2), "state-machine-safety");
 }
 
 #[test]
 fn an_entry_applied_twice_or_left_out_breaks_state_machine_safety() {
     let mut story = Story::with_two_committed();
     story.applies(1, &[entry(1, 1, "a")]).expect("the first");
-    breaks(
+    violates(
         story.applies(1, &[entry(1, 1, "a")]),
         "state-machine-safety",
     );
     let mut story = Story::with_two_committed();
-    breaks(
+    violates(
         story.applies(1, &[entry(2, 1, "b")]),
         "state-machine-safety",
     );
@@ -361,7 +370,7 @@ fn an_entry_applied_twice_or_left_out_breaks_state_machine_safety() {
 fn a_member_that_removes_what_it_knows_to_be_committed_breaks_state_machine_safety() {
     let mut story = Story::with_two_committed();
     story.commits(2, 2).expect("the same");
-    breaks(
+    violates(
         story.appends(2, &[entry(2, 1, "b")]),
         "state-machine-safety",
     );
@@ -378,10 +387,7 @@ fn a_snapshot_of_another_term_than_what_is_committed_breaks_state_machine_safety
         }),
         ..Ready::default()
     };
-    breaks(
-        story.step(story.standing(3), &ready),
-        "state-machine-safety",
-    );
+    violates(story.step(story.state(3), &ready), "state-machine-safety");
 }
 
 #[test]
@@ -395,17 +401,17 @@ fn a_log_goes_on_behind_an_installed_snapshot() {
         }),
         ..Ready::default()
     };
-    let standing = Standing {
+    let state = MemberState {
         last_index: 2,
-        ..story.standing(3)
+        ..story.state(3)
     };
-    story.step(standing, &ready).expect("as it was committed");
+    story.step(state, &ready).expect("as it was committed");
     story
         .logs
         .insert(3, vec![entry(1, 1, "a"), entry(2, 1, "b")]);
     story.appends(1, &[entry(3, 1, "c")]).expect("appended");
     story.appends(3, &[entry(3, 1, "c")]).expect("the same");
-    breaks(story.appends(2, &[entry(3, 1, "d")]), "log-matching");
+    violates(story.appends(2, &[entry(3, 1, "d")]), "log-matching");
 }
 
 #[test]
@@ -414,7 +420,7 @@ fn a_member_that_comes_back_without_what_it_called_durable_is_found() {
     story.starts(2, 1).expect("nothing was durable");
     story.appends(2, &[entry(2, 1, "b")]).expect("again");
     story.persists(2);
-    breaks(story.starts(2, 1), "durable-entries-lost");
+    violates(story.starts(2, 1), "durable-entries-lost");
 }
 
 /// A snapshot of what was committed was on its disk, and the member crashed before anybody was
@@ -426,22 +432,22 @@ fn a_snapshot_that_contradicts_a_log_may_take_its_place_and_one_that_agrees_may_
         let own = [entry(2, 2, "x"), entry(3, 2, "y")];
         story.appends(3, &own).expect("nobody else has them");
         story.persists(3);
-        let standing = Standing {
+        let state = MemberState {
             commit: base_index,
             last_index: base_index,
             persisted: base_index,
-            ..story.standing(3)
+            ..story.state(3)
         };
-        let beginning = Beginning {
+        let start = LogStart {
             base_index,
             base_term: 1,
             membership: Membership::of_voters([1, 2, 3]),
             applied: base_index,
         };
-        story.laws.started(standing, beginning, [].into_iter())
+        story.invariants.started(state, start, [].into_iter())
     };
     starts_behind(2).expect("what was committed is something else");
-    breaks(starts_behind(1), "durable-entries-lost");
+    violates(starts_behind(1), "durable-entries-lost");
 }
 
 #[test]
@@ -452,25 +458,25 @@ fn a_member_whose_disk_decays_may_lose_what_it_called_durable_and_no_other_may()
         story.appends(member, &[entry(1, 1, "a")]).expect("a log");
         story.persists(member);
     }
-    story.laws.disk_decays(2);
+    story.invariants.disk_decays(2);
     story.starts(2, 0).expect("its disk decays");
-    breaks(story.starts(1, 0), "durable-entries-lost");
+    violates(story.starts(1, 0), "durable-entries-lost");
 }
 
 /// A member says something at once, without waiting for its disk.
-fn says(story: &mut Story, member: NodeId, body: MessageBody) -> Result<(), Broken> {
-    let standing = story.standing(member);
+fn says(story: &mut Story, member: NodeId, body: MessageBody) -> Result<(), InvariantViolation> {
+    let state = story.state(member);
     let message = Message {
         from: member,
         to: 1,
-        term: standing.term,
+        term: state.term,
         body,
     };
     let ready = Ready {
         messages: vec![message],
         ..Ready::default()
     };
-    story.step(standing, &ready)
+    story.step(state, &ready)
 }
 
 #[test]
@@ -486,10 +492,10 @@ fn an_entry_that_is_acknowledged_or_applied_before_its_disk_has_it_is_found() {
         story
     };
     let mut story = begins();
-    breaks(says(&mut story, 2, accepted()), "not-durable");
+    violates(says(&mut story, 2, accepted()), "not-durable");
     let mut story = begins();
     let entries = [entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")];
-    breaks(story.hands_out(1, &entries), "not-durable");
+    violates(story.hands_out(1, &entries), "not-durable");
     let mut story = begins();
     story.persists(2);
     says(&mut story, 2, accepted()).expect("it is on the disk");
@@ -501,7 +507,7 @@ fn a_log_that_is_taken_for_durable_while_its_replacement_is_under_way_is_found()
     story.appends(2, &[entry(1, 1, "a")]).expect("appended");
     story.persists(2);
     // What is durable is the entry before this one.
-    breaks(story.appends(2, &[entry(1, 2, "b")]), "not-durable");
+    violates(story.appends(2, &[entry(1, 2, "b")]), "not-durable");
 }
 
 #[test]
@@ -510,25 +516,25 @@ fn a_vote_that_changes_in_its_term_is_found_also_over_a_restart() {
     story.votes(2, 4, Some(1), true).expect("its first vote");
     story.votes(2, 4, Some(1), true).expect("the same");
     for vote in [None, Some(3)] {
-        let standing = Standing {
+        let state = MemberState {
             vote,
-            ..story.standing(2)
+            ..story.state(2)
         };
         let mut restarted = Story::begins();
         restarted
             .votes(2, 4, Some(1), true)
             .expect("its first vote");
-        breaks(restarted.starts_as(standing, &[]), "vote-changed");
+        violates(restarted.starts_as(state, &[]), "vote-changed");
     }
-    breaks(story.votes(2, 4, Some(3), true), "vote-changed");
+    violates(story.votes(2, 4, Some(3), true), "vote-changed");
     let mut story = Story::begins();
     story.votes(2, 4, Some(1), false).expect("its first vote");
-    let standing = Standing {
+    let state = MemberState {
         term: 0,
         vote: None,
-        ..story.standing(2)
+        ..story.state(2)
     };
-    story.starts_as(standing, &[]).expect("nobody was told");
+    story.starts_as(state, &[]).expect("nobody was told");
 }
 
 #[test]
@@ -536,13 +542,13 @@ fn a_vote_that_is_told_or_counted_before_it_is_durable_is_found() {
     let granted = || MessageBody::VoteResponse { granted: true };
     let mut story = Story::begins();
     story.votes(2, 4, Some(1), false).expect("its vote");
-    breaks(says(&mut story, 2, granted()), "not-durable");
+    violates(says(&mut story, 2, granted()), "not-durable");
     let mut story = Story::begins();
     story.votes(2, 4, Some(1), true).expect("its vote");
     says(&mut story, 2, granted()).expect("it is on the disk");
     let mut story = Story::begins();
     story.votes(3, 4, Some(3), false).expect("its own vote");
-    breaks(story.takes_the_lead(3, 4), "not-durable");
+    violates(story.takes_the_lead(3, 4), "not-durable");
 }
 
 #[test]
@@ -563,21 +569,39 @@ fn a_configuration_that_is_not_that_of_the_log_is_found() {
     story
         .appends(2, &[entry(1, 1, "a"), removal])
         .expect("appended");
-    story.laws.goes_by(2, &two).expect("it is in the log");
-    breaks(story.laws.goes_by(2, &all), "configuration-differs");
-    story.laws.has_applied(2, 1, &all).expect("as of then");
-    breaks(story.laws.has_applied(2, 2, &all), "configuration-differs");
+    story
+        .invariants
+        .check_configuration(2, &two)
+        .expect("it is in the log");
+    violates(
+        story.invariants.check_configuration(2, &all),
+        "configuration-differs",
+    );
+    story
+        .invariants
+        .check_applied_configuration(2, 1, &all)
+        .expect("as of then");
+    violates(
+        story.invariants.check_applied_configuration(2, 2, &all),
+        "configuration-differs",
+    );
     // Another leader replaces the removal.
     story.appends(2, &[entry(2, 2, "b")]).expect("replaced");
-    story.laws.goes_by(2, &all).expect("it is rolled back");
-    breaks(story.laws.goes_by(2, &two), "configuration-differs");
+    story
+        .invariants
+        .check_configuration(2, &all)
+        .expect("it is rolled back");
+    violates(
+        story.invariants.check_configuration(2, &two),
+        "configuration-differs",
+    );
 }
 
 #[test]
 fn a_leader_that_too_few_have_voted_for_is_found() {
     let mut story = Story::begins();
     story.votes(1, 4, Some(1), true).expect("its own vote");
-    breaks(story.takes_the_lead(1, 4), "elected-without-majority");
+    violates(story.takes_the_lead(1, 4), "elected-without-majority");
     let mut story = Story::begins();
     story.votes(1, 4, Some(1), true).expect("its own vote");
     story.votes(2, 4, Some(1), true).expect("another one");
@@ -590,11 +614,11 @@ fn a_leader_that_too_few_have_voted_for_is_found() {
 fn a_vote_given_right_before_the_voter_stands_itself_counts() {
     let mut story = Story::begins();
     story.votes(1, 4, Some(1), true).expect("its own vote");
-    let standing = Standing {
+    let state = MemberState {
         term: 5,
         vote: Some(2),
         role: Role::Candidate,
-        ..story.standing(2)
+        ..story.state(2)
     };
     let ready = Ready {
         hard_state: Some(HardState {
@@ -610,17 +634,17 @@ fn a_vote_given_right_before_the_voter_stands_itself_counts() {
         }],
         ..Ready::default()
     };
-    story.step(standing, &ready).expect("both are right");
-    let early = story.laws.elections.check_majority(
-        &Standing {
+    story.step(state, &ready).expect("both are right");
+    let early = story.invariants.elections.check_majority(
+        &MemberState {
             role: Role::Leader,
-            ..story.standing(1)
+            ..story.state(1)
         },
         &BTreeSet::from([1, 2, 3]),
     );
-    breaks(early, "elected-without-majority");
+    violates(early, "elected-without-majority");
     story
-        .laws
+        .invariants
         .persisted(2, story.number, || false)
         .expect("it is synchronised");
     story.takes_the_lead(1, 4).expect("two of three");
@@ -644,14 +668,14 @@ fn a_member_that_gives_two_candidates_its_vote_is_found() {
         }],
         ..Ready::default()
     };
-    let standing = Standing {
+    let state = MemberState {
         term: 5,
         vote: None,
-        ..story.standing(3)
+        ..story.state(3)
     };
-    story.step(standing, &ready).expect("nothing is durable");
-    breaks(
-        story.laws.persisted(3, story.number, || false),
+    story.step(state, &ready).expect("nothing is durable");
+    violates(
+        story.invariants.persisted(3, story.number, || false),
         "voted-twice",
     );
 }
@@ -664,13 +688,13 @@ fn what_is_called_durable_and_was_not_synchronised_is_found() {
         must_sync: true,
         ..Ready::default()
     };
-    let standing = Standing {
+    let state = MemberState {
         last_index: 1,
-        ..story.standing(1)
+        ..story.state(1)
     };
-    story.step(standing, &ready).expect("appended");
-    breaks(
-        story.laws.persisted(1, story.number, || true),
+    story.step(state, &ready).expect("appended");
+    violates(
+        story.invariants.persisted(1, story.number, || true),
         "not-durable",
     );
 }
@@ -678,17 +702,17 @@ fn what_is_called_durable_and_was_not_synchronised_is_found() {
 #[test]
 fn a_commit_index_that_goes_back_breaks_state_machine_safety() {
     let mut story = Story::with_two_committed();
-    breaks(story.commits(1, 1), "state-machine-safety");
+    violates(story.commits(1, 1), "state-machine-safety");
 }
 
 #[test]
 fn a_vote_for_a_log_that_ends_earlier_than_the_own_one_is_found() {
     let vote_for = |last_index, last_term| {
         let mut story = Story::with_two_committed();
-        let standing = Standing {
+        let state = MemberState {
             term: 4,
             vote: Some(3),
-            ..story.standing(3)
+            ..story.state(3)
         };
         let request = Message {
             from: 3,
@@ -709,12 +733,12 @@ fn a_vote_for_a_log_that_ends_earlier_than_the_own_one_is_found() {
             persisted_messages: vec![request],
             ..Ready::default()
         };
-        story.step(standing, &ready).expect("it may ask");
+        story.step(state, &ready).expect("it may ask");
         story.votes(2, 4, Some(3), true)
     };
     vote_for(2, 1).expect("as long");
     vote_for(1, 2).expect("of a later term");
-    breaks(vote_for(1, 1), "vote-for-older-log");
+    violates(vote_for(1, 1), "vote-for-older-log");
 }
 
 #[test]
@@ -724,11 +748,11 @@ fn a_leader_that_commits_what_is_on_no_majority_of_disks_or_of_an_earlier_term_i
     story.appends(1, &[entry(1, 1, "a")]).expect("appended");
     story.persists(1);
     story.appends(2, &[entry(1, 1, "a")]).expect("the same");
-    breaks(story.knows_committed(1, 1), "committed-without-majority");
+    violates(story.knows_committed(1, 1), "committed-without-majority");
     let mut story = Story::begins();
     for member in [1, 2] {
         story.appends(member, &[entry(1, 1, "a")]).expect("equal");
     }
     story.leads(1, 2).expect("the next leader");
-    breaks(story.commits(1, 1), "committed-without-majority");
+    violates(story.commits(1, 1), "committed-without-majority");
 }
