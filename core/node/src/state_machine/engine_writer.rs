@@ -18,11 +18,11 @@ use veridical_store::{
     FEED_PREFIX_END, Feed, FeedOperation, FeedRestorer, SnapshotSource, Store, StoreConfig,
 };
 
+use crate::assembly::recovery::StartError;
 use crate::codec::{membership_from_bytes, membership_to_bytes};
 use crate::config::NodeConfig;
-use crate::directory::Directory;
-use crate::recovery::StartError;
-use crate::snapshots::SnapshotEvent;
+use crate::membership::directory::Directory;
+use crate::snapshots::task::SnapshotEvent;
 use crate::stop::{Stop, StopReason};
 
 /// Under this key, behind those of the store, lie the members and the term as of the

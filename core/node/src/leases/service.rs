@@ -14,11 +14,11 @@ use veridical_proto::peer::{LeaseCall, LeaseReply};
 use veridical_store::{ApiError, StoreReader};
 
 use crate::config::ms;
-use crate::driver::Request;
-use crate::lease_keeper::LeaseKeeper;
+use crate::consensus::driver::Request;
+use crate::leases::lessor::LeaseKeeper;
 use crate::limits::Limits;
-use crate::proposals::Proposals;
-use crate::transport::Transport;
+use crate::peers::transport::Transport;
+use crate::proposals::table::Proposals;
 
 /// What the leader says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

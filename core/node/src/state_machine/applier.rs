@@ -13,14 +13,14 @@ use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
 
 use crate::config::ms;
-use crate::directory::Directory;
-use crate::lease_keeper::LeaseKeeper;
+use crate::leases::lessor::LeaseKeeper;
 use crate::limits::Limits;
-use crate::materialise::EngineQueue;
+use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
-use crate::proposals::Proposals;
-use crate::reads::AppliedWaiters;
-use crate::snapshots::{SnapshotChunks, SnapshotJob};
+use crate::proposals::table::Proposals;
+use crate::reads::waiters::AppliedWaiters;
+use crate::snapshots::task::{SnapshotChunks, SnapshotJob};
+use crate::state_machine::engine_writer::EngineQueue;
 use crate::stop::{Stop, StopReason};
 
 /// Something for the state machine, in log order.

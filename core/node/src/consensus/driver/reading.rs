@@ -9,7 +9,7 @@ use veridical_store::ApiError;
 
 use super::Driver;
 use crate::config::ms;
-use crate::reads::{ReadBatch, ReadReply, answer};
+use crate::reads::waiters::{ReadBatch, ReadReply, answer};
 
 impl<E: Environment> Driver<E> {
     /// Puts read questions again whose answer may have been lost.

@@ -14,9 +14,9 @@ use veridical_raft::{
 };
 use veridical_store::ApiError;
 
-use crate::directory::Directory;
-use crate::driver::{Driver, Request};
-use crate::node::{Node, member_id_of};
+use crate::api::node::{Node, member_id_of};
+use crate::consensus::driver::{Driver, Request};
+use crate::membership::directory::Directory;
 
 /// A learner may be promoted once it has this share of the leader's log, in percent
 /// (etcd's `readyPercentThreshold`).

@@ -8,22 +8,22 @@ use veridical_raft::Role;
 use veridical_storage::engine::Engine;
 use veridical_store::{StoreConfig, WatchLimits};
 
-use crate::apply::Applier;
+use crate::api::node::{Node, Shared};
+use crate::assembly::recovery::{RecoveredMember, StartError, recover};
 use crate::config::NodeConfig;
-use crate::directory::Directory;
-use crate::driver::{Driver, Inputs, Outputs, connect};
-use crate::lease_desk::LeaseDesk;
-use crate::lease_keeper::LeaseKeeper;
-use crate::log_writer::LogWriter;
-use crate::materialise::materialiser;
-use crate::node::{Node, Shared};
-use crate::proposals::Proposals;
-use crate::reads::AppliedWaiters;
-use crate::recovery::{RecoveredMember, StartError, recover};
-use crate::snapshots::Snapshots;
+use crate::consensus::driver::{Driver, Inputs, Outputs, connect};
+use crate::consensus::log_writer::LogWriter;
+use crate::leases::lessor::LeaseKeeper;
+use crate::leases::service::LeaseDesk;
+use crate::membership::directory::Directory;
+use crate::peers::transport::{Transport, accept_peers};
+use crate::proposals::table::Proposals;
+use crate::reads::waiters::AppliedWaiters;
+use crate::snapshots::task::Snapshots;
+use crate::state_machine::applier::Applier;
+use crate::state_machine::engine_writer::materialiser;
 use crate::status::Status;
 use crate::stop::Stop;
-use crate::transport::{Transport, accept_peers};
 
 /// Tidings from the snapshot task that wait, for each job that can wait there. More than
 /// a job produces, so that the task never waits for the driver while the driver waits

@@ -22,10 +22,10 @@ use veridical_store::SnapshotSource;
 
 use crate::codec::{membership_from_bytes, membership_to_bytes};
 use crate::config::ms;
-use crate::directory::Directory;
 use crate::limits::Limits;
+use crate::membership::directory::Directory;
+use crate::peers::transport::Transport;
 use crate::stop::{Stop, StopReason};
-use crate::transport::Transport;
 
 /// Work for the task.
 pub(crate) enum SnapshotJob {

@@ -23,21 +23,21 @@ use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 use veridical_store::{ApiError, StoreReader};
 
 use self::in_log::{CommandName, InLog};
-use crate::apply::ApplyJob;
 use crate::codec::entry_to_log;
 use crate::config::ms;
-use crate::directory::Directory;
-use crate::lease_keeper::LeaseKeeper;
+use crate::consensus::log_writer::DiskJob;
+use crate::leases::lessor::LeaseKeeper;
 use crate::limits::Limits;
-use crate::log_writer::DiskJob;
+use crate::membership::changes::{Intent, PendingChange};
+use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
-use crate::proposals::{Attempt, Proposals};
-use crate::reads::{AppliedWaiters, ReadBatches, ReadReply, answer};
-use crate::reconfiguration::{Intent, PendingChange};
-use crate::snapshots::{SnapshotEvent, SnapshotJob};
+use crate::peers::transport::{Inbound, Transport};
+use crate::proposals::table::{Attempt, Proposals};
+use crate::reads::waiters::{AppliedWaiters, ReadBatches, ReadReply, answer};
+use crate::snapshots::task::{SnapshotEvent, SnapshotJob};
+use crate::state_machine::applier::ApplyJob;
 use crate::status::Status;
 use crate::stop::{Stop, StopReason};
-use crate::transport::{Inbound, Transport};
 
 /// Membership changes that wait until something at their index is committed. Raft takes
 /// one at a time; those of leaders that were deposed may still wait.

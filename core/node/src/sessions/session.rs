@@ -14,8 +14,8 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_proto::native::{Failure, Request, Response};
 use veridical_store::ApiError;
 
+use crate::api::node::Node;
 use crate::config::ms;
-use crate::node::Node;
 
 /// The first bytes of a connection that speaks this protocol; what they are not is
 /// HTTP/2.

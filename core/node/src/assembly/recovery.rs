@@ -15,9 +15,9 @@ use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
 
 use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
 use crate::config::{ConfigError, NodeConfig};
-use crate::directory::Directory;
-use crate::materialise::{AppliedState, reconcile};
-use crate::snapshots::snapshot_dir;
+use crate::membership::directory::Directory;
+use crate::snapshots::task::snapshot_dir;
+use crate::state_machine::engine_writer::{AppliedState, reconcile};
 
 /// Why a member cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -14,10 +14,10 @@ use veridical_store::{
 };
 
 use crate::config::{NodeConfig, ms};
-use crate::directory::Directory;
-use crate::driver::Request;
-use crate::lease_desk::{LeaseDesk, LeaseState};
-use crate::proposals::Proposals;
+use crate::consensus::driver::Request;
+use crate::leases::service::{LeaseDesk, LeaseState};
+use crate::membership::directory::Directory;
+use crate::proposals::table::Proposals;
 use crate::status::Status;
 use crate::stop::{Stop, StopReason};
 

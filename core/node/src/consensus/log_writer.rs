@@ -13,8 +13,8 @@ use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
 use crate::observe::NodeObserver;
+use crate::peers::transport::Transport;
 use crate::stop::{Stop, StopReason};
-use crate::transport::Transport;
 
 /// Something to be made durable.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use veridical_raft::{Payload, Ready};
 use veridical_store::ApiError;
 
 use super::{Driver, connect};
-use crate::directory::Directory;
+use crate::membership::directory::Directory;
 
 impl<E: Environment> Driver<E> {
     /// Opens and closes connections as the applied membership says.
