@@ -17,6 +17,9 @@ use crate::{Finding, Rule};
 /// The list of decoders.
 pub const LIST: &str = "fuzz/decoders.txt";
 
+/// The program that has all targets, as modules.
+const TARGETS: &str = "fuzz/tests/main.rs";
+
 /// What the names of decoders begin with.
 pub const PREFIXES: [&str; 7] = [
     "decode",
@@ -64,7 +67,7 @@ pub fn check(workspace: &Workspace, findings: &mut Vec<Finding>) {
         if !decoders.contains_key(decoder) {
             report(format!("there is no decoder `{decoder}`"));
         }
-        let is_target = what.starts_with("fuzz/tests/") && workspace.paths.contains(what);
+        let is_target = is_target(workspace, what);
         let is_reason = what
             .strip_prefix(NOT_FUZZED)
             .is_some_and(|reason| reason.len() > 10);
@@ -80,6 +83,15 @@ pub fn check(workspace: &Workspace, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(file, line, Rule::Decoder, text));
         }
     }
+}
+
+/// Whether this is the file of a target that the program of all targets has.
+fn is_target(workspace: &Workspace, path: &str) -> bool {
+    let module = path
+        .strip_prefix("fuzz/tests/")
+        .and_then(|file| file.strip_suffix(".rs"));
+    let all = workspace.text(TARGETS).unwrap_or_default();
+    module.is_some_and(|module| all.lines().any(|line| line == format!("mod {module};")))
 }
 
 struct Decoders<'a> {
@@ -216,13 +228,14 @@ mod tests {
 
     fn findings(list: &str) -> Vec<String> {
         let source = Source::parse("core/a.rs", DECODERS).expect("it is Rust");
+        let file = |path: &str, text: &str| TextFile {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
         let workspace = Workspace {
-            paths: ["fuzz/tests/a.rs".to_owned()].into(),
-            files: vec![TextFile {
-                path: LIST.to_owned(),
-                text: list.to_owned(),
-            }],
+            files: vec![file(LIST, list), file(TARGETS, "mod a;\n")],
             sources: vec![source],
+            ..Workspace::default()
         };
         let mut findings = Vec::new();
         check(&workspace, &mut findings);
