@@ -43,7 +43,10 @@ fn a_hundred_thousand_operations_with_a_violation_are_drawn_moved_and_searched_w
     assert!(seen["witness"].as_u64() >= Some(2), "{seen}");
     assert!(seen["lanes"].as_u64() >= Some(24), "{seen}");
     // The lanes on the screen are drawn with all their operations, and the violation is red.
-    assert!(seen["drawn_whole"].as_u64() > Some(40_000), "{seen}");
+    assert!(
+        seen["operations_drawn_whole"].as_u64() > Some(40_000),
+        "{seen}"
+    );
     assert!(seen["witness_pixels"].as_u64() > Some(1_000), "{seen}");
     assert!(seen["marked_pixels"].as_u64() > Some(1_000), "{seen}");
     assert!(
@@ -61,9 +64,9 @@ fn a_hundred_thousand_operations_with_a_violation_are_drawn_moved_and_searched_w
     }
     let found = seen["found"].as_u64().expect("a count");
     assert!((20_000..100_000).contains(&found), "{seen}");
-    let of_key = seen["shown_of_key"].as_u64().expect("a count");
+    let of_key = seen["operations_of_key"].as_u64().expect("a count");
     assert!((1_000..4_000).contains(&of_key), "{seen}");
-    assert_eq!(seen["shown_of_all"], 100_000);
+    assert_eq!(seen["operations_again"], 100_000);
     browser::assert_quick(&STEPS, &seen, || selftest(&chromium, &folder, &page));
 }
 
