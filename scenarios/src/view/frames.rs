@@ -24,7 +24,7 @@ use super::keys::keys_of;
 use super::recording::{Frame, FrameKind, NUMBERS_MAX};
 
 /// Members' names begin so.
-const MEMBER_PREFIX: &str = "member-";
+pub const MEMBER_PREFIX: &str = "member-";
 
 /// A sort of frame.
 #[derive(Debug, PartialEq, Eq)]

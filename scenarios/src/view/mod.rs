@@ -1,24 +1,21 @@
 //! A run as one looks at it: a page that stands alone, or a trace for Perfetto.
 //!
-//! Comes in: the recording of a run with its plan, report, history and logs, from a run
+//! Inputs: the recording of a run with its plan, report, history and logs, from a run
 //! that has just been made or from the folder of a failure.
-//! Goes out: HTML, and JSON in Chrome's trace event format.
+//! Outputs: HTML, and JSON in Chrome's trace event format.
 //!
 //! `recorder` watches the run from outside and makes the `recording`, `frames` says what
-//! its messages mean; `page` packs all of it into the page, whose parts are in `page/`;
-//! `chrome` writes the trace.
+//! its messages mean; `timeline` hands all of it to the viewer, `veridical-timeline`.
 
-mod chrome;
 pub mod command;
 mod draft;
 mod faults;
 mod frames;
 mod keys;
 mod operations;
-mod page;
-mod page_data;
 mod recorder;
 mod recording;
+mod timeline;
 
 use std::fs;
 use std::io;
@@ -64,7 +61,7 @@ impl View<'_> {
     /// # Errors
     /// It cannot be written.
     pub fn write_page(&self, sink: &mut impl io::Write) -> io::Result<()> {
-        page::write(self, sink)
+        timeline::timeline(self).write_page(sink)
     }
 
     /// Writes the trace, as Chrome's trace event format has it (Google's "Trace Event
@@ -73,7 +70,7 @@ impl View<'_> {
     /// # Errors
     /// It cannot be written.
     pub fn write_chrome_trace(&self, sink: &mut impl io::Write) -> io::Result<()> {
-        chrome::write(self, sink)
+        timeline::timeline(self).write_chrome_trace(sink)
     }
 }
 
