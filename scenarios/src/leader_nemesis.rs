@@ -1,6 +1,5 @@
 //! The hunt for leaders: faults that follow the elections instead of a timetable.
 
-
 use std::time::Duration;
 use veridical_world::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
 

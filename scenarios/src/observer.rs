@@ -1,6 +1,5 @@
 //! The history of a run, checked while it is made.
 
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

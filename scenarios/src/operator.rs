@@ -5,7 +5,6 @@
 //! is without its disk or not yet started. What it was told, it holds the cluster to: a
 //! member that was added stays until it is removed, and a removed one never comes back.
 
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

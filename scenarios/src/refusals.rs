@@ -1,7 +1,6 @@
 //! Refusals that blame the request. The histories' checker takes a refusal for granted that says
 //! nothing of keys, revisions or leases; but the clients of a run know what they ask for.
 
-
 use veridical_client::CallError;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::request_op::Request as Op;

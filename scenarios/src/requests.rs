@@ -1,6 +1,5 @@
 //! From a planned operation to a request, with what its client has learnt so far.
 
-
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! The watchers of a run: each follows a range over whatever happens, and records what
 //! it is shown.
 
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,7 +1,6 @@
 //! The clients of a run: each does its planned operations one after the other and
 //! records what came back.
 
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -329,7 +329,10 @@ impl Search<'_> {
                     }
                     *next = last + 1;
                 }
-                _ => {}
+                EventKind::Call { .. }
+                | EventKind::Return { .. }
+                | EventKind::Unknown { .. }
+                | EventKind::Failed { .. } => {}
             }
         }
         true
@@ -394,7 +397,12 @@ fn agrees(request: &Request, result: &Outcome, recorded: &Outcome) -> bool {
                     Request::LeaseRevoke { .. } | Request::LeaseTimeToLive { .. } => {
                         given.revision <= recorded.revision
                     }
-                    _ => given.revision == recorded.revision,
+                    Request::Range(_)
+                    | Request::Put(_)
+                    | Request::DeleteRange(_)
+                    | Request::Txn(_)
+                    | Request::Compact { .. }
+                    | Request::LeaseLeases => given.revision == recorded.revision,
                 }
         }
         _ => false,

@@ -55,6 +55,9 @@ pub struct RunArguments {
     /// How many seeds; 1 if --seed is given, 100 otherwise.
     #[arg(long)]
     pub seeds: Option<u64>,
+    /// Print what was counted, too: faults and their effects, queues, coverage points.
+    #[arg(long)]
+    pub counters: bool,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,
@@ -113,6 +116,7 @@ impl RunArguments {
             scenario: None,
             seed: None,
             seeds: None,
+            counters: false,
             jobs: None,
             check_determinism: false,
             planted: None,
@@ -182,6 +186,9 @@ pub struct ExploreArguments {
     /// How many runs.
     #[arg(long, default_value_t = 1_000)]
     pub executions: u64,
+    /// Print what was counted, too: faults and their effects, queues, coverage points.
+    #[arg(long)]
+    pub counters: bool,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,
@@ -212,6 +219,9 @@ pub struct CampaignArguments {
     /// The seeds of the whole campaign, A to B without B.
     #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "1..2001")]
     pub seeds: Range<u64>,
+    /// Print what was counted, too: faults and their effects, queues, coverage points.
+    #[arg(long)]
+    pub counters: bool,
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,

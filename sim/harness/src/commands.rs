@@ -124,6 +124,9 @@ pub fn run<S: Scenario>(scenario: &S, arguments: &RunArguments) -> Result<u8, Co
         campaign.scenario
     );
     print!("{}", ran.summary.render(started.elapsed()));
+    if arguments.counters {
+        print!("{}", ran.summary.render_counters());
+    }
     if interrupted.load(Ordering::Relaxed) {
         println!(
             "  interrupted: {} seeds were not run",

@@ -2,7 +2,11 @@
 //! is made.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 use veridical_checkers::{
     CheckerOptions, ObjectChecker, ObjectModel, Rejection, Verdict, Violation,
 };
@@ -11,7 +15,7 @@ use veridical_histories::{EventKind, OperationId};
 use veridical_world::World;
 
 use crate::report::{Began, Class, Finding};
-use crate::run::{Keep, Observed};
+use crate::run::{Keep, Observed, stop_at};
 use crate::view::{Ending as ShownEnding, ShownOperation};
 
 /// How an operation ended for its client.
@@ -44,6 +48,8 @@ struct State {
     finding: Option<Finding>,
     history: Vec<ObjectEvent>,
     timetable: Vec<Began>,
+    /// Who waits for the first finding.
+    waker: Option<Waker>,
 }
 
 impl ObjectRecorder {
@@ -57,6 +63,7 @@ impl ObjectRecorder {
             finding: None,
             history: Vec::new(),
             timetable: Vec::new(),
+            waker: None,
         };
         Self {
             world,
@@ -119,9 +126,30 @@ impl ObjectRecorder {
         self.note(&mut state, finding);
     }
 
-    /// Whether something is wrong: a run can end then.
-    pub fn has_found(&self) -> bool {
-        self.state().finding.is_some()
+    /// Lets `work` run until it is done, something is wrong, or that time of the run has come;
+    /// then ends the history. So a run ends at the earliest event that is wrong.
+    pub async fn watch(
+        &self,
+        work: impl Future<Output = ()>,
+        until: Option<Duration>,
+    ) -> Observed<ObjectEvent> {
+        let (mut work, mut stopped) = (pin!(work), pin!(stop_at(&self.world, until)));
+        poll_fn(|context| {
+            let is_over = {
+                let mut state = self.state();
+                state.waker = Some(context.waker().clone());
+                state.finding.is_some()
+            };
+            if is_over
+                || stopped.as_mut().poll(context).is_ready()
+                || work.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+        self.finish()
     }
 
     fn observe(&self, state: &mut State, event: ObjectEvent, label: &str) {
@@ -150,6 +178,9 @@ impl ObjectRecorder {
         if state.finding.is_none() {
             self.world.record("finding", 0);
             state.finding = Some(finding);
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::report::Began;
 #[cfg(madsim)]
 use crate::run::{Run, Settings};
 use crate::shrink::Size;
-use crate::view::{ShownOperation, View};
+use crate::view::{ShownOperation, View, page};
 
 /// What tells a plan from another one of the same scenario, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +186,10 @@ pub trait Scenario: Sync + 'static {
     /// It cannot be written.
     fn write_page(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()>
     where
-        Self: Sized;
+        Self: Sized,
+    {
+        page::write(self, view, sink)
+    }
 
     /// Writes the run in Chrome's trace event format, which Perfetto opens.
     ///
@@ -194,5 +197,9 @@ pub trait Scenario: Sync + 'static {
     /// It cannot be written.
     fn write_trace(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()>
     where
-        Self: Sized;
+        Self: Sized,
+    {
+        let _ = (view, sink);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
 }

@@ -1,7 +1,6 @@
-//! What a campaign says at its end, as one table for people.
+//! What many runs say at their end, as a table for people.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use crate::coverage::Coverage;
@@ -10,7 +9,26 @@ use crate::report::{Class, QueueFilling, RunReport};
 /// Queues that the table shows; the JSON forms have all.
 const FULLEST_QUEUES_SHOWN: usize = 8;
 
-/// How often a place was reached.
+/// Groups of counters by the beginnings of their names, and as they are titled.
+const COUNTER_GROUPS: [(&str, &str); 8] = [
+    ("membership.", "  membership"),
+    ("upgrade.", "  upgrade"),
+    ("net.", "  net"),
+    ("disk.", "  disk"),
+    ("process.", "  process"),
+    ("failpoint.", "  failpoint"),
+    ("clock.", "  clock"),
+    ("schedule.", "  schedule"),
+];
+
+fn table(rows: &[(&str, String)]) -> String {
+    let lines = rows
+        .iter()
+        .map(|(name, value)| format!("  {name:<22} {value}\n"));
+    lines.collect()
+}
+
+/// How often a coverage point was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     /// By how many seeds.
@@ -38,8 +56,8 @@ pub struct Summary {
     pub peak_memory_bytes: u64,
     /// What happened how often.
     pub faults: BTreeMap<String, u64>,
-    /// Places that have to be reached now and then, and how often they were.
-    pub places: BTreeMap<String, Reached>,
+    /// Coverage points that have to be reached now and then, and how often they were.
+    pub points: BTreeMap<String, Reached>,
     /// How full each queue of the store has been at most, over all seeds.
     pub queues: BTreeMap<String, QueueFilling>,
     /// Seeds by how they ended.
@@ -63,9 +81,9 @@ impl Summary {
             *self.faults.entry(name.clone()).or_default() += count;
         }
         for (name, count) in &report.sometimes {
-            let place = self.places.entry(name.clone()).or_default();
-            place.hits += count;
-            place.seeds += u64::from(*count > 0);
+            let point = self.points.entry(name.clone()).or_default();
+            point.hits += count;
+            point.seeds += u64::from(*count > 0);
         }
         for (name, filling) in &report.queues {
             let fullest = self.queues.entry(name.clone()).or_default();
@@ -90,93 +108,86 @@ impl Summary {
         format!("{:032x}", digest.value())
     }
 
-    /// The table. `wall` is the time that the whole campaign took.
+    /// The table, eight lines: what was done, how fast, how it ended. `wall` is the time that
+    /// the whole campaign took.
     pub fn render(&self, wall: Duration) -> String {
-        let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            let _ = writeln!(text, "  {name:<22} {value}");
-        };
-        row("seeds", self.seeds.to_string());
-        row(
-            "operations",
-            format!(
-                "{} ({} with unknown outcome){}",
-                self.operations,
-                self.unknown_outcomes,
-                self.observations
-                    .iter()
-                    .map(|(name, count)| format!(", {count} {name}"))
-                    .collect::<String>()
+        let mut rows = vec![
+            ("seeds", self.seeds.to_string()),
+            ("operations", self.operations()),
+            (
+                "simulated time",
+                format!("{:.1} h", self.simulated_ms as f64 / 3_600_000.0),
             ),
-        );
-        row(
-            "simulated time",
-            format!("{:.1} h", self.simulated_ms as f64 / 3_600_000.0),
-        );
-        row(
-            "wall time",
-            format!(
-                "{:.1} s ({:.1} s of runs)",
-                wall.as_secs_f64(),
-                self.run_wall_ms / 1_000.0
+            (
+                "wall time",
+                format!(
+                    "{:.1} s ({:.1} s of runs)",
+                    wall.as_secs_f64(),
+                    self.run_wall_ms / 1_000.0
+                ),
             ),
-        );
+        ];
         if self.run_wall_ms > 0.0 {
-            row(
-                "simulated / wall",
-                format!(
-                    "{:.0} on one core",
-                    self.simulated_ms as f64 / self.run_wall_ms
-                ),
-            );
-            row(
+            let per_wall = |amount: f64| format!("{:.0} on one core", amount / self.run_wall_ms);
+            rows.push(("simulated / wall", per_wall(self.simulated_ms as f64)));
+            rows.push((
                 "verified operations/s",
-                format!(
-                    "{:.0} on one core",
-                    self.operations as f64 * 1_000.0 / self.run_wall_ms
-                ),
-            );
+                per_wall(self.operations as f64 * 1_000.0),
+            ));
         }
         let verdicts: Vec<String> = self
             .verdicts
             .iter()
             .map(|(class, count)| format!("{count} {class}"))
             .collect();
-        row("verdicts", verdicts.join(", "));
-        row(
-            "peak memory",
-            format!("{:.1} MiB", self.peak_memory_bytes as f64 / 1_048_576.0),
-        );
-        row("digest", self.digest());
-        let injected = self.list(|name| name.starts_with("fault."), "fault.");
-        row("faults injected", injected);
-        for group in [
-            "membership.",
-            "upgrade.",
-            "net.",
-            "disk.",
-            "process.",
-            "failpoint.",
-            "clock.",
-            "schedule.",
-        ] {
+        rows.push(("verdicts", verdicts.join(", ")));
+        rows.push(("digest", self.digest()));
+        table(&rows)
+    }
+
+    /// What was counted: memory, faults and their effects, queues, coverage points.
+    pub fn render_counters(&self) -> String {
+        let mut rows = vec![
+            (
+                "peak memory",
+                format!("{:.1} MiB", self.peak_memory_bytes as f64 / 1_048_576.0),
+            ),
+            (
+                "faults injected",
+                self.list(|name| name.starts_with("fault."), "fault."),
+            ),
+        ];
+        for (group, title) in COUNTER_GROUPS {
             let effects = self.list(|name| name.starts_with(group), group);
             if !effects.is_empty() {
-                row(&format!("  {}", group.trim_end_matches('.')), effects);
+                rows.push((title, effects));
             }
         }
         if !self.queues.is_empty() {
-            row("fullest queues", self.fullest_queues());
+            rows.push(("fullest queues", self.fullest_queues()));
         }
-        if !self.places.is_empty() {
-            let coverage = Coverage::of(&self.places);
-            row("places", coverage.count());
-            // What a single run did not reach says nothing.
-            if self.seeds > 1 {
-                text.push_str(&coverage.render());
-            }
+        let coverage = Coverage::of(&self.points);
+        if !self.points.is_empty() {
+            rows.push(("coverage points", coverage.count()));
+        }
+        let mut text = table(&rows);
+        // What a single run did not reach says nothing.
+        if self.seeds > 1 && !self.points.is_empty() {
+            text.push_str(&coverage.render());
         }
         text
+    }
+
+    fn operations(&self) -> String {
+        let observations: String = self
+            .observations
+            .iter()
+            .map(|(name, count)| format!(", {count} {name}"))
+            .collect();
+        format!(
+            "{} ({} with unknown outcome){observations}",
+            self.operations, self.unknown_outcomes
+        )
     }
 
     /// The queues that came nearest to their bounds.

@@ -140,7 +140,7 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
         wall: started.elapsed(),
         summary: sum.summary,
     };
-    finish(&outcome, &dir, &sum.reports)
+    finish(&outcome, &dir, &sum.reports, arguments.counters)
 }
 
 /// All reports so far.
@@ -176,12 +176,12 @@ impl Sum {
             years(self.summary.simulated_ms),
             self.failures
         );
-        let reached = self.summary.places.values().filter(|place| place.seeds > 0);
-        if !self.summary.places.is_empty() {
+        let reached = self.summary.points.values().filter(|point| point.seeds > 0);
+        if !self.summary.points.is_empty() {
             text.push_str(&format!(
-                "  {} of {} places reached",
+                "  {} of {} coverage points reached",
                 reached.count(),
-                self.summary.places.len()
+                self.summary.points.len()
             ));
         }
         text
@@ -270,7 +270,7 @@ fn merge_shards(arguments: &MergeArguments) -> Result<u8, CommandError> {
         wall: Duration::ZERO,
         summary: sum.summary,
     };
-    finish(&outcome, &arguments.out, &sum.reports)
+    finish(&outcome, &arguments.out, &sum.reports, false)
 }
 
 /// Writes and prints what came of it; the exit code.
@@ -278,6 +278,7 @@ fn finish(
     outcome: &CampaignOutcome<'_>,
     dir: &Path,
     reports: &[RunReport],
+    prints_counters: bool,
 ) -> Result<u8, CommandError> {
     outcome.write(dir, reports).map_err(file_error(dir))?;
     for group in &outcome.groups {
@@ -308,6 +309,9 @@ fn finish(
         println!("nondeterminism: seeds {:?}", outcome.contradictions);
     }
     print!("{}", outcome.summary.render(outcome.wall));
+    if prints_counters {
+        print!("{}", outcome.summary.render_counters());
+    }
     println!("written to {}", dir.display());
     Ok(outcome.most_severe().exit_code())
 }

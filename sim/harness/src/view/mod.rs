@@ -7,6 +7,7 @@
 pub mod command;
 mod draft;
 mod faults;
+pub mod page;
 mod recorder;
 mod recording;
 
