@@ -8,8 +8,8 @@ use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 
-use crate::directory::Directory;
 use crate::limits::Limits;
+use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
 
 /// The settings of one member.

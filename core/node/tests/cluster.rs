@@ -13,7 +13,7 @@ use veridical_client::{Client, ClientConfig};
 use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
-use veridical_node::session::accept_clients;
+use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
 use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use veridical_client::{Client, ClientConfig};
 use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
-use veridical_node::session::accept_clients;
+use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
 use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};

@@ -25,7 +25,7 @@ pub struct StoreConfig {
     /// Most keys whose old versions one publish forgets, so that a big compaction does not
     /// hold up the writer: the rest follows with the next ones.
     pub trim_keys: usize,
-    /// Whether the store collects what a durable copy has to be told; see
+    /// Whether the store collects the changes for a durable copy; see
     /// [`Store::take_feed`](crate::Store::take_feed), which must then be called.
     pub feed: bool,
     /// Defects planted on purpose; none in production.

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use veridical_env::{Environment, Network};
-use veridical_node::session::accept_clients;
+use veridical_node::sessions::accept_clients;
 use veridical_node::{Node, NodeConfig, StartError, Status, StopReason};
 use veridical_probe::reachable;
 use veridical_raft::Role;

@@ -25,6 +25,7 @@ use crate::cluster::member::{Outside, boot};
 use crate::cluster::seen::Seen;
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::properties::finding;
 use crate::properties::leases::LeaseDeadlines;
 use crate::view::MemberState;
 use veridical_harness::report::{Class, Finding};
@@ -360,7 +361,9 @@ impl Cluster {
         let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
         // A leader that was deposed ends none, and its successor gives all their time anew.
         if self.is_led() {
-            deadlines.look(self.world.now(), self.term(), &left)?;
+            deadlines
+                .look(self.world.now(), self.term(), &left)
+                .map_err(finding)?;
         }
         Ok(left.is_empty())
     }

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use prost::Message as _;
 use veridical_client::record;
-use veridical_node::session::NATIVE_MAGIC;
+use veridical_node::sessions::NATIVE_MAGIC;
 use veridical_proto::command::{Command, command::Request as CommandRequest};
 use veridical_proto::frame::decode_frame;
 use veridical_proto::native::request::Body as Ask;

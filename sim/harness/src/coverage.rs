@@ -1,7 +1,7 @@
-//! Which of the places that the code declares a campaign has reached, and which not
+//! Which of the coverage points that the code declares a campaign has reached, and which not
 //! (`reachable!`, `sometimes!`, `always!` of the probe crate).
 //!
-//! Places come from this program, hits from the reports of the runs, so that results of
+//! Coverage points come from this program, hits from the reports of the runs, so that results of
 //! many processes, or of many machines, can be put together.
 
 use serde::Serialize;
@@ -11,12 +11,12 @@ use veridical_probe::CoveragePoint;
 
 use crate::summary::Reached;
 
-/// The rarest places that are shown to people; the JSON form has all.
+/// The rarest points that are shown to people; the JSON form has all.
 const RAREST_SHOWN: usize = 8;
 
-/// A place, or several of the same name.
+/// A coverage point, or several of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PlaceCoverage {
+pub struct PointCoverage {
     /// Its name.
     pub name: String,
     /// Where it stands, as `file:line`.
@@ -30,14 +30,14 @@ pub struct PlaceCoverage {
     pub rare: Option<String>,
 }
 
-/// All places, the rarest first.
+/// All points, the rarest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    places: Vec<PlaceCoverage>,
+    points: Vec<PointCoverage>,
 }
 
 impl Coverage {
-    /// Of what was reached, among the places of this program.
+    /// Of what was reached, among the points of this program.
     pub fn of(reached: &BTreeMap<String, Reached>) -> Self {
         Self::among(veridical_probe::COVERAGE_POINTS.iter(), reached)
     }
@@ -46,40 +46,40 @@ impl Coverage {
         declared: impl Iterator<Item = &'a CoveragePoint>,
         reached: &BTreeMap<String, Reached>,
     ) -> Self {
-        let mut places: BTreeMap<&str, PlaceCoverage> = BTreeMap::new();
-        for place in declared {
+        let mut points: BTreeMap<&str, PointCoverage> = BTreeMap::new();
+        for point in declared {
             // A run counts what its own process links, which is all of this program.
-            let Some(reached) = reached.get(place.name()) else {
+            let Some(reached) = reached.get(point.name()) else {
                 continue;
             };
-            let known = places.entry(place.name()).or_default();
-            known.name = place.name().to_owned();
-            known.at.push(format!("{}:{}", place.file(), place.line()));
+            let known = points.entry(point.name()).or_default();
+            known.name = point.name().to_owned();
+            known.at.push(format!("{}:{}", point.file(), point.line()));
             known.hits = reached.hits;
             known.seeds = reached.seeds;
-            known.rare = known.rare.take().or(place.rare().map(str::to_owned));
+            known.rare = known.rare.take().or(point.rare().map(str::to_owned));
         }
-        let mut places: Vec<PlaceCoverage> = places.into_values().collect();
-        for place in &mut places {
-            place.at.sort();
+        let mut points: Vec<PointCoverage> = points.into_values().collect();
+        for point in &mut points {
+            point.at.sort();
         }
-        places.sort_by(|a, b| (a.seeds, a.hits, &a.name).cmp(&(b.seeds, b.hits, &b.name)));
-        Self { places }
+        points.sort_by(|a, b| (a.seeds, a.hits, &a.name).cmp(&(b.seeds, b.hits, &b.name)));
+        Self { points }
     }
 
     /// All of them, the rarest first.
-    pub fn places(&self) -> &[PlaceCoverage] {
-        &self.places
+    pub fn points(&self) -> &[PointCoverage] {
+        &self.points
     }
 
     /// Those that no seed has reached.
-    pub fn unreached(&self) -> impl Iterator<Item = &PlaceCoverage> {
-        self.places.iter().filter(|place| place.seeds == 0)
+    pub fn unreached(&self) -> impl Iterator<Item = &PointCoverage> {
+        self.points.iter().filter(|point| point.seeds == 0)
     }
 
     /// Those that the fewest seeds have reached.
-    pub fn rarest(&self) -> impl Iterator<Item = &PlaceCoverage> {
-        let reached = self.places.iter().filter(|place| place.seeds > 0);
+    pub fn rarest(&self) -> impl Iterator<Item = &PointCoverage> {
+        let reached = self.points.iter().filter(|point| point.seeds > 0);
         reached.take(RAREST_SHOWN)
     }
 
@@ -88,9 +88,9 @@ impl Coverage {
         let unreached = self.unreached().count();
         let excused = self
             .unreached()
-            .filter(|place| place.rare.is_some())
+            .filter(|point| point.rare.is_some())
             .count();
-        let all = self.places.len();
+        let all = self.points.len();
         match excused {
             0 => format!("{} of {all} reached", all - unreached),
             excused => format!(
@@ -104,54 +104,54 @@ impl Coverage {
     /// rarest of the others.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        for place in self.unreached() {
-            let _ = writeln!(text, "    never   {}", describe(place));
+        for point in self.unreached() {
+            let _ = writeln!(text, "    never   {}", describe(point));
         }
-        for place in self.rarest() {
+        for point in self.rarest() {
             let _ = writeln!(
                 text,
                 "    {:<7} {}",
-                format!("{}x", place.seeds),
-                describe(place)
+                format!("{}x", point.seeds),
+                describe(point)
             );
         }
         text
     }
 
-    /// The same as Markdown; nothing if no run has reported places.
+    /// The same as Markdown; nothing if no run has reported points.
     pub fn markdown(&self) -> String {
-        if self.places.is_empty() {
+        if self.points.is_empty() {
             return String::new();
         }
-        let mut text = format!("\n## Places\n\n{}.\n", self.count());
+        let mut text = format!("\n## Coverage points\n\n{}.\n", self.count());
         if self.unreached().next().is_some() {
             text.push_str("\n| never reached | where | why |\n|---|---|---|\n");
         }
-        for place in self.unreached() {
-            let why = place.rare.as_deref().unwrap_or_default();
-            let at = place.at.join(", ");
-            let _ = writeln!(text, "| `{}` | {at} | {why} |", place.name);
+        for point in self.unreached() {
+            let why = point.rare.as_deref().unwrap_or_default();
+            let at = point.at.join(", ");
+            let _ = writeln!(text, "| `{}` | {at} | {why} |", point.name);
         }
         if self.rarest().next().is_some() {
             text.push_str("\n| rarest | where | seeds | hits |\n|---|---|---|---|\n");
         }
-        for place in self.rarest() {
+        for point in self.rarest() {
             let _ = writeln!(
                 text,
                 "| `{}` | {} | {} | {} |",
-                place.name,
-                place.at.join(", "),
-                place.seeds,
-                place.hits
+                point.name,
+                point.at.join(", "),
+                point.seeds,
+                point.hits
             );
         }
         text
     }
 }
 
-fn describe(place: &PlaceCoverage) -> String {
-    let mut text = format!("{} ({})", place.name, place.at.join(", "));
-    if let (Some(why), 0) = (&place.rare, place.seeds) {
+fn describe(point: &PointCoverage) -> String {
+    let mut text = format!("{} ({})", point.name, point.at.join(", "));
+    if let (Some(why), 0) = (&point.rare, point.seeds) {
         let _ = write!(text, ": {why}");
     }
     text
@@ -191,9 +191,9 @@ mod tests {
             coverage.count(),
             "2 of 4 reached, 1 of the others with a reason"
         );
-        let unreached: Vec<&str> = coverage.unreached().map(|place| &*place.name).collect();
+        let unreached: Vec<&str> = coverage.unreached().map(|point| &*point.name).collect();
         assert_eq!(unreached, ["a.hardly", "a.never"]);
-        let rarest: Vec<&str> = coverage.rarest().map(|place| &*place.name).collect();
+        let rarest: Vec<&str> = coverage.rarest().map(|point| &*point.name).collect();
         assert_eq!(rarest, ["a.once", "a.often"]);
         let (text, markdown) = (coverage.render(), coverage.markdown());
         assert!(
@@ -217,6 +217,6 @@ mod tests {
             None,
         )];
         let coverage = Coverage::among(declared.iter(), &reached(&[]));
-        assert!(coverage.places().is_empty());
+        assert!(coverage.points().is_empty());
     }
 }

@@ -56,8 +56,8 @@ pub struct Summary {
     pub peak_memory_bytes: u64,
     /// What happened how often.
     pub faults: BTreeMap<String, u64>,
-    /// Places that have to be reached now and then, and how often they were.
-    pub places: BTreeMap<String, Reached>,
+    /// Coverage points that have to be reached now and then, and how often they were.
+    pub points: BTreeMap<String, Reached>,
     /// How full each queue of the store has been at most, over all seeds.
     pub queues: BTreeMap<String, QueueFilling>,
     /// Seeds by how they ended.
@@ -81,9 +81,9 @@ impl Summary {
             *self.faults.entry(name.clone()).or_default() += count;
         }
         for (name, count) in &report.sometimes {
-            let place = self.places.entry(name.clone()).or_default();
-            place.hits += count;
-            place.seeds += u64::from(*count > 0);
+            let point = self.points.entry(name.clone()).or_default();
+            point.hits += count;
+            point.seeds += u64::from(*count > 0);
         }
         for (name, filling) in &report.queues {
             let fullest = self.queues.entry(name.clone()).or_default();
@@ -166,13 +166,13 @@ impl Summary {
         if !self.queues.is_empty() {
             rows.push(("fullest queues", self.fullest_queues()));
         }
-        let coverage = Coverage::of(&self.places);
-        if !self.places.is_empty() {
+        let coverage = Coverage::of(&self.points);
+        if !self.points.is_empty() {
             rows.push(("coverage points", coverage.count()));
         }
         let mut text = table(&rows);
         // What a single run did not reach says nothing.
-        if self.seeds > 1 && !self.places.is_empty() {
+        if self.seeds > 1 && !self.points.is_empty() {
             text.push_str(&coverage.render());
         }
         text

@@ -176,12 +176,12 @@ impl Sum {
             years(self.summary.simulated_ms),
             self.failures
         );
-        let reached = self.summary.places.values().filter(|place| place.seeds > 0);
-        if !self.summary.places.is_empty() {
+        let reached = self.summary.points.values().filter(|point| point.seeds > 0);
+        if !self.summary.points.is_empty() {
             text.push_str(&format!(
-                "  {} of {} places reached",
+                "  {} of {} coverage points reached",
                 reached.count(),
-                self.summary.places.len()
+                self.summary.points.len()
             ));
         }
         text

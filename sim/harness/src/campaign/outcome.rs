@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::groups::Group;
 use super::ledger::Header;
 use crate::artefact::write_json;
-use crate::coverage::{Coverage, PlaceCoverage};
+use crate::coverage::{Coverage, PointCoverage};
 use crate::junit;
 use crate::report::{Class, QueueFilling, RunReport};
 use crate::summary::Summary;
@@ -58,7 +58,7 @@ struct AsJson<'a> {
     peak_memory_bytes: u64,
     digest: String,
     contradictions: &'a [u64],
-    places: Vec<PlaceCoverage>,
+    places: Vec<PointCoverage>,
     queues: &'a BTreeMap<String, QueueFilling>,
     groups: &'a [Group],
 }
@@ -89,7 +89,7 @@ impl CampaignOutcome<'_> {
     }
 
     fn coverage(&self) -> Coverage {
-        Coverage::of(&self.summary.places)
+        Coverage::of(&self.summary.points)
     }
 
     fn as_json(&self) -> AsJson<'_> {
@@ -108,7 +108,7 @@ impl CampaignOutcome<'_> {
             peak_memory_bytes: self.summary.peak_memory_bytes,
             digest: self.summary.digest(),
             contradictions: &self.contradictions,
-            places: self.coverage().places().to_vec(),
+            places: self.coverage().points().to_vec(),
             queues: &self.summary.queues,
             groups: &self.groups,
         }

@@ -10,7 +10,7 @@ use crate::artefact::{self, write_json};
 use crate::campaign::ledger::merge;
 use crate::command_line::ExploreArguments;
 use crate::commands::{chosen, interruption, jobs, plan_of};
-use crate::coverage::{Coverage, PlaceCoverage};
+use crate::coverage::{Coverage, PointCoverage};
 use crate::error::{CommandError, file_error};
 use crate::isolated::{keep_run, was_stopped};
 use crate::program::Program;
@@ -41,7 +41,7 @@ struct AsJson<'a> {
     changed: u64,
     features: usize,
     kept: usize,
-    places: &'a [PlaceCoverage],
+    places: &'a [PointCoverage],
     failures: BTreeMap<String, Sort>,
 }
 
@@ -97,7 +97,7 @@ pub fn explore<S: Scenario>(system: &S, arguments: &ExploreArguments) -> Result<
         let sort = keep(&program, &arguments.out, &name, &executions);
         sorts.insert(name, sort);
     }
-    let coverage = Coverage::of(&summary.places);
+    let coverage = Coverage::of(&summary.points);
     let json = AsJson {
         scenario,
         planted,
@@ -106,7 +106,7 @@ pub fn explore<S: Scenario>(system: &S, arguments: &ExploreArguments) -> Result<
         changed,
         features: reach.features,
         kept: reach.kept,
-        places: coverage.places(),
+        places: coverage.points(),
         failures: sorts,
     };
     let path = arguments.out.join("summary.json");
