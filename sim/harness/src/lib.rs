@@ -29,6 +29,7 @@ pub mod junit;
 #[cfg(madsim)]
 pub mod object_recorder;
 pub mod parts;
+#[cfg(madsim)]
 pub mod process_log;
 pub mod program;
 mod progress;
