@@ -1,10 +1,5 @@
 //! One run: the plan carried out in the simulated world, and everything checked.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the driver's own tasks belong to no process, so no schedule orders them"
-)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
