@@ -1,5 +1,10 @@
 //! A run that is looked at: as a page in a real browser, as a trace, stopped at a time.
 #![cfg(madsim)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the test runs on the host"
+)]
 
 mod browser;
 #[path = "browser/run_page.rs"]

@@ -12,7 +12,7 @@ use veridical_raft::{
 };
 use veridical_storage::wal::LogEntry;
 
-use crate::directory::Directory;
+use crate::membership::directory::Directory;
 
 /// Bytes that are no message of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 
-use crate::directory::Directory;
 use crate::limits::Limits;
+use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
 
 /// The settings of one member.

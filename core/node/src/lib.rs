@@ -2,7 +2,7 @@
 //! and the storage.
 //!
 //! Comes in: requests of clients (as calls on [`Node`], or over the pipelined protocol
-//! of [`session`]), frames of peers, ticks of a clock, completions of the disk.
+//! of [`sessions`]), frames of peers, ticks of a clock, completions of the disk.
 //! Goes out: responses, watch events, frames to peers, records to the log.
 //! May depend on: raft, store, storage, proto, env, probe.
 //!
@@ -14,37 +14,32 @@
 //! Generic over [`veridical_env::Environment`]: the same code runs in production and in
 //! the simulator.
 
-mod apply;
+mod api;
+mod assembly;
 mod codec;
 mod config;
-mod directory;
-mod driver;
-mod lease_desk;
-mod lease_keeper;
+mod consensus;
+mod leases;
 mod limits;
-mod log_writer;
-mod materialise;
-mod node;
+mod membership;
 mod observe;
+mod peers;
 mod proposals;
 mod reads;
-mod reconfiguration;
-mod recovery;
-pub mod session;
+pub mod sessions;
 mod snapshots;
-mod start;
+mod state_machine;
 mod status;
 mod stop;
-mod transport;
 
+pub use api::node::{Node, Watcher, member_id_of};
+pub use assembly::recovery::StartError;
 pub use codec::{CodecError, message_from_wire, message_to_wire};
 pub use config::{ConfigError, NodeConfig};
-pub use directory::{Directory, strip_scheme};
 pub use limits::{CONSTRAINTS, Constraint, KNOBS, Knob, Limits};
-pub use node::{Node, Watcher, member_id_of};
+pub use membership::directory::{Directory, strip_scheme};
 pub use observe::NodeObserver;
-pub use recovery::StartError;
+pub use peers::transport::PEER_PROTOCOL_VERSION;
 pub use status::Status;
 pub use stop::StopReason;
-pub use transport::PEER_PROTOCOL_VERSION;
 pub use veridical_storage::format::DataFormat;

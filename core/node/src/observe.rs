@@ -3,7 +3,7 @@
 use std::fmt;
 use veridical_raft::{Raft, Ready};
 
-use crate::directory::Directory;
+use crate::membership::directory::Directory;
 
 /// Sees the steps of members as they happen, before they have an effect outside: for
 /// properties that are about logs and terms, which no client sees. It is called from the

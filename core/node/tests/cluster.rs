@@ -1,5 +1,11 @@
 //! Members on real sockets and real files.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "members run on the real machine here"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -7,9 +13,9 @@ use veridical_client::{Client, ClientConfig};
 use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
-use veridical_node::session::accept_clients;
+use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
 use veridical_store::{Store, StoreConfig};

@@ -2,10 +2,10 @@
 //! other, what the Raft log and the snapshots carry, and the frame around each of them
 //! on a byte stream.
 //!
-//! Comes in: bytes from a peer, a client or a file; messages to send.
-//! Goes out: messages; bytes. Decoding arbitrary bytes gives a message or an error,
+//! Inputs: bytes from a peer, a client or a file; messages to send.
+//! Outputs: messages; bytes. Decoding arbitrary bytes gives a message or an error,
 //! never a panic.
-//! May depend on: nothing of this workspace.
+//! Dependencies: nothing of this workspace.
 //!
 //! The `.proto` files in `proto/` are the documentation of the fields.
 

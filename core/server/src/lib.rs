@@ -7,7 +7,7 @@
 //! May depend on: node, client, store (for its errors), proto, env, histories, checkers.
 //!
 //! A request's way: `serve` accepts a connection and looks at its first bytes →
-//! `grpc` (one file per service of etcd) or `veridical_node::session` → the node.
+//! `grpc` (one file per service of etcd) or `veridical_node::sessions` → the node.
 //! `bench` is the other side: a client of any etcd-compatible store. `check` and `history`
 //! need no store: files in, verdicts or files out.
 //!

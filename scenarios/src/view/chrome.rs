@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::View;
-use super::faults::{class, describe};
-use super::operations::{Ending, operations};
+use super::operations::operations;
 use super::page_data::turn;
-use super::recording::{Fate, Message, Recording, StateChange, Turn};
+use super::{Recording, StateChange, View};
 use crate::sessions::client_of;
+use veridical_harness::view::{Ending, Fate, Message, Turn, class, describe};
 
 /// The process of the faults.
 const FAULTS_PID: u64 = 1;

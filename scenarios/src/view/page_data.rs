@@ -5,12 +5,13 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use super::View;
-use super::faults::{class, describe, processes};
-use super::operations::{Ending, ShownOperation, operations};
-use super::recording::{Fate, FrameKind, Message, Recording, Turn};
-use crate::artefact::Logs;
+use super::operations::operations;
+use super::{Recording, View};
 use crate::sessions::client_of;
+use veridical_harness::artefact::Logs;
+use veridical_harness::view::{
+    Ending, Fate, FrameKind, Message, ShownOperation, Turn, class, describe, processes,
+};
 
 /// Operations on the page at most: the last ones.
 pub const PAGE_OPERATIONS_MAX: usize = 100_000;

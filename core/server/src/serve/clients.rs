@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tracing::{debug, warn};
 use veridical_env::{TcpReader, TcpWriter};
-use veridical_node::session::serve_client;
+use veridical_node::sessions::serve_client;
 
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
-use veridical_node::session::NATIVE_MAGIC;
+use veridical_node::sessions::NATIVE_MAGIC;
 
 use super::authority::Mender;
 

@@ -1,0 +1,3 @@
+//! What servers call: a running member and its streams of watches.
+
+pub(crate) mod node;

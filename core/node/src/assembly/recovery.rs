@@ -1,0 +1,400 @@
+//! From a data folder to a member that is ready to run.
+
+use std::path::Path;
+use tracing::{error, info, warn};
+use veridical_env::{Disk, Environment};
+use veridical_planted::PlantedBug;
+use veridical_probe::{failpoint, reachable, sometimes};
+use veridical_raft::{Config, Entry, Initial, LogIndex, Payload, SnapshotMeta};
+use veridical_storage::engine::{Engine, EngineError};
+use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
+use veridical_storage::wal::{
+    LogEntry, MemberRecord, Recovered, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
+};
+use veridical_store::{RestoreError, Restorer, Store, StoreConfig};
+
+use crate::codec::{CodecError, entry_from_log, membership_from_bytes, membership_to_bytes};
+use crate::config::{ConfigError, NodeConfig};
+use crate::membership::directory::Directory;
+use crate::snapshots::task::snapshot_dir;
+use crate::state_machine::engine_writer::{AppliedState, reconcile};
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot work.
+    #[error("setting {0}")]
+    Config(#[from] ConfigError),
+    /// The write-ahead log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The state machine's part of a snapshot cannot be used.
+    #[error("snapshot {index}: {source}")]
+    Restore {
+        /// Which snapshot.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The state machine's part of the engine cannot be used.
+    #[error("the engine as of entry {index}: {source}")]
+    EngineRestore {
+        /// Its applied index.
+        index: LogIndex,
+        /// Why.
+        source: RestoreError,
+    },
+    /// An entry of the log cannot be understood.
+    #[error("log entry {index}: {source}")]
+    Entry {
+        /// Which entry.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The members beside a snapshot or in the engine cannot be understood.
+    #[error("members as of entry {index}: {source}")]
+    Membership {
+        /// As of which entry.
+        index: LogIndex,
+        /// Why.
+        source: CodecError,
+    },
+    /// The data folder belongs to somebody else.
+    #[error(
+        "the data folder is of member {member_id:#x} of cluster {cluster_id:#x}, not of this one"
+    )]
+    Foreign {
+        /// Whose it is.
+        member_id: u64,
+        /// Of which cluster.
+        cluster_id: u64,
+    },
+    /// The log does not follow the newest state, that of a snapshot or of the engine.
+    #[error(
+        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \
+         (a member that ran with an engine needs it)"
+    )]
+    Gap {
+        /// The first entry of the log.
+        first_index: LogIndex,
+        /// The newest usable state.
+        snapshot_index: LogIndex,
+    },
+    /// Raft refuses the recovered state.
+    #[error("the recovered state: {0}")]
+    Raft(#[from] veridical_raft::ConfigError),
+    /// The data folder cannot be used.
+    #[error("data folder: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A member's state as of its last moment on disk.
+pub(crate) struct RecoveredMember<E: Environment> {
+    pub(crate) incarnation: u64,
+    pub(crate) wal: Wal<E::Disk>,
+    pub(crate) files: SnapshotStore<E::Disk>,
+    pub(crate) store: Store,
+    pub(crate) directory: Directory,
+    /// The last applied entry, and the membership as of it.
+    pub(crate) applied: SnapshotMeta,
+    /// The newest snapshot file, usable or not.
+    pub(crate) newest_file_index: LogIndex,
+    pub(crate) raft: veridical_raft::Raft,
+}
+
+/// Reads the data folder, or begins one.
+pub(crate) async fn recover<E: Environment>(
+    environment: &E,
+    config: &NodeConfig,
+    store_config: &StoreConfig,
+    raft_config: Config,
+    engine: Option<&mut Box<dyn Engine>>,
+) -> Result<RecoveredMember<E>, StartError> {
+    let disk = environment.disk();
+    let wal_dir = config.data_dir.join("wal");
+    let snap_dir = snapshot_dir(&config.data_dir);
+    disk.create_dir_all(&wal_dir).await?;
+    disk.create_dir_all(&snap_dir).await?;
+    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
+    if let Some(tail) = &recovered.truncated_tail {
+        reachable!("node.torn-tail-cut-off-at-the-start");
+        warn!(file = %tail.file.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail off the log");
+    }
+    let snapshot_config = SnapshotConfig {
+        cluster_id: config.cluster_id,
+        format: config.data_format,
+        planted: config.planted,
+    };
+    let (files, leftovers) = SnapshotStore::open(disk.clone(), &snap_dir, snapshot_config).await?;
+    if !leftovers.is_empty() {
+        reachable!("node.unfinished-snapshot-removed-at-the-start");
+        info!(?leftovers, "removed unfinished snapshots");
+    }
+    if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
+        found_cluster(&files, config, store_config).await?;
+    }
+    let newest_file_index = files.list().await?.first().map_or(0, |file| file.index);
+    let snapshot = load_snapshot(&files, store_config).await?;
+    let (state, keep_entries) = match engine {
+        Some(engine) => {
+            let (state, of_engine) = reconcile(engine.as_mut(), config, store_config, snapshot)?;
+            // A file is there for followers that lack an entry that it covers.
+            let keep_entries = config.limits.snapshot_keep_entries * u64::from(of_engine);
+            (state, keep_entries)
+        }
+        None => (snapshot, 0),
+    };
+    let AppliedState {
+        store,
+        meta: applied,
+        directory,
+    } = state;
+    // New, or emptied: it cannot tell.
+    let blank =
+        recovered.hard_state.is_none() && recovered.entries.is_empty() && applied.index == 0;
+    let (base, entries) = log_around(&applied, keep_entries, &recovered)?;
+    let reused = config.planted.has(PlantedBug::IncarnationReused);
+    let incarnation = recovered
+        .member
+        .map_or(1, |member| member.incarnation + u64::from(!reused));
+    let mut records = Vec::new();
+    if recovered.snapshot.map_or(0, |mark| mark.index) < applied.index {
+        reachable!("node.snapshot-was-durable-before-its-mark");
+        // A crash came between the snapshot's file and its mark: what follows the
+        // snapshot does not follow the log as it is.
+        let mark = SnapshotMark {
+            index: applied.index,
+            term: applied.term,
+        };
+        records.push(WalRecord::Snapshot(mark));
+    }
+    records.push(WalRecord::Member(MemberRecord {
+        cluster_id: config.cluster_id,
+        member_id: config.member_id,
+        incarnation,
+    }));
+    failpoint!("recovery.incarnation.before");
+    wal.append(&records).await?;
+    wal.sync().await?;
+    failpoint!("recovery.incarnation.after");
+    info!(
+        incarnation,
+        applied_index = applied.index,
+        entries = entries.len(),
+        revision = store.revision(),
+        "recovered"
+    );
+    let hard_state =
+        recovered
+            .hard_state
+            .map_or_else(Default::default, |state| veridical_raft::HardState {
+                term: state.term,
+                vote: (state.vote != 0).then_some(state.vote),
+                commit: state.commit,
+            });
+    let initial = Initial {
+        hard_state: hard_state_since(hard_state, &applied),
+        applied: applied.index,
+        snapshot: base,
+        entries,
+        seed: environment.random_seed(),
+        blank,
+    };
+    let raft = veridical_raft::Raft::new(raft_config, initial)?;
+    Ok(RecoveredMember {
+        incarnation,
+        wal,
+        files,
+        store,
+        directory,
+        applied,
+        newest_file_index,
+        raft,
+    })
+}
+
+async fn open_wal<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    config: &NodeConfig,
+) -> Result<(Wal<D>, Recovered), StartError> {
+    let wal_config = WalConfig {
+        segment_bytes: config.limits.wal_segment_bytes,
+        format: config.data_format,
+        zeroed_ahead_bytes: config.limits.wal_zeroed_ahead_bytes,
+        planted: config.planted,
+    };
+    let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;
+    if let Some(member) = recovered.member
+        && (member.member_id, member.cluster_id) != (config.member_id, config.cluster_id)
+    {
+        return Err(StartError::Foreign {
+            member_id: member.member_id,
+            cluster_id: member.cluster_id,
+        });
+    }
+    Ok((wal, recovered))
+}
+
+/// A founder begins with a snapshot of index 0 that names all founders, so that later
+/// starts do not depend on what they are told, and newcomers can be served from it.
+async fn found_cluster<D: Disk>(
+    files: &SnapshotStore<D>,
+    config: &NodeConfig,
+    store_config: &StoreConfig,
+) -> Result<(), StartError> {
+    let directory = Directory::new(config.initial_members.clone());
+    let meta = SnapshotMeta {
+        index: 0,
+        term: 0,
+        membership: directory.membership(),
+    };
+    let header = SnapshotHeader {
+        index: 0,
+        term: 0,
+        meta: membership_to_bytes(&meta, &directory),
+    };
+    let mut writer = files.create(&header).await?;
+    let mut empty = Store::new(store_config.clone());
+    let mut source = empty.snapshot();
+    while let Some(chunk) = source.next_chunk(config.limits.snapshot_chunk_bytes) {
+        writer.write_chunk(&chunk).await?;
+    }
+    writer.finish().await?;
+    Ok(())
+}
+
+async fn load_snapshot<D: Disk>(
+    files: &SnapshotStore<D>,
+    store_config: &StoreConfig,
+) -> Result<AppliedState, StartError> {
+    let newest = files.newest_valid().await?;
+    for error in &newest.refused {
+        error!(%error, "passed over a damaged snapshot");
+    }
+    let Some(file) = newest.valid else {
+        // Whatever the log says from its first entry on, who founded the cluster stands in
+        // the first snapshot alone: without it this would be a member of nothing.
+        if let Some(damaged) = newest.refused.into_iter().next() {
+            reachable!(
+                "node.no-snapshot-is-sound",
+                rare: "disks keep what was synchronised; the scenario rotten-disk comes by"
+            );
+            return Err(damaged.into());
+        }
+        // A member that joins: the leader's snapshot is going to say who the members are.
+        return Ok(AppliedState {
+            store: Store::new(store_config.clone()),
+            meta: SnapshotMeta::default(),
+            directory: Directory::default(),
+        });
+    };
+    let mut reader = files.read(&file).await?;
+    let header = reader.header().clone();
+    let (meta, directory) =
+        membership_from_bytes(header.index, header.term, header.meta).map_err(|source| {
+            StartError::Membership {
+                index: header.index,
+                source,
+            }
+        })?;
+    let mut restorer = Restorer::new(store_config.clone());
+    let refused = |source| StartError::Restore {
+        index: header.index,
+        source,
+    };
+    while let Some(chunk) = reader.next_chunk().await? {
+        restorer.push(&chunk).map_err(refused)?;
+    }
+    Ok(AppliedState {
+        store: restorer.finish().map_err(refused)?,
+        meta,
+        directory,
+    })
+}
+
+/// The log as Raft begins with it: what it begins after, and its entries. Up to
+/// `keep_entries` of them are applied already and kept for followers that lack them.
+fn log_around(
+    applied: &SnapshotMeta,
+    keep_entries: u64,
+    recovered: &Recovered,
+) -> Result<(SnapshotMeta, Vec<Entry>), StartError> {
+    let marked = recovered.snapshot.map_or(0, |mark| mark.index);
+    let first_index = recovered
+        .entries
+        .first()
+        .map_or(marked + 1, |entry| entry.index);
+    if first_index > applied.index + 1 {
+        return Err(StartError::Gap {
+            first_index,
+            snapshot_index: applied.index,
+        });
+    }
+    let decode = |entry: &LogEntry| {
+        entry_from_log(entry.clone()).map_err(|source| StartError::Entry {
+            index: entry.index,
+            source,
+        })
+    };
+    let last_applied = recovered
+        .entries
+        .iter()
+        .position(|entry| (entry.index, entry.term) == (applied.index, applied.term));
+    let Some(last_applied) = last_applied else {
+        // A state that is newer than a log, or contradicts it, replaces it (Raft paper,
+        // section 7): what it holds is committed.
+        let follows = first_index == applied.index + 1;
+        sometimes!(
+            !follows && !recovered.entries.is_empty(),
+            "node.state-contradicts-the-log-at-the-start"
+        );
+        let following: &[LogEntry] = if follows { &recovered.entries } else { &[] };
+        let entries = following.iter().map(decode).collect::<Result<_, _>>()?;
+        return Ok((applied.clone(), entries));
+    };
+    let mut base = applied.clone();
+    let mut before = Vec::new();
+    for pair in recovered.entries[..=last_applied].windows(2).rev() {
+        let entry = decode(&pair[1])?;
+        // The membership is known as of the applied entry, and as of earlier ones only
+        // up to its last change.
+        if before.len() as u64 >= keep_entries || matches!(entry.payload, Payload::Membership(_)) {
+            break;
+        }
+        (base.index, base.term) = (pair[0].index, pair[0].term);
+        before.push(entry);
+    }
+    before.reverse();
+    let mut entries = before;
+    sometimes!(
+        !entries.is_empty(),
+        "node.applied-entries-kept-for-followers-at-the-start"
+    );
+    for entry in &recovered.entries[last_applied + 1..] {
+        entries.push(decode(entry)?);
+    }
+    Ok((base, entries))
+}
+
+/// A snapshot may be newer than the last hard state. (The other way round, a commit
+/// index beyond the log, cannot be: it is written behind the entries. Raft refuses it.)
+fn hard_state_since(
+    mut hard_state: veridical_raft::HardState,
+    snapshot: &SnapshotMeta,
+) -> veridical_raft::HardState {
+    hard_state.commit = hard_state.commit.max(snapshot.index);
+    if hard_state.term < snapshot.term {
+        reachable!("node.snapshot-of-a-later-term-than-the-last-vote", rare: "a crash between the file of a received snapshot and the hard state of its term, on a member that did not vote in it");
+        hard_state.term = snapshot.term;
+        hard_state.vote = None;
+    }
+    hard_state
+}

@@ -1,0 +1,4 @@
+//! Who the members are, and how that changes.
+
+pub(crate) mod changes;
+pub(crate) mod directory;

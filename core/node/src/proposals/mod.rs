@@ -1,0 +1,3 @@
+//! Proposals: commands of clients from their naming to their answer.
+
+pub(crate) mod table;
