@@ -174,15 +174,17 @@ impl Driver {
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
-                tokio::spawn(self.cluster.clone().supervise(site, delay))
+                self.world
+                    .spawn(self.cluster.clone().supervise(site, delay))
             })
             .collect();
-        let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
-        let hunting = self
-            .plan
-            .hunt
-            .clone()
-            .map(|plan| tokio::spawn(hunt(self.world.clone(), self.cluster.clone(), plan)));
+        let comparing = self
+            .world
+            .spawn(compare(self.world.clone(), self.cluster.clone()));
+        let hunting = self.plan.hunt.clone().map(|plan| {
+            self.world
+                .spawn(hunt(self.world.clone(), self.cluster.clone(), plan))
+        });
         self.nemesis().await;
         if let Some(hunting) = hunting {
             hunting.abort();
@@ -257,7 +259,7 @@ impl Driver {
             self.world.add_host("operator"),
             Arc::clone(&self.plan),
         );
-        Some(tokio::spawn(operator.run()))
+        Some(self.world.spawn(operator.run()))
     }
 
     /// Injects the planned faults at their times.

@@ -9,7 +9,7 @@ use veridical_harness::report::Began;
 #[cfg(madsim)]
 use veridical_harness::run::{Run, Settings};
 use veridical_harness::shrink::Size;
-use veridical_harness::view::{ShownOperation, View};
+use veridical_harness::view::{ShownOperation, Style};
 use veridical_harness::{About, Identity, Named, PlantedName, Scenario};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_node::KNOBS;
@@ -95,12 +95,8 @@ impl Scenario for Store {
         write_json(&dir.join("knobs.json"), &knobs)
     }
 
-    fn write_page(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()> {
-        view::write_page(view, sink)
-    }
-
-    fn write_trace(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()> {
-        view::write_chrome_trace(view, sink)
+    fn style(&self) -> Style<MemberState> {
+        view::style()
     }
 }
 

@@ -13,17 +13,19 @@ mod run_page;
 use veridical_harness::artefact::Logs;
 use veridical_harness::report::{Class, Finding, RunReport, Subject};
 use veridical_harness::view::{Fate, Frame, FrameKind, Life, Message, Turn};
+use veridical_harness::view::{Recording, StateChange, View};
 use veridical_histories::etcd::{EtcdEvent, KeyRange, RangeRequest, Request};
 use veridical_histories::{Event, OperationId};
+use veridical_scenarios::scenario::Store;
 use veridical_scenarios::swarm;
-use veridical_scenarios::view::{MemberState, Recording, StateChange, View, write_page};
+use veridical_scenarios::view::MemberState;
 
 const MEMBERS: u32 = 5;
 const MESSAGES: u64 = 100_000;
 const MESSAGE_NS: u64 = 600_000;
 
 /// A busy minute of five members.
-fn recording() -> Recording {
+fn recording() -> Recording<MemberState> {
     let mut recording = Recording {
         processes: (1..=MEMBERS)
             .map(|number| format!("member-{number}"))
@@ -122,7 +124,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
         planted: None,
     };
     let report = RunReport::without_result(subject, "cargo sim run".to_owned(), finding);
-    let view = View {
+    let view = View::<Store> {
         plan: &plan,
         report: &report,
         recording: &recording(),
@@ -130,7 +132,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
         logs: &Logs::new(),
     };
     let mut page = Vec::new();
-    write_page(&view, &mut page).expect("written");
+    view.write_page(&Store, &mut page).expect("written");
     let text = String::from_utf8(page).expect("text");
     assert!(!text.contains("http://") && !text.contains("https://"));
     assert_eq!(

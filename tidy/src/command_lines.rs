@@ -21,24 +21,36 @@ pub struct Command {
 
 /// The programs, each under the name that its users type.
 pub fn programs(sources: &[Source]) -> BTreeMap<String, Command> {
-    let mut items = Items::default();
+    let mut crates: BTreeMap<&str, Items> = BTreeMap::new();
     for source in sources.iter().filter(|source| !source.is_for_tests()) {
+        let (folder, _) = source.path.split_once("/src/").unwrap_or_default();
+        let items = crates.entry(folder).or_default();
         items.visit_file(&source.syntax);
     }
-    let named = items.structs.iter().filter_map(|(name, item)| {
-        let program = value_of(&item.attrs, "command", "name")?;
-        derives(&item.attrs, "Parser").then(|| (program, items.command_of(name, 0)))
-    });
-    named.collect()
+    let mut programs = BTreeMap::new();
+    for items in crates.values() {
+        // A program may be made of definitions of other crates; its own come first.
+        let others = crates.values();
+        let all = Definitions(std::iter::once(items).chain(others).collect());
+        for (name, item) in &items.structs {
+            let program = value_of(&item.attrs, "command", "name");
+            if let Some(program) = program.filter(|_| derives(&item.attrs, "Parser")) {
+                programs.insert(program, all.command_of(name, 0));
+            }
+        }
+    }
+    programs
 }
 
-/// The structs and enums of all sources. Two of one name do not occur among those that clap
-/// reads; if they ever do, the former is taken.
+/// The structs and enums of a crate that clap reads.
 #[derive(Default)]
 struct Items {
     structs: BTreeMap<String, ItemStruct>,
     enums: BTreeMap<String, ItemEnum>,
 }
+
+/// Where definitions are looked up, the first place first.
+struct Definitions<'a>(Vec<&'a Items>);
 
 impl<'ast> Visit<'ast> for Items {
     fn visit_item_struct(&mut self, item: &'ast ItemStruct) {
@@ -58,10 +70,10 @@ impl<'ast> Visit<'ast> for Items {
     }
 }
 
-impl Items {
+impl Definitions<'_> {
     fn command_of(&self, name: &str, depth: usize) -> Command {
         let mut command = Command::default();
-        if let Some(item) = self.structs.get(name) {
+        if let Some(item) = self.0.iter().find_map(|items| items.structs.get(name)) {
             self.add_fields(&item.fields, depth, &mut command);
         }
         command
@@ -86,7 +98,7 @@ impl Items {
     }
 
     fn add_commands(&self, name: &str, depth: usize, command: &mut Command) {
-        let Some(item) = self.enums.get(name) else {
+        let Some(item) = self.0.iter().find_map(|items| items.enums.get(name)) else {
             return;
         };
         for variant in &item.variants {
@@ -226,6 +238,19 @@ mod tests {
         #[derive(Args)]
         struct More { #[arg(long)] jobs: u8 }
     "#;
+
+    #[test]
+    fn definitions_of_one_name_in_two_crates_are_told_apart() {
+        let other = PROGRAM
+            .replace("cargo sim", "veridical")
+            .replace("Run(", "Serve(");
+        let sources = [("core/src/a.rs", other.as_str()), ("sim/src/a.rs", PROGRAM)];
+        let sources = sources.map(|(path, text)| Source::parse(path, text).expect("it is Rust"));
+        let programs = programs(&sources);
+        assert!(programs["cargo sim"].commands.contains_key("run"));
+        assert!(programs["veridical"].commands.contains_key("serve"));
+        assert!(!programs["veridical"].commands.contains_key("run"));
+    }
 
     #[test]
     fn commands_and_flags_are_those_of_the_definition() {

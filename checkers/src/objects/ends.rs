@@ -8,6 +8,25 @@ use super::{Engine, ObjectChecker, conflict};
 use crate::verdict::{MalformedReason, Rejection};
 use crate::zones::{ClusterTrace, Conflict, Refused, Span, Trace};
 
+/// What engine B makes of an answer.
+enum Judged {
+    Explained,
+    /// Engine A has to judge it.
+    Ambiguous,
+    Conflict(Box<Conflict>),
+    /// The answer does not belong to the request.
+    OfOtherKind,
+}
+
+impl From<Result<(), Box<Conflict>>> for Judged {
+    fn from(result: Result<(), Box<Conflict>>) -> Self {
+        match result {
+            Ok(()) => Self::Explained,
+            Err(conflict) => Self::Conflict(conflict),
+        }
+    }
+}
+
 impl ObjectChecker {
     #[inline]
     pub(super) fn returned(
@@ -20,16 +39,16 @@ impl ObjectChecker {
     ) -> Result<(), Rejection> {
         let slot = open.slot;
         if let Engine::Zones(_) = &self.active_at(slot).engine {
-            let result = match self.zones_returned(now, return_ns, op, &open, answer)? {
-                Err(conflict) => return self.conflict(now, slot, &conflict),
-                Ok(refused) => refused,
-            };
-            match result {
-                Refused::Explained => {
+            match self.zones_returned(now, return_ns, op, &open, answer) {
+                Judged::Explained => {
                     self.statistics.zones_operations += 1;
                     return self.settle(now, slot);
                 }
-                Refused::Ambiguous => {
+                Judged::Conflict(conflict) => return self.conflict(now, slot, &conflict),
+                Judged::OfOtherKind => {
+                    return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(op)));
+                }
+                Judged::Ambiguous => {
                     self.open.insert(op.0, open.clone());
                     self.hand_over(slot, now);
                     self.open.remove(&op.0);
@@ -64,10 +83,7 @@ impl ObjectChecker {
         self.settle(now, slot)
     }
 
-    /// Tells engine B of an answer. The inner result is engine B's.
-    ///
-    /// # Errors
-    /// The answer does not belong to the request.
+    /// Tells engine B of an answer.
     #[inline]
     fn zones_returned(
         &mut self,
@@ -76,9 +92,8 @@ impl ObjectChecker {
         op: OperationId,
         open: &OpenCall,
         answer: &Answer,
-    ) -> Result<Result<Refused, Box<Conflict>>, Rejection> {
+    ) -> Judged {
         let nil_is_wildcard = self.model.nil_is_wildcard();
-        let of_other_kind = self.malformed(now, MalformedReason::OutputOfOtherKind(op));
         let Engine::Zones(zones) = &mut self.active_at(open.slot).engine else {
             unreachable!("engine B is told only of its own keys");
         };
@@ -94,37 +109,39 @@ impl ObjectChecker {
             call: open.call_event,
             returned: now,
         };
-        let result = match (&open.wanted, answer) {
+        let judged = match (&open.wanted, answer) {
             (Wanted::Read, Answer::Value(value)) if nil_is_wildcard && value.is_nil() => {
                 zones.read_dropped(open.call_event);
-                Ok(Refused::Explained)
+                Judged::Explained
             }
             (Wanted::Read, Answer::Value(value)) => {
-                let seen = zones.returned(value, span, trace(false));
-                seen.map(|()| Refused::Explained)
+                zones.returned(value, span, trace(false)).into()
             }
             // Whether a deletion found something is engine A's to judge.
-            (Wanted::Delete, Answer::Applied(_)) => Ok(Refused::Ambiguous),
+            (Wanted::Delete, Answer::Applied(_)) => Judged::Ambiguous,
             (wanted, Answer::Done | Answer::Applied(true)) if wanted.written().is_some() => {
                 let value = wanted.written().expect("the guard asked for it");
-                let seen = zones.returned(value, span, trace(true));
-                seen.map(|()| Refused::Explained)
+                zones.returned(value, span, trace(true)).into()
             }
             (Wanted::Other(action), Answer::Applied(false)) => {
                 let Action::Cas { from, to } = &**action else {
-                    return Err(of_other_kind);
+                    return Judged::OfOtherKind;
                 };
                 let refused = Trace {
                     is_refused: true,
                     ..trace(false)
                 };
-                zones.refused(from, to, span, refused)
+                match zones.refused(from, to, span, refused) {
+                    Ok(Refused::Explained) => Judged::Explained,
+                    Ok(Refused::Ambiguous) => Judged::Ambiguous,
+                    Err(conflict) => Judged::Conflict(conflict),
+                }
             }
-            _ => return Err(of_other_kind),
+            _ => return Judged::OfOtherKind,
         };
         let kept = zones.len();
         self.statistics.clusters_max = self.statistics.clusters_max.max(kept);
-        Ok(result)
+        judged
     }
 
     /// An operation ended without an answer.

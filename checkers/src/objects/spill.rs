@@ -346,10 +346,7 @@ mod tests {
         for key in 0..2_500 {
             let key = Value::Int(key);
             assert_eq!(spill.get(&key).unwrap(), map.get(&key).cloned());
-            let key = Value::text(&match key {
-                Value::Int(key) => key.to_string(),
-                _ => unreachable!(),
-            });
+            let key = Value::text(&key.to_string());
             assert_eq!(spill.get(&key).unwrap(), map.get(&key).cloned());
         }
     }

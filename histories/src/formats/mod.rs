@@ -298,10 +298,11 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<Vec<ObjectEvent>, ReadError> {
         let source = std::io::Cursor::new(bytes.to_vec());
-        match open(source, None)?.history {
-            History::Object(events) => events.collect(),
-            other => panic!("{other:?}"),
-        }
+        let history = open(source, None)?.history;
+        let History::Object(events) = history else {
+            panic!("{history:?}");
+        };
+        events.collect()
     }
 
     #[test]

@@ -32,7 +32,9 @@ const TABLE_MAX: u64 = 1 << 20;
 /// Zipf's law over `0..items`: the rank k, counted from 0, is drawn with a probability
 /// proportional to 1/(k + 1)^0.99.
 ///
-/// Draws take constant time (the alias method: Walker 1977, Vose 1991).
+/// Draws take constant time and no function of the C library (the alias method: Walker 1977,
+/// Vose 1991). Rejection sampling, as `rand_distr` has it, needs no table, but raises to a power
+/// and takes a logarithm for each draw.
 #[derive(Clone, Debug)]
 pub struct Zipf {
     items: u64,

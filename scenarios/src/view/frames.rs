@@ -23,7 +23,7 @@ use super::keys::keys_of;
 use veridical_harness::view::{Decoded, Kind, NUMBERS_MAX};
 
 /// Members' names begin so.
-const MEMBER_PREFIX: &str = "member-";
+pub const MEMBER_PREFIX: &str = "member-";
 
 /// The frames of a unit that `from` sent to `to`, as far as they are understood.
 pub fn decode(from: &str, to: &str, unit: &[u8]) -> Vec<Decoded> {

@@ -1,32 +1,32 @@
-//! What is shown of a run of the store: what its messages mean, its clients' operations, what
-//! members say of themselves, and the page and the trace that are made of it.
-//!
-//! `frames` says what messages mean; `page` packs all of it into the page, whose parts are in
-//! `page/`; `chrome` writes the trace.
+//! What is shown of a run of the store: what its messages mean, its clients' operations, and
+//! what members say of themselves.
 
-mod chrome;
 mod frames;
 mod keys;
 mod operations;
-mod page;
-mod page_data;
 
 use serde::{Deserialize, Serialize};
-use std::io;
+use veridical_harness::view::{EmptyVariant, ShownOperation, States, Style};
+use veridical_timeline::{Emphasis, LaneId, State, StateField};
 
 pub use frames::decode;
 pub use operations::operations;
 
-use crate::scenario::Store;
+use crate::sessions::client_of;
+use frames::MEMBER_PREFIX;
 
-/// Everything that is shown of a run of the store.
-pub type View<'a> = veridical_harness::view::View<'a, Store>;
-
-/// What was recorded of a run of the store.
-pub type Recording = veridical_harness::view::Recording<MemberState>;
-
-/// A change of what a member is.
-pub type StateChange = veridical_harness::view::StateChange<MemberState>;
+/// Groups of frames by how much they tell; the quiet ones come after them.
+const GROUPS: &[&str] = &[
+    "election",
+    "snapshot",
+    "replication",
+    "forward",
+    "client",
+    "watch",
+    "read",
+    "lease",
+];
+const QUIET_GROUPS: &[&str] = &["heartbeat", "connection"];
 
 /// What a member was at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,19 +47,77 @@ pub struct MemberState {
     pub revision: i64,
 }
 
-/// Writes the page.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_page(view: &View<'_>, mut sink: &mut dyn io::Write) -> io::Result<()> {
-    page::write(view, &mut sink)
+/// How runs of the store are shown.
+pub fn style() -> Style<MemberState> {
+    let field = |name: &str, is_in_table, counter: Option<&str>| StateField {
+        name: name.to_owned(),
+        is_in_table,
+        counter: counter.map(str::to_owned),
+    };
+    Style {
+        is_node: |process| process.starts_with(MEMBER_PREFIX),
+        groups: GROUPS,
+        quiet_groups: QUIET_GROUPS,
+        // It only asks, or tells of commits.
+        empty_variant: Some(EmptyVariant {
+            kind: "AppendEntries",
+            field: "entries",
+            name: "AppendEntries (empty)",
+        }),
+        client_of,
+        track_label,
+        answered_by,
+        states: Some(States {
+            epoch_name: "term",
+            fields: vec![
+                field("commit", true, Some("log")),
+                field("applied", true, Some("log")),
+                field("log", true, Some("log")),
+                field("revision", false, None),
+                field("uncommitted", false, Some("log queues")),
+                field("unapplied", false, Some("log queues")),
+            ],
+            progress_field: Some(0),
+            state,
+        }),
+    }
 }
 
-/// Writes the trace, as Chrome's trace event format has it (Google's "Trace Event Format",
-/// JSON object form), which Perfetto opens.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_chrome_trace(view: &View<'_>, mut sink: &mut dyn io::Write) -> io::Result<()> {
-    chrome::write(view, &mut sink)
+fn track_label(process: &str, client: u64) -> String {
+    match process {
+        "probe" => "writes".to_owned(),
+        name if name.starts_with("watcher") => "watch".to_owned(),
+        _ => format!("client {client}"),
+    }
+}
+
+fn answered_by(operation: &ShownOperation) -> Option<String> {
+    let (_, member) = operation.text.rsplit_once(" from member ")?;
+    Some(format!("{MEMBER_PREFIX}{member}"))
+}
+
+fn state(lane: LaneId, at_ns: u64, state: &MemberState) -> State {
+    let emphasis = match state.role.as_str() {
+        "leader" => Emphasis::High,
+        role if role.contains("candidate") => Emphasis::Changing,
+        _ => Emphasis::Low,
+    };
+    let leader = state.leader.filter(|_| emphasis != Emphasis::High);
+    let values = [
+        state.commit as i64,
+        state.applied as i64,
+        state.last as i64,
+        state.revision,
+        state.last.saturating_sub(state.commit) as i64,
+        state.commit.saturating_sub(state.applied) as i64,
+    ];
+    State {
+        lane,
+        at_ns,
+        role: state.role.clone(),
+        epoch: state.term,
+        emphasis,
+        detail: leader.map_or_else(String::new, |leader| format!("of {leader}")),
+        values: values.to_vec(),
+    }
 }

@@ -112,7 +112,7 @@ pub fn write<S: Scenario>(scenario: &S, dir: &Path, contents: &Contents<'_, S>) 
         logs: contents.logs,
     };
     let mut file = BufWriter::new(fs::File::create(dir.join(PAGE_FILE))?);
-    scenario.write_page(&view, &mut file)?;
+    view.write_page(scenario, &mut file)?;
     file.flush()?;
     fs::write(dir.join("witness.txt"), witness(contents.report))
 }

@@ -142,15 +142,13 @@ mod simulated {
         };
         if let Some(path) = &arguments.html {
             let mut file = BufWriter::new(File::create(path).map_err(file_error(path))?);
-            scenario
-                .write_page(&view, &mut file)
+            view.write_page(scenario, &mut file)
                 .map_err(file_error(path))?;
             file.flush().map_err(file_error(path))?;
         }
         if let Some(path) = &arguments.output {
             let mut file = BufWriter::new(File::create(path).map_err(file_error(path))?);
-            scenario
-                .write_trace(&view, &mut file)
+            view.write_trace(scenario, &mut file)
                 .map_err(file_error(path))?;
             file.flush().map_err(file_error(path))?;
         }

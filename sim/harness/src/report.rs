@@ -216,20 +216,6 @@ impl RunReport {
     }
 }
 
-/// The most memory that this process has had so far, in bytes (`VmHWM`); 0 where that
-/// cannot be told.
-pub fn peak_memory_bytes() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return 0;
-    };
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
-}
-
 #[cfg(test)]
 impl RunReport {
     /// The report of a seed of the swarm with nothing planted, for tests.

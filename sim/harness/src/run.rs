@@ -113,13 +113,14 @@ pub struct Run<E, S> {
 #[cfg(madsim)]
 mod simulated {
     use std::time::{Duration, Instant};
+    use veridical_checkers::check::peak_memory_bytes;
     use veridical_world::{
         DecisionMode, ProcessExit, RunOutcome, TraceListener, TraceMode, World, WorldConfig,
     };
 
     use super::{Conditions, Observed, Run, Settings};
     use crate::program::reproduce;
-    use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes};
+    use crate::report::{Class, Finding, QueueFilling, RunReport};
     use crate::scenario::{About, Identity, Plan};
     use crate::view::{RecordedState, Recorder};
 

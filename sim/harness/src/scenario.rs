@@ -25,7 +25,7 @@ use crate::report::Began;
 #[cfg(madsim)]
 use crate::run::{Run, Settings};
 use crate::shrink::Size;
-use crate::view::{ShownOperation, View, page};
+use crate::view::{ShownOperation, Style};
 
 /// What tells a plan from another one of the same scenario, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,26 +180,8 @@ pub trait Scenario: Sync + 'static {
         Ok(())
     }
 
-    /// Writes the page that shows a run.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn write_page(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()>
-    where
-        Self: Sized,
-    {
-        page::write(self, view, sink)
-    }
-
-    /// Writes the run in Chrome's trace event format, which Perfetto opens.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    fn write_trace(&self, view: &View<'_, Self>, sink: &mut dyn io::Write) -> io::Result<()>
-    where
-        Self: Sized,
-    {
-        let _ = (view, sink);
-        Err(io::Error::from(io::ErrorKind::Unsupported))
+    /// How runs are shown.
+    fn style(&self) -> Style<Self::State> {
+        Style::default()
     }
 }

@@ -1,12 +1,11 @@
 //! A scenario for the harness's own tests: its plans are real, its runs are not.
 
-use std::io;
 use veridical_world::{Fault, NetworkFaults, ProcessId, Rng, Stream};
 
 use crate::scenario::{About, Named, PlantedName, Scenario};
 use crate::timed_fault::TimedFault;
 use crate::timed_plan::{TimedOperation, TimedPlan};
-use crate::view::{ShownOperation, View};
+use crate::view::ShownOperation;
 
 /// The scenario's name.
 pub const NAME: &str = "toy";
@@ -82,13 +81,5 @@ impl Scenario for Toy {
 
     fn operations(&self, _: &TimedPlan<u32>, _: &[()]) -> Vec<ShownOperation> {
         Vec::new()
-    }
-
-    fn write_page(&self, _: &View<'_, Self>, _: &mut dyn io::Write) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_trace(&self, _: &View<'_, Self>, _: &mut dyn io::Write) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -480,16 +480,18 @@ impl Cluster {
 
 /// What a message promises must be on disk when it is sent.
 fn check_promise(message: &Message, disk: &Disk) {
-    match message.body {
-        MessageBody::AppendResponse {
-            outcome: AppendOutcome::Accepted { index },
-        } => assert!(index <= disk.last_index(), "acknowledged but not durable"),
-        MessageBody::VoteResponse { granted: true } | MessageBody::Vote { .. } => {
-            assert!(
-                message.term <= disk.hard_state.term,
-                "voted but not durable"
-            );
-        }
-        _ => {}
+    if let MessageBody::AppendResponse {
+        outcome: AppendOutcome::Accepted { index },
+    } = message.body
+    {
+        assert!(index <= disk.last_index(), "acknowledged but not durable");
     }
+    let votes = matches!(
+        message.body,
+        MessageBody::VoteResponse { granted: true } | MessageBody::Vote { .. }
+    );
+    assert!(
+        !votes || message.term <= disk.hard_state.term,
+        "voted but not durable"
+    );
 }

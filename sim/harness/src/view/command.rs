@@ -40,8 +40,8 @@ pub fn view<S: Scenario>(scenario: &S, arguments: &ViewArguments) -> Result<u8, 
     };
     let mut file = BufWriter::new(File::create(&path).map_err(file_error(&path))?);
     let written = match arguments.trace {
-        Some(_) => scenario.write_trace(&shown.view(), &mut file),
-        None => scenario.write_page(&shown.view(), &mut file),
+        Some(_) => shown.view().write_trace(scenario, &mut file),
+        None => shown.view().write_page(scenario, &mut file),
     };
     written
         .and_then(|()| file.flush())

@@ -2,14 +2,16 @@
 //!
 //! `recorder` watches the run from outside and makes the `recording`; what is shown beside
 //! it are the plan, the report, the history of the clients and the logs, from a run that
-//! has just been made or from the folder of a kept one.
+//! has just been made or from the folder of a kept one. `timeline` hands all of it to the
+//! viewer, `veridical-timeline`; a scenario's [`Style`] says what its processes are.
 
 pub mod command;
 mod draft;
 mod faults;
-pub mod page;
 mod recorder;
 mod recording;
+mod style;
+mod timeline;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +29,8 @@ pub use recording::{
     Fate, Frame, FrameKind, Incident, InjectedFault, LeftOut, Life, MESSAGES_MAX, Message,
     NUMBERS_MAX, Recording, StateChange, Turn,
 };
+
+pub use style::{EmptyVariant, States, Style};
 
 /// What was recorded of the run.
 pub const RECORDING_FILE: &str = "recording.json";
@@ -126,6 +130,25 @@ pub struct View<'a, S: Scenario> {
     pub history: &'a [S::Event],
     /// What its processes logged.
     pub logs: &'a Logs,
+}
+
+impl<S: Scenario> View<'_, S> {
+    /// Writes the page: one HTML file that needs nothing else.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_page(&self, scenario: &S, sink: &mut impl io::Write) -> io::Result<()> {
+        timeline::timeline(scenario, self).write_page(sink)
+    }
+
+    /// Writes the trace, as Chrome's trace event format has it (Google's "Trace Event Format",
+    /// JSON object form), which Perfetto opens.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_trace(&self, scenario: &S, sink: &mut impl io::Write) -> io::Result<()> {
+        timeline::timeline(scenario, self).write_chrome_trace(sink)
+    }
 }
 
 /// A folder as far as it is needed to be shown.

@@ -9,6 +9,7 @@ use crate::fault::{CrashKind, Fault, FaultId, ProcessId, UnknownProcess};
 use crate::network::NetworkFaults;
 use crate::rng::{Rng, Stream};
 use crate::trace::{EventKind, Site};
+use madsim::task::JoinHandle;
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
 use std::sync::Arc;
@@ -99,6 +100,19 @@ impl World {
     )]
     pub async fn sleep(&self, duration: Duration) {
         madsim::time::sleep(duration).await;
+    }
+
+    /// Starts a task of the driver's own. It belongs to no process, goes by true time, and no
+    /// schedule has a say over it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the driver of a run has no gates: its tasks are not those of the system"
+    )]
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        madsim::task::spawn(task)
     }
 
     /// A new generator of random numbers out of a stream. Each call gives another one.
