@@ -115,8 +115,8 @@ async fn drive(
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
-        worlds_max: HYPOTHESES_MAX,
-        distinct_worlds_max: DISTINCT_HYPOTHESES_MAX,
+        hypotheses_max: HYPOTHESES_MAX,
+        distinct_hypotheses_max: DISTINCT_HYPOTHESES_MAX,
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);

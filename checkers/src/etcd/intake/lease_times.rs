@@ -1,4 +1,4 @@
-//! What is known about leases from the times of their requests.
+//! What is known of the times at which leases exist, from the times of their requests.
 //!
 //! Leases have no revisions of their own, so only bounds by real time are used, each of
 //! them one-sided: nothing here can refuse a history that a correct store produced.
@@ -17,14 +17,14 @@ struct Facts {
     granted_event: Option<u64>,
     /// Its time to live as it was granted last, in seconds.
     granted_ttl_s: Option<i64>,
-    /// Until when the lease certainly lives, unless revoked: the latest call of a
-    /// successful grant or keepalive, plus the time to live.
+    /// The time until which the lease certainly lives, unless it is revoked: the latest call
+    /// of a successful grant or keepalive, plus the time to live.
     alive_until_ns: u64,
-    /// The same of the shortest-lived acknowledged grant alone. Once the number was granted more
-    /// than once, nothing later is certain.
+    /// The same time for the shortest-lived acknowledged grant alone. Once the number was
+    /// granted more than once, nothing later is certain.
     granted_until_ns: Option<u64>,
-    /// The same of each grant of this number that has not answered: a lease lives at least as
-    /// long as was asked for.
+    /// The same time for each grant of this number that has not answered: a lease lives at
+    /// least as long as the client asked for.
     unanswered_until_ns: Vec<u64>,
     /// Whether a revocation was called and not refused.
     revoke_called: bool,
@@ -32,9 +32,9 @@ struct Facts {
     revoked_event: Option<u64>,
 }
 
-/// All leases of a history.
+/// What is known of all leases of a history.
 #[derive(Debug, Default)]
-pub(super) struct Leases {
+pub(in crate::etcd) struct LeaseTimes {
     facts: BTreeMap<i64, Facts>,
     /// Grants with a number chosen by the server that have not returned: the lease may
     /// have any number.
@@ -44,14 +44,14 @@ pub(super) struct Leases {
     tolerance_ns: u64,
 }
 
-/// What a client asks for when it wants a lease.
+/// The lease that a client asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(in crate::etcd) struct Asked {
     /// The number; 0 leaves it to the server.
     pub id: i64,
-    /// For how long at least, in seconds.
+    /// The least time to live, in seconds.
     pub ttl_s: i64,
-    /// When it asks.
+    /// The time of the call.
     pub call_ns: u64,
 }
 
@@ -61,7 +61,7 @@ impl Asked {
     }
 }
 
-impl Leases {
+impl LeaseTimes {
     pub fn new(tolerance_ns: u64) -> Self {
         Self {
             tolerance_ns,
@@ -208,20 +208,20 @@ impl Leases {
         facts.granted_ttl_s.filter(|_| self.is_single(id))
     }
 
-    /// What is left at least of a time that certainly lasts until `until_ns`, for who looks
-    /// at it by `now_ns`; in whole seconds.
+    /// The least that is left, in whole seconds, of a time that certainly lasts until
+    /// `until_ns`, for somebody who looks at it by `now_ns`.
     pub fn left_s(&self, until_ns: u64, now_ns: u64) -> i64 {
         let left_ns = until_ns.saturating_sub(now_ns.saturating_add(self.tolerance_ns));
         (left_ns / SECOND_NS) as i64
     }
 
-    /// Leases that certainly exist from `call_event` on until `now_ns`.
+    /// LeaseTimes that certainly exist from `call_event` on until `now_ns`.
     pub fn certain(&self, call_event: u64, now_ns: u64) -> impl Iterator<Item = i64> + '_ {
         let ids = self.facts.keys().copied();
         ids.filter(move |id| !self.may_be_missing(*id, call_event, now_ns))
     }
 
-    /// Until when the lease certainly lives, in nanoseconds.
+    /// The time until which the lease certainly lives, in nanoseconds.
     pub fn alive_until_ns(&self, id: i64) -> u64 {
         self.facts.get(&id).map_or(0, |facts| facts.alive_until_ns)
     }
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_lease_lives_from_the_call_of_its_last_keepalive_for_its_time_to_live() {
-        let mut leases = Leases::new(1);
+        let mut leases = LeaseTimes::new(1);
         leases.grant_called(asked(7, 2, 0));
         leases.granted(asked(7, 2, 0), 7, 2, 1);
         assert!(!leases.may_have_expired(7, 2 * SECOND_NS - 2));
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_number_granted_twice_allows_everything() {
-        let mut leases = Leases::new(0);
+        let mut leases = LeaseTimes::new(0);
         leases.grant_called(asked(7, 2, 0));
         leases.granted(asked(7, 2, 0), 7, 2, 1);
         leases.revoked(7, 5);
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_grant_without_a_number_may_be_any_lease_until_it_returns() {
-        let mut leases = Leases::new(0);
+        let mut leases = LeaseTimes::new(0);
         leases.grant_called(asked(0, 2, 0));
         assert!(leases.may_exist(9, 0));
         leases.granted(asked(0, 2, 0), 7, 2, 1);
@@ -277,7 +277,7 @@ mod tests {
     /// never answered, and not of the one that was.
     #[test]
     fn of_two_leases_of_one_number_the_unanswered_one_may_end_first() {
-        let mut leases = Leases::new(0);
+        let mut leases = LeaseTimes::new(0);
         leases.grant_called(asked(7, 1, 0));
         leases.grant_called(asked(7, 2, 9 * SECOND_NS));
         leases.granted(asked(7, 2, 9 * SECOND_NS), 7, 2, 1);

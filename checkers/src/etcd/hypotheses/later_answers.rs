@@ -1,8 +1,8 @@
-//! What answers that wait behind a gap tell of it.
+//! What answers that wait behind a gap show of it.
 //!
 //! A pair has the number of writes since its key was created. Where a later pair of the
-//! same life is seen, the acknowledged writes in between are counted off: what is left was
-//! written by gaps.
+//! same life of the key is seen, the acknowledged writes in between are counted off: the
+//! others were written by gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +10,20 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use veridical_histories::etcd::{KeyValue, Request, Response};
 
-use super::observe::visit_puts;
-use super::operation::Done;
-use super::versions::{Change, Stored, View};
-use super::world::{Evidence, visit_pairs};
+use crate::etcd::intake::{Backlog, Evidence};
+use crate::etcd::operation::Done;
+use crate::etcd::replay::View;
+use crate::etcd::stored::{Change, Stored};
+use crate::etcd::visit::{visit_pairs, visit_puts};
 
-/// How many waiting answers are searched for pairs that did not change.
+/// The most waiting answers that are searched for pairs that did not change.
 const UNCHANGED_SEARCH_MAX: usize = 4096;
 
-/// Revisions behind a gap whose pairs and writers are looked at for what they tell of it.
+/// The most revisions behind a gap whose pairs and writers are looked at.
 const LATER_SEARCH_MAX: usize = 4096;
 
-/// What is known of the revisions behind a gap.
-pub(super) struct Later<'a> {
+/// The facts about a gap that follow from the revisions behind it.
+pub(super) struct LaterAnswers<'a> {
     gap: i64,
     /// By key, the first pair written behind the gap.
     first: BTreeMap<&'a Bytes, &'a KeyValue>,
@@ -35,64 +36,53 @@ pub(super) struct Later<'a> {
     puts: FxHashMap<&'a Bytes, Vec<i64>>,
     /// All revisions behind the gap that acknowledged operations claim, ascending.
     claimed: Vec<i64>,
-    /// Up to this revision those are complete, as far as they are known at all.
+    /// The revision up to which those are complete, as far as they are known at all.
     searched: i64,
 }
 
-impl<'a> Later<'a> {
-    /// Of the gap at `gap`.
-    pub fn of(
-        evidence: &'a BTreeMap<i64, Vec<Evidence>>,
-        observers: &'a BTreeMap<i64, Vec<Done>>,
-        writers: &'a BTreeMap<i64, Done>,
-        gap: i64,
-    ) -> Self {
-        let mut unchanged = BTreeSet::new();
-        let waiting = observers.range(gap..).flat_map(|(_, observers)| observers);
+impl<'a> LaterAnswers<'a> {
+    /// The facts about the gap at `gap`.
+    pub fn behind(gap: i64, backlog: &'a Backlog) -> Self {
+        let mut later = Self {
+            gap,
+            first: BTreeMap::new(),
+            created: BTreeSet::new(),
+            unchanged: BTreeSet::new(),
+            puts: FxHashMap::default(),
+            claimed: Vec::new(),
+            searched: i64::MAX,
+        };
+        let waiting = backlog.observers_from(gap).flat_map(|(_, waiting)| waiting);
         for done in waiting.take(UNCHANGED_SEARCH_MAX) {
-            unchanged.extend(unchanged_since_before(done, gap));
+            later.unchanged.extend(unchanged_since_before(done, gap));
         }
-        let mut first = BTreeMap::new();
-        let mut created = BTreeSet::new();
-        for evidence in evidence
-            .range(gap + 1..)
-            .take(LATER_SEARCH_MAX)
-            .flat_map(|(_, seen)| seen)
-        {
+        let seen = backlog.evidence_after(gap).take(LATER_SEARCH_MAX);
+        for evidence in seen.flat_map(|(_, seen)| seen) {
             let Evidence::Wrote { kv, .. } = evidence else {
                 continue;
             };
-            first.entry(&kv.key).or_insert(kv);
+            later.first.entry(&kv.key).or_insert(kv);
             if kv.create_revision == gap {
-                created.insert(&kv.key);
+                later.created.insert(&kv.key);
             }
         }
-        let mut puts: FxHashMap<&Bytes, Vec<i64>> = FxHashMap::default();
-        let mut claimed = Vec::new();
-        for (revision, done) in writers.range(gap + 1..).take(LATER_SEARCH_MAX) {
-            claimed.push(*revision);
+        for (revision, done) in backlog.writers_after(gap).take(LATER_SEARCH_MAX) {
+            later.claimed.push(revision);
             visit_puts(&done.open.request, &done.response, &mut |put| {
-                puts.entry(&put.key).or_default().push(*revision);
+                later.puts.entry(&put.key).or_default().push(revision);
             });
-            unchanged.extend(unchanged_before_write(done, gap));
+            later.unchanged.extend(unchanged_before_write(done, gap));
         }
-        let searched = match claimed.last() {
-            Some(last) if claimed.len() == LATER_SEARCH_MAX => *last,
-            _ => i64::MAX,
-        };
-        Self {
-            gap,
-            first,
-            created,
-            unchanged,
-            puts,
-            claimed,
-            searched,
+        if let Some(last) = later.claimed.last()
+            && later.claimed.len() == LATER_SEARCH_MAX
+        {
+            later.searched = *last;
         }
+        later
     }
 
-    /// Whether `changes` at the gap agree with it. `view` has the state in front of it,
-    /// `forced` are the keys that it changes for certain there.
+    /// Whether `changes` at the gap agree with these facts. `view` has the state in front
+    /// of it, `forced` are the keys that it changes for certain there.
     pub fn allows(&self, view: View<'_>, forced: &[&Bytes], changes: &[Change]) -> bool {
         let gap = self.gap;
         let change_of = |key: &Bytes| {
@@ -108,7 +98,8 @@ impl<'a> Later<'a> {
                 let Some((kv, before)) = self.same_life(view, key) else {
                     return true;
                 };
-                // The gap has not deleted it, and has written it only if a version is left.
+                // The gap has not deleted the key, and has written it only if a version is
+                // left.
                 let behind = self.puts_up_to(key, kv.mod_revision)
                     + i64::from(self.claimed.binary_search(&kv.mod_revision).is_err());
                 stored.is_some() && kv.version > before.version + behind
@@ -152,13 +143,13 @@ impl<'a> Later<'a> {
 
 /// The keys that an answer shows as unchanged since before `gap`.
 fn unchanged_since_before(done: &Done, gap: i64) -> impl Iterator<Item = &Bytes> {
-    let kvs = match (&done.open.request, &done.response) {
-        (Request::Range(range), Response::Range(result))
-            if range.revision <= 0 || range.revision >= gap =>
-        {
-            &result.kvs[..]
-        }
-        _ => &[],
+    let kvs = if let (Request::Range(range), Response::Range(result)) =
+        (&done.open.request, &done.response)
+        && (range.revision <= 0 || range.revision >= gap)
+    {
+        &result.kvs[..]
+    } else {
+        &[]
     };
     kvs.iter()
         .filter(move |kv| kv.mod_revision < gap)

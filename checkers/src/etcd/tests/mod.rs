@@ -1,5 +1,7 @@
 //! Small histories, each with the one thing that is right or wrong about it.
 
+mod leases;
+
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{
     DeleteRangeRequest, DeleteRangeResult, ErrorKind, EtcdEvent, KeyRange, KeyValue, Outcome,
@@ -7,7 +9,7 @@ use veridical_histories::etcd::{
     TxnRequest, TxnResult, WatchCreated, WatchEvent, WatchEventKind, WatchNote, WatchResponse,
 };
 
-use super::{EtcdOptions, check};
+use super::{EtcdChecker, EtcdOptions, check};
 use crate::{Verdict, ViolationKind};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -209,31 +211,6 @@ fn an_unknown_write_takes_effect_only_once() {
     assert_eq!(script.kind(), Some(ViolationKind::UnexplainedRevision));
 }
 
-fn leased(expires_ns: u64) -> Script {
-    let mut script = Script::default();
-    script.run(
-        Request::LeaseGrant { id: 7, ttl_s: 2 },
-        Outcome::done(1, Response::LeaseGrant { id: 7, ttl_s: 2 }),
-    );
-    script.run(put_with_lease("a", 7), put_done(2));
-    script.now_ns = expires_ns;
-    script.run(get("a"), read(3, vec![]));
-    script
-}
-
-#[test]
-fn a_lease_may_expire_after_its_time_to_live_and_not_before() {
-    assert_eq!(leased(2 * SECOND_NS).verdict(), Verdict::Ok);
-    assert_eq!(leased(SECOND_NS).kind(), Some(ViolationKind::Lease));
-}
-
-#[test]
-fn nothing_is_attached_to_a_lease_after_its_end() {
-    let mut script = leased(2 * SECOND_NS);
-    script.run(put_with_lease("a", 7), put_done(4));
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
-}
-
 #[test]
 fn the_parts_of_a_response_on_a_watch_come_one_after_the_other() {
     let begin = || {
@@ -257,155 +234,6 @@ fn the_parts_of_a_response_on_a_watch_come_one_after_the_other() {
     script.run(put("c", "z"), put_done(4));
     script.watched(4, vec![event(kv("b", "y", 3)), event(kv("c", "z", 4))]);
     assert_eq!(script.kind(), Some(ViolationKind::Watch));
-}
-
-#[test]
-fn a_lease_that_was_revoked_is_not_revoked_again() {
-    let mut script = Script::default();
-    let granted = Response::LeaseGrant { id: 7, ttl_s: 2 };
-    script.run(
-        Request::LeaseGrant { id: 7, ttl_s: 2 },
-        Outcome::done(1, granted),
-    );
-    let revoke = || Request::LeaseRevoke { id: 7 };
-    script.run(revoke(), Outcome::done(1, Response::LeaseRevoke));
-    assert_eq!(script.verdict(), Verdict::Ok);
-    script.run(revoke(), Outcome::done(1, Response::LeaseRevoke));
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
-}
-
-#[test]
-fn a_lease_that_lives_is_not_granted_again_and_one_that_was_never_granted_is_not_taken() {
-    let grant = |ttl_s| Request::LeaseGrant { id: 7, ttl_s };
-    let granted = |ttl_s| Outcome::done(1, Response::LeaseGrant { id: 7, ttl_s });
-    let exists = || Outcome::refused(ErrorKind::LeaseExists);
-    let mut script = Script::default();
-    script.run(grant(5), granted(5));
-    script.run(grant(9), exists());
-    assert_eq!(script.verdict(), Verdict::Ok);
-    script.run(grant(9), granted(9));
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
-    let mut script = Script::default();
-    script.run(grant(5), granted(5));
-    script.now_ns = 5 * SECOND_NS;
-    script.run(grant(9), granted(9));
-    assert_eq!(script.verdict(), Verdict::Ok);
-    let mut script = Script::default();
-    script.run(grant(5), exists());
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
-}
-
-/// A lease of 5 s with key `a`, asked for after one second.
-fn asked(answer: Response) -> Script {
-    let mut script = Script::default();
-    let granted = Response::LeaseGrant { id: 7, ttl_s: 5 };
-    script.run(
-        Request::LeaseGrant { id: 7, ttl_s: 5 },
-        Outcome::done(1, granted),
-    );
-    script.run(put_with_lease("a", 7), put_done(2));
-    script.now_ns = SECOND_NS;
-    let request = match &answer {
-        Response::LeaseLeases { .. } => Request::LeaseLeases,
-        _ => Request::LeaseTimeToLive { id: 7, keys: true },
-    };
-    script.run(request, Outcome::done(2, answer));
-    script
-}
-
-fn time_to_live(ttl_s: i64, granted_ttl_s: i64, keys: &[&'static str]) -> Response {
-    Response::LeaseTimeToLive {
-        ttl_s,
-        granted_ttl_s,
-        keys: keys.iter().map(|key| (*key).into()).collect(),
-    }
-}
-
-#[test]
-fn a_lease_lasts_as_long_as_was_granted_less_what_has_passed() {
-    for ttl_s in [3, 4, 5] {
-        let answer = time_to_live(ttl_s, 5, &["a"]);
-        assert_eq!(asked(answer).verdict(), Verdict::Ok, "{ttl_s}");
-    }
-    for (ttl_s, granted_ttl_s) in [(2, 5), (6, 5), (6, 6), (-1, 0)] {
-        let answer = time_to_live(ttl_s, granted_ttl_s, &["a"]);
-        let kind = asked(answer).kind();
-        assert_eq!(
-            kind,
-            Some(ViolationKind::Lease),
-            "{ttl_s} of {granted_ttl_s}"
-        );
-    }
-}
-
-#[test]
-fn a_lease_has_the_keys_that_were_attached_to_it() {
-    for keys in [&[][..], &["b"], &["a", "b"]] {
-        let answer = time_to_live(4, 5, keys);
-        assert_eq!(asked(answer).kind(), Some(ViolationKind::Lease), "{keys:?}");
-    }
-    // Of two states between the call and the answer's revision either may be told.
-    for keys in [&["a"][..], &["a", "b"]] {
-        let mut script = asked(time_to_live(4, 5, &["a"]));
-        let question = script.call(Request::LeaseTimeToLive { id: 7, keys: true });
-        script.run(put_with_lease("b", 7), put_done(3));
-        script.returns(question, Outcome::done(3, time_to_live(4, 5, keys)));
-        assert_eq!(script.verdict(), Verdict::Ok, "{keys:?}");
-    }
-}
-
-#[test]
-fn a_list_of_leases_has_those_that_certainly_live_and_none_that_was_never_granted() {
-    let list = |ids: &[i64]| Response::LeaseLeases { ids: ids.to_vec() };
-    assert_eq!(asked(list(&[7])).verdict(), Verdict::Ok);
-    for ids in [&[][..], &[7, 8], &[7, 7]] {
-        assert_eq!(
-            asked(list(ids)).kind(),
-            Some(ViolationKind::Lease),
-            "{ids:?}"
-        );
-    }
-}
-
-#[test]
-fn a_keepalive_in_flight_counts_against_an_expiry_seen_before_it_returned() {
-    let mut script = Script::default();
-    script.run(
-        Request::LeaseGrant { id: 7, ttl_s: 2 },
-        Outcome::done(1, Response::LeaseGrant { id: 7, ttl_s: 2 }),
-    );
-    script.run(put_with_lease("a", 7), put_done(2));
-    script.now_ns = SECOND_NS;
-    let keepalive = script.call(Request::LeaseKeepAlive { id: 7 });
-    script.now_ns = 2 * SECOND_NS + 10;
-    script.run(get("a"), read(3, vec![]));
-    assert_eq!(script.verdict(), Verdict::Ok);
-    script.returns(
-        keepalive,
-        Outcome::done(3, Response::LeaseKeepAlive { ttl_s: 2 }),
-    );
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
-}
-
-#[test]
-fn a_revocation_deletes_the_keys_of_its_lease() {
-    let revoke = Request::LeaseRevoke { id: 7 };
-    let begin = || {
-        let mut script = Script::default();
-        script.run(
-            Request::LeaseGrant { id: 7, ttl_s: 100 },
-            Outcome::done(1, Response::LeaseGrant { id: 7, ttl_s: 100 }),
-        );
-        script.run(put_with_lease("a", 7), put_done(2));
-        script
-    };
-    let mut script = begin();
-    script.run(revoke.clone(), Outcome::done(3, Response::LeaseRevoke));
-    script.run(get("a"), read(3, vec![]));
-    assert_eq!(script.verdict(), Verdict::Ok);
-    let mut script = begin();
-    script.run(revoke, Outcome::done(2, Response::LeaseRevoke));
-    assert_eq!(script.kind(), Some(ViolationKind::Lease));
 }
 
 #[test]
@@ -451,8 +279,8 @@ fn a_watch_event_tells_which_unknown_write_took_effect() {
     assert_eq!(script.kind(), Some(ViolationKind::WrongResult));
 }
 
-/// Swarm seed 1423, shrunk: which of nine operations wrote which of five revisions nobody was
-/// told, and one transaction read most of them later.
+/// Swarm seed 1423, shrunk: which of nine operations wrote which of five revisions no answer
+/// said, and one transaction read most of them later.
 #[test]
 fn what_later_revisions_show_leaves_few_explanations() {
     const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -486,7 +314,7 @@ fn what_later_revisions_show_leaves_few_explanations() {
         ),
     );
     let options = EtcdOptions {
-        worlds_max: 2,
+        hypotheses_max: 2,
         evidence_patience: 1,
         ..EtcdOptions::default()
     };
@@ -541,4 +369,32 @@ fn a_refusal_for_a_missing_key_needs_a_state_without_it() {
     assert_eq!(script.verdict(), Verdict::Ok);
     script.run(ignoring, Outcome::refused(ErrorKind::KeyNotFound));
     assert_eq!(script.kind(), Some(ViolationKind::WrongRefusal));
+}
+
+/// The example in `docs/algorithms/revisions.md`.
+fn worked_example() -> Script {
+    let mut script = Script::default();
+    let first = script.call(put("a", "x"));
+    script.unknown(first);
+    let second = script.call(put("b", "y"));
+    script.unknown(second);
+    script.run(put("c", "z"), put_done(4));
+    script.run(get("a"), read(4, vec![kv("a", "x", 3)]));
+    script
+}
+
+#[test]
+fn two_hypotheses_become_one_by_the_answer_that_refutes_the_other() {
+    let mut script = worked_example();
+    script.run(get("b"), read(4, vec![kv("b", "y", 2)]));
+    assert_eq!(script.verdict(), Verdict::Ok);
+    let mut checker = EtcdChecker::new(EtcdOptions::default());
+    for event in &script.events {
+        checker.observe(event).unwrap();
+    }
+    assert_eq!(checker.statistics().hypotheses_max, 2);
+    assert_eq!(checker.unplaced().count(), 0);
+    let mut script = worked_example();
+    script.run(get("b"), read(4, vec![]));
+    assert_eq!(script.kind(), Some(ViolationKind::WrongResult));
 }

@@ -4,41 +4,28 @@
 //! transaction see each other's changes; the changes of one request share one revision;
 //! a range is cut by its limit after it was filtered and sorted, and counts before.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use veridical_histories::etcd::{
-    Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResult, KeyRange,
-    KeyValue, PutRequest, PutResult, RangeRequest, RangeResult, Request, Response, SortOrder,
-    SortTarget, TxnOp, TxnOpResult, TxnRequest, TxnResult,
+    Compare, CompareTarget, DeleteRangeRequest, DeleteRangeResult, KeyRange, KeyValue, PutRequest,
+    PutResult, RangeRequest, RangeResult, Request, Response, SortTarget, TxnOp, TxnOpResult,
+    TxnRequest, TxnResult,
 };
 
-use super::versions::{Change, Stored, Untold, View};
+use crate::etcd::objection::Mismatch;
+use crate::etcd::stored::{Change, Stored, Unresolved};
 
-/// What an answer should have been, and what it was.
+use super::selection::{expected_range, is_plain, passes, same_pairs, select};
+use super::view::View;
+
+/// The reason for which a request cannot have been carried out, or cannot be yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mismatch {
-    pub expected: String,
-    pub got: String,
-}
-
-impl Mismatch {
-    fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self {
-            expected: expected.into(),
-            got: got.into(),
-        }
-    }
-}
-
-/// Why a request cannot have been carried out, or cannot be yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Objection {
+pub(in crate::etcd) enum Objection {
     /// The answer is not what this state gives.
     Wrong(Mismatch),
-    /// It depends on a value that is only assumed.
-    Untold(Untold),
+    /// The answer depends on a value that is only assumed.
+    Unresolved(Unresolved),
 }
 
 impl Objection {
@@ -47,28 +34,29 @@ impl Objection {
     }
 }
 
-impl From<Untold> for Box<Objection> {
-    fn from(untold: Untold) -> Self {
-        Self::new(Objection::Untold(untold))
+impl From<Unresolved> for Box<Objection> {
+    fn from(unresolved: Unresolved) -> Self {
+        Self::new(Objection::Unresolved(unresolved))
     }
 }
 
 type Checked<T = ()> = Result<T, Box<Objection>>;
 
 /// One request carried out at one revision.
-pub(super) struct Evaluation<'a> {
+pub(in crate::etcd) struct Evaluation<'a> {
     view: View<'a>,
     /// The state that is read.
     revision: i64,
-    /// What the request has changed so far.
+    /// The changes that the request has made so far.
     changes: BTreeMap<Bytes, Option<Stored>>,
 }
 
 impl<'a> Evaluation<'a> {
-    /// Carries out `request` on the state after `revision`. Where `answer` is known, it
-    /// is compared. Goes out: the changes, which belong to the next revision; an `Err`
-    /// where the answer is not what this state gives, or where the request would have
-    /// been refused.
+    /// Carries out `request` on the state after `revision`, and compares `answer` where it
+    /// is known. Returns the changes, which belong to the next revision.
+    ///
+    /// # Errors
+    /// The answer is not what this state gives, or the request would have been refused.
     pub fn run(
         view: View<'a>,
         revision: i64,
@@ -80,39 +68,49 @@ impl<'a> Evaluation<'a> {
             revision,
             changes: BTreeMap::new(),
         };
-        match (request, answer) {
-            // By far the most frequent, so without the detour over the changes.
-            (Request::Put(put), answer) => {
-                let got = match answer {
-                    Some(Response::Put(got)) => Some(got),
-                    _ => None,
+        match request {
+            // A put is by far the most frequent, so it goes without the detour over the
+            // changes.
+            Request::Put(put) => {
+                let got = if let Some(Response::Put(got)) = answer {
+                    Some(got)
+                } else {
+                    None
                 };
                 let stored = evaluation.put(put, got)?;
                 return Ok(vec![(put.key.clone(), Some(stored))]);
             }
-            (Request::Range(range), Some(Response::Range(got))) => {
-                evaluation.check_range(range, got)?;
+            Request::Range(range) => {
+                if let Some(Response::Range(got)) = answer {
+                    evaluation.check_range(range, got)?;
+                }
             }
-            (Request::DeleteRange(deletion), answer) => {
-                let got = match answer {
-                    Some(Response::DeleteRange(got)) => Some(got),
-                    _ => None,
+            Request::DeleteRange(deletion) => {
+                let got = if let Some(Response::DeleteRange(got)) = answer {
+                    Some(got)
+                } else {
+                    None
                 };
                 evaluation.delete_range(deletion, got)?;
             }
-            (Request::Txn(txn), answer) => {
-                let got = match answer {
-                    Some(Response::Txn(got)) => Some(got),
-                    _ => None,
+            Request::Txn(txn) => {
+                let got = if let Some(Response::Txn(got)) = answer {
+                    Some(got)
+                } else {
+                    None
                 };
                 evaluation.txn(txn, got)?;
             }
-            (Request::LeaseRevoke { id }, _) => {
+            Request::LeaseRevoke { id } => {
                 for key in view.attached(*id) {
                     evaluation.changes.insert(key.clone(), None);
                 }
             }
-            _ => {}
+            Request::Compact { .. }
+            | Request::LeaseGrant { .. }
+            | Request::LeaseKeepAlive { .. }
+            | Request::LeaseTimeToLive { .. }
+            | Request::LeaseLeases => {}
         }
         Ok(evaluation.changes.into_iter().collect())
     }
@@ -156,15 +154,15 @@ impl<'a> Evaluation<'a> {
             ));
         }
         if put.ignore_value
-            && let Some(before) = before.filter(|before| before.is_guess)
+            && let Some(before) = before.filter(|before| before.is_assumed)
         {
-            return Err(before.untold_of(&put.key, None).into());
+            return Err(before.unresolved_value(&put.key, None).into());
         }
         if let Some(got) = got {
             if let (Some(kv), Some(before)) = (&got.prev_kv, before)
-                && let Some(untold) = before.untold(kv, false)
+                && let Some(unresolved) = before.unresolved(kv, false)
             {
-                return Err(untold.into());
+                return Err(unresolved.into());
             }
             let equal = match (&got.prev_kv, before) {
                 (None, None) => true,
@@ -194,7 +192,7 @@ impl<'a> Evaluation<'a> {
                 Some(before) if put.ignore_lease => before.lease,
                 _ => put.lease,
             },
-            is_guess: false,
+            is_assumed: false,
         })
     }
 
@@ -206,7 +204,7 @@ impl<'a> Evaluation<'a> {
         let pairs = self.range(&deletion.range);
         if let Some(got) = got {
             if deletion.prev_kv {
-                tell(&pairs, &got.prev_kvs, false)?;
+                all_resolved(&pairs, &got.prev_kvs, false)?;
             }
             let prev_kvs_equal = if deletion.prev_kv {
                 got.prev_kvs.len() == pairs.len()
@@ -307,9 +305,9 @@ impl<'a> Evaluation<'a> {
             self.view.range(&compare.range, self.revision).collect()
         };
         if matches!(compare.target, CompareTarget::Value(_))
-            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_guess)
+            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_assumed)
         {
-            return Err(stored.untold_of(key, None).into());
+            return Err(stored.unresolved_value(key, None).into());
         }
         if pairs.is_empty() {
             return Ok(match &compare.target {
@@ -341,9 +339,9 @@ impl<'a> Evaluation<'a> {
                 self.get(&range.range.key)
             };
             if let (Some(stored), Some(kv)) = (stored, got.kvs.first())
-                && let Some(untold) = stored.untold(kv, range.keys_only)
+                && let Some(unresolved) = stored.unresolved(kv, range.keys_only)
             {
-                return Err(untold.into());
+                return Err(unresolved.into());
             }
             let equal = match (stored, got.kvs.as_slice()) {
                 (None, []) => got.count == 0,
@@ -364,11 +362,11 @@ impl<'a> Evaluation<'a> {
             self.range(&range.range)
         };
         let count = pairs.len() as i64;
-        tell(&pairs, &got.kvs, range.keys_only)?;
+        all_resolved(&pairs, &got.kvs, range.keys_only)?;
         if range.sort_target == SortTarget::Value
-            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_guess)
+            && let Some((key, stored)) = pairs.iter().find(|(_, stored)| stored.is_assumed)
         {
-            return Err(stored.untold_of(key, None).into());
+            return Err(stored.unresolved_value(key, None).into());
         }
         let (pairs, more) = select(range, pairs);
         let equal = got.count == count
@@ -380,136 +378,18 @@ impl<'a> Evaluation<'a> {
         if equal {
             return Ok(());
         }
-        let limit = limit_of(range);
-        let expected = RangeResult {
-            kvs: if range.count_only {
-                Vec::new()
-            } else {
-                pairs
-                    .iter()
-                    .take(limit)
-                    .map(|pair| to_answer(range, *pair))
-                    .collect()
-            },
-            more: !range.count_only && more,
-            count,
-        };
+        let expected = expected_range(range, &pairs, more, count);
         Err(Objection::wrong(expected.to_string(), got.to_string()))
     }
 }
 
 /// Values that are only assumed have to be those that the answer shows.
-fn tell(pairs: &[(&Bytes, &Stored)], got: &[KeyValue], keys_only: bool) -> Checked {
-    for (key, stored) in pairs.iter().filter(|(_, stored)| stored.is_guess) {
+fn all_resolved(pairs: &[(&Bytes, &Stored)], got: &[KeyValue], keys_only: bool) -> Checked {
+    for (key, stored) in pairs.iter().filter(|(_, stored)| stored.is_assumed) {
         let shown = got.iter().find(|kv| kv.key == **key);
-        if let Some(untold) = shown.and_then(|kv| stored.untold(kv, keys_only)) {
-            return Err(untold.into());
+        if let Some(unresolved) = shown.and_then(|kv| stored.unresolved(kv, keys_only)) {
+            return Err(unresolved.into());
         }
     }
     Ok(())
-}
-
-fn to_answer(range: &RangeRequest, (key, stored): (&Bytes, &Stored)) -> KeyValue {
-    let mut kv = stored.to_kv(key);
-    if range.keys_only {
-        kv.value = Bytes::new();
-    }
-    kv
-}
-
-/// Whether nothing but the keys decides what is answered.
-fn is_plain(range: &RangeRequest) -> bool {
-    !range.count_only
-        && range.min_mod_revision == 0
-        && range.max_mod_revision == 0
-        && range.min_create_revision == 0
-        && range.max_create_revision == 0
-}
-
-fn limit_of(range: &RangeRequest) -> usize {
-    match usize::try_from(range.limit) {
-        Ok(0) | Err(_) => usize::MAX,
-        Ok(limit) => limit,
-    }
-}
-
-/// Filters and sorts, but does not cut: where pairs compare equal, any of them may fill
-/// the last places. The second part is whether the limit cuts something off.
-fn select<'a>(
-    range: &RangeRequest,
-    mut pairs: Vec<(&'a Bytes, &'a Stored)>,
-) -> (Vec<(&'a Bytes, &'a Stored)>, bool) {
-    let within = |revision: i64, min: i64, max: i64| {
-        (min == 0 || revision >= min) && (max == 0 || revision <= max)
-    };
-    pairs.retain(|(_, stored)| {
-        within(
-            stored.mod_revision,
-            range.min_mod_revision,
-            range.max_mod_revision,
-        ) && within(
-            stored.create_revision,
-            range.min_create_revision,
-            range.max_create_revision,
-        )
-    });
-    if range.sort_order == SortOrder::Descend {
-        pairs.reverse();
-    }
-    if range.sort_target != SortTarget::Key {
-        pairs.sort_by(|a, b| sort_compare(range, *a, *b));
-    }
-    let more = pairs.len() > limit_of(range);
-    (pairs, more)
-}
-
-fn sort_compare(
-    range: &RangeRequest,
-    (key_a, a): (&Bytes, &Stored),
-    (key_b, b): (&Bytes, &Stored),
-) -> Ordering {
-    let order = match range.sort_target {
-        SortTarget::Key => key_a.cmp(key_b),
-        SortTarget::Version => a.version.cmp(&b.version),
-        SortTarget::CreateRevision => a.create_revision.cmp(&b.create_revision),
-        SortTarget::ModRevision => a.mod_revision.cmp(&b.mod_revision),
-        SortTarget::Value => a.value.cmp(&b.value),
-    };
-    if range.sort_order == SortOrder::Descend {
-        order.reverse()
-    } else {
-        order
-    }
-}
-
-/// Whether `got` is the answer: the sorted pairs up to the limit, pairs that compare
-/// equal in any order.
-fn same_pairs(range: &RangeRequest, pairs: &[(&Bytes, &Stored)], got: &[KeyValue]) -> bool {
-    if got.len() != pairs.len().min(limit_of(range)) {
-        return false;
-    }
-    let is_pair = |(key, stored): (&Bytes, &Stored), kv: &KeyValue| {
-        *key == kv.key && stored.equals(kv, range.keys_only)
-    };
-    if range.sort_target == SortTarget::Key {
-        return pairs.iter().zip(got).all(|(pair, kv)| is_pair(*pair, kv));
-    }
-    let by_key: BTreeMap<&Bytes, &Stored> = pairs.iter().copied().collect();
-    let mut seen = std::collections::BTreeSet::new();
-    pairs.iter().zip(got).all(|(expected, kv)| {
-        by_key.get_key_value(&kv.key).is_some_and(|(key, stored)| {
-            is_pair((key, stored), kv)
-                && sort_compare(range, *expected, (key, stored)) == Ordering::Equal
-                && seen.insert(&kv.key)
-        })
-    })
-}
-
-fn passes(result: CompareResult, order: Ordering) -> bool {
-    match result {
-        CompareResult::Equal => order == Ordering::Equal,
-        CompareResult::Greater => order == Ordering::Greater,
-        CompareResult::Less => order == Ordering::Less,
-        CompareResult::NotEqual => order != Ordering::Equal,
-    }
 }

@@ -7,19 +7,19 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{PutRequest, Request};
 
-use super::foretold::visit_all_puts;
-use super::operation::Open;
+use crate::etcd::operation::Open;
+use crate::etcd::visit::visit_possible_puts;
 
 /// A put that does nothing but write a value.
 #[derive(Clone, Debug)]
-pub(super) struct PlainPut {
+pub(in crate::etcd) struct PlainPut {
     pub op: OperationId,
-    /// What was acknowledged before its call: it wrote a later revision.
+    /// The revision that was acknowledged before its call: it wrote a later one.
     pub floor: i64,
     pub value: Bytes,
 }
 
-/// Numbers equal requests alike.
+/// A number that equal requests share.
 type Kind = u64;
 
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ struct KindEntry {
 /// differ in their value only, and are known by their key; of the others equal requests
 /// are known as such, for they are interchangeable.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unknowns {
+pub(in crate::etcd) struct Unknowns {
     /// Plain puts are of no kind.
     operations: BTreeMap<OperationId, (Option<Kind>, Box<Open>)>,
     kinds: FxHashMap<Request, KindEntry>,
@@ -47,15 +47,19 @@ pub(super) struct Unknowns {
 
 /// The put that does nothing but write a value, if the request is one.
 fn plain(request: &Request) -> Option<&PutRequest> {
-    match request {
-        Request::Put(put) if put.lease == 0 && !put.ignore_value && !put.ignore_lease => Some(put),
-        _ => None,
+    if let Request::Put(put) = request
+        && put.lease == 0
+        && !put.ignore_value
+        && !put.ignore_lease
+    {
+        return Some(put);
     }
+    None
 }
 
 impl Unknowns {
     pub fn insert(&mut self, open: Box<Open>) {
-        visit_all_puts(&open.request, &mut |put| {
+        visit_possible_puts(&open.request, &mut |put| {
             if put.ignore_value {
                 *self.keeping.entry(put.key.clone()).or_default() += 1;
                 return;
@@ -98,7 +102,7 @@ impl Unknowns {
         entry.kind
     }
 
-    /// Whether it was there.
+    /// Removes an operation. Returns whether it was there.
     pub fn remove(&mut self, op: OperationId) -> bool {
         let Some((_, open)) = self.operations.remove(&op) else {
             return false;
@@ -127,7 +131,7 @@ impl Unknowns {
     }
 
     fn forget_writer(&mut self, open: &Open) {
-        visit_all_puts(&open.request, &mut |put| {
+        visit_possible_puts(&open.request, &mut |put| {
             if put.ignore_value {
                 if let Some(count) = self.keeping.get_mut(&put.key) {
                     *count -= 1;
@@ -180,7 +184,7 @@ impl Unknowns {
         self.operations.is_empty()
     }
 
-    /// Their numbers, in ascending order.
+    /// The numbers of all of them, ascending.
     pub fn ids(&self) -> impl Iterator<Item = OperationId> + '_ {
         self.operations.keys().copied()
     }
@@ -212,20 +216,9 @@ impl Unknowns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etcd::operation::Acknowledged;
 
     fn open(op: u64, request: Request) -> Box<Open> {
-        Box::new(Open {
-            op: OperationId(op),
-            client: 0,
-            call_event: op,
-            call_ns: 0,
-            request,
-            floor: Acknowledged::default(),
-            compact_floor: 0,
-            lease_until_ns: 0,
-            session: BTreeMap::new(),
-        })
+        Open::example(op, 0, request)
     }
 
     #[test]

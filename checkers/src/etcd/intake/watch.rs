@@ -1,37 +1,38 @@
-//! Watches: what each has been sent, and whether that is what the store went through.
+//! Watches: what each has been sent, as far as that can be judged before it is replayed.
 //!
-//! Delivery times bound nothing; content and revisions count. Checked at once: order,
-//! filter, no revision twice or split. Checked once replayed: nothing left out, nothing
-//! invented.
+//! Delivery times bound nothing; content and revisions count. Order, filter, and that no
+//! revision comes twice or split are judged at once; whether something was left out or
+//! invented is compared with the replay ([`crate::etcd::replay`]).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use veridical_histories::etcd::{
-    KeyRange, KeyValue, WatchCreated, WatchEvent, WatchEventKind, WatchResponse,
+    KeyRange, WatchCreated, WatchEvent, WatchEventKind, WatchResponse,
 };
+use veridical_histories::text_bytes::display;
 
-use super::versions::{Change, Stored, Untold, View};
+use crate::etcd::stored::{Change, Stored};
 use crate::verdict::WitnessOperation;
 
 /// One watch.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::etcd) struct Watch {
     created: WatchCreated,
     client: u64,
     created_ns: u64,
-    /// The first revision it has not been sent yet.
+    /// The first revision that it has not been sent yet.
     next: i64,
     /// Events of a response of which more is to come.
     fragments: Vec<WatchEvent>,
-    /// The revision in the head of that response; all its parts have it.
+    /// The revision in the head of that response, which all its parts have.
     fragment_revision: i64,
     has_ended: bool,
 }
 
 /// Events that claim to be all that the watch wants to know of `from..=upto`.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
+pub(in crate::etcd) struct Delivery {
     pub watch: u64,
     pub from: i64,
     pub upto: i64,
@@ -40,9 +41,9 @@ pub(super) struct Delivery {
     pub at_ns: u64,
 }
 
-/// What is wrong with a response, before anything is replayed.
+/// A response that should have been another one.
 #[derive(Debug)]
-pub(super) struct Misdelivery {
+pub(in crate::etcd) struct Misdelivery {
     pub expected: String,
     pub got: String,
 }
@@ -65,7 +66,7 @@ impl Watch {
         }
     }
 
-    /// What it watches.
+    /// The keys that are watched.
     pub fn range(&self) -> &KeyRange {
         &self.created.range
     }
@@ -75,7 +76,12 @@ impl Watch {
         self.next
     }
 
-    /// The server ended it; nothing more is expected.
+    /// Whether events are to show the content before them.
+    pub fn wants_previous(&self) -> bool {
+        self.created.prev_kv
+    }
+
+    /// The server ended the watch; nothing more is expected.
     pub fn end(&mut self) {
         self.has_ended = true;
     }
@@ -98,8 +104,11 @@ impl Watch {
         }
     }
 
-    /// Takes a response in. Goes out: a delivery to compare with the replay, if the
-    /// response completes one.
+    /// Takes a response in. Returns a delivery to compare with the replay, if the response
+    /// completes one.
+    ///
+    /// # Errors
+    /// The response repeats, reorders or splits something, or was not asked for.
     pub fn respond(
         &mut self,
         response: &WatchResponse,
@@ -140,16 +149,19 @@ impl Watch {
         }
         let from = self.next;
         self.next = upto + 1;
-        Ok(Some(Delivery {
+        let delivery = Delivery {
             watch: self.created.watch,
             from,
             upto,
             events,
             at_event,
             at_ns,
-        }))
+        };
+        delivery.check_order()?;
+        Ok(Some(delivery))
     }
 
+    /// What can be said of an event without the replay.
     fn accept(&self, event: &WatchEvent) -> Result<(), Misdelivery> {
         let revision = event.kv.mod_revision;
         let wrong = |expected: String| Misdelivery {
@@ -183,9 +195,8 @@ impl Watch {
         Ok(())
     }
 
-    /// The event that this watch gets for a change of `key` to `stored`; `None` where it
-    /// gets none.
-    fn wants(&self, key: &Bytes, stored: Option<&Stored>) -> bool {
+    /// Whether this watch gets an event for a change of `key` to `stored`.
+    pub fn wants(&self, key: &Bytes, stored: Option<&Stored>) -> bool {
         self.created.range.contains(key)
             && match stored {
                 Some(_) => !self.created.no_put,
@@ -195,21 +206,21 @@ impl Watch {
 }
 
 /// One event as text.
-pub(super) fn describe(event: &WatchEvent) -> String {
+pub(in crate::etcd) fn describe(event: &WatchEvent) -> String {
     match event.kind {
         WatchEventKind::Put => format!("put {}", event.kv),
         WatchEventKind::Delete => format!(
             "delete {} (mod {})",
-            veridical_histories::text_bytes::display(&event.kv.key),
+            display(&event.kv.key),
             event.kv.mod_revision
         ),
     }
 }
 
 impl Delivery {
-    /// Whether the response's events come in order of revision, none twice.
-    pub fn check_order(&self) -> Result<(), Misdelivery> {
-        let mut keys = BTreeMap::new();
+    /// The response's events come in order of revision, none twice.
+    pub(super) fn check_order(&self) -> Result<(), Misdelivery> {
+        assert!(self.from <= self.upto, "a delivery tells of something new");
         for pair in self.events.windows(2) {
             if pair[1].kv.mod_revision < pair[0].kv.mod_revision {
                 return Err(Misdelivery {
@@ -218,11 +229,9 @@ impl Delivery {
                 });
             }
         }
+        let mut changed = BTreeSet::new();
         for event in &self.events {
-            if keys
-                .insert((event.kv.mod_revision, &event.kv.key), ())
-                .is_some()
-            {
+            if !changed.insert((event.kv.mod_revision, &event.kv.key)) {
                 return Err(Misdelivery {
                     expected: "each change of a key once".to_owned(),
                     got: describe(event),
@@ -232,7 +241,8 @@ impl Delivery {
         Ok(())
     }
 
-    fn events_at(&self, revision: i64) -> &[WatchEvent] {
+    /// The events of one revision.
+    pub fn events_at(&self, revision: i64) -> &[WatchEvent] {
         let first = self
             .events
             .partition_point(|event| event.kv.mod_revision < revision);
@@ -242,7 +252,7 @@ impl Delivery {
         &self.events[first..last]
     }
 
-    /// Whether `changes` at `revision` could be what this delivery tells.
+    /// Whether `changes` at `revision` can be what this delivery shows of it.
     pub fn allows(&self, watch: &Watch, revision: i64, changes: &[Change]) -> bool {
         if !(self.from..=self.upto).contains(&revision) {
             return true;
@@ -256,116 +266,16 @@ impl Delivery {
             && wanted.iter().all(|(key, stored)| {
                 events
                     .iter()
-                    .any(|event| event.kv.key == *key && tells(event, stored.as_ref()))
+                    .any(|event| event.kv.key == *key && shows(event, stored.as_ref()))
             })
-    }
-
-    /// The first value that it tells and that is only assumed so far.
-    pub fn untold(&self, view: View<'_>) -> Option<Untold> {
-        let told = |kv: &KeyValue| {
-            let stored = view.get(&kv.key, kv.mod_revision)?;
-            stored.untold(kv, false)
-        };
-        self.events.iter().find_map(|event| {
-            let is_put = event.kind == WatchEventKind::Put;
-            let before = || event.prev_kv.as_ref().and_then(told);
-            is_put.then(|| told(&event.kv)).flatten().or_else(before)
-        })
-    }
-
-    /// Compares with the replayed revisions `from..=upto`.
-    pub fn check(
-        &self,
-        watch: &Watch,
-        view: View<'_>,
-        compacted_below: i64,
-    ) -> Result<(), Misdelivery> {
-        for revision in self.from.max(1)..=self.upto {
-            let events = self.events_at(revision);
-            let Some(entry) = view.log(revision) else {
-                continue;
-            };
-            let mut wanted = 0;
-            for key in &entry.keys {
-                let stored = view.get(key, revision);
-                if !watch.wants(key, stored) {
-                    continue;
-                }
-                wanted += 1;
-                let Some(event) = events.iter().find(|event| event.kv.key == *key) else {
-                    return Err(Misdelivery {
-                        expected: expected_event(key, stored, revision),
-                        got: format!(
-                            "a response that goes from revision {} to {} without it",
-                            self.from, self.upto
-                        ),
-                    });
-                };
-                if !tells(event, stored) {
-                    return Err(Misdelivery {
-                        expected: expected_event(key, stored, revision),
-                        got: describe(event),
-                    });
-                }
-                let before = view.get(key, revision - 1);
-                let may_lack_before = compacted_below >= revision - 1;
-                if !tells_before(watch, event, before, may_lack_before) {
-                    let text = |kv: Option<KeyValue>| match kv {
-                        Some(kv) => format!("{}, before: {kv}", describe(event)),
-                        None => format!("{}, nothing before", describe(event)),
-                    };
-                    return Err(Misdelivery {
-                        expected: text(before.map(|before| before.to_kv(key))),
-                        got: text(event.prev_kv.clone()),
-                    });
-                }
-            }
-            if wanted != events.len() {
-                let invented = events
-                    .iter()
-                    .find(|event| !entry.keys.contains(&event.kv.key))
-                    .unwrap_or(&events[0]);
-                return Err(Misdelivery {
-                    expected: format!("{wanted} events at revision {revision}"),
-                    got: describe(invented),
-                });
-            }
-        }
-        Ok(())
     }
 }
 
-fn tells(event: &WatchEvent, stored: Option<&Stored>) -> bool {
+/// Whether the event shows that its key became `stored`, or was deleted.
+pub(in crate::etcd) fn shows(event: &WatchEvent, stored: Option<&Stored>) -> bool {
     match (event.kind, stored) {
         (WatchEventKind::Put, Some(stored)) => stored.equals(&event.kv, false),
         (WatchEventKind::Delete, None) => true,
         (WatchEventKind::Put, None) | (WatchEventKind::Delete, Some(_)) => false,
-    }
-}
-
-fn tells_before(
-    watch: &Watch,
-    event: &WatchEvent,
-    before: Option<&Stored>,
-    may_lack: bool,
-) -> bool {
-    match (&event.prev_kv, before) {
-        (None, None) => true,
-        (None, Some(_)) => !watch.created.prev_kv || may_lack,
-        // What nobody asked for is as wrong as what is missing.
-        (Some(kv), Some(before)) => {
-            watch.created.prev_kv && kv.key == event.kv.key && before.equals(kv, false)
-        }
-        (Some(_), None) => false,
-    }
-}
-
-fn expected_event(key: &Bytes, stored: Option<&Stored>, revision: i64) -> String {
-    match stored {
-        Some(stored) => format!("put {}", stored.to_kv(key)),
-        None => format!(
-            "delete {} (mod {revision})",
-            veridical_histories::text_bytes::display(key)
-        ),
     }
 }
