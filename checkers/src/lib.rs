@@ -13,10 +13,6 @@
 pub mod brute_force;
 pub mod check;
 mod collections;
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the engine is being rewritten; its matches follow"
-)]
 pub mod etcd;
 mod feed;
 mod frontier;
@@ -26,10 +22,6 @@ mod model;
 mod models;
 mod objects;
 mod online;
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the viewer moves to a crate of its own"
-)]
 pub mod picture;
 mod registers;
 mod verdict;

@@ -60,7 +60,9 @@ pub fn revisit<P: Plan>(dir: &Path, replay: &Replay<'_>) -> Result<Revisited, Re
     let (as_expected, now) = match &kept.plan.identity().planted {
         None => match replayed.outcome {
             Outcome::Passed => (true, "stays away".to_owned()),
-            _ => (false, format!("is back: {}", replayed.report.verdict)),
+            Outcome::Identical | Outcome::SameFailure | Outcome::OtherFailure => {
+                (false, format!("is back: {}", replayed.report.verdict))
+            }
         },
         Some(_) if !found => (
             false,
@@ -78,12 +80,13 @@ pub fn revisit<P: Plan>(dir: &Path, replay: &Replay<'_>) -> Result<Revisited, Re
                 "found again ({}), ",
                 match (replayed.outcome, replayed.schedules) {
                     (Outcome::Identical, _) => "the same run".to_owned(),
-                    (_, schedules) => format!("schedule {schedules}"),
+                    (Outcome::SameFailure | Outcome::OtherFailure | Outcome::Passed, schedules) =>
+                        format!("schedule {schedules}"),
                 }
             );
             match without.outcome {
                 Outcome::Passed => (true, format!("{found}gone without {bug}")),
-                _ => (
+                Outcome::Identical | Outcome::SameFailure | Outcome::OtherFailure => (
                     false,
                     format!("{found}but without {bug}: {}", without.report.verdict),
                 ),

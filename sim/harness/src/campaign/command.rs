@@ -86,39 +86,16 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
     };
     let interrupted = interruption();
     let started = Instant::now();
-    let deadline = arguments
-        .time_limit
-        .map(|s| started + Duration::from_secs(s));
+    let time_limit = arguments.time_limit.map(Duration::from_secs);
     let missing = wanted.len() as u64;
-    let mut progress = Progress::new(missing);
-    let next = Mutex::new(wanted.into_iter());
-    let mut ran = 0;
-    let mut written = Ok(());
-    let failed_to_write = AtomicBool::new(false);
-    campaign.run(
-        || {
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if late || failed_to_write.load(Ordering::Relaxed) {
-                return None;
-            }
-            next.lock().expect("no panic holds it").next()
-        },
+    let ran = run_seeds(
+        &campaign,
+        wanted,
+        time_limit,
         &interrupted,
-        |report| {
-            if was_stopped(&report) {
-                return;
-            }
-            ran += 1;
-            if written.is_ok() {
-                written = ledger.append(&report);
-                failed_to_write.store(written.is_err(), Ordering::Relaxed);
-            }
-            sum.add(report);
-            progress.advance(|| sum.status(ran, started.elapsed()));
-        },
-    );
-    progress.finish();
-    written?;
+        &mut ledger,
+        &mut sum,
+    )?;
     let mut groups = group(&sum.reports);
     let shrink_time = Duration::from_secs(arguments.shrink_time);
     for group in groups.iter_mut().take(KEPT_GROUPS_MAX) {
@@ -141,6 +118,49 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
         summary: sum.summary,
     };
     finish(&outcome, &dir, &sum.reports, arguments.counters)
+}
+
+/// Runs the seeds that are wanted until the time is over; each report goes to the ledger and
+/// to the sum. How many were run.
+fn run_seeds(
+    campaign: &Campaign,
+    wanted: Vec<u64>,
+    time_limit: Option<Duration>,
+    interrupted: &AtomicBool,
+    ledger: &mut Ledger,
+    sum: &mut Sum,
+) -> Result<u64, CommandError> {
+    let started = Instant::now();
+    let mut progress = Progress::new(wanted.len() as u64);
+    let next = Mutex::new(wanted.into_iter());
+    let mut ran = 0;
+    let mut written = Ok(());
+    let failed_to_write = AtomicBool::new(false);
+    campaign.run(
+        || {
+            let is_late = time_limit.is_some_and(|limit| started.elapsed() >= limit);
+            if is_late || failed_to_write.load(Ordering::Relaxed) {
+                return None;
+            }
+            next.lock().expect("no panic holds it").next()
+        },
+        interrupted,
+        |report| {
+            if was_stopped(&report) {
+                return;
+            }
+            ran += 1;
+            if written.is_ok() {
+                written = ledger.append(&report);
+                failed_to_write.store(written.is_err(), Ordering::Relaxed);
+            }
+            sum.add(report);
+            progress.advance(|| sum.status(ran, started.elapsed()));
+        },
+    );
+    progress.finish();
+    written?;
+    Ok(ran)
 }
 
 /// All reports so far.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::comparison::{self, Comparison, median};
 use super::{Recalled, Search};
@@ -32,8 +32,7 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
     for bug in &arguments.bug {
         plan_of(system, scenario, first, Some(bug))?;
     }
-    let guides = arguments.guided || arguments.compare;
-    if guides {
+    if arguments.guided || arguments.compare {
         check_can_be_explored(system, scenario)?;
     }
     let mut json = match &arguments.json {
@@ -47,11 +46,6 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
     } else {
         arguments.bug.iter().map(String::as_str).collect()
     };
-    let ways: &[bool] = match (arguments.compare, arguments.guided) {
-        (true, _) => &[false, true],
-        (false, true) => &[true],
-        (false, false) => &[false],
-    };
     let interrupted = interruption();
     let program = Program::this(&system.about())?;
     let known = known(&arguments.learn, scenario)?;
@@ -59,57 +53,35 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
         "  {:<26} {:<6} {:>6} {:>9}  how it showed",
         "bug", "found", "runs", "wall s"
     );
-    let (mut found, mut most_severe) = (0, Class::Ok);
-    let mut needed = Vec::new();
-    let mut comparisons = Vec::new();
+    let mut tally = Tally::default();
     let started = Instant::now();
     for bug in &bugs {
+        let search = Search {
+            system,
+            bug,
+            scenario,
+            first,
+            budget: arguments.seeds,
+            jobs: jobs(arguments.jobs),
+            program: &program,
+            guided: false,
+            known: &known,
+            artefacts: &arguments.artefacts,
+        };
         let mut attempts = Vec::new();
-        for guided in ways {
+        for guided in ways(arguments) {
             let search = Search {
-                system,
-                bug,
-                scenario,
-                first,
-                budget: arguments.seeds,
-                jobs: jobs(arguments.jobs),
-                program: &program,
                 guided: *guided,
-                known: &known,
-                artefacts: &arguments.artefacts,
+                ..search
             };
             attempts.push(repeat(&search, arguments.repeat, &mut json, &interrupted)?);
         }
-        let all = attempts.iter().flatten();
-        let own = all
-            .clone()
-            .filter_map(|attempt| attempt.without_it.as_ref());
-        most_severe = own.fold(most_severe, |most_severe, own| most_severe.min(own.class));
-        found += usize::from(all.clone().any(|attempt| attempt.found));
-        needed.extend(attempts.iter().filter_map(|way| median(way)));
+        tally.add(bug, attempts);
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
-        if let Ok([alone, guided]) = <[_; 2]>::try_from(attempts) {
-            comparisons.push(Comparison {
-                bug: (*bug).to_owned(),
-                alone,
-                guided,
-            });
-        }
     }
-    if !comparisons.is_empty() {
-        println!("\n{}", comparison::table(&comparisons));
-    }
-    needed.sort_unstable();
-    match (needed.get(needed.len() / 2), needed.last()) {
-        (Some(median), Some(worst)) => println!(
-            "found {found} of {}; runs needed: median {median}, at most {worst}; {:.0} s",
-            bugs.len(),
-            started.elapsed().as_secs_f64(),
-        ),
-        _ => println!("found none of {}", bugs.len()),
-    }
+    tally.print(bugs.len(), started.elapsed());
     if arguments.bug.is_empty() {
         for bug in &all {
             if let Some(why) = bug.hidden {
@@ -117,10 +89,83 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
             }
         }
     }
-    Ok(match most_severe {
-        Class::Ok => u8::from(found < bugs.len()),
-        own => own.exit_code(),
-    })
+    Ok(tally.exit_code(bugs.len()))
+}
+
+/// How each bug is looked for: by seeds alone, guided, or both ways.
+const fn ways(arguments: &RecallArguments) -> &'static [bool] {
+    match (arguments.compare, arguments.guided) {
+        (true, _) => &[false, true],
+        (false, true) => &[true],
+        (false, false) => &[false],
+    }
+}
+
+/// What all attempts have come to.
+struct Tally {
+    /// Bugs that some attempt has found.
+    found: usize,
+    /// The most severe failure of the system itself, with nothing planted.
+    most_severe: Class,
+    /// The median of the runs that were needed, of each bug and each way.
+    needed: Vec<u64>,
+    comparisons: Vec<Comparison>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            found: 0,
+            most_severe: Class::Ok,
+            needed: Vec::new(),
+            comparisons: Vec::new(),
+        }
+    }
+}
+
+impl Tally {
+    /// Adds the attempts at a bug, by the ways in which it was looked for.
+    fn add(&mut self, bug: &str, attempts: Vec<Vec<Recalled>>) {
+        for attempt in attempts.iter().flatten() {
+            if let Some(own) = &attempt.without_it {
+                self.most_severe = self.most_severe.min(own.class);
+            }
+        }
+        let is_found = attempts.iter().flatten().any(|attempt| attempt.found);
+        self.found += usize::from(is_found);
+        self.needed
+            .extend(attempts.iter().filter_map(|way| median(way)));
+        if let Ok([alone, guided]) = <[_; 2]>::try_from(attempts) {
+            self.comparisons.push(Comparison {
+                bug: bug.to_owned(),
+                alone,
+                guided,
+            });
+        }
+    }
+
+    fn print(&mut self, bugs: usize, elapsed: Duration) {
+        if !self.comparisons.is_empty() {
+            println!("\n{}", comparison::table(&self.comparisons));
+        }
+        self.needed.sort_unstable();
+        match (self.needed.get(self.needed.len() / 2), self.needed.last()) {
+            (Some(median), Some(worst)) => println!(
+                "found {} of {bugs}; runs needed: median {median}, at most {worst}; {:.0} s",
+                self.found,
+                elapsed.as_secs_f64(),
+            ),
+            (None, _) | (_, None) => println!("found none of {bugs}"),
+        }
+    }
+
+    /// 1 if a bug was not found, or that of the failure if the system itself has one.
+    fn exit_code(&self, bugs: usize) -> u8 {
+        match self.most_severe {
+            Class::Ok => u8::from(self.found < bugs),
+            own => own.exit_code(),
+        }
+    }
 }
 
 /// Looks for a bug `times` times, each time among the seeds after those of the time before.

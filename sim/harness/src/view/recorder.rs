@@ -239,7 +239,8 @@ fn incident(kind: &EventKind, processes: &[String]) -> Option<String> {
         } => format!(
             "the crash caught file {file} with {pending} pending operations; {length} bytes are left"
         ),
-        EventKind::CrashedNames { pending, lost } if *lost > 0 => {
+        EventKind::CrashedNames { lost: 0, .. } => return None,
+        EventKind::CrashedNames { pending, lost } => {
             format!("the crash took {lost} of {pending} pending changes of names")
         }
         EventKind::Clock { drift_ppm, jump_ns } => format!(
@@ -255,6 +256,24 @@ fn incident(kind: &EventKind, processes: &[String]) -> Option<String> {
         EventKind::Refused { to, port } => {
             format!("{} refused a connection to port {port}", name(to))
         }
-        _ => return None,
+        // These are shown otherwise (lives, messages, faults), or tell a person nothing.
+        EventKind::Start { .. }
+        | EventKind::Exit { .. }
+        | EventKind::Crash { .. }
+        | EventKind::Pause
+        | EventKind::Resume
+        | EventKind::Send { .. }
+        | EventKind::Deliver { .. }
+        | EventKind::Drop { .. }
+        | EventKind::Duplicate { .. }
+        | EventKind::Corrupt { .. }
+        | EventKind::Hold { .. }
+        | EventKind::Release { .. }
+        | EventKind::Connect { .. }
+        | EventKind::EndOfStream { .. }
+        | EventKind::Disk { .. }
+        | EventKind::Fault { .. }
+        | EventKind::Heal { .. }
+        | EventKind::Custom { .. } => return None,
     })
 }
