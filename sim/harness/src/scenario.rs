@@ -3,9 +3,9 @@
 //! | an implementor writes | as | how long it is |
 //! |---|---|---|
 //! | the plan of a seed | [`Scenario::plan`] | what the clients do and what is done to the system, drawn from the seed: 20 to 60 lines |
-//! | a run of a plan | [`Scenario::run`] | start the processes, let clients work, inject the faults, check: 40 to 80 lines, with [`simulate`](crate::run::simulate) around it |
+//! | a run of a plan | `Scenario::run` | start the processes, let clients work, inject the faults, check: 40 to 80 lines, with `run::simulate` around it |
 //! | the parts of a plan | [`Plan`] | for shrinking and exploring; nothing with [`TimedPlan`](crate::TimedPlan), which has operations and faults with their times |
-//! | the verdict | [`Observed`](crate::run::Observed) | what the checker says; [`ObjectRecorder`](crate::ObjectRecorder) checks histories of registers, maps, queues, … while they are made |
+//! | the verdict | [`Observed`](crate::run::Observed) | what the checker says; `ObjectRecorder` checks histories of registers, maps, queues, … while they are made |
 //!
 //! Everything else follows: a process for each seed, campaigns that can be killed and go
 //! on, shards and their merging, exploration, shrinking, replay by the record of decisions,
