@@ -21,9 +21,7 @@ use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::formats::{self, History};
 use veridical_histories::generate::Distribution;
 use veridical_histories::generate::etcd::{EtcdHistory, EtcdWorkload};
-use veridical_histories::generate::object::{
-    ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-};
+use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
 use veridical_histories::native::{Compression, NativeWriter};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
@@ -241,7 +239,7 @@ fn check_file(path: &PathBuf, memory_limit_bytes: Option<u64>) -> (u64, f64, Ver
 
 fn big(operations: u64) -> ObjectWorkload {
     ObjectWorkload {
-        kind: Generated::Register,
+        kind: ObjectKind::Register,
         operations,
         clients: 256,
         keys: 1_000,
@@ -337,7 +335,7 @@ fn distinct_keys(is_full: bool) -> (u64, f64, Verdict) {
 /// One key, clients that all overlap, half writes.
 fn overlapping(_: bool) -> (u64, f64, Verdict) {
     let workload = ObjectWorkload {
-        kind: Generated::Register,
+        kind: ObjectKind::Register,
         operations: 1_000,
         clients: 16,
         keys: 1,
@@ -349,7 +347,7 @@ fn overlapping(_: bool) -> (u64, f64, Verdict) {
 
 fn four_clients(_: bool) -> (u64, f64, Verdict) {
     let workload = ObjectWorkload {
-        kind: Generated::Register,
+        kind: ObjectKind::Register,
         operations: 100_000,
         clients: 4,
         keys: 1,
@@ -444,7 +442,7 @@ fn cas_unknown(is_full: bool) -> (u64, f64, Verdict) {
 
 fn cas_with_unknown(operations: u64) -> ObjectWorkload {
     ObjectWorkload {
-        kind: Generated::CasRegister,
+        kind: ObjectKind::CasRegister,
         operations,
         clients: 10,
         keys: 100,
@@ -495,7 +493,7 @@ fn cas_hot_unknown(is_full: bool) -> (u64, f64, Verdict) {
 
 /// One object with unique values. The generator's own object is among what is measured of
 /// the memory.
-fn collection(kind: Generated, is_full: bool, unknown: f64) -> ObjectWorkload {
+fn collection(kind: ObjectKind, is_full: bool, unknown: f64) -> ObjectWorkload {
     ObjectWorkload {
         kind,
         operations: size(is_full, 1_000_000, 10_000_000),
@@ -509,22 +507,22 @@ fn collection(kind: Generated, is_full: bool, unknown: f64) -> ObjectWorkload {
 }
 
 fn queue(is_full: bool) -> (u64, f64, Verdict) {
-    let workload = collection(Generated::Queue, is_full, 0.0);
+    let workload = collection(ObjectKind::Queue, is_full, 0.0);
     on_the_fly(ObjectKind::Queue, workload)
 }
 
 fn queue_unknown(is_full: bool) -> (u64, f64, Verdict) {
-    let workload = collection(Generated::Queue, is_full, 0.01);
+    let workload = collection(ObjectKind::Queue, is_full, 0.01);
     on_the_fly(ObjectKind::Queue, workload)
 }
 
 fn stack(is_full: bool) -> (u64, f64, Verdict) {
-    let workload = collection(Generated::Stack, is_full, 0.0);
+    let workload = collection(ObjectKind::Stack, is_full, 0.0);
     on_the_fly(ObjectKind::Stack, workload)
 }
 
 fn set(is_full: bool) -> (u64, f64, Verdict) {
-    let workload = collection(Generated::Set, is_full, 0.0);
+    let workload = collection(ObjectKind::Set, is_full, 0.0);
     on_the_fly(ObjectKind::Set, workload)
 }
 
@@ -535,7 +533,7 @@ fn list_append(is_full: bool) -> (u64, f64, Verdict) {
     let keys = 10;
     let part = |number: u64| ObjectWorkload {
         seed: number,
-        kind: Generated::ListAppend,
+        kind: ObjectKind::ListAppend,
         operations: 1_000,
         clients: 16,
         keys,

@@ -1,21 +1,21 @@
 //! Linearizability checkers: exact, online, in bounded memory.
 //!
-//! Comes in: the events of a history, one by one as they happen or from a file.
-//! Goes out: a [`Verdict`]: `ok`, a violation with a witness, or an honest `unknown`.
-//! May depend on: `veridical-histories` only. It knows no store.
+//! Inputs: the events of a history, one by one as they happen or from a file.
+//! Outputs: a [`Verdict`]: `ok`, a violation with a witness, or an honest `unknown`.
+//! Dependencies: `veridical-histories` only. The crate knows no store.
 //!
 //! [`check_operations`] checks a `Vec` of operations; [`Checker`] checks any [`Model`]
 //! while the history happens (engine A). [`etcd`] checks histories in which every answer
 //! carries a revision (engine C).
-//!
 #![doc = include_str!("../README.md")]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod brute_force;
 pub mod check;
 mod collections;
 pub mod etcd;
+mod feed;
 mod frontier;
-mod lane;
 mod linearization;
 mod lists;
 mod model;

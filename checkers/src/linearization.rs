@@ -137,9 +137,7 @@ mod tests {
     use super::*;
     use crate::models::{ObjectKind, ObjectModel};
     use veridical_histories::EventKind;
-    use veridical_histories::generate::object::{
-        ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-    };
+    use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
     use veridical_histories::object::{Answer, Request};
 
     fn operations(workload: ObjectWorkload) -> Vec<Operation<Request, Answer>> {
@@ -161,7 +159,8 @@ mod tests {
                 EventKind::Return { op, output } => {
                     all.get_mut(&op.0).unwrap().end = Some((event.time_ns, output));
                 }
-                _ => {}
+                EventKind::Unknown { .. } | EventKind::Failed { .. } => {}
+                EventKind::Note { note } => match note {},
             }
         }
         all.into_values().collect()
@@ -170,7 +169,7 @@ mod tests {
     #[test]
     fn points_lie_within_their_operations_and_replay_to_the_answers() {
         let workload = ObjectWorkload {
-            kind: Generated::CasRegister,
+            kind: ObjectKind::CasRegister,
             operations: 300,
             clients: 5,
             keys: 3,
@@ -212,7 +211,7 @@ mod tests {
     #[test]
     fn a_wrong_history_has_no_points() {
         let mut operations = operations(ObjectWorkload {
-            kind: Generated::Register,
+            kind: ObjectKind::Register,
             keys: 1,
             ..ObjectWorkload::default()
         });

@@ -1,10 +1,10 @@
-//! The online checker for any [`Model`]: one lane per object.
+//! The online checker for any [`Model`]: one frontier for each object.
 
 use rustc_hash::FxHashMap;
 use veridical_histories::{Event, EventKind, OperationId};
 
+use crate::feed::{FeedVerdict, FrontierFeed};
 use crate::frontier::Frontier;
-use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::{
     Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict, Violation, ViolationKind,
@@ -58,13 +58,13 @@ enum Object<M: Model> {
     /// Nothing is open and the state is certain.
     Idle(M::State),
     Active(Box<ActiveObject<M>>),
-    /// Too large for the memory allowed; not judged any more.
+    /// The object is too large for the memory allowed, and is not judged any more.
     GivenUp,
 }
 
 #[derive(Debug)]
 struct ActiveObject<M: Model> {
-    lane: Lane<M>,
+    feed: FrontierFeed<M>,
     recording: Recording<M>,
 }
 
@@ -74,15 +74,15 @@ impl<M: Model> Object<M> {
         match self {
             Self::Active(object) => {
                 let active = size_of::<ActiveObject<M>>() + SMALL_TABLES_BYTES;
-                active + object.lane.bytes() + object.recording.bytes()
+                active + object.feed.bytes() + object.recording.bytes()
             }
             Self::Idle(_) | Self::GivenUp => 0,
         }
     }
 }
 
-/// Checks a history of any length while it happens, exactly, in memory bounded by
-/// concurrency and the number of objects. Engine A of `checking.md`.
+/// Checks a history of any length while it happens, exactly, in memory bounded by concurrency
+/// and the number of objects: engine A.
 ///
 /// A violation is reported once the operations that overlap the contradicting return
 /// have ended, or at [`Checker::finish`].
@@ -216,7 +216,7 @@ impl<M: Model> Checker<M> {
             let Some(object) = self.activate(key) else {
                 return Ok(());
             };
-            object.lane.call(op.0, input.clone());
+            object.feed.call(op.0, input.clone());
             object.recording.call(Recorded {
                 op: *op,
                 client: event.client,
@@ -239,7 +239,7 @@ impl<M: Model> Checker<M> {
         match &event.kind {
             EventKind::Return { .. } => self.statistics.operations += 1,
             EventKind::Unknown { .. } => self.statistics.unknown_outcomes += 1,
-            _ => {}
+            EventKind::Failed { .. } | EventKind::Call { .. } | EventKind::Note { .. } => {}
         }
         let Some(Object::Active(object)) = self.objects.get_mut(&key) else {
             // An object with an open operation is active, or given up.
@@ -247,16 +247,16 @@ impl<M: Model> Checker<M> {
         };
         match &event.kind {
             EventKind::Return { output, .. } => {
-                object.lane.returned(op.0, output.clone(), at);
+                object.feed.returned(op.0, output.clone(), at);
                 object
                     .recording
                     .returned(op, at, event.time_ns, output.clone());
             }
             EventKind::Unknown { .. } => {
-                object.lane.unknown(op.0);
+                object.feed.unknown(op.0);
             }
             EventKind::Failed { .. } => {
-                object.lane.failed(op.0);
+                object.feed.failed(op.0);
                 object.recording.failed(op);
             }
             EventKind::Call { .. } | EventKind::Note { .. } => {
@@ -280,7 +280,7 @@ impl<M: Model> Checker<M> {
             .or_insert_with(|| Object::Idle(model.initial()));
         if let Object::Idle(state) = object {
             *object = Object::Active(Box::new(ActiveObject {
-                lane: Lane::new(model, vec![state.clone()]),
+                feed: FrontierFeed::new(model, vec![state.clone()]),
                 recording: Recording::new(vec![state.clone()], operations_max),
             }));
         }
@@ -296,16 +296,16 @@ impl<M: Model> Checker<M> {
             return Ok(());
         };
         let verdict = object
-            .lane
+            .feed
             .advance(&self.model, self.options.configurations_max);
         match verdict {
-            LaneVerdict::Explained => {}
-            LaneVerdict::Violation { event } => {
+            FeedVerdict::Explained => {}
+            FeedVerdict::Violation { event } => {
                 let violation = Box::new(self.violation_of(key, event));
                 self.violation = Some(violation.clone());
                 return Err(Rejection::Violation(violation));
             }
-            LaneVerdict::Unknown { cause, first_event } => {
+            FeedVerdict::Unknown { cause, first_event } => {
                 let events = (first_event, self.statistics.events);
                 self.undecided.get_or_insert_with(|| Undecided {
                     cause,
@@ -318,7 +318,7 @@ impl<M: Model> Checker<M> {
         let Some(Object::Active(object)) = self.objects.get_mut(key) else {
             return Ok(());
         };
-        let idle = object.lane.idle_state();
+        let idle = object.feed.idle_state();
         if let Some(state) = idle {
             self.retire(key, state);
         }
@@ -327,7 +327,7 @@ impl<M: Model> Checker<M> {
 
     fn retire(&mut self, key: &M::Key, state: M::State) {
         if let Some(Object::Active(object)) = self.objects.get(key) {
-            let (configurations, expansions) = object.lane.counts();
+            let (configurations, expansions) = object.feed.counts();
             let statistics = &mut self.statistics;
             statistics.configurations_max = statistics.configurations_max.max(configurations);
             statistics.expansions += expansions;
@@ -382,8 +382,8 @@ impl<M: Model> Checker<M> {
             keys.sort_unstable();
             for key in keys {
                 if let Some(Object::Active(object)) = self.objects.get_mut(&key) {
-                    object.lane.finish();
-                    let (configurations, expansions) = object.lane.counts();
+                    object.feed.finish();
+                    let (configurations, expansions) = object.feed.counts();
                     let statistics = &mut self.statistics;
                     statistics.configurations_max =
                         statistics.configurations_max.max(configurations);
@@ -430,7 +430,7 @@ where
 /// One operation of a recorded history.
 #[derive(Clone, Debug)]
 pub struct Operation<I, O> {
-    /// Who called.
+    /// The client that called.
     pub client: u64,
     /// What was asked.
     pub input: I,

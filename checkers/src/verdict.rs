@@ -31,8 +31,8 @@ impl Verdict {
         }
     }
 
-    /// The graver of two verdicts about parts of one history: a violation before an
-    /// undecided part before `Ok`. Of two equally grave ones `self`.
+    /// The more severe of two verdicts about parts of one history: a violation before an
+    /// undecided part before `Ok`. Of two equally severe ones it is `self`.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (&self, &other) {
@@ -153,7 +153,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Which limit was reached.
+/// The limits that can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -168,7 +168,7 @@ pub enum Cause {
 /// A part of a history for which no answer was found within the limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undecided {
-    /// Which limit.
+    /// The limit that was reached.
     pub cause: Cause,
     /// The key concerned, printable, where it is one key.
     pub key: Option<String>,

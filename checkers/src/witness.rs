@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 
 use veridical_histories::OperationId;
 
+use crate::feed::{FeedVerdict, FrontierFeed};
 use crate::frontier::Explain;
-use crate::lane::{Lane, LaneVerdict};
 use crate::model::Model;
 use crate::verdict::WitnessOperation;
 
 /// Rounds of deletion after which a witness counts as small enough.
 const MINIMIZE_CHECKS_MAX: usize = 20_000;
-/// Operations judged in all of them.
+/// Operations that may be judged in all rounds together.
 const MINIMIZE_OPERATIONS_MAX: usize = 1 << 17;
-/// Configurations looked at for each, where these are enough for the whole.
+/// Configurations that may be looked at for each check, where these are enough for the whole.
 const MINIMIZE_CONFIGURATIONS_MAX: usize = 1 << 12;
 
 /// One operation as it was recorded.
@@ -75,7 +75,7 @@ impl<M: Model> Recording<M> {
 
     pub fn call(&mut self, recorded: RecordedFor<M>) {
         if self.operations.len() == self.operations_max {
-            // The oldest closed one; open ones are still needed.
+            // The oldest closed operation goes; open ones are still needed.
             let oldest = self
                 .operations
                 .iter()
@@ -201,7 +201,7 @@ impl<M: Model> Recording<M> {
                     at = end;
                 }
             }
-            // Once single operations are tried, until none can go.
+            // Single operations are tried until none can go.
             chunk = if chunk == 1 && has_shrunk {
                 1
             } else {
@@ -233,18 +233,18 @@ impl<M: Model> Recording<M> {
             }
         }
         steps.sort_by_key(|(event, _)| *event);
-        let mut lane: Lane<M, F> = Lane::new(model, self.states.clone());
+        let mut feed: FrontierFeed<M, F> = FrontierFeed::new(model, self.states.clone());
         for (event, step) in steps {
             match step {
-                Step::Call(recorded) => lane.call(recorded.op.0, recorded.input.clone()),
+                Step::Call(recorded) => feed.call(recorded.op.0, recorded.input.clone()),
                 Step::Return(recorded) => {
                     let (_, _, output) = recorded.end.as_ref().expect("it returned");
-                    lane.returned(recorded.op.0, output.clone(), event);
+                    feed.returned(recorded.op.0, output.clone(), event);
                 }
             }
         }
-        lane.finish();
-        matches!(lane.advance(model, limit), LaneVerdict::Violation { .. })
+        feed.finish();
+        matches!(feed.advance(model, limit), FeedVerdict::Violation { .. })
     }
 }
 

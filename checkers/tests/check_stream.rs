@@ -6,9 +6,7 @@ use veridical_checkers::Verdict;
 use veridical_checkers::check::{CheckError, CheckModel, CheckOptions, Report, check_stream};
 use veridical_checkers::{ObjectKind, ViolationKind};
 use veridical_histories::generate::etcd::{EtcdHistory, EtcdWorkload};
-use veridical_histories::generate::object::{
-    Injection, ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-};
+use veridical_histories::generate::object::{Injection, ObjectHistory, ObjectWorkload};
 use veridical_histories::jsonl;
 use veridical_histories::native::{Compression, NativeWriter};
 use veridical_histories::object::ObjectEvent;
@@ -98,7 +96,7 @@ fn every_injected_error_is_found_and_told_apart_from_a_correct_history() {
         for seed in 0..20 {
             let workload = ObjectWorkload {
                 seed,
-                kind: Generated::Register,
+                kind: ObjectKind::Register,
                 operations: 3_000,
                 keys: 5,
                 injection: Some(*injection),
@@ -126,7 +124,7 @@ fn a_memory_limit_moves_keys_to_disk_and_changes_no_verdict() {
         let workload = ObjectWorkload {
             operations: 200_000,
             keys: 40_000,
-            kind: Generated::Register,
+            kind: ObjectKind::Register,
             injection,
             ..ObjectWorkload::default()
         };
@@ -209,7 +207,7 @@ fn an_etcd_like_history_goes_to_engine_c() {
 #[test]
 fn the_report_has_the_fields_that_tools_rely_on() {
     let workload = ObjectWorkload {
-        kind: Generated::Register,
+        kind: ObjectKind::Register,
         injection: Some(Injection::PhantomRead),
         ..ObjectWorkload::default()
     };

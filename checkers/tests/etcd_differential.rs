@@ -86,8 +86,8 @@ fn verdicts_equal_brute_force_without_leases() {
     );
 }
 
-/// With so few hypotheses as they are, all others are merged: what is left open by that is
-/// `unknown`, and seldom.
+/// Few hypotheses are followed as they are, and all others are merged: what that leaves open
+/// is `unknown`, and seldom.
 #[test]
 fn merged_hypotheses_prove_nothing_wrong() {
     let (mut undecided, mut violations, mut oks, mut merged) = (0, 0, 0, 0);
@@ -110,8 +110,8 @@ fn merged_hypotheses_prove_nothing_wrong() {
         let events = history(workload, &mut random);
         let expected = is_linearizable(&events, 0);
         let options = EtcdOptions {
-            alike_worlds_max: 1,
-            distinct_worlds_max: 4,
+            equivalent_hypotheses_max: 1,
+            distinct_hypotheses_max: 4,
             patience: *random.pick(&[usize::MAX, 0, 1]),
             evidence_patience: *random.pick(&[0, 2, 64]),
             ..EtcdOptions::default()

@@ -5,9 +5,7 @@ use veridical_checkers::{
     Checker, CheckerOptions, ObjectKind, ObjectModel, Rejection, Verdict, check_events,
 };
 use veridical_histories::generate::Distribution;
-use veridical_histories::generate::object::{
-    ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-};
+use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 use veridical_histories::random::Random;
 use veridical_histories::{EventKind, OperationId};
@@ -30,7 +28,7 @@ fn small(kind: ObjectKind, seed: u64) -> Vec<ObjectEvent> {
     let mut random = Random::new(!seed);
     let workload = ObjectWorkload {
         seed,
-        kind: Generated::from_name(kind.name()).unwrap(),
+        kind,
         operations: 2 + random.below(6),
         clients: 1 + random.index(4),
         keys: 1 + random.below(2),

@@ -281,15 +281,13 @@ fn engine_a_reports_the_first_wrong_event() {
 #[test]
 fn a_hot_register_of_few_values_is_decided() {
     use veridical_histories::EventKind;
-    use veridical_histories::generate::object::{
-        ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-    };
+    use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
     use veridical_histories::object::{Answer, Value};
 
     for (clients, unknown) in [(32, 0.0), (256, 0.0), (256, 0.05)] {
         let workload = ObjectWorkload {
             seed: clients as u64,
-            kind: Generated::CasRegister,
+            kind: ObjectKind::CasRegister,
             operations: 4_000,
             clients,
             keys: 1,

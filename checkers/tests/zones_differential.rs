@@ -4,9 +4,7 @@ use veridical_checkers::brute_force::sequential::is_linearizable;
 use veridical_checkers::{
     CheckerOptions, ObjectChecker, ObjectKind, ObjectModel, Rejection, Verdict,
 };
-use veridical_histories::generate::object::{
-    ObjectHistory, ObjectKind as Generated, ObjectWorkload,
-};
+use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
 use veridical_histories::object::{Action, Answer, ObjectEvent, Value};
 use veridical_histories::random::Random;
 use veridical_histories::{EventKind, jsonl};
@@ -44,7 +42,7 @@ fn small(kind: ObjectKind, seed: u64, domain: i64) -> Vec<ObjectEvent> {
     let mut random = Random::new(!seed);
     let workload = ObjectWorkload {
         seed,
-        kind: Generated::from_name(kind.name()).unwrap(),
+        kind,
         operations: 2 + random.below(6),
         clients: 1 + random.index(4),
         keys: 1 + random.below(2),

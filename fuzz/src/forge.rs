@@ -1,5 +1,8 @@
 //! Files with right checksums and any content, written from `docs/formats.md`.
 
+/// How a native history begins.
+const MAGIC_OF_HISTORIES: &[u8; 8] = b"VRDCLHST";
+
 /// The file name of a segment of the log.
 pub fn segment_name(sequence: u64) -> String {
     format!("{sequence:016x}.wal")
@@ -125,4 +128,35 @@ fn push_part(snapshot: &mut Vec<u8>, term: u64, index: u64, part: Vec<u8>) {
     covered.extend_from_slice(&part);
     snapshot.extend_from_slice(&part);
     snapshot.extend_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
+}
+
+/// Appends a payload as a frame of a connection, be it between members or with a client.
+pub fn push_wire_frame(wire: &mut Vec<u8>, payload: &[u8]) {
+    let length = (payload.len() as u32).to_le_bytes();
+    wire.extend_from_slice(&length);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&length), payload);
+    wire.extend_from_slice(&crc.to_le_bytes());
+    wire.extend_from_slice(payload);
+}
+
+/// The header of a native history with a vocabulary: 1 for objects, 2 for an etcd-like store.
+pub fn native_header(vocabulary: u8) -> Vec<u8> {
+    let mut out = MAGIC_OF_HISTORIES.to_vec();
+    out.extend_from_slice(&1_u16.to_le_bytes());
+    out.extend_from_slice(&[vocabulary, 0]);
+    out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+    out
+}
+
+/// Appends a block to a native history. What is told to be compressed need not be.
+pub fn push_native_block(file: &mut Vec<u8>, events: u32, is_compressed: bool, payload: &[u8]) {
+    let length = payload.len() as u32;
+    let mut head = Vec::new();
+    for word in [length, length, events, u32::from(is_compressed)] {
+        head.extend_from_slice(&word.to_le_bytes());
+    }
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head), payload);
+    file.extend_from_slice(&head);
+    file.extend_from_slice(&crc.to_le_bytes());
+    file.extend_from_slice(payload);
 }

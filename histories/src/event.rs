@@ -45,7 +45,7 @@ pub struct Event<I, O, N = NoNote> {
 pub enum EventKind<I, O, N = NoNote> {
     /// The operation was called, strictly before its request was sent.
     Call {
-        /// Which operation.
+        /// The operation that is meant.
         op: OperationId,
         /// What was asked.
         #[serde(rename = "in")]
@@ -53,7 +53,7 @@ pub enum EventKind<I, O, N = NoNote> {
     },
     /// The operation returned with a known result, strictly after the response came in.
     Return {
-        /// Which operation.
+        /// The operation that is meant.
         op: OperationId,
         /// What was answered.
         #[serde(rename = "out")]
@@ -62,12 +62,12 @@ pub enum EventKind<I, O, N = NoNote> {
     /// The outcome is ambiguous (timeout, lost connection): the operation may take
     /// effect at any time after its call, once or never.
     Unknown {
-        /// Which operation.
+        /// The operation that is meant.
         op: OperationId,
     },
     /// It is certain that the operation had no effect and saw nothing.
     Failed {
-        /// Which operation.
+        /// The operation that is meant.
         op: OperationId,
     },
     /// A record of a side stream that is not an operation, such as a watch.

@@ -203,15 +203,18 @@ mod tests {
 
     type EtcdReader<'a> = Reader<&'a [u8], Request, Outcome, WatchNote>;
 
-    fn one_of_each() -> Vec<EtcdEvent> {
-        let kv = KeyValue {
+    fn pair() -> KeyValue {
+        KeyValue {
             key: Bytes::from_static(b"a"),
             value: Bytes::from_static(b"\xff\x00"),
             create_revision: 2,
             mod_revision: 3,
             version: 2,
             lease: 7,
-        };
+        }
+    }
+
+    fn calls() -> Vec<EtcdEvent> {
         let op = OperationId;
         let txn = TxnRequest {
             compares: vec![Compare {
@@ -227,82 +230,73 @@ mod tests {
             serializable: true,
             ..RangeRequest::of(KeyRange::all())
         };
-        let answer = RangeResult {
-            kvs: vec![kv.clone()],
-            more: true,
-            count: 9,
-        };
-        let results = vec![
-            TxnOpResult::Put(PutResult {
-                prev_kv: Some(kv.clone()),
-            }),
-            TxnOpResult::DeleteRange(DeleteRangeResult {
-                deleted: 1,
-                prev_kvs: vec![kv.clone()],
-            }),
-        ];
         vec![
             EtcdEvent::call(1, 1, op(1), Request::Txn(txn)),
             EtcdEvent::call(2, 2, op(2), Request::Range(range)),
             EtcdEvent::call(3, 3, op(3), Request::LeaseGrant { id: -5, ttl_s: 10 }),
             EtcdEvent::call(4, 4, op(4), Request::Compact { revision: i64::MAX }),
-            EtcdEvent::returned(
-                5,
-                2,
-                op(2),
-                Outcome::Done {
-                    header: Header {
-                        revision: 3,
-                        member: u64::MAX,
-                    },
-                    response: Response::Range(answer),
-                },
-            ),
-            EtcdEvent::returned(
-                6,
-                1,
-                op(1),
-                Outcome::done(
-                    4,
-                    Response::Txn(TxnResult {
-                        succeeded: true,
-                        results,
-                    }),
-                ),
-            ),
-            EtcdEvent::returned(
-                7,
-                4,
-                op(4),
-                Outcome::refused(ErrorKind::Rejected("no".into())),
-            ),
+        ]
+    }
+
+    fn ends() -> Vec<EtcdEvent> {
+        let op = OperationId;
+        let header = Header {
+            revision: 3,
+            member: u64::MAX,
+        };
+        let response = Response::Range(RangeResult {
+            kvs: vec![pair()],
+            more: true,
+            count: 9,
+        });
+        let results = vec![
+            TxnOpResult::Put(PutResult {
+                prev_kv: Some(pair()),
+            }),
+            TxnOpResult::DeleteRange(DeleteRangeResult {
+                deleted: 1,
+                prev_kvs: vec![pair()],
+            }),
+        ];
+        let txn = Response::Txn(TxnResult {
+            succeeded: true,
+            results,
+        });
+        let refusal = Outcome::refused(ErrorKind::Rejected("no".into()));
+        vec![
+            EtcdEvent::returned(5, 2, op(2), Outcome::Done { header, response }),
+            EtcdEvent::returned(6, 1, op(1), Outcome::done(4, txn)),
+            EtcdEvent::returned(7, 4, op(4), refusal),
             EtcdEvent::unknown(8, 3, op(3)),
             EtcdEvent::failed(9, 3, op(9)),
-            EtcdEvent::note(
-                10,
-                1,
-                WatchNote::Created(WatchCreated {
-                    watch: 1,
-                    range: KeyRange::prefix("a"),
-                    revision: 3,
-                    ..WatchCreated::default()
-                }),
-            ),
-            EtcdEvent::note(
-                11,
-                1,
-                WatchNote::Response(WatchResponse {
-                    watch: 1,
-                    revision: 4,
-                    events: vec![WatchEvent {
-                        kind: WatchEventKind::Delete,
-                        kv: kv.clone(),
-                        prev_kv: Some(kv),
-                    }],
-                    ..WatchResponse::default()
-                }),
-            ),
         ]
+    }
+
+    fn notes() -> Vec<EtcdEvent> {
+        let created = WatchCreated {
+            watch: 1,
+            range: KeyRange::prefix("a"),
+            revision: 3,
+            ..WatchCreated::default()
+        };
+        let response = WatchResponse {
+            watch: 1,
+            revision: 4,
+            events: vec![WatchEvent {
+                kind: WatchEventKind::Delete,
+                kv: pair(),
+                prev_kv: Some(pair()),
+            }],
+            ..WatchResponse::default()
+        };
+        vec![
+            EtcdEvent::note(10, 1, WatchNote::Created(created)),
+            EtcdEvent::note(11, 1, WatchNote::Response(response)),
+        ]
+    }
+
+    fn one_of_each() -> Vec<EtcdEvent> {
+        [calls(), ends(), notes()].concat()
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Histories of operations: what clients called, what came back, and when.
 //!
-//! Comes in: events from a running workload, or a file in one of the supported formats.
-//! Goes out: a stream of [`Event`]s in the order in which they happened, or a file.
-//! May depend on: nothing of this workspace. It knows neither the store nor a checker.
+//! Inputs: events from a running workload, or a file in one of the supported formats.
+//! Outputs: a stream of [`Event`]s in the order in which they happened, or a file.
+//! Dependencies: nothing of this workspace. The crate knows neither the store nor a checker.
 //!
 //! An operation is two events: a [`EventKind::Call`], and later a
 //! [`EventKind::Return`] with its result, an [`EventKind::Unknown`] when nobody can
 //! tell whether it took effect, or an [`EventKind::Failed`] when it is certain that it
 //! did not. [`etcd`] holds the vocabulary of an etcd-like store, watches included;
 //! [`jsonl`] reads and writes one event a line.
+//!
+#![doc = include_str!("../README.md")]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod event;
 

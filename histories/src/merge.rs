@@ -23,7 +23,7 @@ pub enum MergeError {
     /// The client's log goes back in time.
     #[error("client {client}: {time_ns} ns comes after {last_ns} ns")]
     BackInTime {
-        /// Whose log.
+        /// The client whose log it is.
         client: u64,
         /// The event's time.
         time_ns: u64,
@@ -33,16 +33,16 @@ pub enum MergeError {
     /// The client is not known, or was taken out.
     #[error("client {client} is not part of the merge")]
     NotThere {
-        /// Who.
+        /// The client that is meant.
         client: u64,
     },
     /// Another client lags so far behind that [`WAITING_PER_CLIENT_MAX`] events of this
     /// one wait.
     #[error("{WAITING_PER_CLIENT_MAX} events of client {client} wait for client {laggard}")]
     TooFarAhead {
-        /// Whose events wait.
+        /// The client whose events wait.
         client: u64,
-        /// Who they wait for.
+        /// The client that they wait for.
         laggard: u64,
     },
 }
@@ -160,15 +160,10 @@ impl<I, O, N> Merge<I, O, N> {
             .expect("the heartbeat found it");
         match &event.kind {
             EventKind::Call { op, .. } => log.open.push_back(*op),
-            kind => {
-                let ended = match kind {
-                    EventKind::Return { op, .. }
-                    | EventKind::Unknown { op }
-                    | EventKind::Failed { op } => Some(*op),
-                    _ => None,
-                };
-                log.open.retain(|open| Some(*open) != ended);
+            EventKind::Return { op, .. } | EventKind::Unknown { op } | EventKind::Failed { op } => {
+                log.open.retain(|open| open != op)
             }
+            EventKind::Note { .. } => {}
         }
         log.waiting += 1;
         self.enqueue(client, event);
@@ -176,7 +171,7 @@ impl<I, O, N> Merge<I, O, N> {
     }
 
     fn enqueue(&mut self, owner: u64, mut event: Event<I, O, N>) {
-        // Widened: called earlier, ended later.
+        // The operation is widened: it was called earlier and ended later.
         event.time_ns = if event.is_call() {
             event.time_ns.saturating_sub(self.clock_error_ns)
         } else {

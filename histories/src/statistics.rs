@@ -88,13 +88,13 @@ pub struct Summary {
     pub concurrency_max: u64,
     /// From the first event to the last, in nanoseconds.
     pub duration_ns: u64,
-    /// Latency of half of the returned operations, in nanoseconds.
+    /// Latency that half of the returned operations did not exceed, in nanoseconds.
     pub latency_p50_ns: u64,
-    /// Of 99 in 100.
+    /// Latency that 99 in 100 of the returned operations did not exceed, in nanoseconds.
     pub latency_p99_ns: u64,
-    /// Of 999 in 1000.
+    /// Latency that 999 in 1000 of the returned operations did not exceed, in nanoseconds.
     pub latency_p999_ns: u64,
-    /// The longest.
+    /// The longest latency, in nanoseconds.
     pub latency_max_ns: u64,
     #[serde(skip)]
     first_ns: Option<u64>,

@@ -1,59 +1,39 @@
-//! Workloads, fault plans and campaigns over the real store in the simulated world.
+//! Our store under simulation: plans, workloads, faults and the invariants that are checked.
 //!
-//! Comes in: a scenario's name and a seed, or a plan.
-//! Goes out: a report for each seed: verdict, digest, faults that took effect; on a
-//! failure the command that reproduces it, the witness and an artefact folder.
-//! May depend on: core, sim, checkers, histories.
+//! Inputs: a scenario's name and a seed, or a plan.
+//! Outputs: what [`harness`](veridical_harness) makes of it: a report for each seed, and on a
+//! failure the command that reproduces it, the witness and a folder with everything.
+//! Dependencies: core, sim, checkers, histories.
 //!
-//! A scenario ([`scenario`]) makes the [`plan::Plan`] of a seed, `swarm` by default; `run`
-//! carries it out: `cluster` boots the members, `workload` and `watching` are the clients,
-//! `operator` changes the membership, `observer` feeds the checker while they run;
-//! `campaign` runs many seeds, each in a process of its own; `explore` also changes the
-//! plans that reach what others do not.
+//! [`scenario::Store`] is what the harness runs. A scenario makes the [`plan::Plan`] of a
+//! seed, `swarm` by default; `run` carries it out: `cluster` boots the members, `workload`
+//! and `watching` are the clients, `operator` changes the membership, `leader_nemesis`
+//! follows the elections, `observer` feeds the checker while they run. `shrinking` says what
+//! a plan consists of, `mutation` how it is changed, `view` what its messages mean.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
-pub mod artefact;
-pub mod bugbase;
-pub mod campaign;
-pub mod command_line;
-pub mod commands;
-pub mod explore;
-pub mod failures;
-pub mod junit;
 pub mod keyspace;
 pub mod knobs;
 pub mod lying_disk;
-pub mod places;
+pub mod membership_model;
+pub mod mutation;
 pub mod plan;
-pub mod progress;
 pub mod properties;
-pub mod recall;
-pub mod replay;
-pub mod report;
-pub mod roll;
 pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
-pub mod shrink;
-pub mod single;
+pub mod shrinking;
 pub mod stale_disk;
 pub mod swarm;
-pub mod table;
 pub mod timetable;
 pub mod transaction;
-pub mod trial;
 pub mod view;
-
-#[cfg(all(test, unix))]
-mod stand_in;
 
 #[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
-mod hunt;
-#[cfg(madsim)]
-mod member_log;
+mod leader_nemesis;
 #[cfg(madsim)]
 mod observer;
 #[cfg(madsim)]

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
-use veridical_checkers::{Rejection, Verdict, Violation};
+use veridical_checkers::{Rejection, Verdict};
 use veridical_client::record::Ending;
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchNote};
 use veridical_histories::{Event, EventKind, OperationId};
 use veridical_world::World;
 
-use crate::report::{Class, Finding};
-use crate::timetable::Began;
+use veridical_harness::object_recorder::violation_finding;
+use veridical_harness::report::Began;
+use veridical_harness::report::{Class, Finding};
+use veridical_harness::run::Observed;
 
 /// Takes the events of all clients and feeds them to the checker. The first finding
 /// stays.
@@ -33,42 +35,6 @@ struct State {
     finding: Option<Finding>,
     history: Option<Vec<EtcdEvent>>,
     timetable: Option<Vec<Began>>,
-}
-
-/// What the observer has seen, at the end.
-pub struct Observed {
-    /// Operations that were called.
-    pub operations: u64,
-    /// Of these, those whose outcome nobody can tell.
-    pub unknown_outcomes: u64,
-    /// The first thing that was wrong.
-    pub finding: Option<Finding>,
-    /// What the checker could not decide.
-    pub undecided: Option<String>,
-    /// Responses on watches that were checked.
-    pub watch_responses: u64,
-    /// What was done to the cluster beside faults, by name.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// All events, if they were kept.
-    pub history: Option<Vec<EtcdEvent>>,
-    /// When planned operations were called, if it was kept.
-    pub timetable: Option<Vec<Began>>,
-}
-
-impl Observed {
-    /// Of a run that did not come to an end.
-    pub fn nothing() -> Self {
-        Self {
-            operations: 0,
-            unknown_outcomes: 0,
-            finding: None,
-            undecided: None,
-            watch_responses: 0,
-            counts: BTreeMap::new(),
-            history: None,
-            timetable: None,
-        }
-    }
 }
 
 impl Observer {
@@ -229,7 +195,7 @@ impl Observer {
     }
 
     /// Ends the history.
-    pub fn finish(&self) -> Observed {
+    pub fn finish(&self) -> Observed<EtcdEvent> {
         let mut state = self.state();
         let mut undecided = None;
         if state.finding.is_none() {
@@ -246,23 +212,14 @@ impl Observer {
             unknown_outcomes: state.unknown_outcomes,
             finding: state.finding.clone(),
             undecided,
-            watch_responses: state.checker.statistics().watch_responses,
+            observations: BTreeMap::from([(
+                "watch responses".to_owned(),
+                state.checker.statistics().watch_responses,
+            )]),
             counts: std::mem::take(&mut state.counts),
             history: state.history.take(),
             timetable: state.timetable.take(),
+            nodes_at_end: None,
         }
-    }
-}
-
-fn violation_finding(violation: &Violation) -> Finding {
-    let signature = serde_json::to_value(violation.kind)
-        .ok()
-        .and_then(|kind| kind.as_str().map(str::to_owned))
-        .unwrap_or_else(|| format!("{:?}", violation.kind));
-    Finding {
-        class: Class::Violation,
-        signature,
-        text: violation.to_string(),
-        witness: Some(Box::new(violation.clone())),
     }
 }

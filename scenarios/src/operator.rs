@@ -17,10 +17,10 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::cluster::{Cluster, client_address, peer_url};
+use crate::membership_model::MembershipModel;
 use crate::observer::Observer;
 use crate::plan::{Change, Plan, Who};
-use crate::report::{Class, Finding};
-use crate::roll::Roll;
+use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -51,7 +51,7 @@ pub struct Operator {
     observer: Observer,
     environment: SimEnvironment,
     plan: Arc<Plan>,
-    roll: Roll,
+    roll: MembershipModel,
     /// Members that were ever started.
     started: BTreeSet<u64>,
     /// For how long the leader is to be cut off when it is asked for the next thing.
@@ -77,7 +77,7 @@ impl Operator {
             observer,
             environment,
             plan,
-            roll: Roll::new(founders.iter().copied()),
+            roll: MembershipModel::new(founders.iter().copied()),
             started: founders,
             cut_leader_ms: None,
             site: 0,

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use veridical_harness::TimedFault;
 use veridical_node::Limits;
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
 use crate::keyspace::{key, range_end};
@@ -91,16 +92,6 @@ pub struct Plan {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-/// A fault and when it begins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TimedFault {
-    /// In ms of simulated time.
-    pub at_ms: u64,
-    /// What.
-    pub fault: Fault,
 }
 
 /// A change of the cluster and when it begins, at the earliest.

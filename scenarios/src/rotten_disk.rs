@@ -8,8 +8,9 @@
 
 use veridical_world::{CrashKind, DiskFaults, Fault, ProcessId, Rng, Stream};
 
-use crate::plan::{Change, Plan, TimedFault};
+use crate::plan::{Change, Plan};
 use crate::swarm;
+use veridical_harness::TimedFault;
 
 /// The scenario's name.
 pub const NAME: &str = "rotten-disk";

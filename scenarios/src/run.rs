@@ -2,32 +2,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_client::record;
 use veridical_client::{CallError, Client, ClientConfig};
 use veridical_env::Environment;
+use veridical_harness::report::{Class, Finding};
+use veridical_harness::run::{Conditions, Keep, Observed, Run, Settings, simulate, stop_at};
+use veridical_harness::timed_fault::{inject_at_times, sleep_until};
+use veridical_harness::view::Recorder;
 use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_world::{
-    CrashKind, Decision, DecisionMode, Event, Fault, SimEnvironment, Spectator, TraceMode, World,
-    WorldConfig,
-};
+use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::cluster::{Cluster, client_address};
-use crate::hunt::hunt;
 use crate::keyspace::key;
 use crate::knobs;
-use crate::observer::{Observed, Observer};
+use crate::leader_nemesis::hunt;
+use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, Told};
-use crate::report::{Class, Finding, QueueFilling, RunReport, peak_memory_bytes, reproduce};
+use crate::scenario::ABOUT;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
-use crate::view::{Recorder, Recording};
+use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{Host, run_host};
 
@@ -84,161 +86,21 @@ const DISTINCT_HYPOTHESES_MAX: usize = 4_096;
 type ProbeClient =
     Client<<SimEnvironment as Environment>::Network, <SimEnvironment as Environment>::Clock>;
 
-/// What is kept of a run beside its report.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Keep {
-    /// The history of the clients.
-    pub history: bool,
-    /// The trace of the world.
-    pub trace: bool,
-    /// The random decisions.
-    pub decisions: bool,
-    /// When planned operations were called.
-    pub timetable: bool,
-    /// What a page or a trace shows of it.
-    pub recording: bool,
-}
-
-/// How a run is made, beside its plan.
-#[derive(Default)]
-pub struct Settings {
-    /// What is kept.
-    pub keep: Keep,
-    /// Where random decisions are taken from, where that has a counterpart.
-    pub record: Option<Vec<Decision>>,
-    /// Stop at this simulated time.
-    pub until: Option<Duration>,
-}
-
-/// A run with what was kept of it.
-pub struct Run {
-    /// What came of it.
-    pub report: RunReport,
-    /// The history, if it was kept.
-    pub history: Vec<EtcdEvent>,
-    /// The trace, if it was kept.
-    pub trace: Vec<Event>,
-    /// The random decisions, if they were kept.
-    pub decisions: Vec<Decision>,
-    /// What was recorded, if it was.
-    pub recording: Option<Recording>,
-    /// What the members were doing when the run was stopped, if it was to be stopped.
-    pub members: Option<String>,
-}
-
 /// Carries a plan out.
-pub fn run(plan: &Plan, settings: Settings) -> Run {
-    let Settings {
-        keep,
-        record,
-        until,
-    } = settings;
-    let recorder = keep.recording.then(Recorder::default);
-    let started = Instant::now();
-    let config = WorldConfig {
+pub fn run(plan: &Plan, settings: Settings) -> Run<EtcdEvent, MemberState> {
+    let conditions = Conditions {
         network: plan.network,
         disk: plan.disk,
-        trace: if keep.trace {
-            TraceMode::Full
-        } else {
-            TraceMode::Off
-        },
-        decisions: DecisionMode {
-            keep: keep.decisions,
-            record,
-        },
-        schedule_seed: plan.schedule_seed,
-        spectator: recorder
-            .clone()
-            .map(|recorder| Box::new(recorder) as Box<dyn Spectator>),
         schedule: plan.schedule.clone(),
-        quiet_panics: !keep.trace,
-        ..WorldConfig::default()
-    };
-    let shared = Arc::new(plan.clone());
-    let recording = recorder.clone();
-    let outcome = World::run_catching(plan.seed, config, |world| {
-        drive(world, shared, keep, recording, until)
-    });
-    let wall = started.elapsed();
-    let end_ns = outcome.simulated.as_nanos() as u64;
-    let (observed, members, panicked) = match outcome.output {
-        Ok((observed, members)) => (observed, members, None),
-        Err(text) => (
-            Observed::nothing(),
-            None,
-            Some(Finding::new(Class::Crash, "driver", text)),
-        ),
-    };
-    let is_stopped = until.is_some_and(|until| outcome.simulated >= until);
-    let finding = panicked.or(observed.finding).or_else(|| {
-        observed
-            .undecided
-            .filter(|_| !is_stopped)
-            .map(|text| Finding::new(Class::Unknown, "undecided", text))
-    });
-    let report = RunReport {
-        seed: plan.seed,
-        scenario: plan.scenario.clone(),
-        planted: plan.planted.clone(),
-        digest: format!("{:032x}", outcome.digest),
-        verdict: match &finding {
-            Some(finding) => finding.class,
-            None if is_stopped => Class::Stopped,
-            None => Class::Ok,
-        },
-        members: plan.members,
+        nodes: plan.members,
         knobs: knobs::changed(&plan.knobs),
-        schedule: plan.schedule.to_string(),
-        operations: observed.operations,
-        unknown_outcomes: observed.unknown_outcomes,
-        watch_responses: observed.watch_responses,
-        simulated_ms: outcome.simulated.as_millis() as u64,
-        wall_ms: wall.as_secs_f64() * 1_000.0,
-        faults: outcome
-            .counters
-            .into_iter()
-            .chain(observed.counts)
-            .map(|(name, count)| (name.to_owned(), count))
-            .chain(crashes_by_failpoint())
-            .collect(),
-        // A process runs one seed, so what its places have counted is this run's.
-        sometimes: veridical_probe::coverage()
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect(),
-        queues: veridical_probe::queues()
-            .into_iter()
-            .map(|(name, filling)| {
-                let filling = QueueFilling {
-                    longest: filling.longest,
-                    bound: filling.bound,
-                };
-                (name.to_owned(), filling)
-            })
-            .collect(),
-        peak_memory_bytes: peak_memory_bytes(),
-        reproduce: reproduce(&plan.scenario, plan.seed, plan.planted.as_deref()),
-        finding,
-        replay: outcome.replay,
-        timetable: observed.timetable,
+        decode: crate::view::decode,
     };
-    Run {
-        report,
-        history: observed.history.unwrap_or_default(),
-        trace: outcome.trace,
-        decisions: outcome.decisions,
-        recording: recorder.map(|recorder| recorder.take(end_ns)),
-        members,
-    }
-}
-
-/// Where the run's processes have crashed in their code.
-fn crashes_by_failpoint() -> impl Iterator<Item = (String, u64)> {
-    veridical_probe::failpoints()
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| (format!("failpoint.{name}"), count))
+    let (keep, until) = (settings.keep, settings.until);
+    let shared = Arc::new(plan.clone());
+    simulate(ABOUT, plan, conditions, settings, |world, recorder| {
+        drive(world, shared, keep, recorder, until)
+    })
 }
 
 /// Carries the plan out until its end, a finding, or the time at which to stop; then says
@@ -247,14 +109,14 @@ async fn drive(
     world: World,
     plan: Arc<Plan>,
     keep: Keep,
-    recorder: Option<Recorder>,
+    recorder: Option<Recorder<MemberState>>,
     until: Option<Duration>,
-) -> (Observed, Option<String>) {
+) -> Observed<EtcdEvent> {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
-        worlds_max: HYPOTHESES_MAX,
-        distinct_worlds_max: DISTINCT_HYPOTHESES_MAX,
+        hypotheses_max: HYPOTHESES_MAX,
+        distinct_hypotheses_max: DISTINCT_HYPOTHESES_MAX,
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
@@ -278,19 +140,9 @@ async fn drive(
             }
         }
     }
-    let members = until.map(|_| cluster.describe());
-    (observer.finish(), members)
-}
-
-/// Waits until that time, if there is one.
-async fn stop_at(world: &World, until: Option<Duration>) {
-    match until {
-        Some(until) => {
-            while world.now() < until {
-                world.sleep(until - world.now()).await;
-            }
-        }
-        None => std::future::pending().await,
+    Observed {
+        nodes_at_end: until.map(|_| cluster.describe()),
+        ..observer.finish()
     }
 }
 
@@ -317,15 +169,17 @@ impl Driver {
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
-                tokio::spawn(self.cluster.clone().supervise(site, delay))
+                self.world
+                    .spawn(self.cluster.clone().supervise(site, delay))
             })
             .collect();
-        let comparing = tokio::spawn(compare(self.world.clone(), self.cluster.clone()));
-        let hunting = self
-            .plan
-            .hunt
-            .clone()
-            .map(|plan| tokio::spawn(hunt(self.world.clone(), self.cluster.clone(), plan)));
+        let comparing = self
+            .world
+            .spawn(compare(self.world.clone(), self.cluster.clone()));
+        let hunting = self.plan.hunt.clone().map(|plan| {
+            self.world
+                .spawn(hunt(self.world.clone(), self.cluster.clone(), plan))
+        });
         self.nemesis().await;
         if let Some(hunting) = hunting {
             hunting.abort();
@@ -400,23 +254,12 @@ impl Driver {
             self.world.add_host("operator"),
             Arc::clone(&self.plan),
         );
-        Some(tokio::spawn(operator.run()))
-    }
-
-    async fn sleep_until(&self, at: Duration) {
-        let left = at.saturating_sub(self.world.now());
-        if !left.is_zero() {
-            self.world.sleep(left).await;
-        }
+        Some(self.world.spawn(operator.run()))
     }
 
     /// Injects the planned faults at their times.
     async fn nemesis(&self) {
-        for timed in &self.plan.faults {
-            self.sleep_until(Duration::from_millis(timed.at_ms)).await;
-            self.world.inject(&timed.fault);
-        }
-        self.sleep_until(self.plan.heal_at()).await;
+        inject_at_times(&self.world, &self.plan.faults, self.plan.heal_at()).await;
     }
 
     /// Ends all faults, those that were there all the time included, and starts whoever
@@ -452,8 +295,7 @@ impl Driver {
             self.lanes_left.load(Ordering::Relaxed) == 0
         })
         .await?;
-        self.sleep_until(Duration::from_millis(self.plan.end_at_ms))
-            .await;
+        sleep_until(&self.world, Duration::from_millis(self.plan.end_at_ms)).await;
         // Once more, behind the last operation of all clients.
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let revisions = self.probe(&client, bound).await?;
@@ -549,7 +391,7 @@ impl Driver {
                 granted_ttl_s: told.granted_ttl,
                 left_s: told.ttl,
             };
-            told.check(self.plan.claimed_drift_ppm)?;
+            told.check(self.plan.claimed_drift_ppm).map_err(finding)?;
         }
         Ok(Duration::ZERO)
     }

@@ -10,8 +10,9 @@ use veridical_world::{
     CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rng, Schedule, Stream,
 };
 
-use crate::plan::{Plan, TimedFault};
+use crate::plan::Plan;
 use crate::swarm;
+use veridical_harness::TimedFault;
 
 /// The scenario's name.
 pub const NAME: &str = "stale-disk";

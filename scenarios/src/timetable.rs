@@ -4,21 +4,10 @@
 //! depends on everything else, so taking one out of the plan would move all behind it.
 //! With the timetable of a run each operation gets a time of its own and stays there.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use veridical_harness::report::Began;
 
 use crate::plan::{Plan, PlannedOp};
-
-/// The call of a planned operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Began {
-    /// The client: its lane's number, counted over all hosts.
-    pub client: u64,
-    /// The number of the operation in its lane's plan.
-    pub number: usize,
-    /// In ms of simulated time.
-    pub at_ms: u64,
-}
 
 /// The plan with each operation at the time at which it was called. Operations that were
 /// not called are left out.

@@ -17,7 +17,7 @@ use crate::cluster::client_address;
 use crate::keyspace::key;
 use crate::observer::Observer;
 use crate::plan::{BesidePlan, WatcherPlan};
-use crate::report::{Class, Finding};
+use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member, and waiting for the confirmation of a watch.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);

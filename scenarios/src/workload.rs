@@ -9,7 +9,7 @@ use veridical_client::record::{self, Ending};
 use veridical_client::{CallError, Client, ClientConfig, Connection};
 use veridical_env::{Clock, Environment};
 use veridical_histories::etcd::{Outcome, Request};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_world::{SimClock, SimEnvironment, SimNetwork};
@@ -18,10 +18,10 @@ use crate::cluster::client_address;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
 use crate::refusals::is_undue;
-use crate::report::{Class, Finding};
 use crate::requests::Memory;
 use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
+use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);

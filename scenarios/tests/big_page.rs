@@ -1,24 +1,31 @@
 //! The page of a run with as many messages as one may meet.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it runs a browser on the host"
+)]
+
 mod browser;
 #[path = "browser/run_page.rs"]
 mod run_page;
 
+use veridical_harness::artefact::Logs;
+use veridical_harness::report::{Class, Finding, RunReport, Subject};
+use veridical_harness::view::{Fate, Frame, FrameKind, Life, Message, Turn};
+use veridical_harness::view::{Recording, StateChange, View};
 use veridical_histories::etcd::{EtcdEvent, KeyRange, RangeRequest, Request};
 use veridical_histories::{Event, OperationId};
-use veridical_scenarios::artefact::Logs;
-use veridical_scenarios::report::{Class, Finding, RunReport};
+use veridical_scenarios::scenario::Store;
 use veridical_scenarios::swarm;
-use veridical_scenarios::view::{
-    Fate, Frame, FrameKind, Life, MemberState, Message, Recording, StateChange, Turn, View,
-};
+use veridical_scenarios::view::MemberState;
 
 const MEMBERS: u32 = 5;
 const MESSAGES: u64 = 100_000;
 const MESSAGE_NS: u64 = 600_000;
 
 /// A busy minute of five members.
-fn recording() -> Recording {
+fn recording() -> Recording<MemberState> {
     let mut recording = Recording {
         processes: (1..=MEMBERS)
             .map(|number| format!("member-{number}"))
@@ -111,8 +118,13 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
     let folder = tempfile::tempdir().expect("a folder");
     let plan = swarm::plan(1);
     let finding = Finding::new(Class::Liveness, "no-progress", "x </script> y");
-    let report = RunReport::without_result(1, "swarm", None, finding);
-    let view = View {
+    let subject = Subject {
+        scenario: "swarm".to_owned(),
+        seed: 1,
+        planted: None,
+    };
+    let report = RunReport::without_result(subject, "cargo sim run".to_owned(), finding);
+    let view = View::<Store> {
         plan: &plan,
         report: &report,
         recording: &recording(),
@@ -120,7 +132,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
         logs: &Logs::new(),
     };
     let mut page = Vec::new();
-    view.write_page(&mut page).expect("written");
+    view.write_page(&Store, &mut page).expect("written");
     let text = String::from_utf8(page).expect("text");
     assert!(!text.contains("http://") && !text.contains("https://"));
     assert_eq!(

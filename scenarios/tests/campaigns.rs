@@ -1,5 +1,10 @@
 //! Campaigns as processes: killed, in shards, merged.
 #![cfg(madsim)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the test runs on the host"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

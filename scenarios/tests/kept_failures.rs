@@ -1,5 +1,10 @@
 //! A failure of a planted bug, kept, run again and made small, by the program itself.
 #![cfg(madsim)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the test runs on the host"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -127,8 +127,8 @@ fn collect(events: &[EtcdEvent]) -> (Vec<Operation>, Vec<Sighting>) {
             EventKind::Note {
                 note: WatchNote::Response(response),
             } => {
-                sightings.extend(response.events.iter().map(|told| Sighting {
-                    revision: told.kv.mod_revision,
+                sightings.extend(response.events.iter().map(|seen| Sighting {
+                    revision: seen.kv.mod_revision,
                     event,
                     at_ns,
                 }));
@@ -201,20 +201,10 @@ impl Search<'_> {
                 .insert(next.store.revision(), (operation.call_event, 0));
         }
         if let Outcome::Done { response, .. } = &result {
-            let renewed = match (&operation.request, response) {
-                (_, Response::LeaseGrant { id, ttl_s }) => Some((*id, *ttl_s)),
-                (Request::LeaseKeepAlive { id }, Response::LeaseKeepAlive { ttl_s })
-                    if *ttl_s > 0 =>
-                {
-                    Some((*id, *ttl_s))
-                }
-                (Request::LeaseRevoke { id }, _) => {
-                    next.deadlines_ns.remove(id);
-                    None
-                }
-                _ => None,
-            };
-            if let Some((id, ttl_s)) = renewed {
+            if let Request::LeaseRevoke { id } = &operation.request {
+                next.deadlines_ns.remove(id);
+            }
+            if let Some((id, ttl_s)) = renewed(&operation.request, response) {
                 let deadline = operation.call_ns + ttl_s as u64 * 1_000_000_000;
                 let known = next.deadlines_ns.entry(id).or_default();
                 *known = deadline.max(*known);
@@ -275,11 +265,11 @@ impl Search<'_> {
                 other.client == operation.client
                     && other.end.is_some_and(|(end, _)| end < operation.call_event)
             })
-            .filter_map(|other| match &other.outcome {
-                Some(Outcome::Done { header: other, .. }) if other.member == header.member => {
-                    Some(other.revision)
-                }
-                _ => None,
+            .filter_map(|other| {
+                let Some(Outcome::Done { header: other, .. }) = &other.outcome else {
+                    return None;
+                };
+                (other.member == header.member).then_some(other.revision)
             })
             .max()
             .unwrap_or(0);
@@ -309,7 +299,7 @@ impl Search<'_> {
                     let Some(last) = response
                         .events
                         .iter()
-                        .map(|told| told.kv.mod_revision)
+                        .map(|sent| sent.kv.mod_revision)
                         .max()
                     else {
                         continue;
@@ -320,7 +310,7 @@ impl Search<'_> {
                         .collect();
                     // Within a revision there is no order between keys.
                     let mut sent = response.events.clone();
-                    let in_order = sent.is_sorted_by_key(|told| told.kv.mod_revision);
+                    let in_order = sent.is_sorted_by_key(|event| event.kv.mod_revision);
                     sent.sort_by(|a, b| {
                         (a.kv.mod_revision, &a.kv.key).cmp(&(b.kv.mod_revision, &b.kv.key))
                     });
@@ -329,14 +319,31 @@ impl Search<'_> {
                     }
                     *next = last + 1;
                 }
-                _ => {}
+                EventKind::Call { .. }
+                | EventKind::Return { .. }
+                | EventKind::Unknown { .. }
+                | EventKind::Failed { .. } => {}
             }
         }
         true
     }
 }
 
-/// What `revision` changed, by comparing the states before and after it.
+/// The lease that an answer renews, and for how many seconds.
+fn renewed(request: &Request, response: &Response) -> Option<(i64, i64)> {
+    if let Response::LeaseGrant { id, ttl_s } = response {
+        return Some((*id, *ttl_s));
+    }
+    if let (Request::LeaseKeepAlive { id }, Response::LeaseKeepAlive { ttl_s }) =
+        (request, response)
+        && *ttl_s > 0
+    {
+        return Some((*id, *ttl_s));
+    }
+    None
+}
+
+/// The changes that `revision` made, by comparing the states before and after it.
 fn changes(store: &Store, revision: i64) -> Vec<WatchEvent> {
     let (Some(before), Some(after)) = (store.at(revision - 1), store.at(revision)) else {
         return Vec::new();
@@ -394,9 +401,15 @@ fn agrees(request: &Request, result: &Outcome, recorded: &Outcome) -> bool {
                     Request::LeaseRevoke { .. } | Request::LeaseTimeToLive { .. } => {
                         given.revision <= recorded.revision
                     }
-                    _ => given.revision == recorded.revision,
+                    Request::Range(_)
+                    | Request::Put(_)
+                    | Request::DeleteRange(_)
+                    | Request::Txn(_)
+                    | Request::Compact { .. }
+                    | Request::LeaseLeases => given.revision == recorded.revision,
                 }
         }
-        _ => false,
+        (Outcome::Done { .. }, Outcome::Refused { .. })
+        | (Outcome::Refused { .. }, Outcome::Done { .. }) => false,
     }
 }

@@ -24,13 +24,12 @@ pub(super) struct KeyCounter {
 impl KeyCounter {
     #[inline]
     pub fn count(&mut self, key: &Value) {
-        let hash = match key {
-            Value::Int(number) => mix(*number as u64),
-            other => {
-                let mut hasher = FxHasher::default();
-                other.hash(&mut hasher);
-                mix(hasher.finish())
-            }
+        let hash = if let Value::Int(number) = key {
+            mix(*number as u64)
+        } else {
+            let mut hasher = FxHasher::default();
+            key.hash(&mut hasher);
+            mix(hasher.finish())
         };
         if self.recent.is_empty() {
             self.recent = vec![0; RECENT];
@@ -60,7 +59,7 @@ impl KeyCounter {
         *register = rank.max(*register);
     }
 
-    /// The count.
+    /// The number of different keys so far.
     pub fn estimate(&self) -> u64 {
         if self.registers.is_empty() {
             return self.exact.len() as u64;
@@ -81,7 +80,7 @@ impl KeyCounter {
     }
 }
 
-/// The finalizer of SplitMix64.
+/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
 fn mix(mut x: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

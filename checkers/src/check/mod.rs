@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use veridical_histories::EventKind;
 use veridical_histories::etcd::EtcdEvent;
 use veridical_histories::formats::{self, Format, History, ReadError};
 use veridical_histories::object::{Action, ObjectEvent};
-use veridical_histories::{Event, EventKind};
 
 use crate::etcd::{EtcdChecker, EtcdOptions};
 use crate::lists::ListChecker;
@@ -417,12 +417,10 @@ impl Run {
 }
 
 fn calls(events: &[ObjectEvent]) -> impl Iterator<Item = &Action> {
-    events.iter().filter_map(|event| match event {
-        Event {
-            kind: EventKind::Call { input, .. },
-            ..
-        } => Some(&input.action),
-        _ => None,
+    events.iter().filter_map(|event| match &event.kind {
+        EventKind::Call { input, .. } => Some(&input.action),
+        EventKind::Return { .. } | EventKind::Unknown { .. } | EventKind::Failed { .. } => None,
+        EventKind::Note { note } => match *note {},
     })
 }
 

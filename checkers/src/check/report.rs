@@ -196,7 +196,7 @@ impl Report {
         self.operations = statistics.operations;
         self.unknown_outcomes = statistics.unknown_outcomes;
         self.engine.revisions = statistics.operations;
-        self.max_configurations = statistics.worlds_max as u64;
+        self.max_configurations = statistics.hypotheses_max as u64;
         self.keys = keys as u64;
     }
 

@@ -1,4 +1,4 @@
-//! A small part of a wrong history that is wrong by itself.
+//! A small part of a wrong history that is wrong by itself: the witness of engine D.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use veridical_histories::object::{Answer, Value};
 use super::{Asked, Collection, Moment, NEVER, Retained, Span, moments};
 use crate::models::ObjectKind;
 
-/// Histories that are judged in search of a small one.
+/// How many histories may be judged in search of a small one.
 const CHECKS_MAX: usize = 2_000;
 
 /// Whether these operations alone are wrong.
@@ -22,7 +22,7 @@ fn is_wrong(kind: ObjectKind, operations: &[Retained]) -> bool {
         let Some(asked) = Asked::of(kind, &operation.action) else {
             return false;
         };
-        // Numbered anew, as some stand for instants between events.
+        // Events are numbered anew, because some operations stand for instants between events.
         let now = at as u64 + 1;
         let call = *calls.entry(operation.span.op.0).or_insert(now);
         let span = Span::called(operation.span.op, 0, call, 0);
@@ -47,7 +47,7 @@ fn is_wrong(kind: ObjectKind, operations: &[Retained]) -> bool {
     collection.settle().is_err()
 }
 
-/// What was known by the event `last`.
+/// The operations as they were known by the event `last`.
 fn prefix(operations: &[Retained], last: u64) -> Vec<Retained> {
     let called = operations.iter().filter(|it| it.span.call <= last);
     let known = called.filter(|it| it.answer.is_some() || it.span.end > last);
@@ -93,7 +93,7 @@ pub(crate) fn minimize(
     let shortest = ends.partition_point(|end| !is_wrong(kind, &prefix(&all, *end)));
     let first = ends.get(shortest).copied().unwrap_or(last);
     all = prefix(&all, first);
-    // What may have taken anything stays.
+    // Operations that may have taken anything stay.
     let is_pending = |it: &Retained| it.answer.is_none() && value_of(it, kind).is_none();
     let (pending, known): (Vec<Retained>, Vec<Retained>) = all.into_iter().partition(is_pending);
     let mut groups: BTreeMap<(Option<Value>, Option<OperationId>), Vec<Retained>> = BTreeMap::new();
@@ -128,7 +128,7 @@ pub(crate) fn minimize(
         };
     }
     let mut left = groups.concat();
-    // One that may have taken something matters if a second one like it would explain all.
+    // A take of unknown outcome matters if a second one like it would explain the history.
     let matters = |it: &&Retained| {
         let mut again = (*it).clone();
         again.span.op = OperationId(again.span.op.0 ^ u64::MAX);

@@ -1,11 +1,12 @@
-//! Engine D: queues and stacks whose values tell themselves apart.
+//! Engine D: queues and stacks whose values are unambiguous.
 //!
-//! Comes in: calls and ends of the operations of one object, numbered by event. Goes out:
-//! a [`Conflict`] as soon as the history is known to be wrong, or [`Outside`] where
-//! something happens that only engine A can judge: a value is put in that is in already,
-//! the whole content is read, an answer does not belong to the question. What is
+//! Inputs: calls and ends of the operations of one object, numbered by event. Outputs: a
+//! [`Conflict`] as soon as the history is known to be wrong, or [`Outside`] where something
+//! happens that only engine A can judge: a value is put in that is in already, the whole
+//! content is read, an answer does not belong to the request. What is
 //! [retained](Collection::retained) then is a history that allows exactly the same
-//! continuations, and is told to engine A.
+//! continuations; engine A begins with that. The page `docs/algorithms/collections.md`
+//! explains the engine with examples.
 
 mod evidence;
 mod queue;
@@ -20,10 +21,10 @@ pub(crate) use evidence::minimize;
 use queue::Queue;
 use stack::Stack;
 
-/// The end of what has not ended.
+/// The end of an operation that has not ended.
 const NEVER: u64 = u64::MAX;
 
-/// One operation: who, and when in events and in nanoseconds.
+/// The identity of an operation, and its times in events and in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub op: OperationId,
@@ -48,7 +49,7 @@ impl Span {
         }
     }
 
-    /// The same after its return.
+    /// The same operation after its return.
     #[must_use]
     pub fn ended(self, end: u64, end_ns: u64) -> Self {
         Self {
@@ -68,7 +69,7 @@ pub(crate) struct Conflict {
     pub got: String,
 }
 
-/// Only engine A can go on.
+/// Tells that only engine A can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outside;
 
@@ -102,7 +103,7 @@ impl Retained {
         self.is_instant
     }
 
-    /// For a witness.
+    /// The operation as a witness shows it.
     pub fn recorded(&self, key: &Value) -> RecordedFor<ObjectModel> {
         RecordedFor::<ObjectModel> {
             op: self.span.op,
@@ -162,7 +163,7 @@ pub(crate) enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// `None` where it is neither, or another kind of object is asked for it.
+    /// What `action` asks of an object of this kind; `None` where it is neither.
     pub fn of(kind: ObjectKind, action: &'a Action) -> Option<Self> {
         match (kind, action) {
             (
@@ -184,14 +185,16 @@ impl Collection {
         let mut collection = match kind {
             ObjectKind::Queue => Self::Queue(Queue::default()),
             ObjectKind::Stack => Self::Stack(Stack::default()),
-            _ => return None,
+            ObjectKind::Register | ObjectKind::CasRegister | ObjectKind::Kv => return None,
+            ObjectKind::KvAppend | ObjectKind::Set | ObjectKind::Lock => return None,
+            ObjectKind::Counter | ObjectKind::ListAppend | ObjectKind::Log => return None,
         };
         if 2 * values.len() as u64 >= now {
             return None;
         }
         for (index, value) in values.iter().enumerate() {
             let at = 2 * index as u64;
-            // Nobody called these.
+            // No client called these operations.
             let op = OperationId(u64::MAX - index as u64);
             let span = Span::called(op, 0, at, 0);
             collection.called(span, &Asked::Insert(value)).ok()?;
@@ -249,7 +252,7 @@ impl Collection {
                 stack.insert_unknown(span, value);
                 Ok(())
             }
-            // What it may have taken is engine A's to try.
+            // Engine A has to try what it may have taken.
             (Self::Stack(_), Asked::Take) => Err(Outside),
         }
     }
@@ -301,9 +304,9 @@ impl Collection {
         }
     }
 
-    /// Operations of which one cannot do without the others, for a witness: all that is
-    /// remembered of what just went wrong. Returns that are known to stand for earlier ones
-    /// are told as they were, or not.
+    /// All operations that may belong to the witness of the present conflict. Returns that are
+    /// known to have happened earlier are shown as they were recorded, or as early as they must
+    /// have been.
     pub fn suspects(&self, as_they_were: bool) -> Vec<Retained> {
         match self {
             Self::Queue(queue) => queue.suspects(),
@@ -311,8 +314,8 @@ impl Collection {
         }
     }
 
-    /// From which event on the first event that is wrong can be told from the suspects; the
-    /// last one, where what was found was found at once.
+    /// The event from which on the suspects tell the first wrong event; [`NEVER`] where the
+    /// engine finds an error at once.
     pub fn suspected_since(&self) -> u64 {
         match self {
             Self::Queue(_) => NEVER,

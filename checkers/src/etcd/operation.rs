@@ -1,4 +1,4 @@
-//! Operations of an etcd-like history as the checker keeps them.
+//! Operations of an etcd-like history as the rooms hand them to each other.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ pub(super) struct Open {
     pub call_event: u64,
     pub call_ns: u64,
     pub request: Request,
-    /// The greatest revision that was acknowledged before the call: `c_b`.
+    /// The greatest revision that was acknowledged before the call (`c` of the theorem).
     pub floor: Acknowledged,
     /// The greatest revision whose compaction was acknowledged before the call.
     pub compact_floor: i64,
-    /// For questions how long a lease lasts: until when it certainly does, in nanoseconds,
-    /// by what was known at the call.
+    /// For requests that ask how long a lease lasts: the time until which it certainly
+    /// does, in nanoseconds, by what was known at the call.
     pub lease_until_ns: u64,
-    /// For requests that allow stale answers: what each member had shown to this
-    /// session before the call.
+    /// For requests that allow stale answers: the revision that each member had shown to
+    /// this session before the call.
     pub session: BTreeMap<u64, i64>,
 }
 
@@ -37,9 +37,37 @@ impl Open {
             text: format!("{} → no known outcome", self.request),
         }
     }
+
+    /// An operation in flight, for tests: its number is also that of its call event, and
+    /// `floor` was acknowledged before.
+    #[cfg(test)]
+    pub fn example(op: u64, floor: i64, request: Request) -> Box<Self> {
+        Box::new(Self {
+            op: OperationId(op),
+            client: 0,
+            call_event: op,
+            call_ns: 0,
+            request,
+            floor: Acknowledged {
+                revision: floor,
+                by: None,
+            },
+            compact_floor: 0,
+            lease_until_ns: 0,
+            session: BTreeMap::new(),
+        })
+    }
+
+    /// The operation as a witness that returned at `return_ns` without an effect.
+    pub fn witness_until(&self, return_ns: u64) -> WitnessOperation {
+        WitnessOperation {
+            return_ns: Some(return_ns),
+            ..self.witness()
+        }
+    }
 }
 
-/// The greatest revision acknowledged so far, and by whom.
+/// The greatest revision acknowledged so far, and the operation that acknowledged it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Acknowledged {
     pub revision: i64,
@@ -92,18 +120,47 @@ impl Done {
         }
     }
 
+    /// An operation that was carried out at `revision`, for tests.
+    #[cfg(test)]
+    pub fn example(op: u64, revision: i64, request: Request, response: Response) -> Self {
+        Self {
+            open: Open::example(op, 0, request),
+            return_event: op + 1,
+            return_ns: 1,
+            header: Header {
+                revision,
+                member: 0,
+            },
+            response,
+        }
+    }
+
     /// Whether its answer says that it changed a key, and so has a revision of its own.
     pub fn has_written(&self) -> bool {
         match &self.response {
             Response::Put(_) => true,
             Response::DeleteRange(deletion) => deletion.deleted > 0,
             Response::Txn(txn) => txn.has_written(),
-            _ => false,
+            Response::Range(_)
+            | Response::Compact
+            | Response::LeaseGrant { .. }
+            | Response::LeaseRevoke
+            | Response::LeaseKeepAlive { .. }
+            | Response::LeaseTimeToLive { .. }
+            | Response::LeaseLeases { .. } => false,
         }
     }
 }
 
-/// Who wrote a revision.
+/// A refusal that has to be possible in some state between two revisions.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub open: Box<Open>,
+    pub return_event: u64,
+    pub return_ns: u64,
+}
+
+/// The writer of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
     /// An operation of the history.
@@ -114,23 +171,16 @@ pub(super) enum Writer {
 
 /// Whether `response` is of the kind that `request` gets.
 pub(super) fn is_answer_to(request: &Request, response: &Response) -> bool {
-    matches!(
-        (request, response),
-        (Request::Range(_), Response::Range(_))
-            | (Request::Put(_), Response::Put(_))
-            | (Request::DeleteRange(_), Response::DeleteRange(_))
-            | (Request::Txn(_), Response::Txn(_))
-            | (Request::Compact { .. }, Response::Compact)
-            | (Request::LeaseGrant { .. }, Response::LeaseGrant { .. })
-            | (Request::LeaseRevoke { .. }, Response::LeaseRevoke)
-            | (
-                Request::LeaseKeepAlive { .. },
-                Response::LeaseKeepAlive { .. }
-            )
-            | (
-                Request::LeaseTimeToLive { .. },
-                Response::LeaseTimeToLive { .. }
-            )
-            | (Request::LeaseLeases, Response::LeaseLeases { .. })
-    )
+    match request {
+        Request::Range(_) => matches!(response, Response::Range(_)),
+        Request::Put(_) => matches!(response, Response::Put(_)),
+        Request::DeleteRange(_) => matches!(response, Response::DeleteRange(_)),
+        Request::Txn(_) => matches!(response, Response::Txn(_)),
+        Request::Compact { .. } => matches!(response, Response::Compact),
+        Request::LeaseGrant { .. } => matches!(response, Response::LeaseGrant { .. }),
+        Request::LeaseRevoke { .. } => matches!(response, Response::LeaseRevoke),
+        Request::LeaseKeepAlive { .. } => matches!(response, Response::LeaseKeepAlive { .. }),
+        Request::LeaseTimeToLive { .. } => matches!(response, Response::LeaseTimeToLive { .. }),
+        Request::LeaseLeases => matches!(response, Response::LeaseLeases { .. }),
+    }
 }

@@ -1,15 +1,15 @@
 //! Engine A: the exact frontier of one object, for any sequential model.
 //!
-//! Comes in: calls whose outcome is known already (see [`crate::lane`]), operations of
-//! unknown outcome, returns. Goes out: whether some order still explains everything.
+//! Inputs: calls whose outcome is known already (see [`crate::feed`]), operations of unknown
+//! outcome, returns. Outputs: whether some legal order still explains everything.
 //!
-//! Kept is the set of configurations that legal orders of the events so far can have
-//! reached: the object's state, which open operations have taken effect, which unknown
-//! ones were used. Every continuation depends on that only, so closed operations are
-//! forgotten (`checking.md`, section 2). Two prunings, both exact: an operation whose
-//! known answer is legal and changes nothing is carried out at once; of two
-//! configurations that differ in the unknown operations they used, one that used a
-//! subset of the other's counts for both.
+//! The frontier is the set of configurations that legal orders of the events so far reach: the
+//! object's state, which open operations have taken effect, which unknown ones were used. Every
+//! continuation depends on that only, so closed operations are forgotten. Two prunings are both
+//! exact: an operation whose known answer is legal and changes nothing takes effect at once; of
+//! two configurations that differ in the unknown operations they used, one that used a subset
+//! of the other's counts for both. The page `docs/algorithms/frontier.md` proves this and works
+//! an example through.
 
 pub(crate) mod configuration;
 
@@ -20,10 +20,10 @@ use rustc_hash::FxHashMap;
 use crate::model::Model;
 use configuration::{Antichain, Configuration, Interner, SlotSet, Usage};
 
-/// States above which unused ones are looked for.
+/// States above which unused ones are forgotten.
 const STATES_KEPT_MIN: usize = 1024;
 
-/// An operation that is open and whose answer is known.
+/// An open operation whose answer is known.
 #[derive(Debug)]
 struct OpenOperation<I, O> {
     token: u64,
@@ -39,23 +39,22 @@ struct UnknownClass<I> {
     available: u32,
 }
 
-/// What became of a frontier at a return.
+/// What a frontier knows after a return.
 #[derive(Debug)]
 pub(crate) enum Advance<F> {
-    /// Some order explains the history so far.
+    /// Some legal order explains the history so far.
     Explained,
-    /// None does.
+    /// No legal order does.
     Contradicted,
-    /// The limit was reached. The frontier holds what was found by then, which may be
-    /// nothing: while it is not contradicted some order explains the history. Beside it
-    /// an over-approximation, where there is one: once that is contradicted, no order does.
+    /// The limit was reached. The frontier holds the configurations found by then, which may be
+    /// none: while one is left, some legal order explains the history. The variant carries an
+    /// over-approximation, where there is one: once that is contradicted, no legal order does.
     Capped(Option<Box<F>>),
 }
 
-/// The set of ways in which the history of one object can have gone so far, however it
-/// is represented.
+/// A frontier of one object, however it represents its configurations.
 pub(crate) trait Explain<M: Model>: Sized {
-    /// The object is in one of `states`, and nothing is open.
+    /// A frontier of an object that is in one of `states`, with nothing open.
     fn begin(model: &M, states: Vec<M::State>) -> Self;
 
     /// An operation that may come later was called at `position`; it is told again, in
@@ -85,7 +84,7 @@ pub(crate) trait Explain<M: Model>: Sized {
     /// The one state the object certainly is in, if nothing else has to be remembered.
     fn certain_state(&self) -> Option<M::State>;
 
-    /// The most configurations after any return, and model steps taken.
+    /// The most configurations after any return, and the number of model steps taken.
     fn counts(&self) -> (usize, u64);
 
     /// Bytes held, estimated.
@@ -98,7 +97,7 @@ pub(crate) struct Frontier<M: Model> {
     configurations: Vec<Configuration>,
     states: Interner<M::State>,
     usages: Interner<Usage>,
-    /// Open operations by slot; slots are used again.
+    /// Open operations by slot; slots are reused.
     slots: Vec<Option<OpenOperation<M::Input, M::Output>>>,
     classes: Vec<UnknownClass<M::Input>>,
     class_of: FxHashMap<M::Input, u32>,
@@ -206,7 +205,7 @@ impl<M: Model> Frontier<M> {
                         found.insert(next, &self.usages);
                     } else {
                         next.linearized.insert(other);
-                        // Known operations first: they use up nothing.
+                        // Known operations come first, because they use up nothing.
                         work.push_front(next);
                     }
                 }
@@ -382,7 +381,7 @@ impl<M: Model> Explain<M> for Frontier<M> {
     }
 }
 
-/// Model steps already taken during one return.
+/// The model steps that were already taken during one return.
 struct Steps {
     memo: FxHashMap<(u32, u32), (usize, usize)>,
     next: Vec<u32>,

@@ -1,13 +1,13 @@
 //! Transactions in an order that explains them, kept up to date as constraints come in.
 //!
-//! Comes in: transactions, and constraints "this one before that one". Goes out: a cycle,
-//! as soon as there is one. Real time is never stored as edges: a transaction that
-//! returned before another was called precedes it, and that follows from their times.
+//! Inputs: transactions, and constraints "this one before that one". Outputs: a cycle, as soon
+//! as there is one. Real time is never stored as edges: a transaction that returned before
+//! another was called precedes it, and that follows from their times.
 //!
-//! The order is that of Pearce and Kelly ("A dynamic topological sort algorithm for
-//! directed acyclic graphs", JEA 2006) in its plainest form: a constraint against the
-//! present order sorts anew what lies between its ends. Since the order follows time but
-//! for what overlaps, that is little.
+//! The order is that of Pearce and Kelly ("A dynamic topological sort algorithm for directed
+//! acyclic graphs", JEA 2006) in its plainest form: a constraint against the present order
+//! sorts anew what lies between its ends. Since the order follows time but for what overlaps,
+//! that is little.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::OperationId;
 use veridical_histories::object::{Answer, Request, Value};
 
-/// Where a transaction is in the graph.
+/// The place of a transaction in the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NodeId(u32);
 
@@ -31,7 +31,7 @@ pub(super) enum Reason {
     ReadWithout(Value),
     /// The first returned before the second was called.
     RealTime,
-    /// By way of transactions that are forgotten.
+    /// Forgotten transactions stand between the two.
     Forgotten,
 }
 

@@ -9,7 +9,7 @@ use super::graph::NodeId;
 /// How far an append has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Called, and nobody has seen it.
+    /// It was called, and nobody has seen it.
     Called,
     /// It took effect: its transaction returned, or another append of it was seen.
     Effective,

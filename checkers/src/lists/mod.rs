@@ -1,19 +1,20 @@
 //! Engine E: lists by key, to which transactions append (Jepsen's list-append).
 //!
-//! A read of a list shows in which order it was appended to, so almost everything is
-//! known (Kingsbury and Alvaro, "Elle", VLDB 2020): who appended before whom, who read
-//! from whom, who read before something was appended. A history is linearizable, with
-//! each transaction as one operation, exactly if these constraints together with real
-//! time have no cycle. Exactly, and not only "if": appends that nobody has read may stand
-//! in any order behind those that were, so a topological order *is* an explanation.
+//! A read of a list shows in which order it was appended to, so almost everything is known
+//! (Kingsbury and Alvaro, "Elle", VLDB 2020): who appended before whom, who read from whom, who
+//! read before something was appended. A history is linearizable, with each transaction as one
+//! operation, if and only if these constraints together with real time have no cycle. The
+//! condition suffices because appends that nobody has read may stand in any order behind those
+//! that were read, so that a topological order *is* an explanation.
 //!
-//! It works while the history happens: constraints come in at returns, and the first
+//! The engine works while the history happens: constraints come in at returns, and the first
 //! return that closes a cycle is the earliest event with which the history is wrong. What
-//! returned before every open transaction was called is forgotten, but for appends that
-//! nobody has read yet.
+//! returned before every open transaction was called is forgotten, but for appends that nobody
+//! has read yet.
 //!
-//! Outside of it are lists that get a value twice, and writes that replace a list: then
-//! the general engine starts again from the beginning, as far as that is still there.
+//! Lists that get a value twice, and writes that replace a list, are outside of it: then the
+//! general engine starts again from the beginning, as far as that is still there. The page
+//! `docs/algorithms/lists.md` works an example through.
 
 mod constraints;
 mod forgetting;
@@ -64,7 +65,7 @@ struct OpenTransaction {
 enum Fallback {
     /// The general engine has taken over.
     General(Box<ObjectChecker>),
-    /// Nobody can take over any more.
+    /// No engine can take over any more.
     Undecided(Undecided),
 }
 

@@ -30,9 +30,10 @@ impl From<Cycle> for Wrong {
 
 /// Calls `visit` with every step of a request.
 pub(super) fn steps<'a>(request: &'a Request, visit: &mut impl FnMut(&'a Value, &'a Action)) {
-    match &request.action {
-        Action::Txn(steps) => steps.iter().for_each(|step| visit(&step.key, &step.action)),
-        action => visit(&request.key, action),
+    if let Action::Txn(steps) = &request.action {
+        steps.iter().for_each(|step| visit(&step.key, &step.action));
+    } else {
+        visit(&request.key, &request.action);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use veridical_histories::object::{Action, Answer, Value};
+use veridical_histories::object::{Action, Action as A, Answer, Value};
 
 use super::{ObjectState, is_done};
 
@@ -40,7 +40,9 @@ pub(super) fn step_set(
             Some(_) => false,
         }
         .then(|| ObjectState::Members(members.clone())),
-        _ => None,
+        A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_) | A::Enqueue(_) => None,
+        A::Dequeue | A::Push(_) | A::Pop | A::Acquire(_) | A::Release(_) => None,
+        A::Increment(_) | A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
     }
 }
 
@@ -56,9 +58,10 @@ pub(super) fn step_sequence(
             is_done(output).then_some(ObjectState::Sequence(after))
         }
         Action::Dequeue | Action::Pop => {
-            let taken = match action {
-                Action::Dequeue => after.pop_front(),
-                _ => after.pop_back(),
+            let taken = if *action == Action::Dequeue {
+                after.pop_front()
+            } else {
+                after.pop_back()
             };
             let told = match output {
                 None => true,
@@ -75,6 +78,8 @@ pub(super) fn step_sequence(
             Some(_) => false,
         }
         .then_some(ObjectState::Sequence(after)),
-        _ => None,
+        A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_) | A::Add(_) => None,
+        A::Remove(_) | A::Contains(_) | A::Acquire(_) | A::Release(_) => None,
+        A::Increment(_) | A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
     }
 }

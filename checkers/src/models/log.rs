@@ -1,6 +1,6 @@
 //! A log of records, appended to on conditions (S2 streams, Kafka-like offsets).
 
-use veridical_histories::object::{Action, Answer, LogAppend, Value};
+use veridical_histories::object::{Action, Action as A, Answer, LogAppend, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ObjectState;
@@ -66,7 +66,9 @@ pub(super) fn step(
             };
             told.then(|| ObjectState::Log(state.clone()))
         }
-        _ => None,
+        A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_) | A::Add(_) | A::Remove(_) => None,
+        A::Contains(_) | A::Enqueue(_) | A::Dequeue | A::Push(_) | A::Pop | A::Acquire(_) => None,
+        A::Release(_) | A::Increment(_) | A::Txn(_) => None,
     }
 }
 

@@ -6,108 +6,12 @@ mod register;
 mod txn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
 use veridical_histories::object::{Action, Answer, Request, Value};
 
 use crate::model::Model;
 pub use log::LogState;
-
-/// Which object a history is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ObjectKind {
-    /// A value that is read and written.
-    Register,
-    /// The same with compare-and-swap.
-    CasRegister,
-    /// A map of such registers; deleting makes nil.
-    Kv,
-    /// A map of texts with append; they begin empty.
-    KvAppend,
-    /// A set: add, remove, contains, read.
-    Set,
-    /// A first-in-first-out queue.
-    Queue,
-    /// A last-in-first-out stack.
-    Stack,
-    /// A lock that one owner holds at a time.
-    Lock,
-    /// A number that is incremented and read.
-    Counter,
-    /// Lists to which transactions append.
-    ListAppend,
-    /// A log of records.
-    Log,
-}
-
-impl ObjectKind {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::Register,
-        Self::CasRegister,
-        Self::Kv,
-        Self::KvAppend,
-        Self::Set,
-        Self::Queue,
-        Self::Stack,
-        Self::Lock,
-        Self::Counter,
-        Self::ListAppend,
-        Self::Log,
-    ];
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::CasRegister => "cas-register",
-            Self::Kv => "kv",
-            Self::KvAppend => "kv-append",
-            Self::Set => "set",
-            Self::Queue => "queue",
-            Self::Stack => "stack",
-            Self::Lock => "lock",
-            Self::Counter => "counter",
-            Self::ListAppend => "list-append",
-            Self::Log => "log",
-        }
-    }
-
-    /// The kind a history is about, as far as its calls tell.
-    pub fn guess<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Self> {
-        let mut guess = None;
-        for action in actions {
-            let kind = match action {
-                Action::Read => continue,
-                Action::Write(_) => Self::Register,
-                Action::Cas { .. } => Self::CasRegister,
-                Action::Delete => Self::Kv,
-                Action::Append(Value::Text(_)) => Self::KvAppend,
-                Action::Append(_) | Action::Txn(_) => Self::ListAppend,
-                Action::Add(_) | Action::Remove(_) | Action::Contains(_) => Self::Set,
-                Action::Enqueue(_) | Action::Dequeue => Self::Queue,
-                Action::Push(_) | Action::Pop => Self::Stack,
-                Action::Acquire(_) | Action::Release(_) => Self::Lock,
-                Action::Increment(_) => Self::Counter,
-                Action::LogAppend(_) | Action::CheckTail => Self::Log,
-            };
-            // A map can do what a register can; one with append begins empty.
-            guess = guess.max(Some(kind));
-        }
-        guess
-    }
-
-    /// The kind of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for ObjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use veridical_histories::object::ObjectKind;
 
 /// What an object remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -161,7 +65,12 @@ impl ObjectModel {
                 A::Enqueue(_) | A::Dequeue | A::Push(_) | A::Pop | A::Read
             ),
             ObjectKind::ListAppend | ObjectKind::Log => true,
-            _ => matches!(
+            ObjectKind::Register
+            | ObjectKind::CasRegister
+            | ObjectKind::Kv
+            | ObjectKind::KvAppend
+            | ObjectKind::Lock
+            | ObjectKind::Counter => matches!(
                 action,
                 A::Read
                     | A::Write(_)
@@ -175,7 +84,7 @@ impl ObjectModel {
         }
     }
 
-    /// Which object.
+    /// The kind of object that is specified.
     pub fn kind(&self) -> ObjectKind {
         self.kind
     }
@@ -190,7 +99,11 @@ impl ObjectModel {
         match self.kind {
             ObjectKind::KvAppend => Value::text(""),
             ObjectKind::Counter => Value::Int(0),
-            _ => Value::Nil,
+            ObjectKind::Register | ObjectKind::CasRegister | ObjectKind::Kv => Value::Nil,
+            ObjectKind::Set | ObjectKind::Queue | ObjectKind::Stack | ObjectKind::Lock => {
+                Value::Nil
+            }
+            ObjectKind::ListAppend | ObjectKind::Log => Value::Nil,
         }
     }
 }
@@ -202,9 +115,11 @@ impl Model for ObjectModel {
     type Key = Value;
 
     fn key(&self, input: &Request) -> Value {
-        match self.kind {
-            ObjectKind::ListAppend => Value::Nil,
-            _ => input.key.clone(),
+        // All lists are one object, as a transaction reads and appends to several.
+        if self.kind == ObjectKind::ListAppend {
+            Value::Nil
+        } else {
+            input.key.clone()
         }
     }
 
@@ -214,7 +129,12 @@ impl Model for ObjectModel {
             ObjectKind::Queue | ObjectKind::Stack => ObjectState::Sequence(VecDeque::new()),
             ObjectKind::ListAppend => ObjectState::Lists(BTreeMap::new()),
             ObjectKind::Log => ObjectState::Log(LogState::default()),
-            _ => ObjectState::Value(self.initial_value()),
+            ObjectKind::Register
+            | ObjectKind::CasRegister
+            | ObjectKind::Kv
+            | ObjectKind::KvAppend
+            | ObjectKind::Lock
+            | ObjectKind::Counter => ObjectState::Value(self.initial_value()),
         }
     }
 
@@ -239,10 +159,14 @@ impl Model for ObjectModel {
 
     fn is_read_only(&self, input: &Request) -> bool {
         fn is_read_only(action: &Action) -> bool {
+            use Action as A;
             match action {
-                Action::Read | Action::Contains(_) | Action::CheckTail => true,
-                Action::Txn(steps) => steps.iter().all(|step| is_read_only(&step.action)),
-                _ => false,
+                A::Read | A::Contains(_) | A::CheckTail => true,
+                A::Txn(steps) => steps.iter().all(|step| is_read_only(&step.action)),
+                A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_) => false,
+                A::Add(_) | A::Remove(_) | A::Enqueue(_) | A::Dequeue => false,
+                A::Push(_) | A::Pop | A::Acquire(_) | A::Release(_) => false,
+                A::Increment(_) | A::LogAppend(_) => false,
             }
         }
         is_read_only(&input.action)

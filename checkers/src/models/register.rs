@@ -1,6 +1,6 @@
 //! Registers, maps, texts, locks and counters: everything that is one value.
 
-use veridical_histories::object::{Action, Answer, Value};
+use veridical_histories::object::{Action, Action as A, Answer, Value};
 
 use super::{ObjectModel, ObjectState, is_answer, is_done};
 
@@ -68,7 +68,7 @@ pub(super) fn step(
         Action::Increment(by) => {
             let before = match state {
                 Value::Int(number) => *number,
-                _ => 0,
+                Value::Nil | Value::Text(_) | Value::List(_) => 0,
             };
             let after = Value::Int(before.wrapping_add(*by));
             let told = match output {
@@ -78,7 +78,8 @@ pub(super) fn step(
             };
             told.then_some(ObjectState::Value(after))
         }
-        _ => None,
+        A::Add(_) | A::Remove(_) | A::Contains(_) | A::Enqueue(_) | A::Dequeue => None,
+        A::Push(_) | A::Pop | A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
     }
 }
 
@@ -91,12 +92,12 @@ fn append(state: &Value, value: &Value) -> Value {
     let text = |value: &Value| match value {
         Value::Nil => String::new(),
         Value::Text(text) => text.to_string(),
-        other => other.to_string(),
+        Value::Int(_) | Value::List(_) => value.to_string(),
     };
     match state {
         Value::List(values) => {
             Value::list(values.iter().cloned().chain(std::iter::once(value.clone())))
         }
-        _ => Value::text(&(text(state) + &text(value))),
+        Value::Nil | Value::Int(_) | Value::Text(_) => Value::text(&(text(state) + &text(value))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use veridical_histories::object::{Action, Answer, Request, Value};
+use veridical_histories::object::{Action, Action as A, Answer, Request, Value};
 
 use super::{ObjectModel, ObjectState};
 
@@ -61,6 +61,8 @@ fn apply(
             };
             told.then_some(())
         }
-        _ => None,
+        A::Cas { .. } | A::Delete | A::Add(_) | A::Remove(_) | A::Contains(_) => None,
+        A::Enqueue(_) | A::Dequeue | A::Push(_) | A::Pop | A::Acquire(_) => None,
+        A::Release(_) | A::Increment(_) | A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
     }
 }

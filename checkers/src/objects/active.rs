@@ -2,8 +2,8 @@
 
 use veridical_histories::object::{Request, Value};
 
-use super::{ActiveKey, Engine, InLane, ObjectChecker, packed};
-use crate::lane::Lane;
+use super::{ActiveKey, Engine, FrontierEngine, ObjectChecker, packed};
+use crate::feed::FrontierFeed;
 use crate::model::Model;
 use crate::models::ObjectState;
 use crate::witness::Recording;
@@ -33,8 +33,8 @@ impl ObjectChecker {
         } else {
             let held = held.map(|(value, _)| ObjectState::Value(value));
             let state = held.unwrap_or_else(|| self.model.initial());
-            Engine::Lane(Box::new(InLane {
-                lane: Lane::new(&self.model, vec![state.clone()]),
+            Engine::Frontier(Box::new(FrontierEngine {
+                feed: FrontierFeed::new(&self.model, vec![state.clone()]),
                 recording: Recording::new(vec![state], self.options.witness_operations_max),
                 settled: Vec::new(),
                 quiet_points: 0,
@@ -48,7 +48,7 @@ impl ObjectChecker {
         self.occupy_with(key, active)
     }
 
-    /// One slot for all keys of which nothing is known any more.
+    /// The one slot of all keys of which nothing is known any more.
     pub(super) fn given_up_slot(&mut self) -> u32 {
         let place = Value::list([Value::text("given up")]);
         match self.slots.get(&place) {
@@ -57,7 +57,7 @@ impl ObjectChecker {
         }
     }
 
-    /// A slot that is found by `place`.
+    /// Occupies a slot that is found by `place`.
     pub(super) fn occupy(&mut self, place: Value, key: Value, engine: Engine) -> u32 {
         let active = ActiveKey {
             key,
@@ -82,7 +82,7 @@ impl ObjectChecker {
         slot
     }
 
-    /// From engine B or D to engine A.
+    /// Hands a key over from engine B or D to engine A.
     pub(super) fn hand_over(&mut self, slot: u32, now: u64) {
         if let Engine::Collection(_) = &self.active_at(slot).engine {
             return self.hand_over_collection(slot, now);
@@ -120,15 +120,15 @@ impl ObjectChecker {
         let Engine::Zones(zones) = &active.engine else {
             unreachable!("only engine B hands over")
         };
-        let handover = zones.to_lane(&self.model, &key, &operations, first_token, now);
+        let handover = zones.hand_over(&self.model, &key, &operations, first_token, now);
         let mut recording = Recording::new(vec![handover.initial], operations_max);
         handover
             .recorded
             .into_iter()
             .for_each(|recorded| recording.call(recorded));
         self.next_token += handover.tokens;
-        self.active_at(slot).engine = Engine::Lane(Box::new(InLane {
-            lane: handover.lane,
+        self.active_at(slot).engine = Engine::Frontier(Box::new(FrontierEngine {
+            feed: handover.feed,
             recording,
             settled: handover.settled,
             quiet_points: 0,

@@ -3,9 +3,9 @@
 use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, ObjectEvent, Request, Value};
 
-use super::{Engine, FIRST_TOKEN, InLane, ObjectChecker, ObjectFrontier, OpenCall};
+use super::{Engine, FIRST_TOKEN, FrontierEngine, ObjectChecker, ObjectFrontier, OpenCall};
 use crate::collections::{Asked, Collection, Conflict, Moment, Retained, Span, minimize, moments};
-use crate::lane::Lane;
+use crate::feed::FrontierFeed;
 use crate::model::Model;
 use crate::models::ObjectState;
 use crate::verdict::{Cause, Rejection, Undecided, Violation, ViolationKind, WitnessOperation};
@@ -102,7 +102,7 @@ impl ObjectChecker {
         }
     }
 
-    /// From engine D to engine A.
+    /// Hands a key over from engine D to engine A.
     pub(super) fn hand_over_collection(&mut self, slot: u32, now: u64) {
         self.statistics.handovers += 1;
         let token = self.next_token;
@@ -125,7 +125,8 @@ impl ObjectChecker {
         };
         self.next_token += retained.len() as u64;
         let initial = self.model.initial();
-        let mut lane: Lane<_, ObjectFrontier> = Lane::new(&self.model, vec![initial.clone()]);
+        let mut feed: FrontierFeed<_, ObjectFrontier> =
+            FrontierFeed::new(&self.model, vec![initial.clone()]);
         let mut recording = Recording::new(vec![initial], self.options.witness_operations_max);
         for (index, moment) in moments(&retained) {
             let operation = &retained[index];
@@ -133,14 +134,14 @@ impl ObjectChecker {
             match (moment, &operation.answer) {
                 (Moment::Call, _) => {
                     let recorded = operation.recorded(&key);
-                    lane.call(op.0, recorded.input.clone());
+                    feed.call(op.0, recorded.input.clone());
                     recording.call(recorded);
                     if operation.answer.is_none() && !operation.is_open {
-                        lane.unknown(op.0);
+                        feed.unknown(op.0);
                     }
                 }
                 (Moment::End, Some(answer)) => {
-                    lane.returned(op.0, answer.clone(), operation.span.end);
+                    feed.returned(op.0, answer.clone(), operation.span.end);
                 }
                 (Moment::End, None) => unreachable!("only answers end an operation"),
             }
@@ -148,15 +149,15 @@ impl ObjectChecker {
         if retained.iter().any(Retained::is_instant) {
             recording.begins_unknown();
         }
-        self.active_at(slot).engine = Engine::Lane(Box::new(InLane {
-            lane,
+        self.active_at(slot).engine = Engine::Frontier(Box::new(FrontierEngine {
+            feed,
             recording,
             settled,
             quiet_points: 0,
         }));
     }
 
-    /// Back to engine D, if what is left is a sequence of different values.
+    /// Returns a key to engine D, if what is left is a sequence of different values.
     pub(super) fn resume_collection(&mut self, slot: u32, state: &ObjectState, now: u64) -> bool {
         let ObjectState::Sequence(values) = state else {
             return false;
@@ -171,14 +172,16 @@ impl ObjectChecker {
         }
     }
 
-    /// The end of a history, for engine D: what is still open never returns.
+    /// Ends the history for engine D: operations that are still open are of unknown outcome.
     pub(super) fn finish_collection(&mut self, slot: u32, now: u64) -> Result<(), Rejection> {
-        let open: Vec<(OperationId, OpenCall)> = self
+        let mut open: Vec<(OperationId, OpenCall)> = self
             .open
             .iter()
             .filter(|(_, open)| open.slot == slot)
             .map(|(op, open)| (OperationId(*op), open.clone()))
             .collect();
+        // In order of their numbers, for tables have no order of their own.
+        open.sort_unstable_by_key(|(op, _)| *op);
         for (op, open) in open {
             if !self.collection_ended(now, op, &open, true)? {
                 self.hand_over_collection(slot, now);
@@ -190,7 +193,7 @@ impl ObjectChecker {
                 Ok(()) => Ok(()),
                 Err(conflict) => self.collection_conflict(now, slot, &conflict).map(|_| ()),
             },
-            _ => Ok(()),
+            Engine::Zones(_) | Engine::Frontier(_) | Engine::GivenUp => Ok(()),
         }
     }
 
@@ -217,7 +220,7 @@ impl ObjectChecker {
                 action: operation.action.clone(),
             };
             WitnessOperation {
-                // Operations of our own making stand for forgotten ones.
+                // Operations of the checker's own making stand for forgotten ones.
                 op: Some(operation.span.op).filter(|op| op.0 < FIRST_TOKEN),
                 client: operation.span.client,
                 call_ns: operation.span.call_ns,

@@ -1,4 +1,4 @@
-//! What engine B found, told as a violation.
+//! Conflicts that engine B found, told as violations.
 
 use veridical_histories::object::Value;
 
@@ -9,7 +9,7 @@ use crate::zones::{ClusterTrace, Conflict, Trace};
 
 fn witness(value: &Value, trace: &Trace) -> WitnessOperation {
     WitnessOperation {
-        // Operations of our own making stand for forgotten ones.
+        // Operations of the checker's own making stand for forgotten ones.
         op: Some(trace.op).filter(|op| op.0 < FIRST_TOKEN),
         client: trace.client,
         call_ns: trace.call_ns,
@@ -24,7 +24,7 @@ fn witness(value: &Value, trace: &Trace) -> WitnessOperation {
     }
 }
 
-/// Its write, its earliest return and its latest call, each once.
+/// The write, the earliest return and the latest call of a cluster, each once.
 fn witnesses(value: &Value, trace: &ClusterTrace) -> Vec<WitnessOperation> {
     let mut seen = Vec::new();
     for trace in [trace.write, trace.earliest_return, trace.latest_call]
@@ -107,7 +107,7 @@ pub(super) fn violation(conflict: &Conflict, key: &Value, event: u64) -> Violati
     }
 }
 
-/// A state for a reader.
+/// A state as a person reads it.
 pub(super) fn describe_state(state: &ObjectState) -> String {
     match state {
         ObjectState::Value(value) => value.to_string(),

@@ -1,19 +1,19 @@
-//! Which representation of a frontier an object gets.
+//! The representation of a frontier that an object gets.
 
 use veridical_histories::object::{Answer, Request};
 
 use crate::frontier::{Advance, Explain, Frontier};
 use crate::models::{ObjectModel, ObjectState};
-use crate::registers::{RegisterFrontier, Settled, WalkFrontier, Walked};
+use crate::registers::{Reachability, ReachabilityBound, RegisterFrontier, Settled};
 
 /// Engine A for an object.
 #[derive(Debug)]
 pub(crate) enum ObjectFrontier {
-    /// Objects that are one value.
+    /// The frontier of an object that is one value.
     Register(Box<RegisterFrontier>),
-    /// Beside those, once they reached the limit: an over-approximation.
-    Walks(Box<WalkFrontier>),
-    /// All others.
+    /// The over-approximation of such a frontier, once that has reached its limit.
+    Bound(Box<ReachabilityBound>),
+    /// The frontier of any other object.
     Any(Box<Frontier<ObjectModel>>),
 }
 
@@ -22,7 +22,7 @@ impl ObjectFrontier {
     pub fn settled(&self) -> Option<Settled> {
         match self {
             Self::Register(frontier) => frontier.settled(),
-            Self::Walks(_) | Self::Any(_) => None,
+            Self::Bound(_) | Self::Any(_) => None,
         }
     }
 }
@@ -58,7 +58,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     ) {
         match self {
             Self::Register(frontier) => frontier.call(token, &input, &output, ends_at),
-            Self::Walks(frontier) => frontier.call(model, token, &input, &output),
+            Self::Bound(frontier) => frontier.call(model, token, &input, &output),
             Self::Any(frontier) => frontier.call(model, token, input, output, ends_at),
         }
     }
@@ -66,7 +66,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn unknown(&mut self, input: Request) {
         match self {
             Self::Register(frontier) => frontier.unknown(&input),
-            Self::Walks(frontier) => frontier.unknown(&input),
+            Self::Bound(frontier) => frontier.unknown(&input),
             Self::Any(frontier) => frontier.unknown(input),
         }
     }
@@ -76,20 +76,20 @@ impl Explain<ObjectModel> for ObjectFrontier {
             Self::Register(frontier) => match frontier.returned(token, limit) {
                 Advance::Explained => Advance::Explained,
                 Advance::Contradicted => Advance::Contradicted,
-                Advance::Capped(above) => {
-                    Advance::Capped(above.map(|above| Box::new(Self::Walks(above))))
-                }
+                Advance::Capped(upper_bound) => Advance::Capped(
+                    upper_bound.map(|upper_bound| Box::new(Self::Bound(upper_bound))),
+                ),
             },
-            Self::Walks(frontier) => match frontier.returned(token) {
-                Walked::Explained => Advance::Explained,
-                Walked::Contradicted => Advance::Contradicted,
-                Walked::Limited => Advance::Capped(None),
+            Self::Bound(frontier) => match frontier.returned(token) {
+                Reachability::Explained => Advance::Explained,
+                Reachability::Contradicted => Advance::Contradicted,
+                Reachability::Limited => Advance::Capped(None),
             },
             Self::Any(frontier) => match frontier.returned(model, token, limit) {
                 Advance::Explained => Advance::Explained,
                 Advance::Contradicted => Advance::Contradicted,
-                Advance::Capped(above) => {
-                    Advance::Capped(above.map(|above| Box::new(Self::Any(above))))
+                Advance::Capped(upper_bound) => {
+                    Advance::Capped(upper_bound.map(|upper_bound| Box::new(Self::Any(upper_bound))))
                 }
             },
         }
@@ -98,7 +98,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn is_empty(&self) -> bool {
         match self {
             Self::Register(frontier) => frontier.is_empty(),
-            Self::Walks(frontier) => frontier.is_empty(),
+            Self::Bound(frontier) => frontier.is_empty(),
             Self::Any(frontier) => frontier.is_empty(),
         }
     }
@@ -106,7 +106,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn certain_state(&self) -> Option<ObjectState> {
         match self {
             Self::Register(frontier) => frontier.certain_state(),
-            Self::Walks(_) => None,
+            Self::Bound(_) => None,
             Self::Any(frontier) => frontier.certain_state(),
         }
     }
@@ -114,7 +114,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn counts(&self) -> (usize, u64) {
         match self {
             Self::Register(frontier) => frontier.counts(),
-            Self::Walks(_) => (0, 0),
+            Self::Bound(_) => (0, 0),
             Self::Any(frontier) => frontier.counts(),
         }
     }
@@ -122,7 +122,7 @@ impl Explain<ObjectModel> for ObjectFrontier {
     fn bytes(&self) -> usize {
         match self {
             Self::Register(frontier) => frontier.bytes(),
-            Self::Walks(frontier) => frontier.bytes(),
+            Self::Bound(frontier) => frontier.bytes(),
             Self::Any(frontier) => frontier.bytes(),
         }
     }

@@ -9,9 +9,9 @@ use veridical_histories::object::Value;
 
 /// How many tables there are.
 const TABLES: usize = 256;
-/// Where a table is empty.
+/// The key of an empty entry.
 const FREE: i64 = i64::MIN;
-/// Entries a table has room for at first.
+/// How many entries a table has room for at first.
 const CAPACITY_MIN: usize = 16;
 
 /// One small open-addressed table of numbers, linear probing.
@@ -63,7 +63,7 @@ impl Table {
             self.entries[at].1 = value;
             return;
         }
-        // At most 15/16 full.
+        // A table is at most 15/16 full.
         if (self.used + 1) * 16 > self.entries.len() * 15 {
             let capacity = (self.entries.len() * 5 / 4).max(CAPACITY_MIN);
             let old = std::mem::replace(&mut self.entries, vec![(FREE, 0); capacity]);
@@ -199,7 +199,7 @@ impl IdleKeys {
     pub fn part(key: &Value) -> usize {
         match key {
             Value::Int(number) => Self::table(*number),
-            _ => TABLES,
+            Value::Nil | Value::Text(_) | Value::List(_) => TABLES,
         }
     }
 

@@ -5,6 +5,7 @@ use veridical_histories::object::Value;
 
 use super::idle::IdleKeys;
 use super::spill::Spill;
+use super::wanted::OpenCall;
 use super::{Engine, ObjectChecker};
 use crate::verdict::{Cause, Undecided};
 
@@ -18,7 +19,7 @@ impl Engine {
         match self {
             Self::Zones(zones) => zones.bytes(),
             Self::Collection(collection) => collection.bytes(),
-            Self::Lane(in_lane) => in_lane.lane.bytes() + in_lane.recording.bytes(),
+            Self::Frontier(frontier) => frontier.feed.bytes() + frontier.recording.bytes(),
             Self::GivenUp => 0,
         }
     }
@@ -37,7 +38,7 @@ impl ObjectChecker {
         engines
             + self.active.capacity() * size_of::<Option<super::ActiveKey>>()
             + self.slots.capacity() * key
-            + self.open.bytes()
+            + self.open.capacity() * (size_of::<(u64, OpenCall)>() + 1)
             + self.idle_bytes()
     }
 
@@ -78,8 +79,8 @@ impl ObjectChecker {
             return;
         }
         for active in self.active.iter_mut().flatten() {
-            if let Engine::Lane(in_lane) = &mut active.engine {
-                in_lane.recording.shorten(RECORDED_WHEN_SHORT);
+            if let Engine::Frontier(frontier) = &mut active.engine {
+                frontier.recording.shorten(RECORDED_WHEN_SHORT);
             }
         }
         self.give_up(allowed, usize::MAX, now);

@@ -13,7 +13,6 @@ mod ends;
 mod frontier;
 mod idle;
 mod memory;
-mod open;
 mod packed;
 mod retire;
 mod sets;
@@ -26,7 +25,7 @@ use veridical_histories::object::{Action, ObjectEvent, Request, Value};
 use veridical_histories::{EventKind, OperationId};
 
 use crate::collections::Collection;
-use crate::lane::{Lane, LaneVerdict};
+use crate::feed::{FeedVerdict, FrontierFeed};
 use crate::model::Model;
 use crate::models::{ObjectKind, ObjectModel};
 use crate::online::CheckerOptions;
@@ -38,7 +37,6 @@ use crate::witness::{Recorded, Recording};
 use crate::zones::{Trace, Zones};
 pub(crate) use frontier::ObjectFrontier;
 use idle::IdleKeys;
-use open::OpenTable;
 use sets::IdleSets;
 use spill::Spill;
 pub use statistics::ObjectStatistics;
@@ -57,12 +55,12 @@ const RETIRED_PER_LOOK: u32 = 4096;
 
 /// A key that is judged by engine A.
 #[derive(Debug)]
-struct InLane {
-    lane: Lane<ObjectModel, ObjectFrontier>,
+struct FrontierEngine {
+    feed: FrontierFeed<ObjectModel, ObjectFrontier>,
     recording: Recording<ObjectModel>,
-    /// Open writes that took effect already.
+    /// Tokens of open writes that have taken effect already.
     settled: Vec<u64>,
-    /// How often nothing was open, but something was to be remembered.
+    /// How often nothing was open while something had to be remembered.
     quiet_points: u32,
 }
 
@@ -70,15 +68,16 @@ struct InLane {
 enum Engine {
     Zones(Zones),
     Collection(Box<Collection>),
-    Lane(Box<InLane>),
-    /// Too large for the memory allowed; not judged any more.
+    Frontier(Box<FrontierEngine>),
+    /// The key is too large for the memory allowed, and is not judged any more.
     GivenUp,
 }
 
 #[derive(Debug)]
 struct ActiveKey {
     key: Value,
-    /// What it is found by: the key, but for sets and their elements.
+    /// The name by which the key is found, where that is not the key itself: sets and their
+    /// elements have one.
     place: Option<Value>,
     engine: Engine,
 }
@@ -106,7 +105,8 @@ pub struct ObjectChecker {
     active: Vec<Option<ActiveKey>>,
     free: Vec<u32>,
     slots: FxHashMap<Value, u32>,
-    open: OpenTable<OpenCall>,
+    /// Open operations by their number.
+    open: FxHashMap<u64, OpenCall>,
     spare: Vec<Zones>,
     statistics: ObjectStatistics,
     next_token: u64,
@@ -137,7 +137,7 @@ impl ObjectChecker {
             active: Vec::new(),
             free: Vec::new(),
             slots: FxHashMap::default(),
-            open: OpenTable::new(),
+            open: FxHashMap::default(),
             spare: Vec::new(),
             statistics: ObjectStatistics::default(),
             next_token: FIRST_TOKEN,
@@ -254,7 +254,7 @@ impl ObjectChecker {
     }
 
     fn close(&mut self, now: u64, op: OperationId) -> Result<OpenCall, Rejection> {
-        match self.open.remove(op.0) {
+        match self.open.remove(&op.0) {
             Some(open) => Ok(open),
             None => Err(self.malformed(now, MalformedReason::NotOpen(op))),
         }
@@ -268,7 +268,7 @@ impl ObjectChecker {
         op: OperationId,
         request: &Request,
     ) -> Result<(), Rejection> {
-        if op.0 >= FIRST_TOKEN || self.open.contains(op.0) {
+        if op.0 >= FIRST_TOKEN || self.open.contains_key(&op.0) {
             return Err(self.malformed(now, MalformedReason::CalledTwice(op)));
         }
         if !self.model.knows(&request.action) {
@@ -279,8 +279,8 @@ impl ObjectChecker {
             true => self.activate_set(request, now),
             false => self.activate(self.model.key(request), now),
         };
-        let needs_lane = match &mut self.active_at(slot).engine {
-            Engine::Lane(_) | Engine::GivenUp => false,
+        let needs_frontier = match &mut self.active_at(slot).engine {
+            Engine::Frontier(_) | Engine::GivenUp => false,
             Engine::Collection(_) => !self.collection_called(slot, now, event, op, &request.action),
             Engine::Zones(zones) => {
                 let trace = Trace {
@@ -298,13 +298,15 @@ impl ObjectChecker {
                     }
                     (_, None) => true,
                     (_, Some(to)) if zones.is_ambiguous(to, now) => true,
-                    (Wanted::Other(action), Some(to)) => match &**action {
-                        Action::Cas { from, .. } if from != to => {
+                    (Wanted::Other(action), Some(to)) => {
+                        let Action::Cas { from, .. } = &**action else {
+                            unreachable!("{action} writes no value of its own");
+                        };
+                        if from != to {
                             zones.cas_called(from.clone(), to.clone(), now, trace);
-                            false
                         }
-                        _ => true,
-                    },
+                        from == to
+                    }
                     (_, Some(value)) => {
                         zones.write_called(value.clone(), now, trace);
                         false
@@ -312,12 +314,12 @@ impl ObjectChecker {
                 }
             }
         };
-        if needs_lane {
+        if needs_frontier {
             self.hand_over(slot, now);
         }
-        if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
-            in_lane.lane.call(op.0, request.clone());
-            in_lane.recording.call(Recorded {
+        if let Engine::Frontier(frontier) = &mut self.active_at(slot).engine {
+            frontier.feed.call(op.0, request.clone());
+            frontier.recording.call(Recorded {
                 op,
                 client: event.client,
                 call_event: now,
@@ -369,15 +371,15 @@ impl ObjectChecker {
                 Ok(())
             }
             Engine::GivenUp => Ok(()),
-            Engine::Lane(in_lane) => {
-                let verdict = in_lane.lane.advance(&self.model, limit);
-                let (configurations, _) = in_lane.lane.counts();
+            Engine::Frontier(frontier) => {
+                let verdict = frontier.feed.advance(&self.model, limit);
+                let (configurations, _) = frontier.feed.counts();
                 let most = &mut self.statistics.configurations_max;
                 *most = configurations.max(*most);
                 match verdict {
-                    LaneVerdict::Explained => {}
-                    LaneVerdict::Violation { event } => return self.contradicted(slot, event),
-                    LaneVerdict::Unknown { cause, first_event } => {
+                    FeedVerdict::Explained => {}
+                    FeedVerdict::Violation { event } => return self.contradicted(slot, event),
+                    FeedVerdict::Unknown { cause, first_event } => {
                         let key = active.key.to_string();
                         self.undecided.get_or_insert_with(|| Undecided {
                             cause,
@@ -388,7 +390,7 @@ impl ObjectChecker {
                         });
                     }
                 }
-                self.retire_from_lane(slot, now);
+                self.retire_from_frontier(slot, now);
                 Ok(())
             }
         }
@@ -399,10 +401,10 @@ impl ObjectChecker {
         let active = self.active[slot as usize]
             .as_ref()
             .expect("the key is active");
-        let Engine::Lane(in_lane) = &active.engine else {
+        let Engine::Frontier(frontier) = &active.engine else {
             unreachable!("engine A contradicts")
         };
-        let minimal = in_lane
+        let minimal = frontier
             .recording
             .minimize::<ObjectFrontier>(&self.model, event, limit);
         let operations: Vec<WitnessOperation> = minimal
@@ -410,7 +412,7 @@ impl ObjectChecker {
             .iter()
             .map(|recorded| {
                 let mut witness = recorded.witness(&self.model);
-                // Operations of our own making stand for forgotten ones.
+                // Operations of the checker's own making stand for forgotten ones.
                 witness.op = witness.op.filter(|op| op.0 < FIRST_TOKEN);
                 witness
             })
@@ -455,11 +457,11 @@ impl ObjectChecker {
                 break;
             }
             if let Some(ActiveKey {
-                engine: Engine::Lane(in_lane),
+                engine: Engine::Frontier(frontier),
                 ..
             }) = &mut self.active[slot]
             {
-                in_lane.lane.finish();
+                frontier.feed.finish();
                 // The outcome is in `violation` and `undecided`.
                 let _ = self.settle(now, slot as u32);
             }

@@ -38,9 +38,11 @@ pub(super) fn unpack(packed: Value) -> (Value, Vec<PendingWrite>) {
     let [value, pending @ ..] = &fields[..] else {
         unreachable!("packed keys hold a value");
     };
-    let pending = pending.iter().map(|pending| match pending {
-        Value::List(fields) => unpack_pending(fields),
-        other => unreachable!("packed operations are lists, not {other}"),
+    let pending = pending.iter().map(|pending| {
+        let Value::List(fields) = pending else {
+            unreachable!("packed operations are lists, not {pending}");
+        };
+        unpack_pending(fields)
     });
     (value.clone(), pending.collect())
 }

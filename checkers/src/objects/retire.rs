@@ -12,16 +12,16 @@ use crate::witness::Recording;
 use crate::zones::{PendingWrite, Trace, Zones};
 
 impl ObjectChecker {
-    /// A key of engine A with one certain state and nothing open.
-    pub(super) fn retire_from_lane(&mut self, slot: u32, now: u64) {
+    /// Retires a key of engine A, if it has one certain state and nothing is open.
+    pub(super) fn retire_from_frontier(&mut self, slot: u32, now: u64) {
         let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
+        let Engine::Frontier(frontier) = &mut active.engine else {
             return;
         };
-        if !in_lane.settled.is_empty() {
+        if !frontier.settled.is_empty() {
             return;
         }
-        let Some(state) = in_lane.lane.idle_state() else {
+        let Some(state) = frontier.feed.idle_state() else {
             if self.begins_in_zones {
                 self.resume_zones(slot, now);
             }
@@ -38,29 +38,29 @@ impl ObjectChecker {
         } else if state == self.model.initial() {
             self.release(slot);
         } else if !self.resume_collection(slot, &state, now) {
-            // Kept as it is; what was recorded before counts no longer.
+            // The key stays as it is; what was recorded before counts no longer.
             let recording = Recording::new(vec![state], self.options.witness_operations_max);
-            if let Engine::Lane(in_lane) = &mut self.active_at(slot).engine {
-                in_lane.recording = recording;
+            if let Engine::Frontier(frontier) = &mut self.active_at(slot).engine {
+                frontier.recording = recording;
             }
         }
     }
 
-    /// Back to engine B, if nothing is open, the value is certain, and the operations of
-    /// unknown outcome that are left can be told apart.
+    /// Returns a key to engine B, if nothing is open, the value is certain, and the operations
+    /// of unknown outcome that are left can be told apart.
     fn resume_zones(&mut self, slot: u32, now: u64) {
         let active = self.active_at(slot);
-        let Engine::Lane(in_lane) = &mut active.engine else {
+        let Engine::Frontier(frontier) = &mut active.engine else {
             return;
         };
         // What cannot be told apart now can be later only if something is used up, so it
         // is looked at ever more rarely.
-        in_lane.quiet_points += 1;
-        if !in_lane.quiet_points.is_power_of_two() {
+        frontier.quiet_points += 1;
+        if !frontier.quiet_points.is_power_of_two() {
             return;
         }
-        let Some(settled) = in_lane
-            .lane
+        let Some(settled) = frontier
+            .feed
             .idle_frontier()
             .and_then(ObjectFrontier::settled)
         else {
@@ -72,9 +72,9 @@ impl ObjectChecker {
                 key: active.key.clone(),
                 action,
             };
-            let recorded = in_lane.recording.unknown(&request);
+            let recorded = frontier.recording.unknown(&request);
             let trace = Trace {
-                // One that is recorded no longer has no number.
+                // An operation that is no longer recorded has no number.
                 op: recorded.map_or(OperationId(FIRST_TOKEN), |recorded| recorded.op),
                 client: recorded.map_or(0, |recorded| recorded.client),
                 call_ns: recorded.map_or(0, |recorded| recorded.call_ns),
@@ -82,10 +82,13 @@ impl ObjectChecker {
                 is_write: true,
                 is_refused: false,
             };
-            let (value, from) = match request.action {
-                Action::Write(value) => (value, None),
-                Action::Cas { from, to } => (to, Some(from)),
-                other => unreachable!("registers have no {other} of unknown outcome"),
+            let action = request.action;
+            let (value, from) = if let Action::Write(value) = action {
+                (value, None)
+            } else if let Action::Cas { from, to } = action {
+                (to, Some(from))
+            } else {
+                unreachable!("registers have no {action} of unknown outcome");
             };
             unknown.push(PendingWrite { value, from, trace });
         }

@@ -11,8 +11,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use veridical_histories::object::{Action, Request, Value};
 
 use super::idle::heap_bytes;
-use super::{ActiveKey, Engine, InLane, ObjectChecker};
-use crate::lane::Lane;
+use super::{ActiveKey, Engine, FrontierEngine, ObjectChecker};
+use crate::feed::FrontierFeed;
 use crate::models::{ObjectKind, ObjectState};
 use crate::witness::{Recorded, Recording};
 
@@ -31,7 +31,7 @@ fn member_bytes(member: &Value) -> usize {
 }
 
 impl IdleSets {
-    /// Takes out a member; whether it was one.
+    /// Takes out a member, and tells whether it was one.
     fn take_member(&mut self, key: &Value, member: &Value) -> bool {
         let Some(members) = self.members.get_mut(key) else {
             return false;
@@ -84,9 +84,12 @@ impl IdleSets {
 
 /// The one element an action is about.
 fn element(action: &Action) -> Option<&Value> {
+    use Action as A;
     match action {
-        Action::Add(element) | Action::Remove(element) | Action::Contains(element) => Some(element),
-        _ => None,
+        A::Add(element) | A::Remove(element) | A::Contains(element) => Some(element),
+        A::Read | A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_) | A::Enqueue(_) => None,
+        A::Dequeue | A::Push(_) | A::Pop | A::Acquire(_) | A::Release(_) | A::Increment(_) => None,
+        A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
     }
 }
 
@@ -116,20 +119,20 @@ impl ObjectChecker {
             members.insert(element.clone());
         }
         let state = ObjectState::Members(members);
-        let engine = self.lane_from(state);
+        let engine = self.frontier_from(state);
         self.occupy(place, request.key.clone(), engine)
     }
 
-    fn lane_from(&self, state: ObjectState) -> Engine {
-        Engine::Lane(Box::new(InLane {
-            lane: Lane::new(&self.model, vec![state.clone()]),
+    fn frontier_from(&self, state: ObjectState) -> Engine {
+        Engine::Frontier(Box::new(FrontierEngine {
+            feed: FrontierFeed::new(&self.model, vec![state.clone()]),
             recording: Recording::new(vec![state], self.options.witness_operations_max),
             settled: Vec::new(),
             quiet_points: 0,
         }))
     }
 
-    /// The elements of a set become one object again.
+    /// Joins the elements of a set into one object again.
     fn gather(&mut self, whole: Value, key: &Value, now: u64) -> u32 {
         let mut members = self.sets.take(key);
         let is_element = |active: &ActiveKey| active.key == *key;
@@ -143,7 +146,7 @@ impl ObjectChecker {
         let mut is_complete = true;
         for slot in &elements {
             match &self.active_at(*slot).engine {
-                Engine::Lane(in_lane) => match in_lane.recording.whole() {
+                Engine::Frontier(frontier) => match frontier.recording.whole() {
                     Some((states, operations)) => {
                         if let [ObjectState::Members(before)] = states {
                             members.extend(before.iter().cloned());
@@ -152,7 +155,7 @@ impl ObjectChecker {
                     }
                     None => is_complete = false,
                 },
-                _ => is_complete = false,
+                Engine::Zones(_) | Engine::Collection(_) | Engine::GivenUp => is_complete = false,
             }
         }
         let open: Vec<u64> = self
@@ -163,7 +166,7 @@ impl ObjectChecker {
             .collect();
         elements.iter().for_each(|slot| self.release(*slot));
         let engine = match is_complete {
-            true => self.lane_of_recorded(ObjectState::Members(members), recorded, &open),
+            true => self.frontier_of_recorded(ObjectState::Members(members), recorded, &open),
             false => {
                 self.note_memory(key, now);
                 Engine::GivenUp
@@ -171,7 +174,7 @@ impl ObjectChecker {
         };
         let slot = self.occupy(whole, key.clone(), engine);
         for op in open {
-            if let Some(mut call) = self.open.remove(op) {
+            if let Some(mut call) = self.open.remove(&op) {
                 call.slot = slot;
                 self.open.insert(op, call);
             }
@@ -179,16 +182,16 @@ impl ObjectChecker {
         slot
     }
 
-    /// A lane that has seen `recorded`, of which those in `open` have not ended.
-    fn lane_of_recorded(
+    /// A frontier that has seen `recorded`, of which the operations in `open` have not ended.
+    fn frontier_of_recorded(
         &self,
         state: ObjectState,
         mut recorded: Vec<crate::witness::RecordedFor<crate::models::ObjectModel>>,
         open: &[u64],
     ) -> Engine {
-        let mut engine = self.lane_from(state);
-        let Engine::Lane(in_lane) = &mut engine else {
-            unreachable!("a lane was made");
+        let mut engine = self.frontier_from(state);
+        let Engine::Frontier(frontier) = &mut engine else {
+            unreachable!("a feed was made");
         };
         recorded.sort_by_key(|recorded| recorded.call_event);
         let mut moments: Vec<(u64, usize, bool)> = Vec::new();
@@ -201,24 +204,24 @@ impl ObjectChecker {
             let recorded = &recorded[index];
             match &recorded.end {
                 _ if is_call => {
-                    in_lane.lane.call(recorded.op.0, recorded.input.clone());
+                    frontier.feed.call(recorded.op.0, recorded.input.clone());
                     if recorded.end.is_none() && !open.contains(&recorded.op.0) {
-                        in_lane.lane.unknown(recorded.op.0);
+                        frontier.feed.unknown(recorded.op.0);
                     }
                 }
                 Some((end, _, answer)) => {
-                    in_lane.lane.returned(recorded.op.0, answer.clone(), *end);
+                    frontier.feed.returned(recorded.op.0, answer.clone(), *end);
                 }
                 None => unreachable!("only answers end an operation"),
             }
         }
         recorded
             .into_iter()
-            .for_each(|recorded| in_lane.recording.call(recorded));
+            .for_each(|recorded| frontier.recording.call(recorded));
         engine
     }
 
-    /// A set, or an element of one, that nobody is using, and its members.
+    /// Retires a set, or an element of one, that nobody is using, with its members.
     pub(super) fn retire_set(&mut self, slot: u32, members: BTreeSet<Value>) {
         let key = self.active_at(slot).key.clone();
         self.sets.insert(&key, members);

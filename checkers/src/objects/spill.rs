@@ -6,10 +6,12 @@
 //! there costs no read in 99 of 100 cases. Newer runs count before older ones; when there
 //! are too many they are merged.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 
+use itertools::Itertools;
 use rustc_hash::FxHasher;
 use veridical_histories::object::Value;
 
@@ -25,13 +27,13 @@ const BLOOM_PROBES: u64 = 6;
 #[derive(Debug)]
 struct Run {
     file: File,
-    /// First key and place of each block.
+    /// The first key of each block, and the place where it begins.
     blocks: Vec<(Value, u64)>,
     length: u64,
     bloom: Vec<u64>,
 }
 
-/// The runs.
+/// All runs, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Spill {
     runs: Vec<Run>,
@@ -98,6 +100,33 @@ impl Run {
     }
 }
 
+/// The entries of a run in their order, with the number of the run: newer runs have higher
+/// ones.
+struct RunEntries<'a> {
+    run: &'a mut Run,
+    age: usize,
+    next_block: usize,
+    block: std::vec::IntoIter<(Value, Value)>,
+}
+
+impl Iterator for RunEntries<'_> {
+    type Item = io::Result<(usize, (Value, Value))>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.block.as_slice().is_empty() {
+            if self.next_block == self.run.blocks.len() {
+                return None;
+            }
+            match self.run.block(self.next_block) {
+                Ok(block) => self.block = block.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+            self.next_block += 1;
+        }
+        self.block.next().map(|entry| Ok((self.age, entry)))
+    }
+}
+
 fn damaged() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -137,43 +166,34 @@ impl Spill {
         }
     }
 
-    /// All runs as one: the newest entry of each key.
+    /// Merges all runs into one that holds the newest entry of each key.
     fn merge(&mut self) -> io::Result<()> {
         let mut runs = std::mem::take(&mut self.runs);
-        let mut heads: Vec<(usize, std::vec::IntoIter<(Value, Value)>)> =
-            runs.iter().map(|_| (0, Vec::new().into_iter())).collect();
-        let keys_max: usize = runs
-            .iter()
-            .map(|run| run.blocks.len() * BLOCK_ENTRIES)
-            .sum();
-        // Nothing is looked up meanwhile.
+        let blocks: usize = runs.iter().map(|run| run.blocks.len()).sum();
+        // No key is looked up meanwhile.
         runs.iter_mut().for_each(|run| run.bloom = Vec::new());
-        let mut merged = RunWriter::begin(keys_max)?;
-        loop {
-            for (run, (next, head)) in runs.iter_mut().zip(&mut heads) {
-                if head.as_slice().is_empty() && *next < run.blocks.len() {
-                    *head = run.block(*next)?.into_iter();
-                    *next += 1;
-                }
+        let mut merged = RunWriter::begin(blocks * BLOCK_ENTRIES)?;
+        let entries = runs.iter_mut().enumerate().map(|(age, run)| RunEntries {
+            run,
+            age,
+            next_block: 0,
+            block: Vec::new().into_iter(),
+        });
+        // Of equal keys the one of the newest run comes first.
+        let entries = entries.kmerge_by(|a, b| match (a, b) {
+            (Err(_), _) => true,
+            (Ok(_), Err(_)) => false,
+            (Ok((a_age, a)), Ok((b_age, b))) => {
+                (rank(&a.0), Reverse(a_age)) < (rank(&b.0), Reverse(b_age))
             }
-            let least = heads
-                .iter()
-                .filter_map(|(_, head)| head.as_slice().first())
-                .map(|e| &e.0);
-            let Some(key) = least.min_by_key(|key| rank(key)).cloned() else {
-                break;
-            };
-            let mut newest = None;
-            for (_, head) in &mut heads {
-                if head
-                    .as_slice()
-                    .first()
-                    .is_some_and(|(found, _)| *found == key)
-                {
-                    newest = head.next();
-                }
+        });
+        let mut last: Option<Value> = None;
+        for entry in entries {
+            let (_, entry) = entry?;
+            if last.as_ref() != Some(&entry.0) {
+                merged.push(&entry)?;
+                last = Some(entry.0);
             }
-            merged.push(&newest.expect("some run has the least key"))?;
         }
         self.runs.push(merged.end()?);
         Ok(())
@@ -326,10 +346,7 @@ mod tests {
         for key in 0..2_500 {
             let key = Value::Int(key);
             assert_eq!(spill.get(&key).unwrap(), map.get(&key).cloned());
-            let key = Value::text(&match key {
-                Value::Int(key) => key.to_string(),
-                _ => unreachable!(),
-            });
+            let key = Value::text(&key.to_string());
             assert_eq!(spill.get(&key).unwrap(), map.get(&key).cloned());
         }
     }

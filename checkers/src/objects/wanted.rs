@@ -1,4 +1,4 @@
-//! What open operations want.
+//! What open operations want, as short as possible.
 
 use veridical_histories::object::{Action, Value};
 
@@ -20,7 +20,21 @@ impl Wanted {
             Action::Read => Self::Read,
             Action::Write(value) => Self::Write(value.clone()),
             Action::Delete => Self::Delete,
-            other => Self::Other(Box::new(other.clone())),
+            Action::Cas { .. }
+            | Action::Append(_)
+            | Action::Add(_)
+            | Action::Remove(_)
+            | Action::Contains(_)
+            | Action::Enqueue(_)
+            | Action::Dequeue
+            | Action::Push(_)
+            | Action::Pop
+            | Action::Acquire(_)
+            | Action::Release(_)
+            | Action::Increment(_)
+            | Action::LogAppend(_)
+            | Action::CheckTail
+            | Action::Txn(_) => Self::Other(Box::new(action.clone())),
         }
     }
 
@@ -29,10 +43,7 @@ impl Wanted {
         match self {
             Self::Write(value) => Some(value),
             Self::Delete => Some(&NIL),
-            Self::Other(action) => match &**action {
-                Action::Cas { to, .. } => Some(to),
-                _ => None,
-            },
+            Self::Other(action) => written_by(action),
             Self::Read => None,
         }
     }
@@ -47,6 +58,20 @@ impl Wanted {
     }
 }
 
+/// The value that a register holds once `action` took effect, where that does not depend on
+/// what it held.
+fn written_by(action: &Action) -> Option<&Value> {
+    use Action as A;
+    match action {
+        A::Write(value) | A::Cas { to: value, .. } => Some(value),
+        A::Delete => Some(&NIL),
+        A::Read | A::Append(_) | A::Add(_) | A::Remove(_) | A::Contains(_) | A::Enqueue(_) => None,
+        A::Dequeue | A::Push(_) | A::Pop | A::Acquire(_) | A::Release(_) | A::Increment(_) => None,
+        A::LogAppend(_) | A::CheckTail | A::Txn(_) => None,
+    }
+}
+
+/// A call that has not ended.
 #[derive(Clone, Debug)]
 pub(super) struct OpenCall {
     pub slot: u32,

@@ -74,7 +74,7 @@ fn draw_objects<N>(
     for (drawn, point_ns) in window.operations.iter().zip(points) {
         let key = match &drawn.input.key {
             Value::Nil => String::new(),
-            key => key.to_string(),
+            key @ (Value::Int(_) | Value::Text(_) | Value::List(_)) => key.to_string(),
         };
         let answer = drawn.end.as_ref().map(|(_, output)| output.to_string());
         picture.push(PictureOperation {
@@ -263,7 +263,12 @@ fn etcd_key(request: &EtcdRequest) -> String {
             .first()
             .or(txn.failure.first())
             .map_or_else(String::new, of_op),
-        _ => String::new(),
+        EtcdRequest::Compact { .. }
+        | EtcdRequest::LeaseGrant { .. }
+        | EtcdRequest::LeaseRevoke { .. }
+        | EtcdRequest::LeaseKeepAlive { .. }
+        | EtcdRequest::LeaseTimeToLive { .. }
+        | EtcdRequest::LeaseLeases => String::new(),
     }
 }
 

@@ -1,19 +1,18 @@
-//! A history as a picture: one HTML file that needs nothing else.
+//! A history as a picture: one HTML file that needs nothing else, made by
+//! [`veridical_timeline`].
 //!
-//! Client lanes on a time axis, drawn on a canvas so that a hundred thousand operations
-//! scroll without delay; what contradicts each other is marked, with what was expected
-//! and what was there. [`Picture::to_porcupine_json`] gives the same to Porcupine's
-//! visualiser.
+//! Each client has a lane; what contradicts each other is marked, with what was expected and
+//! what was there. [`Picture::to_porcupine_json`] gives the same to Porcupine's visualiser.
 
 mod collect;
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::verdict::{Verdict, Violation};
 pub use collect::PictureOptions;
 use veridical_histories::OperationId;
+use veridical_timeline::{Ending, Finding, Operation, Timeline, TrackId, Witness};
 
 /// One operation of a picture.
 #[derive(Clone, Debug, Default)]
@@ -44,13 +43,8 @@ pub struct Picture {
     verdict: String,
 }
 
-const PAGE: &str = include_str!("page.html");
-/// The page's script, in the order in which it runs.
-const SCRIPTS: [&str; 3] = [
-    include_str!("page.js"),
-    include_str!("page_input.js"),
-    include_str!("page_selftest.js"),
-];
+/// The first words of operations that only read.
+const READS: [&str; 4] = ["range", "read", "contains", "check"];
 
 impl Picture {
     /// An empty picture.
@@ -110,94 +104,34 @@ impl Picture {
     /// # Errors
     /// What the sink reports.
     pub fn write_html(&self, sink: &mut impl io::Write) -> io::Result<()> {
-        let (head, tail) = PAGE
-            .split_once("/*DATA*/")
-            .expect("the page has a place for data");
-        let (before_script, after_script) = tail
-            .split_once("/*SCRIPT*/")
-            .expect("the page has a place for its script");
-        sink.write_all(head.as_bytes())?;
-        sink.write_all(self.data().as_bytes())?;
-        sink.write_all(before_script.as_bytes())?;
-        for script in SCRIPTS {
-            sink.write_all(script.as_bytes())?;
-        }
-        sink.write_all(after_script.as_bytes())
+        self.timeline().write_page(sink)
     }
 
-    /// The page's data: columns, so that it stays small; texts and keys once each.
-    fn data(&self) -> String {
-        let mut texts = Strings::default();
-        let mut keys = Strings::default();
-        let origin = self
-            .operations
-            .iter()
-            .map(|op| op.call_ns)
-            .min()
-            .unwrap_or(0);
-        let marked: BTreeSet<OperationId> = match &self.violation {
-            Some(violation) => violation
-                .operations
-                .iter()
-                .filter_map(|witness| witness.op)
-                .collect(),
-            None => BTreeSet::new(),
-        };
-        let mut columns = Columns::default();
+    /// What the viewer shows: a lane for each client.
+    pub fn timeline(&self) -> Timeline {
+        let mut timeline = Timeline::new(self.title.as_str());
+        timeline.verdict.clone_from(&self.verdict);
+        let calls = self.operations.iter().map(|operation| operation.call_ns);
+        timeline.origin_ns = calls.min().unwrap_or(0);
+        timeline.finding = self.violation.as_ref().map(finding);
+        let clients = self.operations.iter().map(|operation| operation.client);
+        let clients: BTreeSet<u64> = clients.collect();
+        let mut tracks: BTreeMap<u64, TrackId> = BTreeMap::new();
+        for client in clients {
+            let name = format!("client {client}");
+            let lane = timeline.client_lane(&name);
+            tracks.insert(client, timeline.track(lane, &name));
+        }
         for operation in &self.operations {
-            let since = |at: u64| at.saturating_sub(origin) as i64;
-            let is_marked = match operation.op {
-                OperationId(0) => self.is_unnumbered_witness(operation),
-                op => marked.contains(&op),
-            };
-            columns.push([
-                operation.op.0 as i64,
-                operation.client as i64,
-                since(operation.call_ns),
-                operation.return_ns.map_or(-1, since),
-                keys.number(&operation.key) as i64,
-                texts.number(&operation.text) as i64,
-                operation.point_ns.map_or(-1, since),
-                i64::from(is_marked),
-            ]);
+            let shown = operation.shown(tracks[&operation.client], &mut timeline);
+            timeline.operations.push(shown);
         }
-        let violation = self.violation.as_ref().map(|violation| {
-            serde_json::json!({
-                "kind": violation.kind,
-                "key": violation.key,
-                "expected": violation.expected,
-                "got": violation.got,
-            })
-        });
-        let json = format!(
-            "{{\"title\":{},\"verdict\":{},\"origin\":\"{origin}\",\"keys\":{},\"texts\":{},\
-             \"violation\":{},{}}}",
-            serde_json::json!(self.title),
-            serde_json::json!(self.verdict),
-            serde_json::json!(keys.all),
-            serde_json::json!(texts.all),
-            serde_json::json!(violation),
-            columns.json()
-        );
-        // Nothing in the data may end the script element it stands in.
-        json.replace('<', "\\u003c")
-    }
-
-    fn is_unnumbered_witness(&self, operation: &PictureOperation) -> bool {
-        self.violation
-            .iter()
-            .flat_map(|violation| &violation.operations)
-            .any(|witness| {
-                witness.op.is_none()
-                    && witness.call_ns == operation.call_ns
-                    && witness.text == operation.text
-            })
+        timeline
     }
 
     /// The data that Porcupine's visualiser shows, one partition a key.
     pub fn to_porcupine_json(&self) -> String {
-        let mut partitions: std::collections::BTreeMap<&str, Vec<&PictureOperation>> =
-            std::collections::BTreeMap::new();
+        let mut partitions: BTreeMap<&str, Vec<&PictureOperation>> = BTreeMap::new();
         for operation in &self.operations {
             partitions
                 .entry(&operation.key)
@@ -252,48 +186,42 @@ impl Picture {
     }
 }
 
-/// The columns of the page's data.
-const COLUMNS: [&str; 8] = [
-    "op", "client", "call", "return", "key", "text", "point", "marked",
-];
-
-/// Numbers by column, as JSON.
-#[derive(Default)]
-struct Columns([String; COLUMNS.len()]);
-
-impl Columns {
-    fn push(&mut self, row: [i64; COLUMNS.len()]) {
-        for (column, number) in self.0.iter_mut().zip(row) {
-            if !column.is_empty() {
-                column.push(',');
-            }
-            write!(column, "{number}").expect("writing to a String does not fail");
+impl PictureOperation {
+    fn shown(&self, track: TrackId, timeline: &mut Timeline) -> Operation {
+        let mut shown = Operation::new(track, self.client, self.call_ns, self.text.as_str());
+        shown.op = (self.op != OperationId(0)).then_some(self.op.0);
+        shown.is_read = READS.iter().any(|word| self.text.starts_with(word));
+        shown.point_ns = self.point_ns;
+        shown.end_ns = self.return_ns;
+        shown.ending = match self.return_ns {
+            Some(_) => Ending::Done,
+            None => Ending::Unknown,
+        };
+        if !self.key.is_empty() {
+            shown.keys.push(timeline.key(&self.key));
         }
-    }
-
-    /// Members of an object, one a column.
-    fn json(&self) -> String {
-        let member = |(name, numbers): (&&str, &String)| format!("\"{name}\":[{numbers}]");
-        let members: Vec<String> = COLUMNS.iter().zip(&self.0).map(member).collect();
-        members.join(",")
+        shown
     }
 }
 
-/// Strings by number, each once.
-#[derive(Default)]
-struct Strings {
-    numbers: rustc_hash::FxHashMap<String, usize>,
-    all: Vec<String>,
-}
-
-impl Strings {
-    fn number(&mut self, text: &str) -> usize {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        self.all.push(text.to_owned());
-        self.numbers.insert(text.to_owned(), self.all.len() - 1);
-        self.all.len() - 1
+fn finding(violation: &Violation) -> Finding {
+    let witness = violation.operations.iter().map(|operation| Witness {
+        op: operation.op.map(|op| op.0),
+        client: operation.client,
+        call_ns: operation.call_ns,
+        end_ns: operation.return_ns,
+        text: operation.text.clone(),
+    });
+    Finding {
+        name: match serde_json::to_value(violation.kind) {
+            Ok(serde_json::Value::String(name)) => name,
+            Ok(_) | Err(_) => format!("{:?}", violation.kind),
+        },
+        text: String::new(),
+        key: violation.key.clone(),
+        expected: Some(violation.expected.clone()),
+        got: Some(violation.got.clone()),
+        witness: witness.collect(),
     }
 }
 
@@ -335,27 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn the_page_stands_alone_and_its_data_cannot_end_its_script() {
+    fn each_client_has_a_lane_and_the_operations_of_a_violation_are_its_witness() {
+        let timeline = picture().timeline();
+        assert_eq!(timeline.origin_ns, 10);
+        let shown: Vec<_> = timeline
+            .operations
+            .iter()
+            .map(|operation| (operation.op, operation.client, operation.end_ns))
+            .collect();
+        assert_eq!(shown[1], (Some(2), 2, Some(25)));
+        assert_eq!(shown.len(), 4, "the witness was there already");
+        let finding = timeline.finding.expect("a violation");
+        assert_eq!(finding.name, "not-linearizable");
+        assert_eq!(finding.witness[0].op, Some(2));
         let mut page = Vec::new();
         picture().write_html(&mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
-        assert_eq!(
-            page.matches("</script>").count(),
-            page.matches("<script").count()
-        );
-        assert!(!page.contains("http://") && !page.contains("https://"));
-        for column in [
-            "\"op\":[1,2,3,4]",
-            "\"client\":[1,2,0,1]",
-            "\"call\":[0,10,20,30]",
-            "\"return\":[5,15,25,35]",
-            "\"key\":[0,0,0,0]",
-            "\"text\":[0,1,2,3]",
-            "\"point\":[1,11,21,31]",
-            "\"marked\":[0,1,0,0]",
-        ] {
-            assert!(page.contains(column), "{column}: operation 2 is marked");
-        }
+        assert!(page.contains("\"witness\":[0,1,0,0]"));
+        assert!(page.contains("k\\u003c/script>"));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! What an operation on one value needs and does.
+//! The effect of an operation on one value: what it needs and what it writes.
 
 use veridical_histories::object::{Action, Answer, Value};
 
-/// What has to be there.
+/// What has to be there for an operation to be legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Guard<V> {
     Any,
     Is(V),
     IsNot(V),
-    /// Nothing allows this answer.
+    /// No value allows this answer.
     Never,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Effect<V> {
 }
 
 impl<V> Effect<V> {
-    /// The same with other names for values.
+    /// The same effect with other names for values.
     pub fn map<W>(self, mut name: impl FnMut(V) -> W) -> Effect<W> {
         Effect {
             guard: match self.guard {
@@ -54,23 +54,32 @@ pub(super) fn answered(
     let swap = |from: &Value, to: &Value| match answer {
         Answer::Done | Answer::Applied(true) => effect(Guard::Is(from), Some(to.clone())),
         Answer::Applied(false) => effect(Guard::IsNot(from), None),
-        _ => effect(Guard::Never, None),
+        Answer::Value(_) | Answer::Txn(_) => effect(Guard::Never, None),
     };
-    match (action, answer) {
-        (Action::Read, Answer::Value(Value::Nil)) if nil_reads_anything => effect(Guard::Any, None),
-        (Action::Read, Answer::Value(value)) => effect(Guard::Is(value), None),
-        (Action::Write(value), Answer::Done | Answer::Applied(true)) => {
-            effect(Guard::Any, Some(value.clone()))
-        }
-        (Action::Cas { from, to }, _) => swap(from, to),
-        (Action::Delete, Answer::Done) => effect(Guard::Any, Some(Value::Nil)),
-        (Action::Delete, Answer::Applied(true)) => {
-            effect(Guard::IsNot(&Value::Nil), Some(Value::Nil))
-        }
-        (Action::Delete, Answer::Applied(false)) => effect(Guard::Is(&Value::Nil), None),
-        (Action::Acquire(owner), _) => swap(&Value::Nil, owner),
-        (Action::Release(owner), _) => swap(owner, &Value::Nil),
-        _ => effect(Guard::Never, None),
+    let never = || effect(Guard::Never, None);
+    match action {
+        Action::Read => match answer {
+            Answer::Value(Value::Nil) if nil_reads_anything => effect(Guard::Any, None),
+            Answer::Value(value) => effect(Guard::Is(value), None),
+            Answer::Done | Answer::Applied(_) | Answer::Txn(_) => never(),
+        },
+        Action::Write(value) => match answer {
+            Answer::Done | Answer::Applied(true) => effect(Guard::Any, Some(value.clone())),
+            Answer::Value(_) | Answer::Applied(false) | Answer::Txn(_) => never(),
+        },
+        Action::Delete => match answer {
+            Answer::Done => effect(Guard::Any, Some(Value::Nil)),
+            Answer::Applied(true) => effect(Guard::IsNot(&Value::Nil), Some(Value::Nil)),
+            Answer::Applied(false) => effect(Guard::Is(&Value::Nil), None),
+            Answer::Value(_) | Answer::Txn(_) => never(),
+        },
+        Action::Cas { from, to } => swap(from, to),
+        Action::Acquire(owner) => swap(&Value::Nil, owner),
+        Action::Release(owner) => swap(owner, &Value::Nil),
+        Action::Append(_) | Action::Add(_) | Action::Remove(_) | Action::Contains(_) => never(),
+        Action::Enqueue(_) | Action::Dequeue | Action::Push(_) | Action::Pop => never(),
+        Action::Increment(_) | Action::LogAppend(_) | Action::CheckTail => never(),
+        Action::Txn(_) => never(),
     }
 }
 
@@ -82,7 +91,12 @@ pub(super) fn unanswered(action: &Action) -> Option<Effect<Value>> {
         Action::Cas { from, to } => effect(Guard::Is(from), Some(to.clone())),
         Action::Acquire(owner) => effect(Guard::Is(&Value::Nil), Some(owner.clone())),
         Action::Release(owner) => effect(Guard::Is(owner), Some(Value::Nil)),
-        _ => return None,
+        Action::Read | Action::Append(_) | Action::Add(_) | Action::Remove(_) => return None,
+        Action::Contains(_) | Action::Enqueue(_) | Action::Dequeue | Action::Push(_) => {
+            return None;
+        }
+        Action::Pop | Action::Increment(_) | Action::LogAppend(_) => return None,
+        Action::CheckTail | Action::Txn(_) => return None,
     };
     effect.set.is_some().then_some(effect)
 }

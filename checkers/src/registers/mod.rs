@@ -1,68 +1,69 @@
 //! Engine A for objects that are one value: registers, maps, locks.
 //!
-//! Comes in and goes out: the same as in [`crate::frontier`], and as exactly. What is
-//! known about one value makes it answer where the general search drowns.
+//! Inputs and outputs are those of [`crate::frontier`], and the engine is as exact. What it
+//! knows about one value lets it answer where the general search would drown.
 //!
-//! In operations of unknown outcome:
+//! It treats operations of unknown outcome so:
 //!
-//! - An unknown operation is used only where the next known one needs it: to be at the
-//!   value that was read or replaced (found backwards from that value), or to leave a
-//!   value that a refused compare-and-swap says was not there. Every legal order can be
-//!   brought into this form without using more: what is overwritten unseen is left out,
-//!   cycles are cut, and the rest waits until it is needed.
-//! - Where a value had to be left and any of many unknown writes can have done it, the
-//!   choice stays open, as a [`configuration::Duty`]; a matching tells whether all duties
-//!   can have been done by different operations. Without that each such place multiplies
-//!   the configurations by the number of unknown writes.
+//! - It uses an unknown operation only where the next known one needs it: to be at the value
+//!   that was read or replaced (found backwards from that value), or to leave a value that a
+//!   refused compare-and-swap says was not there. Every legal order can be brought into this
+//!   form without using more: what is overwritten unseen is left out, cycles are cut, and the
+//!   rest waits until it is needed.
+//! - Where a value had to be left and any of many unknown writes can have done it, the choice
+//!   stays open, as a [`configuration::Obligation`]; a matching tells whether different
+//!   operations can have met all obligations. Without that, each such place multiplies the
+//!   configurations by the number of unknown writes.
 //! - Of two configurations, one whose uses can be mapped into the other's counts for both.
 //!
-//! In concurrent operations, where many clients use few values:
+//! It treats concurrent operations, where many clients use few values, so:
 //!
-//! - A write that takes effect overwrites every other open write, if that was carried out
-//!   just before it. So those become optional: they count as done, and can still be used.
-//! - Of open operations of the same effect the one that returns first goes first. In any
+//! - A write that takes effect overwrites every other open write that was carried out just
+//!   before it. So those become optional: they count as done, and can still be used.
+//! - Of open operations of the same effect, the one that returns first goes first. In any
 //!   legal order two of them can change places.
-//! - A configuration that answered more observers than another one of the same value
-//!   counts for both.
+//! - A configuration that answered more observers than another one of the same value counts
+//!   for both.
 //!
-//! Where even so too many configurations are left, [`pursuit`] goes on with a few of them,
-//! and keeps what is needed to look at the others if these lead nowhere.
+//! Where even so too many configurations are left, [`beam_search`] goes on with a few of them,
+//! and keeps what it needs to look at the others if these lead nowhere. The page
+//! `docs/algorithms/registers.md` explains the engine with an example.
 
-mod coming;
+mod beam_search;
+mod beam_step;
 mod configuration;
+mod configuration_set;
 mod effect;
+mod lookahead;
 mod pool;
-mod pursuit;
-mod sample;
+mod reachability_bound;
 mod search;
-mod walks;
-mod ways;
 
 use veridical_histories::object::{Answer, Request};
 
 use crate::frontier::Advance;
 use crate::models::{ObjectKind, ObjectModel, ObjectState};
-use coming::Coming;
+use beam_search::{BeamSearch, Outcome, Step};
+use configuration_set::ConfigurationSet;
+pub(crate) use configuration_set::Settled;
 use effect::Guard;
-use pursuit::{Outcome, Pursuit, Step};
+use lookahead::Lookahead;
+pub(crate) use reachability_bound::{Reachability, ReachabilityBound};
 use search::Search;
-pub(crate) use walks::{WalkFrontier, Walked};
-pub(crate) use ways::Settled;
-use ways::Ways;
 
-/// Configurations that may be looked at for each return, in the long run, before a pursuit
-/// is tried.
+/// Configurations that may be looked at for each return, in the long run, before the beam search
+/// begins.
 const LOOKED_AT_PER_RETURN: usize = 64;
-/// How many of those can be saved up.
+/// How many of those a quiet time can save up.
 const LOOKED_AT_MAX: usize = 1 << 14;
 
-/// The frontier of one value.
+/// The frontier of an object that is one value.
 #[derive(Debug)]
 pub(crate) struct RegisterFrontier {
-    /// All configurations, or some while there is a pursuit.
-    ways: Ways,
-    pursuit: Option<Box<Pursuit>>,
-    coming: Coming,
+    /// All configurations, or the beam while there is a beam search.
+    reached: ConfigurationSet,
+    beam_search: Option<Box<BeamSearch>>,
+    lookahead: Lookahead,
     nil_reads_anything: bool,
     configurations_max: usize,
     /// Configurations that may be looked at for the next return.
@@ -80,17 +81,19 @@ impl RegisterFrontier {
 
     /// See [`crate::frontier::Explain::begin`].
     pub fn begin(model: &ObjectModel, states: Vec<ObjectState>) -> Self {
-        let values = states.into_iter().map(|state| match state {
-            ObjectState::Value(value) => value,
-            other => unreachable!("objects of this kind are one value, not {other:?}"),
+        let values = states.into_iter().map(|state| {
+            let ObjectState::Value(value) = state else {
+                unreachable!("objects of this kind are one value, not {state:?}");
+            };
+            value
         });
-        let ways = Ways::new(values);
+        let reached = ConfigurationSet::new(values);
         Self {
-            configurations_max: ways.configurations.len(),
+            configurations_max: reached.configurations.len(),
             allowance: LOOKED_AT_MAX,
-            ways,
-            pursuit: None,
-            coming: Coming::default(),
+            reached,
+            beam_search: None,
+            lookahead: Lookahead::default(),
             nil_reads_anything: model.nil_is_wildcard(),
         }
     }
@@ -98,7 +101,7 @@ impl RegisterFrontier {
     /// See [`crate::frontier::Explain::announce`].
     pub fn announce(&mut self, input: &Request, position: u64) {
         if let Some(set) = effect::unanswered(&input.action).and_then(|effect| effect.set) {
-            self.coming.announce(set, position);
+            self.lookahead.announce(set, position);
         }
     }
 
@@ -106,50 +109,51 @@ impl RegisterFrontier {
     pub fn foresee(&mut self, input: &Request, output: &Answer, position: u64, ends_at: u64) {
         let effect = effect::answered(&input.action, output, self.nil_reads_anything);
         if let Guard::Is(value) = effect.guard {
-            self.coming.want(value, position, ends_at);
+            self.lookahead.want(value, position, ends_at);
         }
     }
 
     /// See [`crate::frontier::Explain::call`].
     pub fn call(&mut self, token: u64, input: &Request, output: &Answer, ends_at: u64) {
         let effect = effect::answered(&input.action, output, self.nil_reads_anything);
-        if let Some(pursuit) = &mut self.pursuit {
-            pursuit.note(Step::Call {
+        if let Some(beam_search) = &mut self.beam_search {
+            beam_search.note(Step::Call {
                 token,
                 effect: effect.clone(),
                 ends_at,
             });
         }
-        self.ways.call(token, effect, ends_at);
+        self.reached.call(token, effect, ends_at);
     }
 
     /// See [`crate::frontier::Explain::unknown`].
     pub fn unknown(&mut self, input: &Request) {
         if let Some(effect) = effect::unanswered(&input.action) {
-            if let Some(pursuit) = &mut self.pursuit {
-                pursuit.note(Step::Unknown(effect.clone()));
+            if let Some(beam_search) = &mut self.beam_search {
+                beam_search.note(Step::Unknown(effect.clone()));
             }
-            self.ways.add_unknown(effect);
+            self.reached.add_unknown(effect);
         }
     }
 
-    /// See [`crate::frontier::Explain::returned`]. What is capped holds nothing any more.
-    pub fn returned(&mut self, token: u64, limit: usize) -> Advance<WalkFrontier> {
+    /// See [`crate::frontier::Explain::returned`]. A frontier that is capped holds no
+    /// configuration any more.
+    pub fn returned(&mut self, token: u64, limit: usize) -> Advance<ReachabilityBound> {
         let slot = self
-            .ways
+            .reached
             .slot_of(token)
             .expect("only open operations return");
-        let position = self.ways.ends_at(slot);
-        if self.pursuit.is_none() {
-            self.coming.forget_before(position);
+        let position = self.reached.ends_at(slot);
+        if self.beam_search.is_none() {
+            self.lookahead.forget_before(position);
             let allowed = self.allowance.min(limit);
             let mut budget = allowed;
-            let search = self.ways.linearize(slot, &mut budget);
+            let search = self.reached.linearize(slot, &mut budget);
             self.allowance -= allowed - budget;
             self.allowance = LOOKED_AT_MAX.min(self.allowance + LOOKED_AT_PER_RETURN);
             if search == Search::Complete {
-                self.ways.close(slot);
-                let count = self.ways.configurations.len();
+                self.reached.close(slot);
+                let count = self.reached.configurations.len();
                 self.configurations_max = self.configurations_max.max(count);
                 return match count {
                     0 => Advance::Contradicted,
@@ -157,42 +161,42 @@ impl RegisterFrontier {
                 };
             }
         }
-        let pursuit = self
-            .pursuit
-            .get_or_insert_with(|| Box::new(Pursuit::new(&self.ways, position)));
-        let outcome = pursuit.returned(&mut self.ways, token, &self.coming, limit);
-        self.coming.forget_before(pursuit.reaches_back_to());
-        let count = self.ways.configurations.len();
+        let beam_search = self
+            .beam_search
+            .get_or_insert_with(|| Box::new(BeamSearch::new(&self.reached, position)));
+        let outcome = beam_search.returned(&mut self.reached, token, &self.lookahead, limit);
+        self.lookahead.forget_before(beam_search.reaches_back_to());
+        let count = self.reached.configurations.len();
         self.configurations_max = self.configurations_max.max(count);
         match outcome {
-            Outcome::Pursued => Advance::Explained,
-            Outcome::CaughtUp => {
-                self.pursuit = None;
+            Outcome::Explained => Advance::Explained,
+            Outcome::Complete => {
+                self.beam_search = None;
                 Advance::Explained
             }
             Outcome::Contradicted => {
-                self.ways.configurations.clear();
+                self.reached.configurations.clear();
                 Advance::Contradicted
             }
-            Outcome::Lost(walks) => {
-                self.ways.configurations.clear();
-                self.pursuit = None;
-                Advance::Capped(walks)
+            Outcome::Exhausted(bound) => {
+                self.reached.configurations.clear();
+                self.beam_search = None;
+                Advance::Capped(bound)
             }
         }
     }
 
     /// See [`crate::frontier::Explain::is_empty`].
     pub fn is_empty(&self) -> bool {
-        self.ways.configurations.is_empty()
+        self.reached.configurations.is_empty()
     }
 
     /// The value that is certainly there, and what may still change it, where nothing
     /// else has to be remembered.
     pub fn settled(&self) -> Option<Settled> {
-        match self.pursuit {
+        match self.beam_search {
             Some(_) => None,
-            None => self.ways.settled(),
+            None => self.reached.settled(),
         }
     }
 
@@ -204,12 +208,15 @@ impl RegisterFrontier {
 
     /// See [`crate::frontier::Explain::counts`].
     pub fn counts(&self) -> (usize, u64) {
-        (self.configurations_max, self.ways.expansions)
+        (self.configurations_max, self.reached.expansions)
     }
 
     /// Bytes held, estimated.
     pub fn bytes(&self) -> usize {
-        let pursuit = self.pursuit.as_ref().map_or(0, |pursuit| pursuit.bytes());
-        self.ways.bytes() + self.coming.bytes() + pursuit
+        let beam_search = self
+            .beam_search
+            .as_ref()
+            .map_or(0, |beam_search| beam_search.bytes());
+        self.reached.bytes() + self.lookahead.bytes() + beam_search
     }
 }

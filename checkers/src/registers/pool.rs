@@ -1,19 +1,19 @@
-//! Operations of unknown outcome, merged into classes of equal effect.
+//! The pool of operations of unknown outcome, merged into classes of equal effect.
 
 use rustc_hash::FxHashMap;
 
-use super::configuration::{Duty, Usage};
+use super::configuration::{Obligation, Usage};
 use super::effect::Guard;
 
-/// Writes of one value, whatever was there before.
+/// A class of writes of one value, whatever was there before.
 #[derive(Clone, Debug)]
 pub(super) struct Blind {
     pub value: u32,
-    /// How many there are that not every configuration has used.
+    /// How many operations there are that not every configuration has used.
     pub available: u32,
 }
 
-/// Replacements of one value by another.
+/// A class of replacements of one value by another.
 #[derive(Clone, Debug)]
 pub(super) struct Swap {
     pub from: u32,
@@ -21,7 +21,7 @@ pub(super) struct Swap {
     pub available: u32,
 }
 
-/// A class: even numbers are [`Blind`], odd ones [`Swap`].
+/// The number of a class: even numbers are [`Blind`], odd ones [`Swap`].
 pub(super) type Class = u32;
 
 pub(super) fn blind_class(index: u32) -> Class {
@@ -32,12 +32,12 @@ pub(super) fn swap_class(index: u32) -> Class {
     index << 1 | 1
 }
 
-/// All of them. Classes are numbered in order of call, as far as duties tell them apart.
+/// All classes, numbered in order of call as far as obligations tell them apart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
     pub blind: Vec<Blind>,
     pub swaps: Vec<Swap>,
-    /// Indices by the value they write, ascending.
+    /// Indices of writes by the value that they write, ascending.
     blind_of: FxHashMap<u32, Vec<u32>>,
     swaps_to: FxHashMap<u32, Vec<u32>>,
     swaps_from: FxHashMap<u32, Vec<u32>>,
@@ -62,8 +62,8 @@ impl Pool {
         listed(&self.swaps_from, value)
     }
 
-    /// Adds a write of `value`. It joins a class only where `may_join`: a duty taken on
-    /// earlier cannot have been done by an operation called later.
+    /// Adds a write of `value`. It joins a class only where `may_join` says so: an operation
+    /// cannot meet an obligation that was taken on before its call.
     pub fn add_blind(&mut self, value: u32, may_join: bool) {
         if let Some(last) = self.blind_of(value).last().copied()
             && may_join
@@ -115,7 +115,7 @@ impl Pool {
         }
     }
 
-    /// `count` operations of `class` were used whatever happened.
+    /// Every configuration used `count` operations of `class`.
     pub fn exhaust(&mut self, class: Class, count: u32) {
         let index = (class >> 1) as usize;
         let available = if class & 1 == 0 {
@@ -127,7 +127,7 @@ impl Pool {
         self.exhausted += u32::from(*available == 0);
     }
 
-    /// What those can do that are not used up: what has to be there, and what they write.
+    /// What the operations that are not used up need, and what they write.
     pub fn left(&self) -> impl Iterator<Item = (Guard<u32>, u32)> {
         let blind = self.blind.iter().filter(|class| class.available > 0);
         let swaps = self.swaps.iter().filter(|class| class.available > 0);
@@ -136,36 +136,45 @@ impl Pool {
             .chain(swaps.map(|class| (Guard::Is(class.from), class.to)))
     }
 
-    /// Classes, used up ones included.
+    /// How many classes there are, used up ones included.
     pub fn len(&self) -> usize {
         self.blind.len() + self.swaps.len()
     }
 
-    /// Classes that are used up.
+    /// How many classes are used up.
     pub fn exhausted(&self) -> usize {
         self.exhausted as usize
     }
 
-    /// Whether a duty can have been done by writing `value`.
-    pub fn can_write(&self, duty: &Duty, value: u32) -> bool {
-        let is_blind = !duty.except.contains(&value)
+    /// Whether an operation that writes `value` can meet an obligation.
+    pub fn can_write(&self, obligation: &Obligation, value: u32) -> bool {
+        let is_blind = !obligation.except.contains(&value)
             && self
                 .blind_of(value)
                 .iter()
-                .any(|index| (duty.from..duty.to).contains(index));
+                .any(|index| (obligation.from..obligation.to).contains(index));
         is_blind
-            || duty
+            || obligation
                 .swaps
                 .iter()
                 .any(|index| self.swaps[*index as usize].to == value)
     }
 
-    /// Classes that can have done a duty, beyond what `used` took; at most `most`.
-    pub fn candidates(&self, duty: &Duty, used: &Usage, most: usize) -> Vec<(Class, u32)> {
-        let blind = (duty.from..duty.to)
-            .filter(|index| !duty.except.contains(&self.blind[*index as usize].value))
+    /// At most `most` classes that can meet an obligation with more than `used` took of them.
+    pub fn candidates(
+        &self,
+        obligation: &Obligation,
+        used: &Usage,
+        most: usize,
+    ) -> Vec<(Class, u32)> {
+        let blind = (obligation.from..obligation.to)
+            .filter(|index| {
+                !obligation
+                    .except
+                    .contains(&self.blind[*index as usize].value)
+            })
             .map(blind_class);
-        let swaps = duty.swaps.iter().copied().map(swap_class);
+        let swaps = obligation.swaps.iter().copied().map(swap_class);
         blind
             .chain(swaps)
             .map(|class| (class, self.available(class) - used.count(class)))
@@ -174,36 +183,36 @@ impl Pool {
             .collect()
     }
 
-    /// No more than the candidates of a duty, counted quickly.
-    fn candidates_min(&self, duty: &Duty, used: &Usage) -> usize {
-        let excepted: usize = duty
+    /// A lower bound on the number of candidates of an obligation, counted quickly.
+    fn candidates_min(&self, obligation: &Obligation, used: &Usage) -> usize {
+        let excepted: usize = obligation
             .except
             .iter()
             .map(|value| self.blind_of(*value).len())
             .sum();
-        ((duty.to - duty.from) as usize + duty.swaps.len())
+        ((obligation.to - obligation.from) as usize + obligation.swaps.len())
             .saturating_sub(self.exhausted as usize + used.len() + excepted)
     }
 
-    /// Whether each duty can have been done by an operation of its own, beside those that
-    /// were used: a matching (Kuhn 1955).
-    pub fn is_feasible(&self, duties: &[&Duty], used: &Usage) -> bool {
-        let needed = duties.len();
-        // One that has as many candidates as there are duties always finds one.
-        let scarce: Vec<Vec<(Class, u32)>> = duties
+    /// Whether each obligation can be met by an operation of its own, beside those that were
+    /// used: a matching (Kuhn 1955).
+    pub fn is_feasible(&self, obligations: &[&Obligation], used: &Usage) -> bool {
+        let needed = obligations.len();
+        // An obligation with as many candidates as there are obligations always finds one.
+        let scarce: Vec<Vec<(Class, u32)>> = obligations
             .iter()
-            .filter(|duty| self.candidates_min(duty, used) < needed)
-            .map(|duty| self.candidates(duty, used, needed))
+            .filter(|obligation| self.candidates_min(obligation, used) < needed)
+            .map(|obligation| self.candidates(obligation, used, needed))
             .filter(|candidates| candidates.len() < needed)
             .collect();
         let mut taken: FxHashMap<Class, Vec<usize>> = FxHashMap::default();
-        (0..scarce.len()).all(|duty| {
+        (0..scarce.len()).all(|obligation| {
             let mut visited = Vec::new();
-            find_candidate(&scarce, duty, &mut taken, &mut visited)
+            find_candidate(&scarce, obligation, &mut taken, &mut visited)
         })
     }
 
-    /// Forgets what is used up. Where each class went; `None` for what is gone.
+    /// Forgets what is used up, and tells where each class went; `None` stands for what is gone.
     pub fn compact(&mut self) -> (Vec<Option<u32>>, Vec<Option<u32>>) {
         fn renumber(is_kept: impl Iterator<Item = bool>) -> Vec<Option<u32>> {
             let mut next = 0;
@@ -222,7 +231,7 @@ impl Pool {
         (blind, swaps)
     }
 
-    /// Gives values other names, and finds everything again.
+    /// Gives values other numbers, and builds the indices anew.
     pub fn rename(&mut self, mut name: impl FnMut(u32) -> u32) {
         self.blind_of.clear();
         self.swaps_to.clear();
@@ -242,27 +251,27 @@ impl Pool {
     }
 }
 
-/// Finds an operation for `duty`, moving others to other operations where needed.
+/// Finds an operation for `obligation`, moving others to other operations where needed.
 fn find_candidate(
     candidates: &[Vec<(Class, u32)>],
-    duty: usize,
+    obligation: usize,
     taken: &mut FxHashMap<Class, Vec<usize>>,
     visited: &mut Vec<Class>,
 ) -> bool {
-    for (class, left) in &candidates[duty] {
+    for (class, left) in &candidates[obligation] {
         if visited.contains(class) {
             continue;
         }
         visited.push(*class);
         let holders = taken.entry(*class).or_default().clone();
         if holders.len() < *left as usize {
-            taken.entry(*class).or_default().push(duty);
+            taken.entry(*class).or_default().push(obligation);
             return true;
         }
         for (at, holder) in holders.iter().enumerate() {
             if find_candidate(candidates, *holder, taken, visited) {
                 if let Some(holders) = taken.get_mut(class) {
-                    holders[at] = duty;
+                    holders[at] = obligation;
                 }
                 return true;
             }
@@ -275,8 +284,8 @@ fn find_candidate(
 mod tests {
     use super::*;
 
-    fn duty(from: u32, to: u32) -> Duty {
-        Duty {
+    fn obligation(from: u32, to: u32) -> Obligation {
+        Obligation {
             from,
             to,
             except: Vec::new(),
@@ -288,7 +297,7 @@ mod tests {
     fn duties_need_an_operation_each() {
         let mut pool = Pool::default();
         (0..3).for_each(|value| pool.add_blind(value, true));
-        let (all, first, last) = (duty(0, 3), duty(0, 1), duty(2, 3));
+        let (all, first, last) = (obligation(0, 3), obligation(0, 1), obligation(2, 3));
         let none = Usage::default();
         assert!(pool.is_feasible(&[&all, &first, &last], &none));
         assert!(!pool.is_feasible(&[&all, &first, &first], &none));
@@ -297,6 +306,6 @@ mod tests {
         pool.add_blind(0, true);
         assert!(pool.is_feasible(&[&all, &first, &first], &none));
         assert!(!pool.is_feasible(&[&first, &first], &none.with(blind_class(0))));
-        assert!(!pool.is_feasible(&[&duty(1, 1)], &none));
+        assert!(!pool.is_feasible(&[&obligation(1, 1)], &none));
     }
 }

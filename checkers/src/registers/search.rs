@@ -2,29 +2,29 @@
 
 use std::collections::VecDeque;
 
-use super::configuration::{Antichain, At, Configuration, Duty};
+use super::configuration::{Antichain, At, Configuration, Obligation};
+use super::configuration_set::{ConfigurationSet, OpenOperation};
 use super::effect::{Effect, Guard};
 use super::pool::{self, Class};
-use super::ways::{OpenOperation, Ways};
 use crate::frontier::configuration::SlotSet;
 
-/// Steps of looking for a way to a value, for each configuration that may be looked at.
+/// Steps that the search for a value may take, for each configuration that may be looked at.
 const STEPS_PER_CONFIGURATION: usize = 16;
-/// Comparisons of configurations, for each that may be looked at.
+/// Comparisons of configurations that are allowed for each one that may be looked at.
 const COMPARISONS_PER_CONFIGURATION: usize = 64;
 
-/// What a search came to.
+/// What a search ended with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search {
     /// Every configuration was found.
     Complete,
-    /// The limit was reached, and nothing is changed.
+    /// The limit was reached, and nothing has changed.
     Limited,
 }
 
-impl Ways {
+impl ConfigurationSet {
     /// Replaces the configurations by every one in which `slot` has taken effect. At most
-    /// `budget` are looked at; it is lowered by that number.
+    /// `budget` are looked at, and `budget` is lowered by that number.
     pub fn linearize(&mut self, slot: usize, budget: &mut usize) -> Search {
         let mut found = Antichain::default();
         let mut seen = Antichain::default();
@@ -77,8 +77,10 @@ impl Ways {
                         self.keep(&mut found, next);
                         continue;
                     }
-                    // Those first that use up nothing.
-                    if next.used == configuration.used && next.duties == configuration.duties {
+                    // Configurations that use up nothing come first.
+                    if next.used == configuration.used
+                        && next.obligations == configuration.obligations
+                    {
                         work.push_front(next);
                     } else {
                         work.push_back(next);
@@ -87,15 +89,15 @@ impl Ways {
             }
         }
         if steps == 0 {
-            // Some may be among those that were not looked at.
+            // Some configurations may not have been looked at.
             return Search::Limited;
         }
         self.configurations = found.into_configurations();
         Search::Complete
     }
 
-    /// For each slot the operations of the same effect that end before it: of several that
-    /// do the same the one that has to end first may as well be the first.
+    /// For each slot, the operations of the same effect that end before it: of several that do
+    /// the same, the one that has to end first may as well take effect first.
     fn twins_before(&self) -> Vec<SlotSet> {
         let open = || self.slots.iter().enumerate();
         let before = |of: &Option<OpenOperation>| {
@@ -114,7 +116,7 @@ impl Ways {
     }
 
     pub fn keep(&self, chain: &mut Antichain, configuration: Configuration) -> bool {
-        chain.insert(configuration, &self.sorts, &self.duties, |class| {
+        chain.insert(configuration, &self.by_effect, &self.obligations, |class| {
             self.written_by(class)
         })
     }
@@ -123,7 +125,7 @@ impl Ways {
     /// is there may take effect now or later.
     pub fn absorb_observers(&self, configuration: &mut Configuration) {
         for slot in self
-            .sorts
+            .by_effect
             .observers
             .without(&configuration.linearized)
             .iter()
@@ -135,7 +137,7 @@ impl Ways {
         let At::Value(at) = configuration.at else {
             return;
         };
-        let owed = self.sorts.blind.without(&configuration.linearized);
+        let owed = self.by_effect.blind.without(&configuration.linearized);
         for slot in owed.without(&configuration.optional).iter() {
             if self.effect(slot).set == Some(at) {
                 configuration.optional.insert(slot);
@@ -150,11 +152,11 @@ impl Ways {
     pub fn certainly_holds(&self, at: At, guard: Guard<u32>) -> bool {
         match (guard, at) {
             (Guard::Any, _) => true,
-            (Guard::Never, _) | (Guard::Is(_), At::Open(_)) => false,
+            (Guard::Never, _) | (Guard::Is(_), At::Undetermined(_)) => false,
             (Guard::Is(value), At::Value(at)) => at == value,
             (Guard::IsNot(value), At::Value(at)) => at != value,
-            (Guard::IsNot(value), At::Open(duty)) => {
-                !self.pool.can_write(self.duties.get(duty), value)
+            (Guard::IsNot(value), At::Undetermined(obligation)) => {
+                !self.pool.can_write(self.obligations.get(obligation), value)
             }
         }
     }
@@ -170,13 +172,13 @@ impl Ways {
         next.at = At::Value(set);
         next.linearized.insert(slot);
         next.optional.remove(slot);
-        if self.sorts.blind.contains(slot) {
-            next.overwrite(&self.sorts);
+        if self.by_effect.blind.contains(slot) {
+            next.overwrite(&self.by_effect);
         }
         next
     }
 
-    /// The configurations after an open operation, with what unknown ones it needs.
+    /// The configurations after an open operation, which may use unknown ones to become legal.
     fn successors(
         &mut self,
         configuration: &Configuration,
@@ -200,15 +202,15 @@ impl Ways {
         enabled
     }
 
-    /// The shortest ways to `value` over unknown operations; `path` holds the values
-    /// that come after it, which need not be passed twice.
+    /// Finds the shortest paths to `value` over unknown operations. `path` holds the values that
+    /// come after it, which no shortest path passes twice.
     pub fn reach(
         &mut self,
         from: &Configuration,
         value: u32,
         path: &mut Vec<u32>,
         steps: &mut usize,
-        ways: &mut Vec<Configuration>,
+        found: &mut Vec<Configuration>,
     ) {
         *steps = steps.saturating_sub(1);
         if *steps == 0 {
@@ -217,18 +219,18 @@ impl Ways {
         self.expansions += 1;
         match from.at {
             At::Value(at) if at == value => {
-                ways.push(from.clone());
+                found.push(from.clone());
                 return;
             }
-            At::Open(duty) => self.resolve(from, duty, value, ways),
+            At::Undetermined(obligation) => self.resolve(from, obligation, value, found),
             At::Value(_) => {}
         }
         let released = from.released();
         let blind = self.newest_blind(&released, value, 0..u32::MAX);
         if let Some(class) = blind {
             let next = self.using(&released, class, At::Value(value));
-            ways.extend(next.map(|mut next| {
-                next.overwrite(&self.sorts);
+            found.extend(next.map(|mut next| {
+                next.overwrite(&self.by_effect);
                 next
             }));
         }
@@ -245,7 +247,7 @@ impl Ways {
             let next = sources
                 .iter()
                 .filter_map(|source| self.using(source, class, At::Value(value)));
-            ways.extend(next);
+            found.extend(next);
         }
         path.pop();
     }
@@ -254,8 +256,8 @@ impl Ways {
         self.pool.available(class) - configuration.used.count(class)
     }
 
-    /// The write of `value` that was called last, among those left. Whatever an earlier
-    /// one can do for a duty it can do only for later ones, so the earlier one is saved.
+    /// The write of `value` that was called last, among those left. An earlier write can meet
+    /// more obligations than a later one, so the earlier one is saved.
     fn newest_blind(
         &self,
         configuration: &Configuration,
@@ -269,7 +271,7 @@ impl Ways {
             .find(|class| self.left(configuration, *class) > 0)
     }
 
-    /// `configuration` with one more operation of `class` used, if there is one.
+    /// `configuration` with one more operation of `class` used, if one is left.
     fn using(&self, configuration: &Configuration, class: Class, at: At) -> Option<Configuration> {
         if self.left(configuration, class) == 0 {
             return None;
@@ -281,49 +283,55 @@ impl Ways {
     }
 
     fn is_feasible(&self, configuration: &Configuration) -> bool {
-        if configuration.duties.is_empty() && matches!(configuration.at, At::Value(_)) {
+        if configuration.obligations.is_empty() && matches!(configuration.at, At::Value(_)) {
             return true;
         }
-        let mut duties: Vec<&Duty> = configuration
-            .duties
+        let mut obligations: Vec<&Obligation> = configuration
+            .obligations
             .iter()
-            .map(|duty| self.duties.get(*duty))
+            .map(|obligation| self.obligations.get(*obligation))
             .collect();
-        if let At::Open(duty) = configuration.at {
-            duties.push(self.duties.get(duty));
+        if let At::Undetermined(obligation) = configuration.at {
+            obligations.push(self.obligations.get(obligation));
         }
-        self.pool.is_feasible(&duties, &configuration.used)
+        self.pool.is_feasible(&obligations, &configuration.used)
     }
 
-    /// What an open choice becomes if it was `value` that was written.
-    fn resolve(&self, from: &Configuration, duty: u32, value: u32, ways: &mut Vec<Configuration>) {
-        let duty = self.duties.get(duty);
-        if !duty.except.contains(&value)
-            && let Some(class) = self.newest_blind(from, value, duty.from..duty.to)
+    /// Resolves an undetermined choice: it was `value` that was written.
+    fn resolve(
+        &self,
+        from: &Configuration,
+        obligation: u32,
+        value: u32,
+        found: &mut Vec<Configuration>,
+    ) {
+        let obligation = self.obligations.get(obligation);
+        if !obligation.except.contains(&value)
+            && let Some(class) = self.newest_blind(from, value, obligation.from..obligation.to)
         {
-            ways.extend(self.using(from, class, At::Value(value)));
+            found.extend(self.using(from, class, At::Value(value)));
         }
-        for index in &duty.swaps {
+        for index in &obligation.swaps {
             if self.pool.swaps[*index as usize].to == value {
                 let class = pool::swap_class(*index);
-                ways.extend(self.using(from, class, At::Value(value)));
+                found.extend(self.using(from, class, At::Value(value)));
             }
         }
     }
 
-    /// The ways not to be at `value`.
-    pub fn leave(&mut self, from: &Configuration, value: u32, ways: &mut Vec<Configuration>) {
+    /// Finds the configurations that are not at `value`.
+    pub fn leave(&mut self, from: &Configuration, value: u32, found: &mut Vec<Configuration>) {
         if self.certainly_holds(from.at, Guard::IsNot(value)) {
-            ways.push(from.clone());
+            found.push(from.clone());
             return;
         }
         let blind = self.pool.blind.len() as u32;
         match from.at {
-            At::Value(_) => self.replaced(from, value, 0..blind, ways),
-            At::Open(duty) => {
-                let duty = self.duties.get(duty).clone();
+            At::Value(_) => self.replaced(from, value, 0..blind, found),
+            At::Undetermined(obligation) => {
+                let obligation = self.obligations.get(obligation).clone();
                 // Something else was written ...
-                let mut narrower = duty.clone();
+                let mut narrower = obligation.clone();
                 if let Err(at) = narrower.except.binary_search(&value) {
                     narrower.except.insert(at, value);
                 }
@@ -331,51 +339,52 @@ impl Ways {
                     .swaps
                     .retain(|index| self.pool.swaps[*index as usize].to != value);
                 let mut next = from.clone();
-                next.at = At::Open(self.duties.intern(narrower));
+                next.at = At::Undetermined(self.obligations.intern(narrower));
                 if self.is_feasible(&next) {
-                    ways.push(next);
+                    found.push(next);
                 }
-                // ... or it was, and was replaced in turn, by something that cannot have
+                // ... or `value` was written and replaced in turn, by something that cannot have
                 // been there instead of it: called later, or of a value left before.
-                let At::Open(number) = from.at else {
+                let At::Undetermined(number) = from.at else {
                     unreachable!("matched above")
                 };
                 let mut resolved = Vec::new();
                 self.resolve(from, number, value, &mut resolved);
                 for resolved in resolved {
-                    for before in duty.except.iter().filter(|before| **before != value) {
-                        if let Some(class) = self.newest_blind(&resolved, *before, 0..duty.to) {
-                            ways.extend(self.using(&resolved, class, At::Value(*before)));
+                    for before in obligation.except.iter().filter(|before| **before != value) {
+                        if let Some(class) = self.newest_blind(&resolved, *before, 0..obligation.to)
+                        {
+                            found.extend(self.using(&resolved, class, At::Value(*before)));
                         }
                     }
-                    self.replaced(&resolved, value, duty.to..blind, ways);
+                    self.replaced(&resolved, value, obligation.to..blind, found);
                 }
             }
         }
     }
 
-    /// `value` is there and is replaced, by one of the writes in `range` or by an
-    /// operation that replaces only it.
+    /// Replaces `value`, which is there, by one of the writes in `range` or by an operation that
+    /// replaces only it.
     fn replaced(
         &mut self,
         from: &Configuration,
         value: u32,
         range: std::ops::Range<u32>,
-        ways: &mut Vec<Configuration>,
+        found: &mut Vec<Configuration>,
     ) {
         let except = self.pool.blind_of(value).iter().any(|i| range.contains(i));
         let swaps = self.pool.swaps_from(value).iter().copied();
         let swaps = swaps.filter(|index| self.left(from, pool::swap_class(*index)) > 0);
-        let duty = Duty {
+        let obligation = Obligation {
             from: range.start,
             to: range.end,
             except: if except { vec![value] } else { Vec::new() },
             swaps: swaps.collect(),
         };
         let mut next = from.clone();
-        next.at = At::Open(self.duties.intern(duty));
+        next.at = At::Undetermined(self.obligations.intern(obligation));
         if self.is_feasible(&next) {
-            ways.push(next);
+            found.push(next);
         }
     }
 }

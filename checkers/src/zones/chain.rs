@@ -26,7 +26,7 @@ use super::{Conflict, FORGOTTEN, Span, Trace, Zones};
 /// What a refusal means.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// It is taken in.
+    /// The refusal is explained and taken in.
     Explained,
     /// Several things explain it, and they exclude each other.
     Ambiguous,
@@ -90,7 +90,7 @@ impl Zones {
         Ok(())
     }
 
-    /// Gives a whole chain its numbers.
+    /// Gives all clusters of a chain the same numbers.
     fn widen(&mut self, at: usize, f: u64, s: u64) {
         let chain = self.clusters[at].chain;
         if chain == 0 {
@@ -103,8 +103,8 @@ impl Zones {
         }
     }
 
-    /// Puts a cluster that was certainly there behind the one it replaced, and so on
-    /// back to one that was certainly there before. Whether it did.
+    /// Puts a cluster that was certainly there behind the one it replaced, and so on back to one
+    /// that was certainly there before; tells whether anything was linked.
     fn link(&mut self, at: usize) -> Result<bool, Box<Conflict>> {
         let mut after = at;
         let mut has_linked = false;
@@ -222,8 +222,8 @@ impl Zones {
             || (0..self.clusters.len()).any(|other| other != at && is_after(other))
     }
 
-    /// What can have come between the cluster `at` and now, besides the write of `to`;
-    /// nothing has to.
+    /// What can have come between the cluster `at` and now, besides the write of `to`, and need
+    /// not have.
     fn candidates(&self, at: usize, to: &Value) -> Vec<Candidate> {
         let this = &self.clusters[at];
         let clusters = self.clusters.iter().enumerate();
@@ -234,7 +234,7 @@ impl Zones {
                 && cluster.chain_f >= this.chain_s
         });
         let clusters = clusters.map(|(other, _)| Candidate::Cluster(other));
-        // Two are enough to be too many.
+        // Two candidates are too many already.
         let unseen = self.unseen.keys().take(2);
         clusters
             .chain(unseen.map(|value| Candidate::Unseen(value.clone())))

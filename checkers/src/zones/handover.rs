@@ -1,16 +1,16 @@
-//! From clusters to configurations: what engine A has to know to go on.
+//! The handover from clusters to configurations: what engine A has to know to go on.
 //!
-//! A cluster is told by two operations: a write that returned at f(v) and a read that was
-//! called at s(v); the theorem behind this engine says that no more matters. Of the
-//! forgotten ones the latest stands for all: the others are over before anything that is
-//! still to come. A chain is told by the replacements between its values; if its beginning
-//! is forgotten, one value stands for that.
+//! A cluster is known by two operations: a write that returned at f(v) and a read that was
+//! called at s(v); the theorem behind this engine says that no more matters. Of the forgotten
+//! clusters the latest stands for all: the others are over before anything that is still to
+//! come. A chain is known by the replacements between its values; if its beginning is
+//! forgotten, one value stands for that.
 
 use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, Request, Value};
 
 use super::{Cluster, Origin, Unseen, Zones};
-use crate::lane::Lane;
+use crate::feed::FrontierFeed;
 use crate::models::{ObjectModel, ObjectState};
 use crate::objects::ObjectFrontier;
 use crate::witness::{Recorded, RecordedFor};
@@ -22,10 +22,10 @@ fn forgotten_value(chain: u64) -> Value {
 }
 
 /// A value that was certainly there.
-struct Told {
+struct KnownValue {
     value: Value,
     written_call: u64,
-    /// By when it was there.
+    /// The event by which it was there.
     there: u64,
     /// The latest call of an operation that saw it.
     s: u64,
@@ -45,13 +45,13 @@ pub(crate) struct OpenOperation<'a> {
 
 /// What engine A goes on with.
 pub(crate) struct Handover {
-    pub lane: Lane<ObjectModel, ObjectFrontier>,
+    pub feed: FrontierFeed<ObjectModel, ObjectFrontier>,
     /// Tokens of open writes that have taken effect already: their ends tell nothing.
     pub settled: Vec<u64>,
     /// The same operations for a witness, and the state before them.
     pub recorded: Vec<RecordedFor<ObjectModel>>,
     pub initial: ObjectState,
-    /// How many tokens were used.
+    /// How many tokens the handover used.
     pub tokens: u64,
 }
 
@@ -64,12 +64,12 @@ enum Step<'a> {
 
 impl Zones {
     /// The values that were certainly there, as far as they are not forgotten.
-    fn told(&self) -> Vec<Told> {
+    fn known_values(&self) -> Vec<KnownValue> {
         let live = self.clusters.iter().zip(&self.origins);
         let mut links: Vec<(&Cluster, &Origin)> =
             live.filter(|(cluster, _)| cluster.is_settled()).collect();
         links.sort_by_key(|(cluster, _)| (cluster.chain, cluster.rank));
-        let mut told: Vec<Told> = Vec::new();
+        let mut known: Vec<KnownValue> = Vec::new();
         for (at, (cluster, origin)) in links.iter().enumerate() {
             let is_chained = cluster.chain != 0;
             let chain = links
@@ -85,7 +85,7 @@ impl Zones {
                     // Its beginning is forgotten.
                     let beginning = forgotten_value(cluster.chain);
                     let latest = chain.clone().map(|(_, origin)| origin.s).max();
-                    told.push(Told {
+                    known.push(KnownValue {
                         value: beginning.clone(),
                         written_call: cluster.chain_f.min(cluster.chain_s),
                         there: cluster.chain_f,
@@ -107,7 +107,7 @@ impl Zones {
             } else {
                 cluster.f
             };
-            told.push(Told {
+            known.push(KnownValue {
                 value: cluster.value.clone(),
                 written_call: origin.written_call,
                 there,
@@ -117,7 +117,7 @@ impl Zones {
             });
         }
         if let Some((cluster, origin)) = self.evicted.as_deref() {
-            told.push(Told {
+            known.push(KnownValue {
                 value: cluster.value.clone(),
                 written_call: origin.written_call,
                 there: cluster.chain_f,
@@ -126,12 +126,12 @@ impl Zones {
                 write: origin.trace.write.map(|write| write.op.0),
             });
         }
-        told
+        known
     }
 
     /// Tells engine A everything that matters about this key up to the event `now`.
     /// Tokens from `first_token` on are not used by the history's operations.
-    pub fn to_lane(
+    pub fn hand_over(
         &self,
         model: &ObjectModel,
         key: &Value,
@@ -139,96 +139,103 @@ impl Zones {
         first_token: u64,
         now: u64,
     ) -> Handover {
-        let mut initial = forgotten_value(0);
-        let mut steps: Vec<(u64, Step<'_>)> = Vec::new();
-        let mut settled = Vec::new();
-        let mut next_token = first_token;
-        let mut token = || {
-            next_token += 1;
-            next_token - 1
+        let mut retelling = Retelling {
+            key,
+            now,
+            next_token: first_token,
+            initial: forgotten_value(0),
+            steps: Vec::new(),
+            settled: Vec::new(),
         };
-        let request = |action| Request {
-            key: key.clone(),
-            action,
-        };
-        for told in self.told() {
-            if told.there == 0 {
-                initial = told.value.clone();
-            } else {
-                let write = token();
-                let action = match told.from {
-                    Some(from) => Action::Cas {
-                        from,
-                        to: told.value.clone(),
-                    },
-                    None => Action::Write(told.value.clone()),
-                };
-                steps.push((
-                    told.written_call.min(told.there),
-                    Step::Call {
-                        token: write,
-                        request: request(action),
-                    },
-                ));
-                steps.push((
-                    told.there,
-                    Step::Return {
-                        token: write,
-                        answer: Answer::Done,
-                    },
-                ));
-                settled.extend(
-                    told.write
-                        .filter(|write| open.iter().any(|open| open.token == *write)),
-                );
-            }
-            if told.s > 0 && told.s > told.written_call {
-                let read = token();
-                steps.push((
-                    told.s,
-                    Step::Call {
-                        token: read,
-                        request: request(Action::Read),
-                    },
-                ));
-                let answer = Answer::Value(told.value);
-                steps.push((
-                    now,
-                    Step::Return {
-                        token: read,
-                        answer,
-                    },
-                ));
-            }
+        for known in self.known_values() {
+            retelling.known_value(known, open);
         }
         let mut unseen: Vec<(&Value, &Unseen)> = self.unseen.iter().collect();
         unseen.sort_unstable_by_key(|(_, unseen)| (unseen.call, unseen.trace.op));
         for (value, unseen) in unseen {
-            let lost = token();
-            let to = value.clone();
-            let written = request(match unseen.from.clone() {
-                Some(from) => Action::Cas { from, to },
-                None => Action::Write(to),
-            });
-            steps.push((
-                unseen.call,
-                Step::Call {
-                    token: lost,
-                    request: written,
-                },
-            ));
-            steps.push((now, Step::Unknown { token: lost }));
+            retelling.unseen(value, unseen);
         }
         for operation in open {
-            if !settled.contains(&operation.token) {
-                steps.push((operation.call, Step::Open(operation)));
+            if !retelling.settled.contains(&operation.token) {
+                retelling
+                    .steps
+                    .push((operation.call, Step::Open(operation)));
             }
         }
-        steps.sort_by_key(|(at, _)| *at);
-        let initial = ObjectState::Value(initial);
-        let mut lane = Lane::new(model, vec![initial.clone()]);
+        retelling.finish(model, first_token)
+    }
+}
+
+/// The history that engine A is told in the place of the real one.
+struct Retelling<'a> {
+    key: &'a Value,
+    now: u64,
+    next_token: u64,
+    initial: Value,
+    /// Steps with the event at which each of them happens.
+    steps: Vec<(u64, Step<'a>)>,
+    /// Tokens of open writes that have taken effect already.
+    settled: Vec<u64>,
+}
+
+impl<'a> Retelling<'a> {
+    /// A call of `action` at the event `at`; its token.
+    fn call(&mut self, at: u64, action: Action) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        let request = Request {
+            key: self.key.clone(),
+            action,
+        };
+        self.steps.push((at, Step::Call { token, request }));
+        token
+    }
+
+    fn returned(&mut self, at: u64, token: u64, answer: Answer) {
+        self.steps.push((at, Step::Return { token, answer }));
+    }
+
+    /// A write by which the value was there, and a read that saw it last.
+    fn known_value(&mut self, known: KnownValue, open: &[OpenOperation<'_>]) {
+        if known.there == 0 {
+            self.initial = known.value.clone();
+        } else {
+            let action = match known.from {
+                Some(from) => Action::Cas {
+                    from,
+                    to: known.value.clone(),
+                },
+                None => Action::Write(known.value.clone()),
+            };
+            let write = self.call(known.written_call.min(known.there), action);
+            self.returned(known.there, write, Answer::Done);
+            let is_open = |write: &u64| open.iter().any(|open| open.token == *write);
+            self.settled.extend(known.write.filter(is_open));
+        }
+        if known.s > 0 && known.s > known.written_call {
+            let read = self.call(known.s, Action::Read);
+            self.returned(self.now, read, Answer::Value(known.value));
+        }
+    }
+
+    /// A write of unknown outcome that nobody has seen.
+    fn unseen(&mut self, value: &Value, unseen: &Unseen) {
+        let to = value.clone();
+        let action = match unseen.from.clone() {
+            Some(from) => Action::Cas { from, to },
+            None => Action::Write(to),
+        };
+        let token = self.call(unseen.call, action);
+        self.steps.push((self.now, Step::Unknown { token }));
+    }
+
+    /// Tells engine A all steps in their order.
+    fn finish(mut self, model: &ObjectModel, first_token: u64) -> Handover {
+        self.steps.sort_by_key(|(at, _)| *at);
+        let initial = ObjectState::Value(self.initial);
+        let mut feed = FrontierFeed::new(model, vec![initial.clone()]);
         let mut recorded: Vec<RecordedFor<ObjectModel>> = Vec::new();
-        for (at, step) in steps {
+        for (at, step) in self.steps {
             match step {
                 Step::Call { token, request } => {
                     recorded.push(Recorded {
@@ -239,7 +246,7 @@ impl Zones {
                         input: request.clone(),
                         end: None,
                     });
-                    lane.call(token, request);
+                    feed.call(token, request);
                 }
                 Step::Open(operation) => {
                     recorded.push(Recorded {
@@ -250,24 +257,24 @@ impl Zones {
                         input: operation.request.clone(),
                         end: None,
                     });
-                    lane.call(operation.token, operation.request.clone());
+                    feed.call(operation.token, operation.request.clone());
                 }
                 Step::Return { token, answer } => {
                     let known = recorded.iter_mut().find(|known| known.op.0 == token);
                     if let Some(known) = known {
                         known.end = Some((at, 0, answer.clone()));
                     }
-                    lane.returned(token, answer, at);
+                    feed.returned(token, answer, at);
                 }
-                Step::Unknown { token } => lane.unknown(token),
+                Step::Unknown { token } => feed.unknown(token),
             }
         }
         Handover {
-            lane,
-            settled,
+            feed,
+            settled: self.settled,
             recorded,
             initial,
-            tokens: next_token - first_token,
+            tokens: self.next_token - first_token,
         }
     }
 }

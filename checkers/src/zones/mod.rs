@@ -1,29 +1,34 @@
 //! Engine B: one register or map entry whose written values are unambiguous.
 //!
-//! The operations of a value v (its write and the reads that saw it) form a cluster with
-//! two numbers: f(v), its earliest return, and s(v), its latest call. With unique values
-//! the history is linearizable iff every value read has a write that was called before
-//! the read returned, and no two clusters have f(v) < s(u) and f(u) < s(v) (Gibbons and
-//! Korach 1997; `checking.md`, section 3). Both are checked as operations return, and a
-//! cluster is forgotten once any further read of it would be wrong by itself, so at most
-//! as many are kept as operations overlap.
+//! Inputs: calls and returns of reads, writes, deletions and compare-and-swaps on one key,
+//! numbered by event. Outputs: a [`Conflict`] at the first event that makes the history wrong.
+//!
+//! The operations of a value v (its write and the reads that saw it) form a cluster with two
+//! numbers: f(v), its earliest return, and s(v), its latest call. With unique values the
+//! history is linearizable iff every value read has a write that was called before the read
+//! returned, and no two clusters have f(v) < s(u) and f(u) < s(v) (Gibbons and Korach 1997;
+//! `docs/algorithms/zones.md`). Both are checked as operations return, and a cluster is
+//! forgotten once any further read of it would be wrong by itself, so at most as many are kept
+//! as operations overlap.
 //!
 //! A compare-and-swap that succeeded reads one value and writes the next with nothing in
 //! between, so the clusters of both stand together: see `chain`.
 //!
-//! Two clusters of the same value at once are beyond this engine: see
-//! [`Zones::is_ambiguous`] and [`Zones::to_lane`].
+//! Two clusters of the same value at once are beyond this engine: see [`Zones::is_ambiguous`]
+//! and [`Zones::hand_over`].
 
 mod chain;
+mod cluster;
 mod handover;
 #[cfg(test)]
 mod tests;
 
 use rustc_hash::FxHashMap;
-use veridical_histories::OperationId;
 use veridical_histories::object::Value;
 
 pub(crate) use chain::Refused;
+use cluster::{Cluster, Origin, Unseen};
+pub(crate) use cluster::{ClusterTrace, Conflict, PendingWrite, Trace};
 pub(crate) use handover::OpenOperation;
 
 /// Clusters above which eviction is tried again even if the last try kept as many.
@@ -31,138 +36,11 @@ const EVICTION_SLACK: usize = 8;
 /// The rank of a cluster at the beginning of a chain that is about to be forgotten.
 const FORGOTTEN: u64 = u64::MAX;
 
-/// An operation, as far as a witness shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trace {
-    pub op: OperationId,
-    pub client: u64,
-    pub call_ns: u64,
-    /// `None` while it has not returned.
-    pub return_ns: Option<u64>,
-    pub is_write: bool,
-    /// A compare-and-swap that was refused: it saw something else.
-    pub is_refused: bool,
-}
-
-/// The operations that a cluster's numbers come from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ClusterTrace {
-    pub write: Option<Trace>,
-    pub earliest_return: Option<Trace>,
-    pub latest_call: Option<Trace>,
-}
-
-/// What the search over clusters looks at.
-#[derive(Clone, Debug)]
-struct Cluster {
-    value: Value,
-    /// Earliest return of an operation on this value; `u64::MAX` while there is none.
-    f: u64,
-    /// The same of the whole chain. `u64::MAX` while its writes need not have happened.
-    chain_f: u64,
-    /// Latest call of the whole chain.
-    chain_s: u64,
-    /// Which chain; 0 where this is the only cluster of its chain.
-    chain: u64,
-    /// Its place in the chain. Those before the first that is kept are forgotten.
-    rank: u64,
-}
-
-impl Cluster {
-    fn new(value: Value, f: u64, s: u64) -> Self {
-        Self {
-            value,
-            f,
-            chain_f: f,
-            chain_s: s,
-            chain: 0,
-            rank: 0,
-        }
-    }
-
-    /// Whether it certainly was there at some time.
-    fn is_settled(&self) -> bool {
-        self.chain_f != u64::MAX
-    }
-}
-
-/// What else is known of a cluster.
-#[derive(Clone, Debug)]
-struct Origin {
-    /// The call of its write.
-    written_call: u64,
-    /// The latest call of an operation on this value.
-    s: u64,
-    /// What a compare-and-swap that wrote it replaced, until the two are linked.
-    from: Option<Value>,
-    trace: ClusterTrace,
-}
-
-impl Origin {
-    fn written(call: u64, from: Option<Value>, trace: Trace) -> Self {
-        Self {
-            written_call: call,
-            s: call,
-            from,
-            trace: ClusterTrace {
-                write: Some(trace),
-                ..ClusterTrace::default()
-            },
-        }
-    }
-}
-
-/// A write of unknown outcome that may still take effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingWrite {
-    pub value: Value,
-    /// What it replaces; `None` where it writes whatever was there.
-    pub from: Option<Value>,
-    pub trace: Trace,
-}
-
-/// A write or replacement of unknown outcome that nobody has seen.
-#[derive(Clone, Debug)]
-struct Unseen {
-    call: u64,
-    from: Option<Value>,
-    trace: Trace,
-}
-
-/// Why the clusters contradict each other.
-#[derive(Clone, Debug)]
-pub(crate) enum Conflict {
-    /// A value was read that nobody can have written, or that was overwritten for good
-    /// before the read began.
-    Unwritten {
-        value: Value,
-        reader: Trace,
-        overwritten_by: Option<(Value, ClusterTrace)>,
-    },
-    /// Each of the two values has to come before the other.
-    Interleaved {
-        first: (Value, ClusterTrace),
-        second: (Value, ClusterTrace),
-    },
-    /// The write of a value that was read failed.
-    ReadOfFailed { value: Value, trace: ClusterTrace },
-    /// The values of a chain of replacements are not in its order.
-    Chain {
-        first: (Value, ClusterTrace),
-        second: (Value, ClusterTrace),
-    },
-    /// A replacement was refused although the value it replaces was there all the time.
-    Refused {
-        value: (Value, ClusterTrace),
-        refused: Trace,
-    },
-}
-
 /// The clusters of one key.
 #[derive(Debug)]
 pub(crate) struct Zones {
     clusters: Vec<Cluster>,
-    /// Parallel to `clusters`.
+    /// The origin of each cluster, parallel to `clusters`.
     origins: Vec<Origin>,
     /// Calls of open operations, ascending.
     open_calls: Vec<u64>,
@@ -493,7 +371,7 @@ impl Zones {
         }
     }
 
-    /// A read that tells nothing ended.
+    /// A read ended that tells nothing.
     pub fn read_dropped(&mut self, call: u64) {
         self.close(call);
     }

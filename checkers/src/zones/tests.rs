@@ -1,4 +1,5 @@
 use super::*;
+use veridical_histories::OperationId;
 
 fn trace(op: u64, is_write: bool) -> Trace {
     Trace {

@@ -68,22 +68,7 @@ pub fn draw(seed: u64, kind: ObjectKind, shape: Shape) -> Vec<ObjectEvent> {
         }
         let calls = pending.is_empty() || random.chance(0.5) && pending.len() < shape.open;
         if called < shape.operations && calls {
-            let action = if random.chance(shape.reads) {
-                Action::Read
-            } else if random.chance(inserts) {
-                if fresh == 0 || !random.chance(shape.repeats) {
-                    fresh += 1;
-                }
-                match kind {
-                    ObjectKind::Queue => Action::Enqueue(fresh.into()),
-                    _ => Action::Push(fresh.into()),
-                }
-            } else {
-                match kind {
-                    ObjectKind::Queue => Action::Dequeue,
-                    _ => Action::Pop,
-                }
-            };
+            let action = draw_action(&mut random, kind, shape, inserts, &mut fresh);
             let op = OperationId(called);
             let request = Request {
                 key: Value::Nil,
@@ -118,6 +103,29 @@ pub fn draw(seed: u64, kind: ObjectKind, shape: Shape) -> Vec<ObjectEvent> {
         }
     }
     events
+}
+
+/// What is called next.
+fn draw_action(
+    random: &mut Random,
+    kind: ObjectKind,
+    shape: Shape,
+    inserts: f64,
+    fresh: &mut i64,
+) -> Action {
+    if random.chance(shape.reads) {
+        return Action::Read;
+    }
+    let is_insert = random.chance(inserts);
+    if is_insert && (*fresh == 0 || !random.chance(shape.repeats)) {
+        *fresh += 1;
+    }
+    match (kind, is_insert) {
+        (ObjectKind::Queue, true) => Action::Enqueue((*fresh).into()),
+        (ObjectKind::Queue, false) => Action::Dequeue,
+        (_, true) => Action::Push((*fresh).into()),
+        (_, false) => Action::Pop,
+    }
 }
 
 /// Another answer than the right one; the object goes on as if it were right, or not.

@@ -42,7 +42,6 @@ fn number(value: i64) -> Value {
 /// effect whenever it pleases them, and at most two answers changed.
 pub fn draw(seed: u64, shape: Shape) -> Vec<ObjectEvent> {
     let mut random = Random::new(!seed);
-    let domain = shape.domain as u64 + 1;
     let mut value = 0i64;
     let mut fresh = 0;
     let mut events: Vec<ObjectEvent> = Vec::new();
@@ -67,32 +66,8 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<ObjectEvent> {
         }
         if called < count && (pending.is_empty() || random.chance(0.5)) && pending.len() < open_max
         {
-            let mut written = || {
-                if shape.is_unique {
-                    fresh += 1;
-                    fresh
-                } else {
-                    random.below(domain) as i64
-                }
-            };
             let kind = written_kind(&mut Random::new(seed ^ called << 32), shape);
-            let action = match kind {
-                0 => Action::Write(number(written())),
-                1 => Action::Delete,
-                2 => {
-                    let to = number(written());
-                    let from = if random.chance(0.7) {
-                        value
-                    } else {
-                        random.below(fresh.max(shape.domain) as u64 + 1) as i64
-                    };
-                    Action::Cas {
-                        from: number(from),
-                        to,
-                    }
-                }
-                _ => Action::Read,
-            };
+            let action = draw_action(&mut random, kind, shape, value, &mut fresh);
             let op = OperationId(called);
             let request = Request {
                 key: Value::Nil,
@@ -130,6 +105,41 @@ pub fn draw(seed: u64, shape: Shape) -> Vec<ObjectEvent> {
         }
     }
     events
+}
+
+/// What is called next; `value` is what the register holds.
+fn draw_action(
+    random: &mut Random,
+    kind: u64,
+    shape: Shape,
+    value: i64,
+    fresh: &mut i64,
+) -> Action {
+    let mut written = |random: &mut Random| {
+        if shape.is_unique {
+            *fresh += 1;
+            *fresh
+        } else {
+            random.below(shape.domain as u64 + 1) as i64
+        }
+    };
+    match kind {
+        0 => Action::Write(number(written(random))),
+        1 => Action::Delete,
+        2 => {
+            let to = number(written(random));
+            let from = if random.chance(0.7) {
+                value
+            } else {
+                random.below((*fresh).max(shape.domain) as u64 + 1) as i64
+            };
+            Action::Cas {
+                from: number(from),
+                to,
+            }
+        }
+        _ => Action::Read,
+    }
 }
 
 fn written_kind(random: &mut Random, shape: Shape) -> u64 {

@@ -1,5 +1,10 @@
 //! What a client sends again, and what it never does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the client runs on the real machine here"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use veridical_client::{CallError, Client, ClientConfig};
 use veridical_env::{Listener, Network, RealClock, StreamReader, TcpNetwork};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{PutRequest, RangeRequest};
 
 /// Bytes with which every connection begins, before the first request.
@@ -99,7 +104,7 @@ async fn every_other_endpoint_may_be_gone() {
 #[cfg(feature = "planted-bugs")]
 #[tokio::test]
 async fn planted_a_write_whose_outcome_is_unknown_is_sent_again() {
-    use veridical_probe::PlantedBug;
+    use veridical_planted::PlantedBug;
 
     let planted = Planted::only(PlantedBug::UnsafeRetry);
     assert!(sent_puts(planted).await > 1);

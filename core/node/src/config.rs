@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 

@@ -1,5 +1,11 @@
 //! Members on real sockets and real files.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "members run on the real machine here"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +15,7 @@ use veridical_env::{
 };
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
 use veridical_store::{Store, StoreConfig};

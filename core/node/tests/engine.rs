@@ -1,6 +1,12 @@
 //! Members whose applied state has a durable copy in an engine, on real sockets and real
 //! files.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "members run on the real machine here"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +14,7 @@ use veridical_client::{Client, ClientConfig};
 use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::engine::{Engine, MemoryEngine};
 

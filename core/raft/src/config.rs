@@ -1,9 +1,9 @@
 //! What a member is configured with, and what it starts from.
 
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 
-use crate::entry::{Entry, HardState, LogIndex, NodeId, SnapshotMeta, Term};
-use crate::raft::{MAX_INDEX, MAX_TERM};
+use crate::entry::{Entry, HardState, LogIndex, MAX_INDEX, MAX_TERM, NodeId, Term};
+use crate::snapshot::SnapshotMeta;
 
 /// Settings of one member. All members should agree on them; nothing breaks if they
 /// do not.
@@ -67,7 +67,7 @@ impl Config {
     /// Whether the settings can work.
     ///
     /// # Errors
-    /// The first one that cannot.
+    /// Returns the first one that cannot.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.id == 0 {
             return Err(ConfigError::ReservedId);
@@ -109,11 +109,11 @@ impl Config {
 pub struct Initial {
     /// The last persisted hard state.
     pub hard_state: HardState,
-    /// What the log begins after.
+    /// The snapshot that the log begins after.
     pub snapshot: SnapshotMeta,
     /// The log after `snapshot.index`.
     pub entries: Vec<Entry>,
-    /// What the state machine has applied; at least `snapshot.index`.
+    /// The last index that the state machine has applied; at least `snapshot.index`.
     pub applied: LogIndex,
     /// Seeds election timeouts and the names of forwarded reads. Should differ between
     /// members and between restarts of a member.
@@ -205,9 +205,9 @@ pub enum ConfigError {
         "election_ticks ({election_ticks}) must exceed heartbeat_ticks ({heartbeat_ticks}), which must not be 0"
     )]
     Ticks {
-        /// As configured.
+        /// The configured number.
         election_ticks: u32,
-        /// As configured.
+        /// The configured number.
         heartbeat_ticks: u32,
     },
     /// See [`Config::MAX_ELECTION_TICKS`].
@@ -227,23 +227,23 @@ pub enum ConfigError {
     /// Terms fall along the log.
     #[error("term {term} of log entry {index} is below that of the entry before it")]
     LogTermsFall {
-        /// Where.
+        /// The index of the entry.
         index: LogIndex,
-        /// The term there.
+        /// The term of the entry.
         term: Term,
     },
     /// The log holds a newer term than the hard state: the hard state was lost.
     #[error("hard state has term {term}, the log has term {log_term}")]
     TermBehindLog {
-        /// Of the hard state.
+        /// The term of the hard state.
         term: Term,
-        /// Of the log's end.
+        /// The term of the log's last entry.
         log_term: Term,
     },
     /// The log ends before what was durable: entries were lost.
     #[error("hard state says entries up to {commit} were durable, the log ends at {last_index}")]
     CommitBeyondLog {
-        /// Of the hard state.
+        /// The commit index of the hard state.
         commit: LogIndex,
         /// The log's end.
         last_index: LogIndex,
@@ -251,7 +251,7 @@ pub enum ConfigError {
     /// The state machine is ahead of the log: entries were lost.
     #[error("entries up to {applied} were applied, the log ends at {last_index}")]
     AppliedBeyondLog {
-        /// What was applied.
+        /// The last applied index.
         applied: LogIndex,
         /// The log's end.
         last_index: LogIndex,
@@ -259,15 +259,15 @@ pub enum ConfigError {
     /// The state machine lacks entries that the log no longer has.
     #[error("entries up to {applied} were applied, the log begins after {snapshot_index}")]
     AppliedBehindSnapshot {
-        /// What was applied.
+        /// The last applied index.
         applied: LogIndex,
-        /// What the log begins after.
+        /// The index that the log begins after.
         snapshot_index: LogIndex,
     },
     /// An index or a term is beyond [`crate::MAX_INDEX`] or [`crate::MAX_TERM`].
     #[error("persisted {what} is out of range")]
     OutOfRange {
-        /// Which number.
+        /// The number that is out of range.
         what: &'static str,
     },
 }

@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 
-use crate::membership::Membership;
-
 /// Identifies a member. 0 is reserved and never a member.
 pub type NodeId = u64;
 /// A term of the paper's section 5.1. 0 is the term before the first election.
 pub type Term = u64;
 /// A position in the log. 0 is the position before the first entry.
 pub type LogIndex = u64;
+
+/// Terms above this are refused, so that arithmetic on them cannot overflow.
+pub const MAX_TERM: Term = 1 << 62;
+/// Indexes above this are refused, so that arithmetic on them cannot overflow.
+pub const MAX_INDEX: LogIndex = 1 << 62;
 
 /// What an entry is charged for besides its payload, in bytes, wherever this crate
 /// limits bytes: without it, empty commands would escape every limit.
@@ -22,7 +25,7 @@ pub struct Entry {
     pub term: Term,
     /// The entry's position.
     pub index: LogIndex,
-    /// What it says.
+    /// The content.
     pub payload: Payload,
 }
 
@@ -61,9 +64,9 @@ impl Payload {
 /// A single-server membership change (thesis chapter 4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipChange {
-    /// What happens to the node.
+    /// The kind of change.
     pub kind: ChangeKind,
-    /// Whom it happens to.
+    /// The node that is added, removed or updated.
     pub node: NodeId,
     /// For the owner (addresses, names); opaque here.
     pub context: Bytes,
@@ -93,15 +96,4 @@ pub struct HardState {
     /// A lower bound of the commit index that never exceeds what was durable when it was
     /// written: a restored log that ends before it has lost durable entries.
     pub commit: LogIndex,
-}
-
-/// What a snapshot says about the log that it replaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct SnapshotMeta {
-    /// The last index that the snapshot covers.
-    pub index: LogIndex,
-    /// The term of the entry at that index.
-    pub term: Term,
-    /// The membership as of that index.
-    pub membership: Membership,
 }

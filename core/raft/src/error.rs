@@ -1,5 +1,5 @@
 //! Why an input was refused. A refused input has changed nothing, except that a refused
-//! message may have told its later term.
+//! message may have raised the term to its own.
 
 use crate::entry::{LogIndex, NodeId, Term};
 
@@ -10,28 +10,28 @@ pub enum StepError {
     /// The message is for somebody else.
     #[error("message for node {to} was given to node {id}")]
     WrongRecipient {
-        /// Whom the message names.
+        /// The node that the message names.
         to: NodeId,
-        /// Who we are.
+        /// This member.
         id: NodeId,
     },
     /// The message claims to come from this member itself, or from the reserved id 0.
     #[error("message claims the impossible sender {from}")]
     ImpossibleSender {
-        /// Whom the message names.
+        /// The node that the message names.
         from: NodeId,
     },
     /// No correct member sends this.
     #[error("malformed message: {reason}")]
     Malformed {
-        /// What is wrong with it.
+        /// The rule that it breaks.
         reason: &'static str,
     },
     /// A second leader claims the term in which this member leads. No correct cluster
     /// does this (paper section 5.2, election safety).
     #[error("node {from} claims to lead term {term}, which another node leads")]
     SecondLeader {
-        /// Who claims it.
+        /// The node that claims it.
         from: NodeId,
         /// The disputed term.
         term: Term,
@@ -46,9 +46,9 @@ pub enum StepError {
     /// were acknowledged and then lost.
     #[error("leader says entries up to {commit} were acknowledged, the log ends at {last_index}")]
     AcknowledgedEntriesLost {
-        /// What the leader believes.
+        /// The commit index that the leader names.
         commit: LogIndex,
-        /// What there is.
+        /// The end of the log here.
         last_index: LogIndex,
     },
 }
@@ -60,25 +60,25 @@ pub enum ProposeError {
     /// Only a leader can propose.
     #[error("not the leader (known leader: {leader:?})")]
     NotLeader {
-        /// Who leads, as far as this member knows.
+        /// The leader, as far as this member knows.
         leader: Option<NodeId>,
     },
     /// Too many bytes wait to be committed ([`crate::Config::max_uncommitted_bytes`]).
     #[error("{uncommitted_bytes} bytes are uncommitted already")]
     Overloaded {
-        /// How many there are.
+        /// The number of them.
         uncommitted_bytes: usize,
     },
     /// Leadership is being handed over.
     #[error("leadership is being transferred to node {to}")]
     Transferring {
-        /// To whom.
+        /// The next leader.
         to: NodeId,
     },
     /// An earlier membership change is not committed yet (thesis section 4.1).
     #[error("the membership change at index {index} is not committed yet")]
     MembershipChangePending {
-        /// Where it is.
+        /// The index of the change.
         index: LogIndex,
     },
     /// The leader has not yet committed an entry of its own term, without which a
@@ -118,7 +118,7 @@ pub enum TransferError {
     /// Only a leader can hand leadership over.
     #[error("not the leader (known leader: {leader:?})")]
     NotLeader {
-        /// Who leads, as far as this member knows.
+        /// The leader, as far as this member knows.
         leader: Option<NodeId>,
     },
     /// The target is no voter.
@@ -139,7 +139,7 @@ pub enum ReadError {
     /// Too many reads wait ([`crate::Config::max_pending_reads`]).
     #[error("{pending} reads are waiting already")]
     Overloaded {
-        /// How many there are.
+        /// The number of them.
         pending: usize,
     },
 }
@@ -151,17 +151,17 @@ pub enum CompactError {
     /// Entries that are not applied yet are still needed.
     #[error("index {index} is not applied yet (applied: {applied})")]
     NotApplied {
-        /// What was asked for.
+        /// The index that was asked for.
         index: LogIndex,
-        /// What is applied.
+        /// The last applied index.
         applied: LogIndex,
     },
     /// The entries are gone already.
     #[error("index {index} is compacted already (first index: {first_index})")]
     AlreadyCompacted {
-        /// What was asked for.
+        /// The index that was asked for.
         index: LogIndex,
-        /// What the log begins with.
+        /// The first index of the log.
         first_index: LogIndex,
     },
 }

@@ -1,10 +1,11 @@
 //! Raft consensus without I/O.
 //!
-//! Comes in: ticks of the owner's clock, messages of other members, proposals, reads,
-//! the news that something has become durable or was applied ([`Raft`]'s methods).
-//! Goes out: [`Ready`], a batch of effects that the owner carries out: what to persist,
+//! Inputs: ticks of the owner's clock, messages of other members, proposals, reads, and
+//! the owner's word that something has become durable or was applied ([`Raft`]'s methods).
+//! Outputs: [`Ready`], a batch of effects that the owner carries out: what to persist,
 //! what to send before and after that, what to apply, which reads may be served.
-//! May depend on: `veridical-probe` (names of planted bugs). No clock, no thread, no
+//! [`invariants`]: what must hold of members and clusters, for whoever watches them.
+//! Dependencies: `veridical-probe` (names of planted bugs). No clock, no thread, no
 //! async, no source of randomness but the seed it is given. A [`Raft`] is a value
 //! (`Clone + Eq + Hash`), so that a model checker can explore the code that serves.
 //!
@@ -24,6 +25,7 @@
 mod config;
 mod entry;
 mod error;
+pub mod invariants;
 mod log;
 mod membership;
 mod message;
@@ -33,11 +35,12 @@ mod raft;
 mod random;
 mod reads;
 mod ready;
+mod snapshot;
 
 pub use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 pub use crate::entry::{
-    ChangeKind, ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId,
-    Payload, SnapshotMeta, Term,
+    ChangeKind, ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MAX_INDEX, MAX_TERM,
+    MembershipChange, NodeId, Payload, Term,
 };
 pub use crate::error::{
     ChangeRefused, CompactError, ProposeError, ReadError, StepError, TransferError,
@@ -45,5 +48,6 @@ pub use crate::error::{
 pub use crate::membership::Membership;
 pub use crate::message::{AppendOutcome, Message, MessageBody};
 pub use crate::progress::{Progress, ProgressState};
-pub use crate::raft::{MAX_INDEX, MAX_QUEUED_MESSAGES, MAX_TERM, Raft};
+pub use crate::raft::{MAX_QUEUED_MESSAGES, Raft};
 pub use crate::ready::{ReadState, Ready, Role, SnapshotOutcome, SnapshotRequest, SoftState};
+pub use crate::snapshot::SnapshotMeta;

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use veridical_probe::always;
 
-use crate::entry::{Entry, LogIndex, SnapshotMeta, Term};
+use crate::entry::{Entry, LogIndex, Term};
+use crate::snapshot::SnapshotMeta;
 
 /// Entries `first_index..=last_index`, and the index and term right before them.
 /// Invariant: indexes are consecutive, terms never fall.
@@ -125,6 +126,10 @@ impl Log {
     /// Removes `index` and everything after it.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         let keep = self.offset(index).expect("only entries are truncated");
+        assert!(
+            keep < self.entries.len(),
+            "only entries that are there are truncated"
+        );
         self.entries.truncate(keep);
         self.first_unhanded = self.first_unhanded.min(index);
     }
@@ -159,7 +164,11 @@ impl Log {
     /// Takes the entries that were not carried to the owner yet.
     pub(crate) fn take_unhanded(&mut self) -> Vec<Entry> {
         let end = self.last_index() + 1;
-        let entries = self.range(self.first_unhanded..end).cloned().collect();
+        let entries: Vec<Entry> = self.range(self.first_unhanded..end).cloned().collect();
+        assert!(
+            self.first_unhanded + entries.len() as u64 == end,
+            "entries are handed out without a gap"
+        );
         self.first_unhanded = end;
         entries
     }

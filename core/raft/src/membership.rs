@@ -63,7 +63,7 @@ impl Membership {
     /// Whether `change` makes sense here.
     ///
     /// # Errors
-    /// Says why it does not.
+    /// Returns the reason why it does not.
     pub fn check(&self, change: &MembershipChange) -> Result<(), ChangeRefused> {
         let node = change.node;
         if node == 0 {
@@ -82,7 +82,10 @@ impl Membership {
             ChangeKind::Remove if self.voters.len() == 1 && self.voters.contains(&node) => {
                 Err(ChangeRefused::LastVoter(node))
             }
-            _ => Ok(()),
+            ChangeKind::AddVoter
+            | ChangeKind::AddLearner
+            | ChangeKind::Remove
+            | ChangeKind::Update => Ok(()),
         }
     }
 
@@ -133,6 +136,12 @@ impl MembershipHistory {
         self.changes.back().map_or(&self.base, |(_, last)| last)
     }
 
+    /// The membership before the last change that is kept apart from the base.
+    pub(crate) fn previous(&self) -> &Membership {
+        let previous = self.changes.iter().rev().nth(1);
+        previous.map_or(&self.base, |(_, membership)| membership)
+    }
+
     /// The membership at the base of the log.
     pub(crate) fn base(&self) -> &Membership {
         &self.base
@@ -143,6 +152,11 @@ impl MembershipHistory {
         self.changes.back().map_or(0, |(index, _)| *index)
     }
 
+    /// Whether a change at or before `index` is kept apart from the base.
+    pub(crate) fn has_changes_up_to(&self, index: LogIndex) -> bool {
+        self.changes.front().is_some_and(|(at, _)| *at <= index)
+    }
+
     /// The membership as of `index`, which must not lie before the base.
     pub(crate) fn at(&self, index: LogIndex) -> &Membership {
         let later = self.changes.partition_point(|(at, _)| *at <= index);
@@ -151,7 +165,7 @@ impl MembershipHistory {
             .map_or(&self.base, |last| &self.changes[last].1)
     }
 
-    /// Takes note of an appended entry; says whether it was a membership change.
+    /// Follows an appended entry; returns whether it was a membership change.
     pub(crate) fn append(&mut self, entry: &Entry) -> bool {
         let Payload::Membership(change) = &entry.payload else {
             return false;
@@ -168,6 +182,10 @@ impl MembershipHistory {
         let before = self.changes.len();
         let keep = self.changes.partition_point(|(at, _)| *at < index);
         self.changes.truncate(keep);
+        assert!(
+            self.last_change_index() < index,
+            "changes behind the end of the log are rolled back"
+        );
         keep != before
     }
 

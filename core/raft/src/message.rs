@@ -6,14 +6,14 @@ use crate::entry::{Entry, LogIndex, NodeId, Term};
 /// harms nothing but progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// Who sends it.
+    /// The sender.
     pub from: NodeId,
-    /// Who shall receive it.
+    /// The receiver.
     pub to: NodeId,
     /// The sender's term. In [`MessageBody::PreVote`], and in a response that grants
     /// one, it is the term in which the candidate *would* campaign.
     pub term: Term,
-    /// What it says.
+    /// The content.
     pub body: MessageBody,
 }
 
@@ -29,7 +29,7 @@ pub enum MessageBody {
     },
     /// The answer to [`MessageBody::PreVote`].
     PreVoteResponse {
-        /// Whether the sender would.
+        /// Whether the sender would vote for the candidate.
         granted: bool,
     },
     /// RequestVote of the paper's section 5.2.
@@ -62,7 +62,7 @@ pub enum MessageBody {
     /// The answer to [`MessageBody::Append`], and what a follower says after it has
     /// installed a snapshot.
     AppendResponse {
-        /// What became of it.
+        /// Whether it was appended.
         outcome: AppendOutcome,
     },
     /// "I still lead": asserts leadership, and confirms it for reads.
@@ -79,12 +79,12 @@ pub enum MessageBody {
     },
     /// A follower asks the leader for a read index (thesis section 6.4).
     ReadIndex {
-        /// Names the question; not the owner's context.
+        /// Names the request; it is not the owner's context.
         context: u64,
     },
     /// The answer to [`MessageBody::ReadIndex`].
     ReadIndexResponse {
-        /// The name from the question.
+        /// The name that the request had.
         context: u64,
         /// The read index; `None` if the leader is overloaded.
         index: Option<LogIndex>,
@@ -93,17 +93,17 @@ pub enum MessageBody {
     TimeoutNow,
 }
 
-/// What became of an append.
+/// How a member answers an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendOutcome {
     /// The sender's log agrees with the leader's up to `index`, durably.
     Accepted {
-        /// Up to where.
+        /// The last index of the log that agrees, durably.
         index: LogIndex,
     },
     /// The sender has no entry at `previous_index` with the expected term.
     Rejected {
-        /// From the rejected append.
+        /// The index that the rejected append named.
         previous_index: LogIndex,
         /// The last index at which the sender's log may agree with the leader's: the
         /// last one, up to `previous_index`, whose term is not above the expected one

@@ -71,6 +71,10 @@ impl Persistence {
         vote: Option<(Term, Option<NodeId>)>,
     ) -> u64 {
         self.last_number.0 += 1;
+        assert!(
+            vote.is_none_or(|(term, _)| term >= self.latest_term()),
+            "the terms that are written never fall"
+        );
         if last_index.is_some() || vote.is_some() {
             self.outstanding.push_back(Outstanding {
                 number: self.last_number,
@@ -79,6 +83,12 @@ impl Persistence {
             });
         }
         self.last_number.0
+    }
+
+    /// The latest term that was handed out to be written.
+    fn latest_term(&self) -> Term {
+        let handed_out = self.outstanding.iter().rev().find_map(|ready| ready.vote);
+        handed_out.unwrap_or(self.persisted_vote).0
     }
 
     /// Everything up to Ready `number` is durable.
@@ -99,6 +109,12 @@ impl Persistence {
             }
             self.outstanding.pop_front();
         }
+        assert!(
+            self.outstanding
+                .front()
+                .is_none_or(|ready| ready.number.0 > number),
+            "what is durable is no longer under way"
+        );
     }
 
     /// The log after `index` is void: neither what is durable there nor what is on its

@@ -21,7 +21,7 @@ pub struct Progress {
     pub(crate) sent_commit: LogIndex,
     /// The latest round of reads that it confirmed.
     pub(crate) read_sequence: u64,
-    /// Removed by the entry here; still told, as far as possible, that it was.
+    /// The entry here removes the member; the leader still sends to it, so that it learns so.
     pub(crate) leaves_at: Option<LogIndex>,
     inflight: Inflight,
 }
@@ -31,7 +31,7 @@ pub struct Progress {
 pub enum ProgressState {
     /// Where the logs agree is unknown: one append at a time.
     Probe {
-        /// One is under way.
+        /// An append is under way.
         paused: bool,
     },
     /// The logs agree: appends are pipelined.
@@ -46,6 +46,7 @@ pub enum ProgressState {
 impl Progress {
     /// A member of which nothing is known yet.
     pub(crate) fn new(next: LogIndex) -> Self {
+        assert!(next > 0, "entries have indexes from 1");
         Self {
             matched: 0,
             next,
@@ -88,17 +89,17 @@ impl Progress {
         self.active || self.was_active
     }
 
-    /// Unacknowledged appends.
+    /// The number of unacknowledged appends.
     pub fn inflight_appends(&self) -> usize {
         self.inflight.appends.len()
     }
 
-    /// Unacknowledged bytes.
+    /// The number of unacknowledged bytes.
     pub fn inflight_bytes(&self) -> usize {
         self.inflight.bytes
     }
 
-    /// The member was heard of.
+    /// Notes a sign of life of the member.
     pub(crate) fn mark_active(&mut self) {
         self.active = true;
     }
@@ -138,6 +139,7 @@ impl Progress {
             }
             ProgressState::Snapshot { .. } => unreachable!("nothing is sent meanwhile"),
         }
+        self.assert_consistent();
     }
 
     /// The member's log agrees up to `index`, durably. `first_index` is the beginning of
@@ -160,7 +162,23 @@ impl Progress {
                 }
             }
         }
+        self.assert_consistent();
         news
+    }
+
+    /// What is sent next lies behind what agrees, and behind what is under way; only a
+    /// member whose log agrees has anything under way.
+    fn assert_consistent(&self) {
+        assert!(
+            self.next > self.matched,
+            "what agrees is sent no second time: {self:?}"
+        );
+        let sent = self.inflight.appends.back();
+        assert!(
+            sent.is_none_or(|(last, _)| *last < self.next
+                && self.state == ProgressState::Replicate),
+            "appends are under way only to a member whose log agrees: {self:?}"
+        );
     }
 
     /// An append after `previous_index` was rejected; the logs may agree up to `hint`.
@@ -179,7 +197,9 @@ impl Progress {
                 self.become_probe(previous_index.min(hint.saturating_add(1)));
                 true
             }
-            _ => false,
+            ProgressState::Probe { .. }
+            | ProgressState::Replicate
+            | ProgressState::Snapshot { .. } => false,
         }
     }
 
@@ -190,6 +210,7 @@ impl Progress {
         self.state = ProgressState::Probe { paused: false };
         self.append_due = true;
         self.inflight.clear();
+        self.assert_consistent();
     }
 
     /// What was sent may be lost.
@@ -269,6 +290,10 @@ struct Inflight {
 
 impl Inflight {
     fn add(&mut self, last: LogIndex, bytes: usize) {
+        assert!(
+            self.appends.back().is_none_or(|(before, _)| *before < last),
+            "appends go out in the order of the log"
+        );
         self.appends.push_back((last, bytes));
         self.bytes += bytes;
     }
@@ -281,6 +306,10 @@ impl Inflight {
 
     fn free_first(&mut self) {
         if let Some((_, bytes)) = self.appends.pop_front() {
+            assert!(
+                bytes <= self.bytes,
+                "bytes under way are counted until they are acknowledged"
+            );
             self.bytes -= bytes;
         }
     }

@@ -10,14 +10,17 @@ mod step;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use veridical_probe::{PlantedBug, always, queue, reachable};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, queue, reachable};
 
 use crate::config::{BLANK_ELECTION_TIMEOUTS, Config, ConfigError, Initial};
 use crate::entry::{
-    ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MembershipChange, NodeId, Payload,
-    SnapshotMeta, Term,
+    ENTRY_OVERHEAD_BYTES, Entry, HardState, LogIndex, MAX_INDEX, MembershipChange, NodeId, Payload,
+    Term,
 };
 use crate::error::{CompactError, ProposeError, ReadError, TransferError};
+use crate::invariants::configuration::check_single_step;
+use crate::invariants::member::{MemberState, check_state, check_step};
 use crate::log::Log;
 use crate::membership::MembershipHistory;
 use crate::message::{Message, MessageBody};
@@ -26,11 +29,8 @@ use crate::progress::Progress;
 use crate::random::SplitMix64;
 use crate::reads::{ForwardedReads, ReadRequest, ReadRounds};
 use crate::ready::{ReadState, Role, SnapshotOutcome, SnapshotRequest, SoftState};
+use crate::snapshot::SnapshotMeta;
 
-/// Terms above this are refused, so that arithmetic on them cannot overflow.
-pub const MAX_TERM: Term = 1 << 62;
-/// Indexes above this are refused, so that arithmetic on them cannot overflow.
-pub const MAX_INDEX: LogIndex = 1 << 62;
 /// The most messages that wait for the next Ready, of either kind; further ones are
 /// dropped, which is as harmless as a lossy network.
 pub const MAX_QUEUED_MESSAGES: usize = 16 * 1024;
@@ -175,6 +175,7 @@ impl Raft {
 
     /// One tick of the owner's clock.
     pub fn tick(&mut self) {
+        let before = self.observe();
         self.now_tick += 1;
         self.blank_ticks = self.blank_ticks.saturating_sub(1);
         self.election_elapsed_ticks += 1;
@@ -183,6 +184,7 @@ impl Raft {
         } else {
             self.tick_election();
         }
+        self.assert_step(&before);
     }
 
     /// Starts an election now, beginning with a pre-vote if the settings say so. Does
@@ -191,11 +193,13 @@ impl Raft {
         if self.role == Role::Leader || !self.may_campaign() {
             return;
         }
+        let before = self.observe();
         if self.config.pre_vote {
             self.become_pre_candidate();
         } else {
             self.become_candidate(false);
         }
+        self.assert_step(&before);
     }
 
     /// Appends a command to the leader's log. It is committed once it comes out of
@@ -227,7 +231,12 @@ impl Raft {
             return Err(ProposeError::MembershipChangePending { index: pending });
         }
         self.membership().check(&change)?;
-        self.append_proposal(Payload::Membership(change))
+        let position = self.append_proposal(Payload::Membership(change))?;
+        assert!(
+            self.memberships.last_change_index() == position.1,
+            "a membership change is in force as soon as it is in the log"
+        );
+        Ok(position)
     }
 
     /// Hands leadership to voter `to` (thesis section 3.10). Proposals are refused
@@ -297,6 +306,7 @@ impl Raft {
     /// Everything in all Readys up to `number` is durable, and a snapshot among them is
     /// restored. May come late, and for several Readys at once.
     pub fn persisted(&mut self, number: u64) {
+        let before = self.observe();
         self.persistence.persisted(number);
         // A snapshot that is durable is restored as well.
         if self.persisted_index() >= self.log.base_index() {
@@ -311,8 +321,9 @@ impl Raft {
                 self.count_vote(self.config.id, true);
             }
             Role::Leader => self.advance_commit(),
-            _ => {}
+            Role::Follower | Role::PreCandidate | Role::Candidate => {}
         }
+        self.assert_step(&before);
     }
 
     /// Everything up to `index` is applied.
@@ -323,7 +334,9 @@ impl Raft {
             "index {index} after {}",
             self.handed_for_apply
         );
+        let before = self.observe();
         self.applied = self.applied.max(index);
+        self.assert_step(&before);
     }
 
     /// Forgets the entries up to `index`. The owner can no longer help members that
@@ -344,8 +357,14 @@ impl Raft {
                 applied: self.applied,
             });
         }
+        let before = self.observe();
         self.log.compact_to(index);
         self.memberships.compact_to(index);
+        assert!(
+            self.log.base_index() == index && !self.memberships.has_changes_up_to(index),
+            "log and memberships begin after the same entry"
+        );
+        self.assert_step(&before);
         Ok(())
     }
 
@@ -353,7 +372,14 @@ impl Raft {
     /// verified it. True: it will be installed, see
     /// [`crate::Ready::install_snapshot`]. False: it is not needed, or outdated.
     pub fn offer_snapshot(&mut self, from: NodeId, term: Term, meta: SnapshotMeta) -> bool {
-        self.consider_snapshot(from, term, meta)
+        let before = self.observe();
+        let installs = self.consider_snapshot(from, term, meta);
+        self.assert_step(&before);
+        assert!(
+            !installs || self.install_snapshot.is_some(),
+            "a snapshot that is accepted is handed out"
+        );
+        installs
     }
 
     /// Sending a snapshot to `to` has ended.
@@ -388,7 +414,10 @@ impl Raft {
             bytes + size,
             self.config.max_uncommitted_bytes.max(size)
         );
-        Ok(self.append_as_leader(payload))
+        let before = self.observe();
+        let position = self.append_as_leader(payload);
+        self.assert_step(&before);
+        Ok(position)
     }
 
     fn check_may_propose(&self) -> Result<(), ProposeError> {
@@ -403,9 +432,34 @@ impl Raft {
         }
     }
 
+    /// What can be seen of this member, to compare it with what follows.
+    fn observe(&self) -> MemberState {
+        MemberState::from(self)
+    }
+
+    /// Stops a member that finds itself in an impossible state, before its next Ready can
+    /// tell anybody: what it knows can no longer be trusted.
+    fn assert_step(&self, before: &MemberState) {
+        // This bug is to be found by those who watch the cluster, not by the member itself.
+        if self.config.planted.has(PlantedBug::SnapshotGoesBack) {
+            return;
+        }
+        let after = self.observe();
+        let checked = check_state(&after).and_then(|()| check_step(before, &after));
+        if let Err(violation) = checked {
+            panic!("{violation}");
+        }
+    }
+
     /// Appends to the log and lets a membership change take effect.
     fn append_entry(&mut self, entry: Entry) -> bool {
         let changed = self.memberships.append(&entry);
+        if changed {
+            let (before, after) = (self.memberships.previous(), self.memberships.latest());
+            if let Err(violation) = check_single_step(before, after) {
+                panic!("{violation}");
+            }
+        }
         self.log.push(entry);
         changed
     }

@@ -51,6 +51,12 @@ impl ReadRounds {
     pub(crate) fn start_round(&mut self, commit: LogIndex) {
         self.sequence += 1;
         let sequence = self.sequence;
+        assert!(
+            self.confirming
+                .back()
+                .is_none_or(|last| last.sequence < sequence && last.index <= commit),
+            "later rounds serve reads at later indexes"
+        );
         self.confirming
             .extend(self.waiting.drain(..).map(|request| Confirming {
                 sequence,
@@ -61,6 +67,10 @@ impl ReadRounds {
 
     /// Takes the next read whose round is at most `confirmed`.
     pub(crate) fn pop_confirmed(&mut self, confirmed: u64) -> Option<(ReadRequest, LogIndex)> {
+        assert!(
+            confirmed <= self.sequence,
+            "only rounds that began are confirmed"
+        );
         let first = self.confirming.front()?;
         if first.sequence > confirmed {
             return None;
@@ -92,6 +102,12 @@ impl ForwardedReads {
     /// Remembers a read. The ticket, not the owner's context, goes over the wire: an
     /// answer from before a restart must not answer a later read of the same context.
     pub(crate) fn ask(&mut self, ticket: u64, context: u64, now_tick: u64) {
+        assert!(
+            self.reads
+                .back()
+                .is_none_or(|last| last.asked_at_tick <= now_tick),
+            "forwarded reads are in the order of asking"
+        );
         self.reads.push_back(Forwarded {
             ticket,
             context,

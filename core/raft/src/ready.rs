@@ -1,7 +1,8 @@
-//! What goes out: effects for the owner to carry out.
+//! The outputs: effects for the owner to carry out.
 
-use crate::entry::{Entry, HardState, LogIndex, NodeId, SnapshotMeta};
+use crate::entry::{Entry, HardState, LogIndex, NodeId};
 use crate::message::Message;
+use crate::snapshot::SnapshotMeta;
 
 /// A batch of effects. Numbers ascend by one; a Ready counts as durable only when all
 /// earlier ones are durable too.
@@ -38,7 +39,7 @@ pub struct Ready {
 /// A read may be served once `index` is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadState {
-    /// From [`crate::Raft::read_index`].
+    /// The context that was given to [`crate::Raft::read_index`].
     pub context: u64,
     /// At least what was committed anywhere when the read was asked for.
     pub index: LogIndex,
@@ -49,23 +50,23 @@ pub struct ReadState {
 /// [`crate::Raft::report_snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotRequest {
-    /// Who needs it.
+    /// The member that needs it.
     pub to: NodeId,
 }
 
 /// How sending a snapshot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SnapshotOutcome {
-    /// The receiver has all of it. Whether it installed it, it says itself.
+    /// The receiver has all of it. Whether it has installed it, the receiver says itself.
     Sent,
-    /// It does not.
+    /// The receiver does not have all of it.
     Failed,
 }
 
 /// State that is not persisted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftState {
-    /// What this member is.
+    /// The role of this member.
     pub role: Role,
     /// Who leads the term, if known.
     pub leader: Option<NodeId>,

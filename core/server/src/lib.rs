@@ -1,33 +1,26 @@
-//! The production program `veridical`: a member of a cluster that any etcd v3 client can
-//! talk to, a benchmark for it and for etcd, and the checker of recorded histories.
+//! A member of a cluster as a process: any etcd v3 client can talk to it.
 //!
-//! Comes in: a command line, environment variables, signals; connections of clients,
+//! Inputs: flags and environment variables ([`ServeFlags`]), signals; connections of clients,
 //! which speak gRPC or the pipelined protocol on one port.
-//! Goes out: answers, logs on standard error, an exit status ([`ExitStatus`]).
-//! May depend on: node, client, store (for its errors), proto, env, histories, checkers.
+//! Outputs: answers, logs on standard error, and why it could not serve ([`ServeFailure`]).
+//! Dependencies: node, store (for its errors), storage (for its engines), proto, env.
 //!
 //! A request's way: `serve` accepts a connection and looks at its first bytes →
 //! `grpc` (one file per service of etcd) or `veridical_node::sessions` → the node.
-//! `bench` is the other side: a client of any etcd-compatible store. `check` and `history`
-//! need no store: files in, verdicts or files out.
 //!
-//! Production only: it is no part of the simulated world, which calls the node itself.
+//! Production only: it is no part of the simulated world, which calls the node itself. The
+//! program around it is `veridical` (`core/cli`).
 
-mod bench;
-mod check;
-mod closing;
-mod command_line;
-mod exit;
 mod grpc;
-mod history;
-mod input;
-mod interrupt;
 mod serve;
 mod url;
 
-pub use exit::ExitStatus;
+pub use serve::{ServeFailure, ServeFlags};
 
-/// Reads the command line of this process and does what it says.
-pub fn run() -> ExitStatus {
-    command_line::run()
+/// Runs a member of a cluster until the process is told to end.
+///
+/// # Errors
+/// See [`ServeFailure`].
+pub fn serve(flags: ServeFlags) -> Result<(), ServeFailure> {
+    serve::run(flags)
 }

@@ -1,7 +1,10 @@
-//! Addresses of members as etcd writes them: `http://host:port`.
+//! Addresses of members as etcd writes them: `http://host:port`. Host and port are those of
+//! an `http::uri::Authority`; etcd wants a port where HTTP has one by default.
 
 use std::fmt;
 use std::str::FromStr;
+
+use http::uri::{Authority, Port};
 
 /// `http://host:port`, without a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,26 +63,22 @@ impl FromStr for Url {
             "https" | "unixs" => return Err(of(UrlError::Tls)),
             _ => return Err(of(UrlError::Scheme)),
         }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#', '@']) {
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
             return Err(of(UrlError::Path));
         }
-        let (host, port) = match authority.rfind(':') {
-            Some(colon) if !authority[colon..].contains(']') => {
-                (&authority[..colon], &authority[colon + 1..])
-            }
-            _ => return Err(of(UrlError::Port)),
-        };
-        let is_bracketed = host.starts_with('[') && host.ends_with(']');
-        if host.is_empty() || (host.contains(':') && !is_bracketed) {
+        let authority: Authority = rest.parse().map_err(|_| of(UrlError::NoHost))?;
+        let host = authority.host();
+        if host.is_empty() {
             return Err(of(UrlError::NoHost));
         }
-        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port
-            .parse()
-            .ok()
-            .filter(|_| is_number)
-            .ok_or_else(|| of(UrlError::Port))?;
+        // A port that begins with a plus sign is a number for Rust, and none in a URL.
+        let is_number = |port: &Port<&str>| port.as_str().bytes().all(|b| b.is_ascii_digit());
+        let port = authority
+            .port()
+            .filter(is_number)
+            .ok_or_else(|| of(UrlError::Port))?
+            .as_u16();
         Ok(Self {
             host: host.to_owned(),
             port,

@@ -1,6 +1,11 @@
 //! How many entries of 4 KiB a second the log makes durable on the real disk, by the
 //! number of entries that share a sync. `cargo bench -p veridical-storage`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it measures a real disk in real time"
+)]
+
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::pin;

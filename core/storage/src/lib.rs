@@ -1,11 +1,11 @@
 //! Durable storage: the write-ahead log, snapshot files, and the engine that keeps the
 //! applied state.
 //!
-//! Comes in: plain records of the consensus log ([`wal::WalRecord`]), chunks of a
+//! Inputs: plain records of the consensus log ([`wal::WalRecord`]), chunks of a
 //! snapshot, batches of ordered keys ([`engine::WriteBatch`]).
-//! Goes out: after a restart, exactly what was synchronised before it plus a prefix of
+//! Outputs: after a restart, exactly what was synchronised before it plus a prefix of
 //! the rest; or a refusal that names the file, the offset and the reason.
-//! May depend on: `veridical-env` (the disk as a trait), `veridical-probe`, crc32c,
+//! Dependencies: `veridical-env` (the disk as a trait), `veridical-probe`, crc32c,
 //! bytes; RocksDB only behind the cargo feature `rocksdb`. It knows nothing of Raft's
 //! rules, of etcd, of protobuf or of the network.
 //!

@@ -5,7 +5,8 @@
 //! published.
 
 use bytes::Bytes;
-use veridical_probe::{Planted, PlantedBug, always, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{always, reachable, sometimes};
 use veridical_proto::command::{Command, command};
 use veridical_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
@@ -25,7 +26,7 @@ use crate::view::{View, header};
 /// The outcome of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
-    /// It took effect. The header of the response tells only the revision.
+    /// It took effect. The header of the response has only the revision.
     Response(CommandResponse),
     /// It had no effect, for this reason, on every member alike.
     Refused(ApiError),
@@ -248,6 +249,10 @@ impl<'a> WriteTxn<'a> {
         let kv = previous
             .key_value(&written.key)
             .expect("what exists is not a tombstone");
+        assert!(
+            self.writer.keys > 0,
+            "a key that is deleted was counted: {key:?}"
+        );
         self.writer.bytes += written.added_bytes as u64;
         self.writer.keys -= 1;
         if kv.lease != 0 {
@@ -266,6 +271,10 @@ impl<'a> WriteTxn<'a> {
             return;
         }
         let revision = self.write_revision();
+        assert!(
+            revision > self.writer.compacted_revision,
+            "nothing is written at or before a compaction"
+        );
         self.state.log.write().append(revision, self.changes);
         self.writer.revision = revision;
     }

@@ -71,6 +71,10 @@ impl ChangeLog {
             0 => self.dropped,
             at => self.ends[at - 1],
         };
+        assert!(
+            self.dropped <= start && start < self.ends[at],
+            "every revision that is kept has keys"
+        );
         let range = (start - self.dropped) as usize..(self.ends[at] - self.dropped) as usize;
         self.keys.range(range)
     }
@@ -85,6 +89,7 @@ impl ChangeLog {
             .pop_front()
             .expect("there is a revision to forget");
         self.keys.drain(..(end - self.dropped) as usize);
+        assert!(end > self.dropped, "keys are forgotten with their revision");
         self.dropped = end;
         self.first_revision += 1;
     }

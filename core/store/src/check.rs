@@ -1,6 +1,7 @@
 //! Checks of a request's arguments, made before it is proposed (etcd: `v3rpc/key.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use veridical_proto::etcdserverpb::{
@@ -9,6 +10,7 @@ use veridical_proto::etcdserverpb::{
 
 use crate::error::ApiError;
 use crate::key_range::{KeyRange, RangeEnd};
+use crate::txn_visitor::{TxnVisitor, visit};
 
 /// Checks a range.
 ///
@@ -65,7 +67,14 @@ pub fn check_delete_range(request: &DeleteRangeRequest) -> Result<(), ApiError> 
 /// Too many operations, an empty key, a key that is written twice, and those of the
 /// other checks.
 pub fn check_txn(request: &TxnRequest, max_ops: usize) -> Result<(), ApiError> {
-    check_txn_level(request, max_ops)?;
+    let mut arguments = Arguments { ops_left: max_ops };
+    if let ControlFlow::Break(error) = visit(request, &mut arguments) {
+        return Err(error);
+    }
+    assert!(
+        arguments.ops_left == max_ops,
+        "every level gives back what it took"
+    );
     // Only after the limits hold, so that a huge request is refused cheaply.
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
@@ -85,9 +94,7 @@ pub fn check_request_bytes(encoded_bytes: usize, max_request_bytes: usize) -> Re
 
 /// Whether no branch of a transaction, nested ones included, can write.
 pub fn is_read_only_txn(request: &TxnRequest) -> bool {
-    all_ops(request, &|op| {
-        matches!(op, request_op::Request::RequestRange(_))
-    })
+    visit(request, &mut OnlyRanges).is_continue()
 }
 
 /// Whether a transaction may be answered from this member's own state, without asking
@@ -95,51 +102,90 @@ pub fn is_read_only_txn(request: &TxnRequest) -> bool {
 /// compares asks about the present, and nothing in it allows a stale answer (etcd gives
 /// one all the same: its `isTxnSerializable` holds for a transaction without operations).
 pub fn is_serializable_txn(request: &TxnRequest) -> bool {
-    let mut ops = request.success.iter().chain(&request.failure).peekable();
-    ops.peek().is_some()
-        && ops.all(|op| match &op.request {
-            Some(request_op::Request::RequestRange(range)) => range.serializable,
-            Some(request_op::Request::RequestTxn(nested)) => is_serializable_txn(nested),
-            _ => false,
-        })
+    visit(request, &mut OnlySerializableRanges).is_continue()
 }
 
-fn all_ops(request: &TxnRequest, holds: &dyn Fn(&request_op::Request) -> bool) -> bool {
-    request
-        .success
-        .iter()
-        .chain(&request.failure)
-        .all(|op| match &op.request {
-            Some(request_op::Request::RequestTxn(nested)) => all_ops(nested, holds),
-            Some(op) => holds(op),
-            None => true,
-        })
-}
+/// Breaks at the first operation that writes.
+struct OnlyRanges;
 
-fn check_txn_level(request: &TxnRequest, max_ops: usize) -> Result<(), ApiError> {
-    let ops = request
-        .compare
-        .len()
-        .max(request.success.len())
-        .max(request.failure.len());
-    if ops > max_ops {
-        return Err(ApiError::too_many_ops());
-    }
-    if request.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(ApiError::empty_key());
-    }
-    for op in request.success.iter().chain(&request.failure) {
-        match &op.request {
-            Some(request_op::Request::RequestRange(range)) => check_range(range)?,
-            Some(request_op::Request::RequestPut(put)) => check_put(put)?,
-            Some(request_op::Request::RequestDeleteRange(delete)) => check_delete_range(delete)?,
-            Some(request_op::Request::RequestTxn(nested)) => {
-                check_txn_level(nested, max_ops - ops)?;
-            }
-            None => return Err(ApiError::key_not_found()),
+impl TxnVisitor for OnlyRanges {
+    type Break = ();
+
+    fn operation(&mut self, operation: Option<&request_op::Request>) -> ControlFlow<()> {
+        match operation {
+            Some(request_op::Request::RequestRange(_)) | None => ControlFlow::Continue(()),
+            Some(_) => ControlFlow::Break(()),
         }
     }
-    Ok(())
+}
+
+/// Breaks at the first thing that needs the present state.
+struct OnlySerializableRanges;
+
+impl TxnVisitor for OnlySerializableRanges {
+    type Break = ();
+
+    fn enter(&mut self, txn: &TxnRequest) -> ControlFlow<()> {
+        if txn.success.is_empty() && txn.failure.is_empty() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn operation(&mut self, operation: Option<&request_op::Request>) -> ControlFlow<()> {
+        match operation {
+            Some(request_op::Request::RequestRange(range)) if range.serializable => {
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Checks each operation by itself, and how many there are.
+struct Arguments {
+    /// The most operations that are left for the next level.
+    ops_left: usize,
+}
+
+impl TxnVisitor for Arguments {
+    type Break = ApiError;
+
+    fn enter(&mut self, txn: &TxnRequest) -> ControlFlow<ApiError> {
+        let ops = level_ops(txn);
+        if ops > self.ops_left {
+            return ControlFlow::Break(ApiError::too_many_ops());
+        }
+        if txn.compare.iter().any(|compare| compare.key.is_empty()) {
+            return ControlFlow::Break(ApiError::empty_key());
+        }
+        self.ops_left -= ops;
+        ControlFlow::Continue(())
+    }
+
+    fn operation(&mut self, operation: Option<&request_op::Request>) -> ControlFlow<ApiError> {
+        let checked = match operation {
+            Some(request_op::Request::RequestRange(range)) => check_range(range),
+            Some(request_op::Request::RequestPut(put)) => check_put(put),
+            Some(request_op::Request::RequestDeleteRange(delete)) => check_delete_range(delete),
+            Some(request_op::Request::RequestTxn(_)) => Ok(()),
+            None => Err(ApiError::key_not_found()),
+        };
+        match checked {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn leave(&mut self, txn: &TxnRequest) {
+        self.ops_left += level_ops(txn);
+    }
+}
+
+/// What one level of a transaction counts for in the limit on operations.
+fn level_ops(txn: &TxnRequest) -> usize {
+    let branches = txn.success.len().max(txn.failure.len());
+    branches.max(txn.compare.len())
 }
 
 /// What a branch of a transaction may write.

@@ -1,6 +1,6 @@
 //! What a store is configured with.
 
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 
 /// Settings of a [`Store`](crate::Store). Members of one cluster may differ in all of
 /// them except `max_txn_ops`, which decides which transactions are proposed at all.
@@ -25,7 +25,7 @@ pub struct StoreConfig {
     /// Most keys whose old versions one publish forgets, so that a big compaction does not
     /// hold up the writer: the rest follows with the next ones.
     pub trim_keys: usize,
-    /// Whether the store collects what a durable copy has to be told; see
+    /// Whether the store collects the changes for a durable copy; see
     /// [`Store::take_feed`](crate::Store::take_feed), which must then be called.
     pub feed: bool,
     /// Defects planted on purpose; none in production.

@@ -1,4 +1,4 @@
-//! The feed: what a durable copy of the store has to be told, as ordered keys and values.
+//! The feed: the changes for a durable copy of the store, as ordered keys and values.
 //!
 //! Every kind of record has a prefix byte of its own, and the rest of a key orders the
 //! records of a kind as a restore needs them, so one scan in order rebuilds the store:

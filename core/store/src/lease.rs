@@ -54,7 +54,18 @@ impl LeaseChange {
                 Some(command::Request::LeaseRevoke(revoke)),
                 Applied::Response(CommandResponse::LeaseRevoke(_)),
             ) => Some(Self::Revoked { id: revoke.id }),
-            _ => None,
+            (
+                _,
+                Applied::Response(
+                    CommandResponse::Put(_)
+                    | CommandResponse::DeleteRange(_)
+                    | CommandResponse::Txn(_)
+                    | CommandResponse::Compaction(_)
+                    | CommandResponse::LeaseRevoke(_),
+                )
+                | Applied::Refused(_)
+                | Applied::Duplicate,
+            ) => None,
         }
     }
 }
@@ -92,11 +103,16 @@ impl LeaseTable {
                     granted_ttl_s,
                     keys: BTreeSet::new(),
                 };
+                assert!(
+                    id != 0 && granted_ttl_s >= LEASE_TTL_S_MIN,
+                    "a lease has an identifier and a time to live"
+                );
                 let old = self.leases.insert(id, lease);
                 assert!(old.is_none(), "a lease is granted once");
             }
             LeaseStep::Remove { id } => {
-                self.leases.remove(&id);
+                let old = self.leases.remove(&id);
+                assert!(old.is_some(), "only a lease that exists is removed");
             }
             LeaseStep::Attach { id, key } => {
                 let lease = self.leases.get_mut(&id);

@@ -80,6 +80,10 @@ impl LeaseClock {
             "store.leader-changed-while-a-lease-was-ending"
         );
         *self = Self::new(self.retry);
+        assert!(
+            !self.promoted && self.leases.is_empty(),
+            "who does not lead times no lease"
+        );
     }
 
     /// Whether this member keeps the time.
@@ -97,7 +101,8 @@ impl LeaseClock {
     /// Follows a revocation that was applied.
     pub fn revoked(&mut self, id: i64) {
         if let Some(timer) = self.leases.remove(&id) {
-            self.deadlines.remove(&(timer.deadline, id));
+            let had = self.deadlines.remove(&(timer.deadline, id));
+            assert!(had, "every timed lease has one deadline");
         }
     }
 
@@ -137,6 +142,10 @@ impl LeaseClock {
             }
             self.deadlines.pop_first();
             let timer = self.leases.get_mut(&id).expect("deadlines are of leases");
+            assert!(
+                timer.expiry <= now,
+                "no lease is reported before its time is up"
+            );
             let retry_ms = self.retry.first_ms << timer.reports.min(16);
             timer.deadline = now + Duration::from_millis(retry_ms.min(self.retry.max_ms));
             timer.reports += 1;
@@ -166,6 +175,10 @@ impl LeaseClock {
             },
         );
         self.deadlines.insert((expiry, id));
+        assert!(
+            self.promoted && self.deadlines.len() == self.leases.len(),
+            "only a leader times leases, each by one deadline"
+        );
     }
 }
 

@@ -1,12 +1,12 @@
 //! The replicated state machine: an etcd-v3 store with revisions, transactions, leases
 //! and watches.
 //!
-//! Comes in: committed commands in log order, through the one [`Store`]; reads and watch
+//! Inputs: committed commands in log order, through the one [`Store`]; reads and watch
 //! requests, through any number of [`StoreReader`]s and [`WatchStream`]s; snapshots.
-//! Goes out: the outcome of each command; consistent reads; events; snapshots; the feed
-//! that keeps a durable copy up to date. All of it
-//! a pure function of what came in: no clock, no randomness, no input or output.
-//! May depend on: `proto`, `probe`.
+//! Outputs: the outcome of each command; consistent reads; events; snapshots; the feed
+//! that keeps a durable copy up to date. All of it is
+//! a pure function of the inputs: no clock, no randomness, no input or output.
+//! Dependencies: `proto`, `probe`.
 //!
 //! The path of a put: [`Store::apply`] (session table, `apply`, [`Memtable`], change log)
 //! → [`Store::publish`] (what readers see, watches) → [`StoreReader::range`].
@@ -33,6 +33,7 @@ mod snapshot;
 mod state;
 mod store;
 mod txn;
+mod txn_visitor;
 mod view;
 mod watch;
 

@@ -41,6 +41,13 @@ impl Pins {
         if revision < inner.floor {
             return None;
         }
+        assert!(
+            inner
+                .counts
+                .first_key_value()
+                .is_none_or(|(pinned, _)| *pinned >= inner.floor),
+            "what is pinned is above the floor"
+        );
         *inner.counts.entry(revision).or_insert(0) += 1;
         Some(Pin {
             pins: Arc::clone(self),
@@ -55,8 +62,16 @@ impl Pins {
             Some((pinned, _)) => compacted.min(*pinned),
             None => compacted,
         };
-        inner.floor = inner.floor.max(allowed);
-        inner.floor
+        let floor = inner.floor.max(allowed);
+        assert!(
+            inner
+                .counts
+                .first_key_value()
+                .is_none_or(|(pinned, _)| floor <= *pinned),
+            "the floor never passes a pin"
+        );
+        inner.floor = floor;
+        floor
     }
 }
 

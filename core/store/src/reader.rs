@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use veridical_probe::PlantedBug;
+use veridical_planted::PlantedBug;
 use veridical_proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 
 use crate::digest::{self, StateHash};

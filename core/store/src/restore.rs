@@ -3,7 +3,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
-use veridical_probe::{PlantedBug, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::sometimes;
 use veridical_proto::snapshot::{
     Header, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,
 };

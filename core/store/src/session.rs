@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use veridical_probe::{Planted, PlantedBug, queue, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{queue, sometimes};
 use veridical_proto::{command::Command, snapshot};
 
 /// Most applied and unsettled proposals that one member may have. A proposer keeps its
@@ -172,6 +173,16 @@ impl Session {
             self.applied.pop_first();
             self.applied_sum = self.applied_sum.wrapping_sub(mix(first));
         }
+        assert!(
+            self.applied
+                .first()
+                .is_none_or(|first| *first >= self.settled_below),
+            "what is settled is forgotten"
+        );
+        assert!(
+            !self.applied.is_empty() || self.applied_sum == 0,
+            "the sum is that of the sequences that are remembered"
+        );
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
-use veridical_probe::{Planted, PlantedBug, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::sometimes;
 use veridical_proto::mvccpb::KeyValue;
 use veridical_proto::snapshot::{
     Footer, Header, Lease, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,

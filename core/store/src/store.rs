@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use veridical_probe::{PlantedBug, always, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, sometimes};
 use veridical_proto::command::Command;
 use veridical_proto::snapshot::{Header, snapshot_record::Record};
 
@@ -30,7 +31,7 @@ pub struct Store {
     writer: Writer,
     /// Everything that a compaction at this revision leaves unreachable is forgotten.
     trimmed_floor: i64,
-    /// What a durable copy has not been told yet, if there is one.
+    /// The changes that a durable copy has not taken yet, if there is one.
     feed: Option<Feed>,
 }
 
@@ -116,6 +117,7 @@ impl Store {
         let from = self.state.revision();
         {
             let mut view = self.state.view_mut();
+            self.writer.assert_follows(&view);
             if let Some(feed) = &mut self.feed {
                 feed_changes(feed, &self.state, &view, &self.writer);
             }
@@ -129,6 +131,10 @@ impl Store {
             view.sessions.extend(self.writer.sessions.digests());
             self.state.show(&view);
         }
+        assert!(
+            self.state.revision() == self.writer.revision && self.writer.lease_steps.is_empty(),
+            "readers see all that was applied, and nothing of it twice"
+        );
         sometimes!(
             self.writer.revision > from + 1,
             "store.several-revisions-published-at-once"
@@ -272,6 +278,10 @@ impl Store {
                     .planted
                     .has(PlantedBug::CompactionOffByOne);
                 let trimmed = self.state.memtable.trim(key, floor + i64::from(bug));
+                assert!(
+                    trimmed.bytes as u64 <= self.writer.bytes,
+                    "what is forgotten was counted"
+                );
                 self.writer.bytes -= trimmed.bytes as u64;
                 trimmed_keys += 1;
             }
@@ -281,6 +291,10 @@ impl Store {
             }
             log.drop_first();
         }
+        assert!(
+            floor <= self.state.compacted_revision(),
+            "nothing behind the compacted revision is forgotten"
+        );
         self.trimmed_floor = floor;
     }
 
@@ -288,6 +302,29 @@ impl Store {
         let size = &self.state.size;
         size.bytes.store(self.writer.bytes, Ordering::Relaxed);
         size.keys.store(self.writer.keys, Ordering::Relaxed);
+    }
+}
+
+impl Writer {
+    /// The writer is at or ahead of what readers see.
+    fn assert_follows(&self, view: &PublishedView) {
+        assert!(
+            self.revision >= view.revision
+                && self.compacted_revision >= view.compacted_revision
+                && self.applied_index >= view.applied_index,
+            "what readers see never goes back: revision {} after {}, compacted {} after {}, \
+             applied {} after {}",
+            self.revision,
+            view.revision,
+            self.compacted_revision,
+            view.compacted_revision,
+            self.applied_index,
+            view.applied_index,
+        );
+        assert!(
+            self.compacted_revision <= self.revision,
+            "a compaction ends with what is written"
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     Compare, RangeRequest, RangeResponse, ResponseHeader, compare, range_request,
 };

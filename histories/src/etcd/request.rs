@@ -95,9 +95,9 @@ pub enum SortOrder {
     /// By key, ascending; or ascending by [`SortTarget`] where that is not the key.
     #[default]
     None,
-    /// Ascending.
+    /// The answer ascends.
     Ascend,
-    /// Descending.
+    /// The answer descends.
     Descend,
 }
 
@@ -122,7 +122,7 @@ pub enum SortTarget {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RangeRequest {
-    /// Which keys.
+    /// The keys that are meant.
     #[serde(flatten)]
     pub range: KeyRange,
     /// At most so many pairs; 0 for no limit.
@@ -140,10 +140,10 @@ pub struct RangeRequest {
     /// What the answer is sorted by.
     #[serde(skip_serializing_if = "is_default")]
     pub sort_target: SortTarget,
-    /// Leave the values out.
+    /// Leaves the values out.
     #[serde(skip_serializing_if = "is_default")]
     pub keys_only: bool,
-    /// Answer with the count alone.
+    /// Answers with the count alone.
     #[serde(skip_serializing_if = "is_default")]
     pub count_only: bool,
     /// Lower bound for the revision of the last change; 0 for none.
@@ -225,7 +225,7 @@ impl PutRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeleteRangeRequest {
-    /// Which keys.
+    /// The keys that are meant.
     #[serde(flatten)]
     pub range: KeyRange,
     /// Answer with the pairs as they were before.
@@ -282,7 +282,7 @@ pub struct Compare {
     pub range: KeyRange,
     /// What is compared, and with what.
     pub target: CompareTarget,
-    /// How.
+    /// How the two sides are compared.
     pub result: CompareResult,
 }
 
@@ -466,7 +466,14 @@ impl Request {
         match self {
             Self::Range(range) => range.serializable,
             Self::Txn(txn) => txn.is_serializable(),
-            _ => false,
+            Self::Put(_)
+            | Self::DeleteRange(_)
+            | Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::LeaseKeepAlive { .. }
+            | Self::LeaseTimeToLive { .. }
+            | Self::LeaseLeases => false,
         }
     }
 }

@@ -78,13 +78,13 @@ pub struct DeleteRangeResult {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TxnOpResult {
-    /// Of a read.
+    /// The result of a read.
     Range(RangeResult),
-    /// Of a write.
+    /// The result of a write.
     Put(PutResult),
-    /// Of a deletion.
+    /// The result of a deletion.
     DeleteRange(DeleteRangeResult),
-    /// Of a transaction.
+    /// The result of a transaction.
     Txn(TxnResult),
 }
 
@@ -115,26 +115,26 @@ impl TxnResult {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
-    /// To a range.
+    /// The answer to a range.
     Range(RangeResult),
-    /// To a put.
+    /// The answer to a put.
     Put(PutResult),
-    /// To a deletion.
+    /// The answer to a deletion.
     DeleteRange(DeleteRangeResult),
-    /// To a transaction.
+    /// The answer to a transaction.
     Txn(TxnResult),
-    /// To a compaction.
+    /// The answer to a compaction.
     Compact,
-    /// To the creation of a lease.
+    /// The answer to the creation of a lease.
     LeaseGrant {
         /// The lease's number, chosen by the server where the request had 0.
         id: i64,
         /// Its time to live as granted, in seconds.
         ttl_s: i64,
     },
-    /// To the end of a lease.
+    /// The answer to the end of a lease.
     LeaseRevoke,
-    /// To a keepalive.
+    /// The answer to a keepalive.
     LeaseKeepAlive {
         /// The time to live from now, in seconds; 0 when the lease does not exist.
         ttl_s: i64,
@@ -192,7 +192,7 @@ pub enum Outcome {
     },
     /// It was refused, without effect.
     Refused {
-        /// Why.
+        /// The reason for the refusal.
         error: ErrorKind,
     },
 }

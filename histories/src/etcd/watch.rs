@@ -25,7 +25,7 @@ pub enum WatchNote {
 pub struct WatchCreated {
     /// Names the watch. Unique for the whole history, not only within a stream.
     pub watch: u64,
-    /// Which keys.
+    /// The keys that are watched.
     #[serde(flatten)]
     pub range: KeyRange,
     /// The first revision wanted; 0 for what comes after `revision`.
@@ -56,7 +56,7 @@ pub enum WatchEventKind {
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WatchEvent {
-    /// What kind.
+    /// The kind of the change.
     pub kind: WatchEventKind,
     /// The pair after the change; of a deletion only the key and the revision.
     pub kv: KeyValue,
@@ -69,7 +69,7 @@ pub struct WatchEvent {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WatchResponse {
-    /// Which watch.
+    /// The number of the watch.
     pub watch: u64,
     /// The revision in the header.
     pub revision: i64,

@@ -27,13 +27,12 @@ pub(crate) enum Form {
 
 impl Form {
     pub fn get(&self, keyword: &str) -> Option<&Form> {
-        match self {
-            Self::Map(pairs) => pairs.iter().find_map(|(key, value)| match key {
-                Self::Keyword(name) if name == keyword => Some(value),
-                _ => None,
-            }),
-            _ => None,
-        }
+        let Self::Map(pairs) = self else {
+            return None;
+        };
+        let is_wanted = |key: &Self| matches!(key, Self::Keyword(name) if name == keyword);
+        let pair = pairs.iter().find(|(key, _)| is_wanted(key));
+        pair.map(|(_, value)| value)
     }
 }
 

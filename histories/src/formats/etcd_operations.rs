@@ -306,7 +306,7 @@ fn to_outcome(request: &Request, output: Output) -> Option<Outcome> {
                     deleted: answer.deleted,
                     prev_kvs: Vec::new(),
                 }),
-                _ => TxnOpResult::Put(PutResult::default()),
+                TxnOp::Put(_) | TxnOp::Txn(_) => TxnOpResult::Put(PutResult::default()),
             });
             Response::Txn(TxnResult {
                 succeeded: !result.failure,
@@ -325,7 +325,8 @@ fn to_outcome(request: &Request, output: Output) -> Option<Outcome> {
             output.compact?;
             Response::Compact
         }
-        _ => return None,
+        Request::Put(_) | Request::DeleteRange(_) | Request::LeaseKeepAlive { .. } => return None,
+        Request::LeaseTimeToLive { .. } | Request::LeaseLeases => return None,
     };
     Some(Outcome::Done {
         header: Header {

@@ -1,5 +1,5 @@
-//! Jepsen's histories: as EDN (which Porcupine's kv logs are, too), and as lines of a
-//! log.
+//! Jepsen's histories as EDN, which Porcupine's kv logs are, too. Their other form, lines of
+//! a log, is read by [`super::jepsen_log`].
 //!
 //! `:invoke` calls, `:ok` returns, `:info` leaves the outcome unknown and the process
 //! goes on under a new number, `:fail` had no effect. In a log, `:fail :cas` is a
@@ -15,8 +15,8 @@ use crate::object::{Action, Answer, ObjectEvent, Request, TxnStep, Value};
 
 /// Operations of processes, numbered as they are called.
 #[derive(Debug, Default)]
-struct Processes {
-    open: BTreeMap<Process, (OperationId, Request)>,
+pub(super) struct Processes {
+    pub open: BTreeMap<Process, (OperationId, Request)>,
     /// The session of each process; a process that lost an operation gets a new one.
     sessions: BTreeMap<Process, u64>,
     next_session: u64,
@@ -24,19 +24,19 @@ struct Processes {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Process {
+pub(super) enum Process {
     Number(i64),
     Name(String),
 }
 
 impl Processes {
-    fn session(&mut self, process: &Process) -> u64 {
+    pub fn session(&mut self, process: &Process) -> u64 {
         if let Some(session) = self.sessions.get(process) {
             return *session;
         }
         let session = match process {
             Process::Number(number) if *number >= 0 && self.next_session == 0 => *number as u64,
-            _ => {
+            Process::Number(_) | Process::Name(_) => {
                 self.next_session = self.next_session.max(1 << 32) + 1;
                 self.next_session
             }
@@ -45,7 +45,12 @@ impl Processes {
         session
     }
 
-    fn call(&mut self, process: Process, time_ns: u64, request: Request) -> Option<ObjectEvent> {
+    pub fn call(
+        &mut self,
+        process: Process,
+        time_ns: u64,
+        request: Request,
+    ) -> Option<ObjectEvent> {
         if self.open.contains_key(&process) {
             return None;
         }
@@ -56,7 +61,7 @@ impl Processes {
         Some(ObjectEvent::call(time_ns, session, op, request))
     }
 
-    fn lose(&mut self, process: &Process) {
+    pub fn lose(&mut self, process: &Process) {
         // The session ends with its operation.
         self.next_session = self.next_session.max(1 << 32) + 1;
         self.sessions.insert(process.clone(), self.next_session);
@@ -64,7 +69,7 @@ impl Processes {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Invoke,
     Ok,
     Fail,
@@ -72,7 +77,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn from_name(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "invoke" => Self::Invoke,
             "ok" => Self::Ok,
@@ -197,7 +202,7 @@ impl<R: BufRead> Iterator for EdnReader<R> {
 }
 
 /// A form as a value.
-fn to_value(form: &Form) -> Value {
+pub(super) fn to_value(form: &Form) -> Value {
     match form {
         Form::Nil => Value::Nil,
         Form::Int(number) => Value::Int(*number),
@@ -214,28 +219,34 @@ fn to_value(form: &Form) -> Value {
     }
 }
 
+/// The two forms of a sequence of two.
+fn pair(form: &Form) -> Option<&[Form; 2]> {
+    let Form::Sequence(forms) = form else {
+        return None;
+    };
+    forms.as_slice().try_into().ok()
+}
+
 /// Key and value, where the value is a tuple of the two.
 fn split(f: &str, form: &Form, is_keyed: bool) -> (Value, Form) {
-    match form {
-        Form::Sequence(forms) if forms.len() == 2 => {
-            let is_tuple = is_keyed
-                || match f {
-                    // [key [old new]], but not [old new].
-                    "cas" => matches!(&forms[1], Form::Sequence(pair) if pair.len() == 2),
-                    "read" | "write" | "get" | "put" => true,
-                    _ => false,
-                };
-            if is_tuple {
-                (to_value(&forms[0]), forms[1].clone())
-            } else {
-                (Value::Nil, form.clone())
-            }
-        }
-        _ => (Value::Nil, form.clone()),
+    let Some([key, value]) = pair(form) else {
+        return (Value::Nil, form.clone());
+    };
+    let is_tuple = is_keyed
+        || match f {
+            // [key [old new]], but not [old new].
+            "cas" => pair(value).is_some(),
+            "read" | "write" | "get" | "put" => true,
+            _ => false,
+        };
+    if is_tuple {
+        (to_value(key), value.clone())
+    } else {
+        (Value::Nil, form.clone())
     }
 }
 
-fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -> Option<Request> {
+pub(super) fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -> Option<Request> {
     if f == "txn" {
         let Form::Sequence(steps) = form else {
             return None;
@@ -257,13 +268,13 @@ fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -> Option<Re
         "write" | "put" | "set" | "w" => Action::Write(value()),
         "append" => Action::Append(value()),
         "delete" => Action::Delete,
-        "cas" | "compare-and-set" => match &form {
-            Form::Sequence(pair) if pair.len() == 2 => Action::Cas {
-                from: to_value(&pair[0]),
-                to: to_value(&pair[1]),
-            },
-            _ => return None,
-        },
+        "cas" | "compare-and-set" => {
+            let [from, to] = pair(&form)?;
+            Action::Cas {
+                from: to_value(from),
+                to: to_value(to),
+            }
+        }
         "add" => Action::Add(value()),
         "remove" => Action::Remove(value()),
         "contains" => Action::Contains(value()),
@@ -273,11 +284,13 @@ fn request(f: &str, form: &Form, is_keyed: bool, process: &Process) -> Option<Re
         "pop" => Action::Pop,
         "acquire" | "lock" => Action::Acquire(owner()),
         "release" | "unlock" => Action::Release(owner()),
-        "increment" | "inc" => match form {
-            Form::Int(by) => Action::Increment(by),
-            Form::Nil => Action::Increment(1),
-            _ => return None,
-        },
+        "increment" | "inc" if form == Form::Nil => Action::Increment(1),
+        "increment" | "inc" => {
+            let Form::Int(by) = form else {
+                return None;
+            };
+            Action::Increment(by)
+        }
         _ => return None,
     };
     Some(Request { key, action })
@@ -319,9 +332,10 @@ fn answer(action: &Action, form: &Form, is_keyed: bool) -> Option<Answer> {
                     return None;
                 };
                 let value = parts.get(2)?;
-                Some(match step.action {
-                    Action::Read => Answer::Value(to_value(value)),
-                    _ => Answer::Done,
+                Some(if step.action == Action::Read {
+                    Answer::Value(to_value(value))
+                } else {
+                    Answer::Done
                 })
             });
             Answer::Txn(answers.collect::<Option<_>>()?)
@@ -330,168 +344,17 @@ fn answer(action: &Action, form: &Form, is_keyed: bool) -> Option<Answer> {
         Action::Dequeue | Action::Pop => {
             Answer::Value(to_value(&split("dequeue", form, is_keyed).1))
         }
-        Action::Contains(_) => match split("contains", form, is_keyed).1 {
-            Form::Bool(contains) => Answer::Applied(contains),
-            _ => return None,
-        },
-        Action::Cas { .. } | Action::Acquire(_) | Action::Release(_) => Answer::Applied(true),
-        _ => Answer::Done,
-    })
-}
-
-/// Reads the lines of a Jepsen log of one register, tabs between the fields:
-/// `INFO  jepsen.util - 0<TAB>:invoke<TAB>:read<TAB>nil`.
-#[derive(Debug)]
-pub struct LogReader<R> {
-    source: R,
-    processes: Processes,
-    line: u64,
-    buffer: String,
-}
-
-impl<R: BufRead> LogReader<R> {
-    /// A reader from `source`.
-    pub fn new(source: R) -> Self {
-        Self {
-            source,
-            processes: Processes::default(),
-            line: 0,
-            buffer: String::new(),
-        }
-    }
-
-    fn next_event(&mut self) -> Result<Option<ObjectEvent>, ReadError> {
-        loop {
-            self.buffer.clear();
-            self.line += 1;
-            if self.source.read_line(&mut self.buffer)? == 0 {
-                return Ok(None);
-            }
-            let buffer = std::mem::take(&mut self.buffer);
-            let event = self.event(buffer.trim_end_matches(['\n', '\r']));
-            self.buffer = buffer;
-            if let Some(event) = event? {
-                return Ok(Some(event));
-            }
-        }
-    }
-
-    fn event(&mut self, line: &str) -> Result<Option<ObjectEvent>, ReadError> {
-        if line.trim().is_empty() {
-            return Ok(None);
-        }
-        let wrong = |at: usize, expected: &str| {
-            ReadError::syntax(
-                Place {
-                    line: self.line,
-                    column: at as u64 + 1,
-                },
-                expected,
-            )
-        };
-        let fields_at = match line.find('\t') {
-            Some(tab) => line[..tab].rfind(' ').map_or(0, |space| space + 1),
-            // A line of something else in the same log.
-            None if line.contains(" - ") => return Ok(None),
-            None => return Err(wrong(line.len(), "a tab after the process")),
-        };
-        let mut places = Vec::new();
-        let mut at = fields_at;
-        for field in line[fields_at..].split('\t') {
-            places.push((at, field.trim()));
-            at += field.len() + 1;
-        }
-        let [
-            (process_at, process),
-            (kind_at, kind),
-            (f_at, f),
-            (value_at, value),
-            ..,
-        ] = places[..]
-        else {
-            return Err(wrong(
-                line.len(),
-                "process, type, function and value, tabs between",
-            ));
-        };
-        let process = match process.parse::<i64>() {
-            Ok(number) => Process::Number(number),
-            Err(_) if process == ":nemesis" => return Ok(None),
-            Err(_) => return Err(wrong(process_at, "the number of a process")),
-        };
-        let kind = kind
-            .strip_prefix(':')
-            .and_then(Kind::from_name)
-            .ok_or_else(|| wrong(kind_at, ":invoke, :ok, :fail or :info"))?;
-        let f = f
-            .strip_prefix(':')
-            .ok_or_else(|| wrong(f_at, ":read, :write or :cas"))?;
-        let time_ns = self.line;
-        let form = || -> Result<Form, ReadError> {
-            let text = format!("{{:value {value}}}");
-            let mut parser = Parser::new(text.as_bytes());
-            let parsed = parser.next_form().map_err(|_| wrong(value_at, "a value"))?;
-            let (_, map) = parsed.ok_or_else(|| wrong(value_at, "a value"))?;
-            map.get("value")
-                .cloned()
-                .ok_or_else(|| wrong(value_at, "a value"))
-        };
-        if kind == Kind::Invoke {
-            let form = form()?;
-            // One register: a pair is [old new], never [key value].
-            let request = match (f, &form) {
-                ("read", _) => Some(Request {
-                    key: Value::Nil,
-                    action: Action::Read,
-                }),
-                ("write", form) => Some(Request {
-                    key: Value::Nil,
-                    action: Action::Write(to_value(form)),
-                }),
-                (f, form) => request(f, form, false, &process),
+        Action::Contains(_) => {
+            let Form::Bool(contains) = split("contains", form, is_keyed).1 else {
+                return None;
             };
-            let request =
-                request.ok_or_else(|| wrong(f_at, ":read, :write or :cas with its value"))?;
-            let call = self.processes.call(process, time_ns, request);
-            return call.map(Some).ok_or_else(|| {
-                wrong(
-                    process_at,
-                    "the end of this process's operation before the next",
-                )
-            });
+            Answer::Applied(contains)
         }
-        let Some((op, request)) = self.processes.open.remove(&process) else {
-            return Err(wrong(kind_at, "an :invoke before this"));
-        };
-        let session = self.processes.session(&process);
-        let is_timeout = value == ":timed-out";
-        Ok(Some(match (kind, &request.action) {
-            (Kind::Ok, Action::Read) => {
-                ObjectEvent::returned(time_ns, session, op, Answer::Value(to_value(&form()?)))
-            }
-            (Kind::Ok, Action::Cas { .. }) => {
-                ObjectEvent::returned(time_ns, session, op, Answer::Applied(true))
-            }
-            (Kind::Ok, _) => ObjectEvent::returned(time_ns, session, op, Answer::Done),
-            (Kind::Fail, Action::Cas { .. }) if !is_timeout => {
-                ObjectEvent::returned(time_ns, session, op, Answer::Applied(false))
-            }
-            (Kind::Fail, _) => ObjectEvent::failed(time_ns, session, op),
-            (Kind::Info, _) => {
-                self.processes.lose(&process);
-                ObjectEvent::unknown(time_ns, session, op)
-            }
-            (Kind::Invoke, _) => unreachable!("handled above"),
-        }))
-    }
-}
-
-impl<R: BufRead> Iterator for LogReader<R> {
-    type Item = Result<ObjectEvent, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_event().transpose()
-    }
+        Action::Cas { .. } | Action::Acquire(_) | Action::Release(_) => Answer::Applied(true),
+        Action::Write(_) | Action::Delete | Action::Append(_) | Action::Add(_) => Answer::Done,
+        Action::Remove(_) | Action::Enqueue(_) | Action::Push(_) => Answer::Done,
+        Action::Increment(_) | Action::LogAppend(_) | Action::CheckTail => Answer::Done,
+    })
 }
 
 #[cfg(test)]
@@ -553,44 +416,5 @@ mod tests {
             {:type :invoke, :f :cas, :value [3 4], :process 1}");
         assert_eq!(events.len(), 3);
         assert_ne!(events[2].client, events[0].client);
-    }
-
-    #[test]
-    fn lines_of_a_log_are_read_as_porcupine_reads_them() {
-        let log = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
-            INFO  jepsen.util - 1\t:invoke\t:cas\t[2 0]\n\
-            INFO  jepsen.util - 0\t:fail\t:read\t:timed-out\n\
-            INFO  jepsen.util - 1\t:fail\t:cas\t[2 0]\n\
-            INFO  jepsen.util - 0\t:invoke\t:write\t4\n\
-            INFO  jepsen.util - 0\t:info\t:write\t:timed-out\n";
-        let events: Vec<ObjectEvent> = LogReader::new(log.as_bytes())
-            .collect::<Result<_, _>>()
-            .unwrap();
-        assert_eq!(events[2], ObjectEvent::failed(3, 0, OperationId(0)));
-        assert_eq!(
-            events[3],
-            ObjectEvent::returned(4, 1, OperationId(1), Answer::Applied(false))
-        );
-        assert_eq!(events[5], ObjectEvent::unknown(6, 0, OperationId(2)));
-    }
-
-    #[test]
-    fn a_bad_line_is_named_and_the_rest_is_read() {
-        let log = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
-            INFO  jepsen.util - 0\t:what\t:read\t4\n\
-            INFO  jepsen.util - 0\t:ok\t:read\t4\n";
-        let read: Vec<_> = LogReader::new(log.as_bytes()).collect();
-        assert!(
-            matches!(
-                read[1],
-                Err(ReadError::Syntax {
-                    line: 2,
-                    column: 23,
-                    ..
-                })
-            ),
-            "{read:?}"
-        );
-        assert!(read[2].is_ok());
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod edn;
 mod error;
 mod etcd_operations;
 mod jepsen;
+mod jepsen_log;
 mod s2;
 
 use std::fmt;
@@ -19,7 +20,8 @@ use crate::object::{Answer, ObjectEvent, Request};
 use crate::{NoNote, jsonl};
 pub use error::ReadError;
 pub use etcd_operations::read as read_etcd_operations;
-pub use jepsen::{EdnReader, LogReader};
+pub use jepsen::EdnReader;
+pub use jepsen_log::LogReader;
 pub use s2::S2Reader;
 
 /// How much of a stream is looked at to tell its format, in bytes.
@@ -46,7 +48,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// Every one, in the order in which they are listed for people.
     pub const ALL: &'static [Self] = &[
         Self::Native,
         Self::Jsonl,
@@ -122,11 +124,11 @@ pub type Events<E> = Box<dyn Iterator<Item = Result<E, ReadError>> + Send>;
 
 /// A history that is being read.
 pub enum History {
-    /// Of single objects.
+    /// A history of single objects.
     Object(Events<ObjectEvent>),
-    /// Of single objects, from a native file: can be read a block at a time.
+    /// A history of single objects from a native file, which can be read a block at a time.
     ObjectBlocks(NativeReader<Source, ObjectEvent>),
-    /// Of an etcd-like store.
+    /// A history of an etcd-like store.
     Etcd(Events<EtcdEvent>),
 }
 
@@ -296,10 +298,11 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<Vec<ObjectEvent>, ReadError> {
         let source = std::io::Cursor::new(bytes.to_vec());
-        match open(source, None)?.history {
-            History::Object(events) => events.collect(),
-            other => panic!("{other:?}"),
-        }
+        let history = open(source, None)?.history;
+        let History::Object(events) = history else {
+            panic!("{history:?}");
+        };
+        events.collect()
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Which keys are used how often.
+//! How often each key is used.
 
 use crate::random::Random;
 
 /// How keys are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
-    /// Each as often as any other.
+    /// Each key as often as any other.
     Uniform,
     /// The k-th key with weight 1/k^θ (θ = 0.99, as in YCSB).
     Zipf,
@@ -22,34 +22,37 @@ impl Distribution {
     }
 }
 
-/// Keys above this share one weight each with their neighbours, so that the table of a
-/// zipf distribution stays small.
+/// The skew θ, which is that of YCSB (Cooper et al., SoCC 2010).
+const THETA: f64 = 0.99;
+
+/// Ranks beyond this number share one weight each with their neighbours, so that the table
+/// stays small.
 const TABLE_MAX: u64 = 1 << 20;
 
-/// Draws keys in constant time (Vose's alias method).
+/// Zipf's law over `0..items`: the rank k, counted from 0, is drawn with a probability
+/// proportional to 1/(k + 1)^0.99.
+///
+/// Draws take constant time and no function of the C library (the alias method: Walker 1977,
+/// Vose 1991). Rejection sampling, as `rand_distr` has it, needs no table, but raises to a power
+/// and takes a logarithm for each draw.
 #[derive(Clone, Debug)]
-pub(super) struct KeyChooser {
-    keys: u64,
-    /// Keys per table entry.
+pub struct Zipf {
+    items: u64,
+    /// Ranks for each entry of the table.
     stride: u64,
     /// The share below which an entry stands for itself, and what it stands for above.
     table: Vec<(f64, u32)>,
 }
 
-impl KeyChooser {
-    pub fn new(distribution: Distribution, keys: u64) -> Self {
-        let keys = keys.max(1);
-        if distribution == Distribution::Uniform {
-            return Self {
-                keys,
-                stride: 1,
-                table: Vec::new(),
-            };
-        }
-        let stride = keys.div_ceil(TABLE_MAX);
-        let entries = keys.div_ceil(stride);
+impl Zipf {
+    /// The distribution over `0..items`, or over `0..1` where there are no items. Takes time
+    /// and memory proportional to `items`, up to a million.
+    pub fn new(items: u64) -> Self {
+        let items = items.max(1);
+        let stride = items.div_ceil(TABLE_MAX);
+        let entries = items.div_ceil(stride);
         let weights: Vec<f64> = (0..entries)
-            .map(|entry| ((entry * stride + 1) as f64).powf(-0.99))
+            .map(|entry| ((entry * stride + 1) as f64).powf(-THETA))
             .collect();
         let scale = entries as f64 / weights.iter().sum::<f64>();
         let mut scaled: Vec<f64> = weights.iter().map(|weight| weight * scale).collect();
@@ -66,16 +69,14 @@ impl KeyChooser {
             }
         }
         Self {
-            keys,
+            items,
             stride,
             table,
         }
     }
 
-    pub fn choose(&self, random: &mut Random) -> u64 {
-        if self.table.is_empty() {
-            return random.below(self.keys);
-        }
+    /// Draws a rank; 0 is the most frequent one.
+    pub fn rank(&self, random: &mut Random) -> u64 {
         let entry = random.index(self.table.len());
         let (share, other) = self.table[entry];
         let entry = if random.unit() < share {
@@ -87,7 +88,31 @@ impl KeyChooser {
         if self.stride == 1 {
             first
         } else {
-            (first + random.below(self.stride)).min(self.keys - 1)
+            (first + random.below(self.stride)).min(self.items - 1)
+        }
+    }
+}
+
+/// Draws keys by a [`Distribution`].
+#[derive(Clone, Debug)]
+pub(super) enum KeyChooser {
+    /// Any of this many keys.
+    Uniform(u64),
+    Zipf(Zipf),
+}
+
+impl KeyChooser {
+    pub fn new(distribution: Distribution, keys: u64) -> Self {
+        match distribution {
+            Distribution::Uniform => Self::Uniform(keys.max(1)),
+            Distribution::Zipf => Self::Zipf(Zipf::new(keys)),
+        }
+    }
+
+    pub fn choose(&self, random: &mut Random) -> u64 {
+        match self {
+            Self::Uniform(keys) => random.below(*keys),
+            Self::Zipf(zipf) => zipf.rank(random),
         }
     }
 }
@@ -98,12 +123,21 @@ mod tests {
 
     #[test]
     fn zipf_prefers_the_first_keys_and_reaches_the_last() {
-        let chooser = KeyChooser::new(Distribution::Zipf, 100);
+        let zipf = Zipf::new(100);
         let mut random = Random::new(1);
         let mut counts = [0u32; 100];
-        (0..200_000).for_each(|_| counts[chooser.choose(&mut random) as usize] += 1);
+        (0..200_000).for_each(|_| counts[zipf.rank(&mut random) as usize] += 1);
         let ratio = f64::from(counts[0]) / f64::from(counts[9]);
         assert!((8.0..12.0).contains(&ratio), "{ratio}");
         assert!(counts[99] > 0);
+    }
+
+    #[test]
+    fn no_rank_is_outside_however_many_items_there_are() {
+        let mut random = Random::new(2);
+        for items in [0, 1, 2, TABLE_MAX, TABLE_MAX + 1, 3 * TABLE_MAX + 7] {
+            let zipf = Zipf::new(items);
+            assert!((0..1_000).all(|_| zipf.rank(&mut random) < items.max(1)));
+        }
     }
 }

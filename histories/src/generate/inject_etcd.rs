@@ -39,7 +39,7 @@ pub enum EtcdInjection {
 }
 
 impl EtcdInjection {
-    /// All of them.
+    /// Every one, in the order in which they are listed for people.
     pub const ALL: &'static [Self] = &[
         Self::StaleRead,
         Self::StaleValue,
@@ -104,19 +104,21 @@ pub fn inject(events: &mut [EtcdEvent], injection: EtcdInjection, random: &mut R
                 return false;
             };
             let at = random.index(response.events.len());
-            match injection {
-                EtcdInjection::DroppedWatchEvent => {
-                    response.events.remove(at);
-                }
-                EtcdInjection::DuplicatedWatchEvent => {
-                    let event = response.events[at].clone();
-                    response.events.insert(at, event);
-                }
-                _ => response.events.rotate_left(1),
+            if injection == EtcdInjection::DroppedWatchEvent {
+                response.events.remove(at);
+            } else if injection == EtcdInjection::DuplicatedWatchEvent {
+                let event = response.events[at].clone();
+                response.events.insert(at, event);
+            } else {
+                response.events.rotate_left(1);
             }
             true
         }
-        _ => {
+        EtcdInjection::StaleValue
+        | EtcdInjection::LostWrite
+        | EtcdInjection::DuplicatedWrite
+        | EtcdInjection::TornRange
+        | EtcdInjection::SplitTransaction => {
             let old = older_pairs(events, place);
             change_pairs(&mut events[place], injection, &old, random)
         }
@@ -124,32 +126,35 @@ pub fn inject(events: &mut [EtcdEvent], injection: EtcdInjection, random: &mut R
 }
 
 fn answer(event: &EtcdEvent) -> Option<(i64, &Response)> {
-    match &event.kind {
-        EventKind::Return {
-            output: Outcome::Done { header, response },
-            ..
-        } => Some((header.revision, response)),
-        _ => None,
-    }
+    let EventKind::Return {
+        output: Outcome::Done { header, response },
+        ..
+    } = &event.kind
+    else {
+        return None;
+    };
+    Some((header.revision, response))
 }
 
 fn answer_mut(event: &mut EtcdEvent) -> Option<(&mut i64, &mut Response)> {
-    match &mut event.kind {
-        EventKind::Return {
-            output: Outcome::Done { header, response },
-            ..
-        } => Some((&mut header.revision, response)),
-        _ => None,
-    }
+    let EventKind::Return {
+        output: Outcome::Done { header, response },
+        ..
+    } = &mut event.kind
+    else {
+        return None;
+    };
+    Some((&mut header.revision, response))
 }
 
 fn fits(event: &EtcdEvent, injection: EtcdInjection) -> bool {
     use EtcdInjection as E;
-    let watch_events = |least: usize| match &event.kind {
-        EventKind::Note {
-            note: WatchNote::Response(response),
-        } => response.events.len() >= least,
-        _ => false,
+    let watch_events = |least: usize| {
+        matches!(
+            &event.kind,
+            EventKind::Note { note: WatchNote::Response(response) }
+                if response.events.len() >= least
+        )
     };
     match (injection, answer(event)) {
         (E::DroppedWatchEvent | E::DuplicatedWatchEvent, _) => watch_events(1),
@@ -192,13 +197,12 @@ fn stale_read(events: &mut [EtcdEvent], place: usize) -> bool {
 
 fn request_of(events: &[EtcdEvent], place: usize) -> Option<Request> {
     let op = events[place].operation()?;
-    events[..place]
-        .iter()
-        .rev()
-        .find_map(|event| match &event.kind {
-            EventKind::Call { op: called, input } if *called == op => Some(input.clone()),
-            _ => None,
-        })
+    events[..place].iter().rev().find_map(|event| {
+        let EventKind::Call { op: called, input } = &event.kind else {
+            return None;
+        };
+        (*called == op).then(|| input.clone())
+    })
 }
 
 fn swap_revisions(
@@ -260,44 +264,52 @@ fn change_pairs(
     let result = match response {
         Response::Range(result) => result,
         Response::Txn(txn) => {
-            let found = txn.results.iter_mut().find_map(|result| match result {
-                TxnOpResult::Range(range) if !range.kvs.is_empty() => Some(range),
-                _ => None,
+            let mut ranges = txn.results.iter_mut().filter_map(|result| match result {
+                TxnOpResult::Range(range) => Some(range),
+                TxnOpResult::Put(_) | TxnOpResult::DeleteRange(_) | TxnOpResult::Txn(_) => None,
             });
+            let found = ranges.find(|range| !range.kvs.is_empty());
             match found {
                 Some(range) => range,
                 None => return false,
             }
         }
-        _ => return false,
+        Response::Put(_)
+        | Response::DeleteRange(_)
+        | Response::Compact
+        | Response::LeaseGrant { .. }
+        | Response::LeaseRevoke
+        | Response::LeaseKeepAlive { .. }
+        | Response::LeaseTimeToLive { .. }
+        | Response::LeaseLeases { .. } => return false,
     };
     let at = random.index(result.kvs.len());
     let kv = &mut result.kvs[at];
-    match injection {
-        EtcdInjection::LostWrite if kv.version == 1 => {
+    if injection == EtcdInjection::LostWrite && kv.version == 1 {
+        result.kvs.remove(at);
+        result.count -= 1;
+        return true;
+    }
+    if injection == EtcdInjection::DuplicatedWrite {
+        kv.version += 1;
+        return true;
+    }
+    // What an earlier answer showed of the key, or else its state before its last change as
+    // far as the pair tells.
+    let older = old
+        .iter()
+        .rev()
+        .find(|older| older.key == kv.key && older.mod_revision < kv.mod_revision);
+    match older {
+        Some(older) => *kv = older.clone(),
+        None if kv.version > 1 => {
+            kv.version -= 1;
+            kv.mod_revision = kv.create_revision;
+            kv.value = Bytes::from_static(b"older");
+        }
+        None => {
             result.kvs.remove(at);
             result.count -= 1;
-        }
-        EtcdInjection::DuplicatedWrite => kv.version += 1,
-        // What an earlier answer showed of the key, or else its state before its last
-        // change as far as the pair tells.
-        _ => {
-            let older = old
-                .iter()
-                .rev()
-                .find(|older| older.key == kv.key && older.mod_revision < kv.mod_revision);
-            match older {
-                Some(older) => *kv = older.clone(),
-                None if kv.version > 1 => {
-                    kv.version -= 1;
-                    kv.mod_revision = kv.create_revision;
-                    kv.value = Bytes::from_static(b"older");
-                }
-                None => {
-                    result.kvs.remove(at);
-                    result.count -= 1;
-                }
-            }
         }
     }
     true

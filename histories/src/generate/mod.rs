@@ -5,4 +5,4 @@ pub mod etcd;
 pub mod inject_etcd;
 pub mod object;
 
-pub use distribution::Distribution;
+pub use distribution::{Distribution, Zipf};

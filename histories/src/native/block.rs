@@ -7,10 +7,10 @@ pub(super) const BLOCK_HEADER_LENGTH: usize = 20;
 /// Whether blocks are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all: fastest.
+    /// Blocks are not compressed, which is fastest.
     #[default]
     None,
-    /// Zstandard.
+    /// Blocks are compressed with Zstandard.
     Zstd,
 }
 

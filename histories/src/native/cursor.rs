@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
-    /// LEB128.
+    /// A number in LEB128.
     #[inline(always)]
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// LEB128.
+/// A number in LEB128.
 #[inline]
 pub(super) fn put_varint(block: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

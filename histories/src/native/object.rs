@@ -42,7 +42,8 @@ pub(super) fn encode(event: &ObjectEvent, state: &mut BlockState, block: &mut Ve
             put_action(block, &input.action);
         }
         EventKind::Return { output, .. } => put_answer(block, output),
-        _ => {}
+        EventKind::Unknown { .. } | EventKind::Failed { .. } => {}
+        EventKind::Note { note } => match *note {},
     }
 }
 

@@ -2,19 +2,6 @@ use super::*;
 use crate::generate::etcd::{EtcdHistory, EtcdWorkload};
 use crate::generate::object::{ObjectHistory, ObjectKind, ObjectWorkload};
 
-const KINDS: [ObjectKind; 10] = [
-    ObjectKind::Register,
-    ObjectKind::CasRegister,
-    ObjectKind::Kv,
-    ObjectKind::KvAppend,
-    ObjectKind::Set,
-    ObjectKind::Queue,
-    ObjectKind::Stack,
-    ObjectKind::Lock,
-    ObjectKind::Counter,
-    ObjectKind::ListAppend,
-];
-
 fn objects(kind: ObjectKind, operations: u64) -> Vec<ObjectEvent> {
     let workload = ObjectWorkload {
         kind,
@@ -46,8 +33,8 @@ fn read<E: NativeEvent>(mut file: &[u8]) -> (Vec<E>, Result<bool, ReadError>) {
 #[test]
 fn every_vocabulary_and_compression_survives_a_round_trip() {
     for compression in [Compression::None, Compression::Zstd] {
-        for kind in KINDS {
-            let events = objects(kind, 3_000);
+        for kind in ObjectKind::ALL {
+            let events = objects(*kind, 3_000);
             let file = write(&events, compression);
             let (read, end) = read::<ObjectEvent>(&file);
             assert!(matches!(end, Ok(false)));

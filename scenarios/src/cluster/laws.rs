@@ -6,10 +6,9 @@ use veridical_raft::{Raft, Ready, Role};
 use veridical_world::{ProcessId, World};
 
 use crate::observer::Observer;
-use crate::properties::Broken;
-use crate::properties::members::MemberLaws;
-use crate::properties::raft::{Beginning, RaftLaws, Standing};
-use crate::properties::reads::ReadLaws;
+use crate::properties::members::MembershipInvariants;
+use crate::properties::raft::{ClusterInvariants, LogStart, MemberState, ReadInvariants};
+use crate::properties::{InvariantViolation, finding};
 
 /// Watches over all members of a run.
 #[derive(Clone)]
@@ -28,9 +27,9 @@ const LOG_SUFFIX: &str = ".wal";
 
 #[derive(Default)]
 struct LawsState {
-    raft: RaftLaws,
-    members: MemberLaws,
-    reads: ReadLaws,
+    raft: ClusterInvariants,
+    members: MembershipInvariants,
+    reads: ReadInvariants,
 }
 
 impl Laws {
@@ -53,45 +52,40 @@ impl Laws {
         })
     }
 
-    fn check(&self, check: impl FnOnce(&mut LawsState) -> Result<(), Broken>) {
+    fn check(&self, check: impl FnOnce(&mut LawsState) -> Result<(), InvariantViolation>) {
         let mut state = self
             .state
             .lock()
             .expect("no panic while the laws are locked");
         if let Err(broken) = check(&mut state) {
-            self.observer.report(broken.into());
+            self.observer.report(finding(broken));
         }
     }
 }
 
 impl NodeObserver for Laws {
     fn raft_started(&self, raft: &Raft) {
-        let (first, applied) = (raft.first_index(), raft.applied_index());
-        let base = raft.snapshot_meta_at(first - 1).unwrap_or_default();
-        let beginning = Beginning {
-            base_index: first - 1,
-            base_term: base.term,
-            membership: base.membership,
-            applied,
-        };
-        let entries = raft.entries(first..raft.last_index() + 1);
+        let start = LogStart::from(raft);
+        let entries = raft.entries(raft.first_index()..raft.last_index() + 1);
         self.check(|state| {
             if self.disk_decays {
                 state.raft.disk_decays(raft.id());
             }
             state.reads.started(raft.id());
-            state.raft.started(raft.into(), beginning, entries)?;
-            state.raft.goes_by(raft.id(), raft.membership())
+            state.raft.started(raft.into(), start, entries)?;
+            state.raft.check_configuration(raft.id(), raft.membership())
         });
     }
 
     fn raft_stepped(&self, raft: &Raft, ready: &Ready) {
-        let standing = Standing::from(raft);
+        let standing = MemberState::from(raft);
         let changes_log = !ready.entries.is_empty() || ready.install_snapshot.is_some();
         self.check(|state| {
             state.raft.stepped(standing, ready)?;
             if changes_log {
-                state.raft.goes_by(standing.member, raft.membership())?;
+                state
+                    .raft
+                    .check_configuration(standing.member, raft.membership())?;
             }
             state.reads.answered(standing.member, &ready.read_states)?;
             match (standing.role, ready.soft_state) {
@@ -121,7 +115,9 @@ impl NodeObserver for Laws {
         self.check(|state| {
             let term = state.raft.term_of(member_id).unwrap_or_default();
             let membership = directory.membership();
-            state.raft.has_applied(member_id, index, &membership)?;
+            state
+                .raft
+                .check_applied_configuration(member_id, index, &membership)?;
             state.members.applied(member_id, term, index, directory)
         });
     }

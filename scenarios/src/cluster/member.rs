@@ -16,8 +16,9 @@ use veridical_world::{ProcessId, SimEnvironment, World};
 
 use crate::cluster::{Election, Shared, client_address, lock, member_name};
 use crate::observer::Observer;
-use crate::report::{Class, Finding};
-use crate::view::{MemberState, Recorder};
+use crate::view::MemberState;
+use veridical_harness::report::{Class, Finding};
+use veridical_harness::view::Recorder;
 
 /// Why a member's process ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ pub(super) struct Outside {
     pub(super) may_forget: bool,
     /// Whether the disk here decays.
     pub(super) is_rotten: bool,
-    pub(super) recorder: Option<Recorder>,
+    pub(super) recorder: Option<Recorder<MemberState>>,
 }
 
 /// The process of a site: its member, if it has one.

@@ -25,9 +25,11 @@ use crate::cluster::member::{Outside, boot};
 use crate::cluster::seen::Seen;
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::properties::finding;
 use crate::properties::leases::LeaseDeadlines;
-use crate::report::{Class, Finding};
-use crate::view::Recorder;
+use crate::view::MemberState;
+use veridical_harness::report::{Class, Finding};
+use veridical_harness::view::Recorder;
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;
@@ -122,7 +124,7 @@ impl Cluster {
         world: &World,
         observer: &Observer,
         plan: &Arc<Plan>,
-        recorder: Option<Recorder>,
+        recorder: Option<Recorder<MemberState>>,
     ) -> Self {
         let laws = Laws::new(world.clone(), observer.clone());
         let sites = (0..plan.sites()).map(|site| {
@@ -359,7 +361,9 @@ impl Cluster {
         let left: BTreeMap<i64, i64> = node.reader().leases().into_iter().collect();
         // A leader that was deposed ends none, and its successor gives all their time anew.
         if self.is_led() {
-            deadlines.look(self.world.now(), self.term(), &left)?;
+            deadlines
+                .look(self.world.now(), self.term(), &left)
+                .map_err(finding)?;
         }
         Ok(left.is_empty())
     }

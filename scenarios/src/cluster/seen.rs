@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use veridical_store::StateHash;
 
 use crate::cluster::member_name;
-use crate::report::{Class, Finding};
+use veridical_harness::report::{Class, Finding};
 
 /// States of members that are remembered for comparison, by applied index.
 const REMEMBERED_STATES_MAX: usize = 4_096;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Broken;
+use super::InvariantViolation;
 
 /// How long leases may live on.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ impl LeaseDeadlines {
         now: Duration,
         term: u64,
         left: &BTreeMap<i64, i64>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         if term > self.term {
             self.term = term;
             self.since = self.since.max(now);
@@ -63,7 +63,7 @@ impl LeaseDeadlines {
         for (id, ttl_s) in left {
             let deadline = self.since + self.bound.longest(*ttl_s, self.most);
             if now > deadline {
-                return Broken::new(
+                return InvariantViolation::new(
                     "lease-outlived",
                     format!(
                         "lease {id} of {ttl_s} s is there at {} ms; since {} ms nobody can have \
@@ -112,13 +112,13 @@ impl Told {
     ///
     /// # Errors
     /// More is left than can be.
-    pub fn check(&self, drift_ppm: u64) -> Result<(), Broken> {
+    pub fn check(&self, drift_ppm: u64) -> Result<(), InvariantViolation> {
         let end = self.renewed_by + longest_time(self.granted_ttl_s, drift_ppm);
         let left = Duration::from_secs(u64::try_from(self.left_s).unwrap_or(0));
         if self.asked_at + left <= end {
             return Ok(());
         }
-        Broken::new(
+        InvariantViolation::new(
             "lease-outlived",
             format!(
                 "at {} ms {} s of a lease of {} s were left, which nobody has renewed since {} ms",
@@ -154,8 +154,8 @@ mod tests {
         let mut deadlines = deadlines();
         let end = Duration::from_secs(112);
         deadlines.look(end, 0, &leases()).expect("in time");
-        let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
-        assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
+        let violation = deadlines.look(end + Duration::from_millis(1), 0, &leases());
+        assert_eq!(violation.expect_err("too late").signature, "lease-outlived");
     }
 
     #[test]
@@ -164,8 +164,8 @@ mod tests {
         let five = (1..=5).map(|id| (id, 10)).collect();
         let end = Duration::from_secs(113);
         deadlines.look(end, 0, &five).expect("in time");
-        let broken = deadlines.look(end + Duration::from_millis(1), 0, &leases());
-        assert_eq!(broken.expect_err("too late").signature, "lease-outlived");
+        let violation = deadlines.look(end + Duration::from_millis(1), 0, &leases());
+        assert_eq!(violation.expect_err("too late").signature, "lease-outlived");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use veridical_node::Directory;
 use veridical_raft::{LogIndex, NodeId, Term};
 
-use super::Broken;
+use super::InvariantViolation;
 
-/// Changes of the membership that are remembered.
+/// The most changes of the membership that are remembered.
 const CHANGES_MAX: usize = 1_024;
 
 /// What a removed member knows of its removal.
@@ -20,13 +20,13 @@ struct Removal {
 
 /// The membership of one cluster.
 #[derive(Default)]
-pub struct MemberLaws {
-    /// What the members were from an index on.
+pub struct MembershipInvariants {
+    /// The members from an index on.
     lists: BTreeMap<LogIndex, Directory>,
     removed: BTreeMap<NodeId, Removal>,
 }
 
-impl MemberLaws {
+impl MembershipInvariants {
     /// At member `at`, which is in `term`, the members are these as of the applied
     /// `index`.
     ///
@@ -38,20 +38,20 @@ impl MemberLaws {
         term: Term,
         index: LogIndex,
         list: &Directory,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), InvariantViolation> {
         self.note_removal(at, term, index, list);
         let last = self.lists.range(..=index).next_back();
         let known = last.map(|(since, list)| (*since, list.clone()));
         let newer = self.lists.range(index + 1..).next().is_some();
         match known {
             Some((_, known)) if known == *list => Ok(()),
-            Some((since, known)) if since == index || newer => Broken::new(
+            Some((since, known)) if since == index || newer => InvariantViolation::new(
                 "members-differ",
                 format!(
                     "as of entry {index} member {at} takes {} for the members, and others took \
                      {}",
-                    tell(list),
-                    tell(&known)
+                    describe(list),
+                    describe(&known)
                 ),
             ),
             _ => {
@@ -64,7 +64,7 @@ impl MemberLaws {
         }
     }
 
-    /// Takes note of a member's own removal, when it applies it. Until then it may lead
+    /// Notes a member's own removal, when it applies it. Until then it may lead
     /// again, with the removal in its log, and complete it (thesis section 4.2.2).
     fn note_removal(&mut self, at: NodeId, term: Term, index: LogIndex, list: &Directory) {
         let mut before = self.lists.range(..index);
@@ -82,9 +82,9 @@ impl MemberLaws {
     ///
     /// # Errors
     /// It had applied its own removal in an earlier one.
-    pub fn leads(&self, member: NodeId, term: Term) -> Result<(), Broken> {
+    pub fn leads(&self, member: NodeId, term: Term) -> Result<(), InvariantViolation> {
         match self.removed.get(&member) {
-            Some(removal) if removal.known_in < term => Broken::new(
+            Some(removal) if removal.known_in < term => InvariantViolation::new(
                 "removed-member-leads",
                 format!(
                     "member {member} leads term {term}, and was removed by entry {}, which it \
@@ -97,7 +97,7 @@ impl MemberLaws {
     }
 }
 
-fn tell(list: &Directory) -> String {
+fn describe(list: &Directory) -> String {
     let members: Vec<String> = list
         .iter()
         .map(|(node, member)| {
@@ -128,39 +128,61 @@ mod tests {
 
     #[test]
     fn members_that_apply_the_same_changes_agree() {
-        let mut laws = MemberLaws::default();
+        let mut invariants = MembershipInvariants::default();
         for at in [1, 2] {
-            laws.applied(at, 1, 0, &list(&[1, 2, 3])).expect("founded");
-            laws.applied(at, 1, 7, &list(&[1, 2])).expect("removed");
-            laws.applied(at, 2, 9, &list(&[1, 2, 4])).expect("added");
+            invariants
+                .applied(at, 1, 0, &list(&[1, 2, 3]))
+                .expect("founded");
+            invariants
+                .applied(at, 1, 7, &list(&[1, 2]))
+                .expect("removed");
+            invariants
+                .applied(at, 2, 9, &list(&[1, 2, 4]))
+                .expect("added");
         }
         // From a snapshot in between.
-        laws.applied(4, 2, 8, &list(&[1, 2])).expect("as it was");
+        invariants
+            .applied(4, 2, 8, &list(&[1, 2]))
+            .expect("as it was");
     }
 
     #[test]
     fn members_that_apply_other_changes_are_found() {
-        let mut laws = MemberLaws::default();
-        laws.applied(1, 1, 0, &list(&[1, 2, 3])).expect("founded");
-        laws.applied(1, 1, 7, &list(&[1, 2])).expect("removed");
-        laws.applied(1, 2, 9, &list(&[1, 2, 4])).expect("added");
+        let mut invariants = MembershipInvariants::default();
+        invariants
+            .applied(1, 1, 0, &list(&[1, 2, 3]))
+            .expect("founded");
+        invariants
+            .applied(1, 1, 7, &list(&[1, 2]))
+            .expect("removed");
+        invariants
+            .applied(1, 2, 9, &list(&[1, 2, 4]))
+            .expect("added");
         for (index, nodes) in [(7, &[1, 3][..]), (8, &[1, 2, 4]), (0, &[1, 2])] {
-            let broken = laws.applied(2, 1, index, &list(nodes));
-            assert_eq!(broken.expect_err("differs").signature, "members-differ");
+            let violation = invariants.applied(2, 1, index, &list(nodes));
+            assert_eq!(violation.expect_err("differs").signature, "members-differ");
         }
     }
 
     #[test]
     fn a_removed_member_leads_no_later_term_unless_it_was_added_again() {
-        let mut laws = MemberLaws::default();
-        laws.applied(1, 1, 0, &list(&[1, 2, 3])).expect("founded");
-        laws.applied(1, 4, 7, &list(&[1, 2])).expect("removed");
-        laws.leads(3, 5).expect("it does not know yet");
-        laws.applied(3, 4, 7, &list(&[1, 2])).expect("removed");
-        laws.leads(3, 4).expect("a leader may remove itself");
-        let broken = laws.leads(3, 5).expect_err("it is removed");
-        assert_eq!(broken.signature, "removed-member-leads");
-        laws.applied(3, 5, 8, &list(&[1, 2, 3])).expect("added");
-        laws.leads(3, 6).expect("it is a member");
+        let mut invariants = MembershipInvariants::default();
+        invariants
+            .applied(1, 1, 0, &list(&[1, 2, 3]))
+            .expect("founded");
+        invariants
+            .applied(1, 4, 7, &list(&[1, 2]))
+            .expect("removed");
+        invariants.leads(3, 5).expect("it does not know yet");
+        invariants
+            .applied(3, 4, 7, &list(&[1, 2]))
+            .expect("removed");
+        invariants.leads(3, 4).expect("a leader may remove itself");
+        let violation = invariants.leads(3, 5).expect_err("it is removed");
+        assert_eq!(violation.signature, "removed-member-leads");
+        invariants
+            .applied(3, 5, 8, &list(&[1, 2, 3]))
+            .expect("added");
+        invariants.leads(3, 6).expect("it is a member");
     }
 }

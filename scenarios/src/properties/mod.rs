@@ -1,13 +1,14 @@
 //! Properties beyond linearizability, checked while a run goes on, from what members show
 //! of themselves.
 //!
-//! Comes in: the steps of Raft, the applied memberships, the leases that are left.
-//! Goes out: [`Broken`], the first time that a property does not hold.
+//! Inputs: the steps of Raft, the applied memberships, the leases that are left.
+//! Outputs: [`InvariantViolation`], the first time that a property does not hold.
+//! Dependencies: `veridical-raft`, whose invariants these are where they are Raft's;
+//! `veridical-node` for the directory of members.
 //!
 //! | property | where |
 //! |---|---|
-//! | election safety, leader append-only, log matching, leader completeness, state machine safety (Raft paper, figure 3); what was durable stays, what is promised is durable; the configuration in force is that of the log | [`raft`] |
-//! | a read index covers what was committed when it was asked for | [`reads`] |
+//! | election safety, leader append-only, log matching, leader completeness, state machine safety (Raft paper, figure 3); what was durable stays, what is promised is durable; the configuration in force is that of the log; a read index covers what was committed when it was asked for | [`raft`] |
 //! | members agree on who they are; who was removed leads no more | [`members`] |
 //! | a lease ends when its time is up | [`leases`] |
 //!
@@ -18,20 +19,12 @@
 pub mod leases;
 pub mod members;
 pub mod raft;
-pub mod reads;
 
-/// A property does not hold.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{signature}: {text}")]
-pub struct Broken {
-    /// Which one; groups findings.
-    pub signature: &'static str,
-    /// For a person.
-    pub text: String,
-}
+pub use veridical_raft::invariants::InvariantViolation;
 
-impl Broken {
-    fn new<T>(signature: &'static str, text: String) -> Result<T, Self> {
-        Err(Self { signature, text })
-    }
+use veridical_harness::report::{Class, Finding};
+
+/// A broken invariant as a finding of a run.
+pub fn finding(violation: InvariantViolation) -> Finding {
+    Finding::new(Class::Violation, violation.signature, violation.text)
 }

@@ -5,8 +5,8 @@ use veridical_world::{
     CrashKind, CrashPoint, DiskFaults, Fault, Latency, NetworkFaults, ProcessId, Rng,
 };
 
-use crate::plan::TimedFault;
 use crate::swarm::{CLAIMED_DRIFT_PPM, Family, pick};
+use veridical_harness::TimedFault;
 
 /// The failpoints of the store, in alphabetical order.
 pub(crate) const FAILPOINTS: [&str; 21] = [

@@ -19,45 +19,11 @@ use veridical_proto::peer::peer_frame::Body as Peer;
 use veridical_proto::peer::raft_message::Body as Raft;
 use veridical_proto::peer::{Append, PeerFrame, Pong, RaftMessage};
 
-use super::draft::Draft;
 use super::keys::keys_of;
-use super::recording::{Frame, FrameKind, NUMBERS_MAX};
+use veridical_harness::view::{Decoded, Kind, NUMBERS_MAX};
 
 /// Members' names begin so.
-const MEMBER_PREFIX: &str = "member-";
-
-/// A sort of frame.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
-    name: &'static str,
-    group: &'static str,
-    fields: &'static [&'static str],
-}
-
-/// A frame that was understood.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Decoded {
-    kind: Kind,
-    numbers: [u64; NUMBERS_MAX],
-    keys: Vec<String>,
-}
-
-impl Decoded {
-    /// The frame as a recording has it.
-    pub fn within(self, draft: &mut Draft) -> Frame {
-        let Self {
-            kind,
-            numbers,
-            keys,
-        } = self;
-        let described = || FrameKind {
-            name: kind.name.to_owned(),
-            group: kind.group.to_owned(),
-            fields: kind.fields.iter().map(|&name| name.into()).collect(),
-        };
-        draft.frame(kind.name, described, &numbers[..kind.fields.len()], keys)
-    }
-}
+pub const MEMBER_PREFIX: &str = "member-";
 
 /// The frames of a unit that `from` sent to `to`, as far as they are understood.
 pub fn decode(from: &str, to: &str, unit: &[u8]) -> Vec<Decoded> {

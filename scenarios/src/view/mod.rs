@@ -1,157 +1,123 @@
-//! A run as one looks at it: a page that stands alone, or a trace for Perfetto.
-//!
-//! Comes in: the recording of a run with its plan, report, history and logs, from a run
-//! that has just been made or from the folder of a failure.
-//! Goes out: HTML, and JSON in Chrome's trace event format.
-//!
-//! `recorder` watches the run from outside and makes the `recording`, `frames` says what
-//! its messages mean; `page` packs all of it into the page, whose parts are in `page/`;
-//! `chrome` writes the trace.
+//! What is shown of a run of the store: what its messages mean, its clients' operations, and
+//! what members say of themselves.
 
-mod chrome;
-pub mod command;
-mod draft;
-mod faults;
 mod frames;
 mod keys;
 mod operations;
-mod page;
-mod page_data;
-mod recorder;
-mod recording;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use veridical_histories::etcd::EtcdEvent;
-use veridical_histories::jsonl;
+use serde::{Deserialize, Serialize};
+use veridical_harness::view::{EmptyVariant, ShownOperation, States, Style};
+use veridical_timeline::{Emphasis, LaneId, State, StateField};
 
-use crate::artefact::{Logs, ReadError};
-use crate::plan::Plan;
-use crate::report::RunReport;
+pub use frames::decode;
+pub use operations::operations;
 
-pub use faults::{class, describe, processes};
-pub use operations::{Ending, ShownOperation, operations};
-pub use recorder::Recorder;
-pub use recording::{
-    Fate, Frame, FrameKind, Incident, InjectedFault, LeftOut, Life, MESSAGES_MAX, MemberState,
-    Message, Recording, StateChange, Turn,
-};
+use crate::sessions::client_of;
+use frames::MEMBER_PREFIX;
 
-/// What was recorded of the run.
-pub const RECORDING_FILE: &str = "recording.json";
+/// Groups of frames by how much they tell; the quiet ones come after them.
+const GROUPS: &[&str] = &[
+    "election",
+    "snapshot",
+    "replication",
+    "forward",
+    "client",
+    "watch",
+    "read",
+    "lease",
+];
+const QUIET_GROUPS: &[&str] = &["heartbeat", "connection"];
 
-/// The page.
-pub const PAGE_FILE: &str = "run.html";
-
-/// Everything that is shown of a run.
-pub struct View<'a> {
-    /// Its plan.
-    pub plan: &'a Plan,
-    /// What came of it.
-    pub report: &'a RunReport,
-    /// What was recorded.
-    pub recording: &'a Recording,
-    /// Its history.
-    pub history: &'a [EtcdEvent],
-    /// What its processes logged.
-    pub logs: &'a Logs,
+/// What a member was at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberState {
+    /// Follower, candidate, leader: the role's name, in lower case.
+    pub role: String,
+    /// The term.
+    pub term: u64,
+    /// Who leads it, as far as the member knows.
+    pub leader: Option<u64>,
+    /// Known to be committed.
+    pub commit: u64,
+    /// Applied to the state machine.
+    pub applied: u64,
+    /// The last index of the log.
+    pub last: u64,
+    /// The store's revision.
+    pub revision: i64,
 }
 
-impl View<'_> {
-    /// Writes the page.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write_page(&self, sink: &mut impl io::Write) -> io::Result<()> {
-        page::write(self, sink)
-    }
-
-    /// Writes the trace, as Chrome's trace event format has it (Google's "Trace Event
-    /// Format", JSON object form), which Perfetto opens.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write_chrome_trace(&self, sink: &mut impl io::Write) -> io::Result<()> {
-        chrome::write(self, sink)
-    }
-}
-
-/// A folder as far as it is needed to be shown.
-pub struct Shown {
-    /// The plan.
-    pub plan: Plan,
-    /// What came of it.
-    pub report: RunReport,
-    /// What was recorded.
-    pub recording: Recording,
-    /// The history.
-    pub history: Vec<EtcdEvent>,
-    /// The logs.
-    pub logs: Logs,
-}
-
-impl Shown {
-    /// Reads a folder that holds a recording.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub fn read(dir: &Path) -> Result<Self, ReadError> {
-        let kept = crate::artefact::Kept::read(dir)?;
-        let recording = crate::artefact::read_json(&dir.join(RECORDING_FILE))?;
-        let path = dir.join("history.jsonl");
-        let failed = |path: &Path, source| ReadError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let file = fs::File::open(&path).map_err(|source| failed(&path, source))?;
-        let events = jsonl::Reader::new(io::BufReader::new(file));
-        let history = events.collect::<Result<Vec<_>, _>>().map_err(|error| {
-            let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-            failed(&path, source)
-        })?;
-        let folder = dir.join("logs");
-        let logs = read_logs(&folder).map_err(|source| failed(&folder, source))?;
-        Ok(Self {
-            plan: kept.plan,
-            report: kept.report,
-            recording,
-            history,
-            logs,
-        })
-    }
-
-    /// To be written.
-    pub fn view(&self) -> View<'_> {
-        View {
-            plan: &self.plan,
-            report: &self.report,
-            recording: &self.recording,
-            history: &self.history,
-            logs: &self.logs,
-        }
+/// How runs of the store are shown.
+pub fn style() -> Style<MemberState> {
+    let field = |name: &str, is_in_table, counter: Option<&str>| StateField {
+        name: name.to_owned(),
+        is_in_table,
+        counter: counter.map(str::to_owned),
+    };
+    Style {
+        is_node: |process| process.starts_with(MEMBER_PREFIX),
+        groups: GROUPS,
+        quiet_groups: QUIET_GROUPS,
+        // It only asks, or tells of commits.
+        empty_variant: Some(EmptyVariant {
+            kind: "AppendEntries",
+            field: "entries",
+            name: "AppendEntries (empty)",
+        }),
+        client_of,
+        track_label,
+        answered_by,
+        states: Some(States {
+            epoch_name: "term",
+            fields: vec![
+                field("commit", true, Some("log")),
+                field("applied", true, Some("log")),
+                field("log", true, Some("log")),
+                field("revision", false, None),
+                field("uncommitted", false, Some("log queues")),
+                field("unapplied", false, Some("log queues")),
+            ],
+            progress_field: Some(0),
+            state,
+        }),
     }
 }
 
-fn read_logs(folder: &Path) -> io::Result<Logs> {
-    let mut logs = Logs::new();
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<_>>()?;
-    paths.sort_unstable();
-    for path in paths {
-        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else {
-            continue;
-        };
-        let text = fs::read_to_string(&path)?;
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let dropped = lines
-            .first()
-            .and_then(|line| crate::artefact::dropped_lines(line));
-        if dropped.is_some() {
-            lines.remove(0);
-        }
-        logs.insert(name.to_owned(), (lines, dropped.unwrap_or(0)));
+fn track_label(process: &str, client: u64) -> String {
+    match process {
+        "probe" => "writes".to_owned(),
+        name if name.starts_with("watcher") => "watch".to_owned(),
+        _ => format!("client {client}"),
     }
-    Ok(logs)
+}
+
+fn answered_by(operation: &ShownOperation) -> Option<String> {
+    let (_, member) = operation.text.rsplit_once(" from member ")?;
+    Some(format!("{MEMBER_PREFIX}{member}"))
+}
+
+fn state(lane: LaneId, at_ns: u64, state: &MemberState) -> State {
+    let emphasis = match state.role.as_str() {
+        "leader" => Emphasis::High,
+        role if role.contains("candidate") => Emphasis::Changing,
+        _ => Emphasis::Low,
+    };
+    let leader = state.leader.filter(|_| emphasis != Emphasis::High);
+    let values = [
+        state.commit as i64,
+        state.applied as i64,
+        state.last as i64,
+        state.revision,
+        state.last.saturating_sub(state.commit) as i64,
+        state.commit.saturating_sub(state.applied) as i64,
+    ];
+    State {
+        lane,
+        at_ns,
+        role: state.role.clone(),
+        epoch: state.term,
+        emphasis,
+        detail: leader.map_or_else(String::new, |leader| format!("of {leader}")),
+        values: values.to_vec(),
+    }
 }

@@ -1,50 +1,13 @@
 //! The operations of clients as they are shown.
 
 use std::collections::BTreeMap;
+use veridical_harness::view::{Ending, ShownOperation};
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchEventKind, WatchNote};
 use veridical_histories::{EventKind, OperationId};
 
 use super::keys::{key, keys_of, range};
 use crate::plan::Plan;
 use crate::sessions::process_of;
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It had not ended when the run did.
-    Open,
-    /// With an answer.
-    Done,
-    /// With a refusal.
-    Refused,
-    /// Nobody can tell.
-    Unknown,
-    /// Without effect.
-    Failed,
-}
-
-/// One operation, or one response of a watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownOperation {
-    /// Its number; none for a response of a watch.
-    pub op: Option<u64>,
-    /// The session.
-    pub session: u64,
-    /// The name of the process that it belongs to.
-    pub process: String,
-    /// When it was called, in ns.
-    pub call_ns: u64,
-    /// When it ended, in ns.
-    pub end_ns: Option<u64>,
-    /// How.
-    pub ending: Ending,
-    /// Whether it only reads.
-    pub is_read: bool,
-    /// The keys that it is about.
-    pub keys: Vec<String>,
-    /// What was asked and answered.
-    pub text: String,
-}
 
 /// The operations of a history in the order of their calls.
 pub fn operations(plan: &Plan, history: &[EtcdEvent]) -> Vec<ShownOperation> {

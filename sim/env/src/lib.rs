@@ -1,13 +1,12 @@
 //! The outside world of one process, as traits: [`Disk`], [`Network`], [`Clock`],
 //! bundled as [`Environment`].
 //!
-//! Comes in: file names and bytes, addresses and frames, durations.
-//! Goes out: the results of the machine: this crate's real forms (files of the
-//! operating system, TCP, the system's clocks) or the simulator's.
-//! May depend on: tokio and bytes only; it knows nothing of Raft, etcd or the simulator.
+//! Inputs: file names and bytes, addresses and frames, durations.
+//! Outputs: the results of the machine: this crate's real forms (files of the operating
+//! system, TCP, the system's clocks) or the simulator's.
+//! Dependencies: tokio, bytes and socket2; it knows nothing of the simulator or of any system.
 //!
-//! Everything above it (`storage`, `node`, `client`) is generic over [`Environment`],
-//! and that is what makes the simulated store and the production store one program.
+//! A program that is generic over [`Environment`] is one program, simulated and in production.
 //! With the feature `conformance`, `conformance` holds the suites which the real and
 //! the simulated forms both pass.
 
@@ -15,6 +14,11 @@ mod clock;
 mod disk;
 mod network;
 #[cfg(not(madsim))]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the real world is what this module is made of"
+)]
 mod real;
 pub mod task;
 
@@ -56,3 +60,7 @@ pub trait Environment: Clone + Send + Sync + 'static {
     /// its own named `name` in production, a task in the simulator.
     fn spawn_disk_work(&self, name: &str, work: impl Future<Output = ()> + Send + 'static);
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

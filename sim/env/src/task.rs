@@ -8,6 +8,21 @@ use std::future::Future;
 use tokio::task::JoinHandle;
 
 /// Starts a task.
+///
+/// ```no_run
+/// # async fn example(clock: impl veridical_env::Clock) {
+/// veridical_env::task::spawn(async move {
+///     loop {
+///         clock.sleep(std::time::Duration::from_millis(100)).await;
+///         // Say that this process is still there.
+///     }
+/// });
+/// # }
+/// ```
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is what everybody else is to call, with a gate where the schedule needs one"
+)]
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     #[cfg(madsim)]
     if let Some(gated) = gates::gatekeeper() {

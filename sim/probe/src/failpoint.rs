@@ -1,10 +1,10 @@
-//! Failpoints: named places at which a process can be made to crash.
+//! Failpoints: named points at which a process can be made to crash.
 //!
 //! A crash between two steps that belong together is what recovery is for, and at random
-//! times it hardly ever comes exactly there. So the code names these places, and the
+//! times it hardly ever comes exactly there. So the code names these points, and the
 //! simulator stops a process at the one it was asked for.
 
-/// A place between two steps, `part.step`, at which the process may crash: then the task
+/// A point between two steps, `part.step`, at which the process may crash: then the task
 /// never goes on, and the simulator stops the others. For asynchronous code.
 ///
 /// Compiles to nothing without the feature `failpoints`.
@@ -14,18 +14,18 @@ macro_rules! failpoint {
     ($name:literal) => {{
         #[allow(
             unsafe_code,
-            reason = "linkme puts the place into a section of its own, which only linkme reads"
+            reason = "linkme puts the failpoint into a section of its own, which only linkme reads"
         )]
         #[$crate::linkme::distributed_slice($crate::FAILPOINTS)]
         #[linkme(crate = $crate::linkme)]
         static FAILPOINT: $crate::Failpoint = $crate::Failpoint::new($name);
-        if FAILPOINT.is_the_end() {
+        if FAILPOINT.crashes_here() {
             ::core::future::pending::<()>().await;
         }
     }};
 }
 
-/// A place between two steps at which the process may crash.
+/// A point between two steps at which the process may crash.
 #[cfg(not(feature = "failpoints"))]
 #[macro_export]
 macro_rules! failpoint {
@@ -38,7 +38,7 @@ mod armed {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Decides for the process that is running whether it ends at the place of this name.
+    /// Decides for the process that is running whether it crashes at the failpoint of this name.
     type Hook = Box<dyn Fn(&'static str) -> bool>;
 
     thread_local! {
@@ -46,7 +46,7 @@ mod armed {
         static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
     }
 
-    /// A place at which a process can be made to crash.
+    /// A point at which a process can be made to crash.
     #[derive(Debug)]
     pub struct Failpoint {
         name: &'static str,
@@ -54,7 +54,7 @@ mod armed {
     }
 
     impl Failpoint {
-        /// A place at which nothing has crashed yet.
+        /// A failpoint at which nothing has crashed yet.
         #[must_use]
         pub const fn new(name: &'static str) -> Self {
             Self {
@@ -65,7 +65,7 @@ mod armed {
 
         /// Whether the process that comes by has crashed here; it must not go on then.
         #[inline]
-        pub fn is_the_end(&self) -> bool {
+        pub fn crashes_here(&self) -> bool {
             let ends = HOOK.with_borrow(|hook| hook.as_ref().is_some_and(|hook| hook(self.name)));
             if ends {
                 self.crashes.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +79,7 @@ mod armed {
     pub static FAILPOINTS: [Failpoint];
 
     /// The names of all failpoints of the running program, and how often a process of this
-    /// one has crashed there. Several places may share a name.
+    /// one has crashed there. Several failpoints may share a name.
     pub fn failpoints() -> BTreeMap<&'static str, u64> {
         let mut crashes = BTreeMap::new();
         for failpoint in FAILPOINTS {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_never_goes_on_from_the_place_that_the_hook_names() {
+    fn a_task_never_goes_on_from_the_failpoint_that_the_hook_names() {
         assert_eq!(run(), Poll::Ready(2));
         let before = failpoints()["probe.second"];
         {

@@ -1,182 +1,201 @@
 //! Bugs that can be planted on purpose, to measure whether the checks find them.
 
 use std::fmt;
+use std::marker::PhantomData;
 
+/// A list of planted bugs, which [`planted_bugs!`](crate::planted_bugs) declares.
+pub trait Bug: Copy + Eq + 'static {
+    /// Every planted bug, in the order in which reports list them.
+    const ALL: &'static [Self];
+
+    /// The name used on the command line and in reports.
+    fn name(self) -> &'static str;
+
+    /// The bug's position in [`Bug::ALL`].
+    fn index(self) -> u32;
+
+    /// The bug with this name, or `None`.
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|bug| bug.name() == name)
+    }
+}
+
+/// Declares the planted bugs of a system: an enum with `ALL`, `name`, `from_name` and
+/// `Display`, which implements [`Bug`]. A list holds at most 64 bugs, and no two of them
+/// have the same name; otherwise it does not compile.
+///
+/// ```
+/// use veridical_probe::{Planted, planted_bugs};
+///
+/// planted_bugs! {
+///     /// What the lock service may be made to do wrong.
+///     pub enum LockBug {
+///         /// A lock is granted before the former holder has let go of it.
+///         TwoHolders => "two-holders",
+///         /// A lock survives the session of its holder.
+///         OutlivesSession => "outlives-session",
+///     }
+/// }
+///
+/// struct Lock {
+///     holder: Option<u64>,
+///     planted: Planted<LockBug>,
+/// }
+///
+/// impl Lock {
+///     fn acquire(&mut self, session: u64) -> bool {
+///         let free = self.holder.is_none() || self.planted.has(LockBug::TwoHolders);
+///         if free {
+///             self.holder = Some(session);
+///         }
+///         free
+///     }
+/// }
+///
+/// let mut lock = Lock { holder: None, planted: Planted::none() };
+/// assert!(lock.acquire(1) && !lock.acquire(2));
+/// assert_eq!(LockBug::from_name("two-holders"), Some(LockBug::TwoHolders));
+/// assert_eq!(LockBug::ALL.len(), 2);
+/// ```
+///
+/// Two bugs of one name do not compile:
+///
+/// ```compile_fail
+/// veridical_probe::planted_bugs! {
+///     /// Bugs of nobody.
+///     pub enum Twice {
+///         /// The first one.
+///         First => "same",
+///         /// The second one.
+///         Second => "same",
+///     }
+/// }
+/// ```
+#[macro_export]
 macro_rules! planted_bugs {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal,)+) => {
-        /// A deliberate defect behind a name. Each one is a mistake that real systems
-        /// have shipped.
+    (
+        $(#[$list_doc:meta])*
+        $visibility:vis enum $list:ident {
+            $($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$list_doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum PlantedBug {
+        $visibility enum $list {
             $($(#[$doc])* $variant,)+
         }
 
-        impl PlantedBug {
+        const _: () = $crate::assert_bug_names(&[$($name,)+]);
+
+        impl $list {
             /// Every planted bug, in the order in which reports list them.
-            pub const ALL: &'static [PlantedBug] = &[$(PlantedBug::$variant,)+];
+            $visibility const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The name used on the command line and in reports.
-            pub const fn name(self) -> &'static str {
-                match self { $(PlantedBug::$variant => $name,)+ }
+            $visibility const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The bug with this name, or `None`.
+            #[allow(dead_code, reason = "not every list is read from a command line")]
+            $visibility fn from_name(name: &str) -> ::core::option::Option<Self> {
+                <Self as $crate::Bug>::from_name(name)
+            }
+        }
+
+        impl $crate::Bug for $list {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            #[inline]
+            fn index(self) -> u32 {
+                self as u32
+            }
+        }
+
+        impl ::core::fmt::Display for $list {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.write_str(self.name())
             }
         }
     };
 }
 
-planted_bugs! {
-    /// raft: a leader serves linearizable reads without confirming its leadership.
-    StaleRead => "stale-read",
-    /// node: a write is acknowledged before its log entry is durable.
-    AckBeforeFsync => "ack-before-fsync",
-    /// node: term and vote are not written before a vote is sent.
-    VoteNotPersisted => "vote-not-persisted",
-    /// raft: entries of earlier terms are committed by counting replicas
-    /// (figure 8 of the Raft paper).
-    CommitOldTerm => "commit-old-term",
-    /// raft: a voter compares only the terms of the logs' last entries, not their lengths
-    /// (paper section 5.4.1).
-    VoteToShorterLog => "vote-to-shorter-log",
-    /// raft: a follower replaces everything behind an append's first entry although it
-    /// agrees: a late append removes newer, acknowledged entries (paper section 5.3).
-    TruncateAgreeingLog => "truncate-agreeing-log",
-    /// raft: a leader's heartbeat names its whole commit index, also to a follower whose
-    /// log is not known to agree that far.
-    CommitBeyondMatch => "commit-beyond-match",
-    /// raft: a new leader answers reads before an entry of its own term is committed
-    /// (paper section 8).
-    ReadBeforeOwnCommit => "read-before-own-commit",
-    /// raft: a received snapshot is installed although the log has what it covers, and
-    /// more (paper section 7).
-    SnapshotGoesBack => "snapshot-goes-back",
-    /// raft: a leader counts itself into the majority before its own disk has the entry
-    /// (thesis section 10.2.1).
-    LeaderCountsUnsynced => "leader-counts-unsynced",
-    /// node: a confirmed read is served before the read index is applied.
-    ReadBeforeApplied => "read-before-applied",
-    /// node: a command of an earlier incarnation that is applied after the restart answers
-    /// a caller of this one.
-    AnswersFormerIncarnation => "answers-former-incarnation",
-    /// node: a member starts again under the incarnation it had, so that names of commands
-    /// are used twice.
-    IncarnationReused => "incarnation-reused",
-    /// node: a proposal that nobody answered in time is reported as certainly not done.
-    UnknownToldAsFailed => "unknown-told-as-failed",
-    /// node: a snapshot holds one entry more than its header says.
-    SnapshotMislabelled => "snapshot-mislabelled",
-    /// node: a member that leads again goes on with the lease clock of its former term.
-    LeaseClockKept => "lease-clock-kept",
-    /// node: callers that wait for reads are not counted, however many they are.
-    ReadsUnbounded => "reads-unbounded",
-    /// client: a write whose outcome is unknown is sent again.
-    UnsafeRetry => "unsafe-retry",
-    /// store: a watcher that fell behind skips what happened while it caught up.
-    WatchGap => "watch-gap",
-    /// store: a range reads each shard at whatever revision that shard has reached.
-    TornCut => "torn-cut",
-    /// store: a retried proposal is applied again.
-    DoubleApply => "double-apply",
-    /// storage: the parent folder is not synchronised after a file is created or renamed.
-    DirentLoss => "dirent-loss",
-    /// store: a put that takes a key from its lease leaves it attached, and the lease's end
-    /// deletes it.
-    LeaseKeepsKeys => "lease-keeps-keys",
-    /// store: the end of a lease deletes its keys in a revision each.
-    RevokeNotAtomic => "revoke-not-atomic",
-    /// store: a compaction forgets as if it had been at the next revision.
-    CompactionOffByOne => "compaction-off-by-one",
-    /// store: a watch whose queue is full loses the revision that did not fit.
-    WatchOverflow => "watch-overflow",
-    /// store: a watch that is behind goes on after a snapshot that is installed, not before.
-    WatchSkipsInstalled => "watch-skips-installed",
-    /// store: a watch of what is to come forgets where it was to begin when a snapshot is
-    /// installed.
-    WatchForgetsStart => "watch-forgets-start",
-    /// store: a watch that reads history gets no previous pair with the first revision of
-    /// each step.
-    WatchPrevLost => "watch-prev-lost",
-    /// store: a range is cut at its limit before it is sorted.
-    LimitBeforeSort => "limit-before-sort",
-    /// store: a progress notification does not wait for the events before it.
-    ProgressAhead => "progress-ahead",
-    /// store: a transaction that wrote nothing answers with the revision of its writes.
-    TxnPhantomRevision => "txn-phantom-revision",
-    /// store: the oldest unsettled proposal is forgotten like the settled ones before it.
-    SessionOversettled => "session-oversettled",
-    /// store: the table of applied proposals is not in snapshots.
-    SnapshotWithoutSessions => "snapshot-without-sessions",
-    /// store: which keys a lease has is not restored from snapshots.
-    RestoreWithoutAttachments => "restore-without-attachments",
-    /// store: a snapshot that is being written does not hold compactions back.
-    SnapshotUnpinned => "snapshot-unpinned",
-    /// store: a durable copy of the state is not told of revoked leases.
-    FeedKeepsLeases => "feed-keeps-leases",
-    /// storage: a snapshot gets its name before its data is synchronised.
-    SnapshotUnsynced => "snapshot-unsynced",
-    /// storage: one segment too many is released behind a snapshot.
-    WalReleasedTooMuch => "wal-released-too-much",
-    /// storage: segments are deleted before the log says durably that it needs them no more.
-    WalReleaseUnsynced => "wal-release-unsynced",
-    /// storage: a segment is left for the next one without a last synchronisation.
-    WalRotateUnsynced => "wal-rotate-unsynced",
-    /// storage: recovery cuts off a torn tail together with the batch before it.
-    WalTailOvercut => "wal-tail-overcut",
-    /// storage: recovery replaces one entry where the log was replaced from there on.
-    WalSuffixResurrected => "wal-suffix-resurrected",
-    /// storage: recovery knows of a vote that may not be durable, but does not write it anew.
-    WalVoteNotCarried => "wal-vote-not-carried",
-    /// storage: recovery takes for durable what it can read.
-    WalTailTrusted => "wal-tail-trusted",
-    /// storage: recovery does not look at the checksum of a record's payload.
-    WalPayloadUnchecked => "wal-payload-unchecked",
-}
-
-/// A set is one word of bits.
-const _: () = assert!(PlantedBug::ALL.len() <= u64::BITS as usize);
-
-impl PlantedBug {
-    /// The bug with this name, or `None`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|bug| bug.name() == name)
+/// Checks a list of bugs when it is compiled: a set of them is one word of bits, and a name
+/// stands for one bug.
+#[doc(hidden)]
+pub const fn assert_bug_names(names: &[&str]) {
+    assert!(
+        names.len() <= u64::BITS as usize,
+        "a list holds at most 64 planted bugs"
+    );
+    let mut first = 0;
+    while first < names.len() {
+        let mut second = first + 1;
+        while second < names.len() {
+            assert!(
+                !is_same(names[first].as_bytes(), names[second].as_bytes()),
+                "two planted bugs have the same name"
+            );
+            second += 1;
+        }
+        first += 1;
     }
 }
 
-impl fmt::Display for PlantedBug {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+const fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
     }
+    let mut at = 0;
+    while at < left.len() {
+        if left[at] != right[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
-/// A set of planted bugs. Empty unless the feature `planted-bugs` is on and somebody
-/// planted one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Planted {
+/// A set of planted bugs of the list `B`. It is empty unless the feature `planted-bugs` is on
+/// and somebody planted one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Planted<B> {
     #[cfg(feature = "planted-bugs")]
     bits: u64,
+    list: PhantomData<B>,
 }
 
-impl Planted {
+impl<B> Planted<B> {
     /// No bug at all.
     pub const fn none() -> Self {
         Self {
             #[cfg(feature = "planted-bugs")]
             bits: 0,
+            list: PhantomData,
         }
     }
+}
 
+impl<B: Bug> Planted<B> {
     /// The set that holds only `bug`.
     #[cfg(feature = "planted-bugs")]
-    pub const fn only(bug: PlantedBug) -> Self {
+    pub fn only(bug: B) -> Self {
         Self {
-            bits: 1 << bug as u64,
+            bits: 1 << bug.index(),
+            list: PhantomData,
         }
     }
 
-    /// Whether `bug` is planted. Constant `false` without the feature.
-    #[inline]
-    pub const fn has(self, bug: PlantedBug) -> bool {
+    /// Whether `bug` is planted. It is the constant `false` without the feature.
+    #[inline(always)]
+    pub fn has(self, bug: B) -> bool {
         #[cfg(feature = "planted-bugs")]
         {
-            self.bits & (1 << bug as u64) != 0
+            self.bits & (1 << bug.index()) != 0
         }
         #[cfg(not(feature = "planted-bugs"))]
         {
@@ -186,32 +205,69 @@ impl Planted {
     }
 }
 
+impl<B> Default for Planted<B> {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl<B: Bug> fmt::Debug for Planted<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let planted = B::ALL.iter().filter(|bug| self.has(**bug));
+        f.debug_set()
+            .entries(planted.map(|bug| bug.name()))
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Bug, Planted};
+
+    crate::planted_bugs! {
+        /// Bugs that are nowhere planted.
+        enum Example {
+            /// The first one.
+            First => "first",
+            /// The second one.
+            Second => "second",
+        }
+    }
 
     #[test]
     fn every_name_finds_its_bug_and_no_other() {
-        for bug in PlantedBug::ALL {
-            assert_eq!(PlantedBug::from_name(bug.name()), Some(*bug));
+        for bug in Example::ALL {
+            assert_eq!(Example::from_name(bug.name()), Some(*bug));
+            assert_eq!(Example::ALL[bug.index() as usize], *bug);
         }
-        assert_eq!(PlantedBug::from_name("no-such-bug"), None);
+        assert_eq!(Example::from_name("no-such-bug"), None);
     }
 
     #[test]
     fn nothing_is_planted_by_default() {
-        for bug in PlantedBug::ALL {
+        for bug in Example::ALL {
             assert!(!Planted::none().has(*bug));
+            assert!(!Planted::default().has(*bug));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "two planted bugs have the same name")]
+    fn a_name_stands_for_one_bug() {
+        super::assert_bug_names(&["one", "other", "one"]);
     }
 
     #[cfg(feature = "planted-bugs")]
     #[test]
     fn a_set_of_one_has_exactly_that_bug() {
-        for planted in PlantedBug::ALL {
-            for asked in PlantedBug::ALL {
+        for planted in Example::ALL {
+            for asked in Example::ALL {
                 assert_eq!(Planted::only(*planted).has(*asked), planted == asked);
             }
         }
+        assert_eq!(
+            format!("{:?}", Planted::only(Example::Second)),
+            r#"{"second"}"#
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Queues of the store: how long each has been, beside the bound that it must keep.
+//! Queues with a name: how long each has been, beside the bound that it must keep.
 //!
 //! A queue without a bound is a leak that waits for a slow disk or a dead peer. So the code
 //! says at each queue, where it grows, how long it is and how long it may be; a simulation
@@ -58,10 +58,10 @@ mod counted {
             }
         }
 
-        /// It holds so much now, and may hold `bound`.
+        /// Notes that the queue holds `len` now, and may hold `bound`.
         ///
         /// # Panics
-        /// It holds more.
+        /// The queue holds more than its bound.
         #[inline]
         pub fn holds(&self, len: u64, bound: u64) {
             assert!(
@@ -76,9 +76,9 @@ mod counted {
         }
     }
 
-    /// How full a queue has been.
+    /// How full a queue has been, in items or bytes.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Filling {
+    pub struct QueueUsage {
         /// The most that it has held.
         pub longest: u64,
         /// What it could have held then.
@@ -91,28 +91,28 @@ mod counted {
 
     /// How full each queue of the running program has been in this process. What several
     /// places say of one name is taken together.
-    pub fn queues() -> BTreeMap<&'static str, Filling> {
-        let mut fillings: BTreeMap<&'static str, Filling> = BTreeMap::new();
+    pub fn queues() -> BTreeMap<&'static str, QueueUsage> {
+        let mut usages: BTreeMap<&'static str, QueueUsage> = BTreeMap::new();
         for queue in QUEUES {
-            let filling = Filling {
+            let usage = QueueUsage {
                 longest: queue.longest.load(Ordering::Relaxed),
                 bound: queue.bound.load(Ordering::Relaxed),
             };
-            let known = fillings.entry(queue.name).or_default();
-            if filling.longest >= known.longest && filling.bound > 0 {
-                *known = filling;
+            let known = usages.entry(queue.name).or_default();
+            if usage.longest >= known.longest && usage.bound > 0 {
+                *known = usage;
             }
         }
-        fillings
+        usages
     }
 }
 
 #[cfg(feature = "coverage")]
-pub use counted::{Filling, QUEUES, Queue, queues};
+pub use counted::{QUEUES, Queue, QueueUsage, queues};
 
 #[cfg(all(test, feature = "coverage"))]
 mod tests {
-    use super::{Filling, queues};
+    use super::{QueueUsage, queues};
 
     fn grows_to(len: usize) {
         crate::queue!("probe.queue-of-a-test", len, 8);
@@ -123,11 +123,11 @@ mod tests {
         for len in [1, 5, 3] {
             grows_to(len);
         }
-        let filling = Filling {
+        let usage = QueueUsage {
             longest: 5,
             bound: 8,
         };
-        assert_eq!(queues()["probe.queue-of-a-test"], filling);
+        assert_eq!(queues()["probe.queue-of-a-test"], usage);
     }
 
     #[test]

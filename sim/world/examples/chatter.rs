@@ -51,7 +51,7 @@ mod simulated {
             .await
             .expect("the port is free");
         while let Ok((mut reader, mut writer, _)) = listener.accept().await {
-            tokio::spawn(async move {
+            veridical_env::task::spawn(async move {
                 let mut buffer = BytesMut::new();
                 while reader
                     .read(&mut buffer)
@@ -76,7 +76,7 @@ mod simulated {
             .connect(&format!("{peer}:1"))
             .await
             .expect("it listens");
-        tokio::spawn(async move {
+        veridical_env::task::spawn(async move {
             let mut buffer = BytesMut::new();
             while reader
                 .read(&mut buffer)
@@ -93,17 +93,17 @@ mod simulated {
 
     async fn member(environment: SimEnvironment) {
         let own = environment.name();
-        tokio::spawn(answer(environment.clone()));
+        veridical_env::task::spawn(answer(environment.clone()));
         environment.clock().sleep(Duration::from_millis(5)).await;
         let mut outboxes = Vec::new();
         for peer in MEMBERS.iter().filter(|peer| **peer != own) {
             let (outbox, frames) = mpsc::channel(OUTBOX_FRAMES);
-            tokio::spawn(send(environment.clone(), (*peer).to_owned(), frames));
+            veridical_env::task::spawn(send(environment.clone(), (*peer).to_owned(), frames));
             outboxes.push(outbox);
         }
         let outboxes = Arc::new(outboxes);
         let (clock, beats) = (environment.clock().clone(), outboxes.clone());
-        tokio::spawn(async move {
+        veridical_env::task::spawn(async move {
             for number in 0.. {
                 clock.sleep(Duration::from_millis(100)).await;
                 for outbox in beats.iter() {
@@ -127,7 +127,7 @@ mod simulated {
             .expect("the port is free");
         while let Ok((mut reader, writer, _)) = listener.accept().await {
             let (log, outboxes) = (log.clone(), outboxes.clone());
-            tokio::spawn(async move {
+            veridical_env::task::spawn(async move {
                 let mut writer = writer;
                 let mut buffer = BytesMut::new();
                 while reader
@@ -192,6 +192,10 @@ mod simulated {
     pub(super) fn main() {
         let simulated = Duration::from_secs(argument(2, 60));
         for seed in 1..=argument(1, 5) {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "it measures the world from outside"
+            )]
             let begun = Instant::now();
             let outcome = World::run(seed, WorldConfig::default(), |world| async move {
                 for name in MEMBERS {

@@ -2,26 +2,26 @@
 
 use std::fmt;
 
-/// Odd multipliers of the two lanes: the fractional parts of the golden ratio and of
+/// Odd multipliers of the two halves: the fractional parts of the golden ratio and of
 /// the square root of 3.
-const LANE_0: u64 = 0x9E37_79B9_7F4A_7C15;
-const LANE_1: u64 = 0xBB67_AE85_84CA_A73B;
+const MULTIPLIER_0: u64 = 0x9E37_79B9_7F4A_7C15;
+const MULTIPLIER_1: u64 = 0xBB67_AE85_84CA_A73B;
 
-/// A digest over a sequence of words: two independent 64-bit lanes.
+/// A digest over a sequence of words: two independent halves of 64 bits.
 ///
-/// Each lane takes a word by `lane = mix((rotate(lane) ^ word) × odd)` with
-/// `mix(x) = x ^ (x >> 32)`. Both steps are bijections, for a fixed word of the lane and
-/// for a fixed lane of the word: a difference, once in, never vanishes without another
+/// Each half takes a word by `half = mix((rotate(half) ^ word) × odd)` with
+/// `mix(x) = x ^ (x >> 32)`. Both steps are bijections, for a fixed word of the half and
+/// for a fixed half of the word: a difference, once in, never vanishes without another
 /// difference. It guards against accidents, not against an adversary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    lanes: [u64; 2],
+    halves: [u64; 2],
 }
 
 impl Default for Digest {
     fn default() -> Self {
         Self {
-            lanes: [LANE_1, LANE_0],
+            halves: [MULTIPLIER_1, MULTIPLIER_0],
         }
     }
 }
@@ -30,9 +30,9 @@ impl Digest {
     /// Takes one word in.
     #[inline]
     pub fn fold(&mut self, word: u64) {
-        let a = (self.lanes[0].rotate_left(5) ^ word).wrapping_mul(LANE_0);
-        let b = (self.lanes[1].rotate_left(29) ^ word.rotate_left(32)).wrapping_mul(LANE_1);
-        self.lanes = [a ^ (a >> 32), b ^ (b >> 32)];
+        let a = (self.halves[0].rotate_left(5) ^ word).wrapping_mul(MULTIPLIER_0);
+        let b = (self.halves[1].rotate_left(29) ^ word.rotate_left(32)).wrapping_mul(MULTIPLIER_1);
+        self.halves = [a ^ (a >> 32), b ^ (b >> 32)];
     }
 
     /// Takes bytes in: their length, then words of eight bytes, the last filled up
@@ -52,7 +52,7 @@ impl Digest {
 
     /// The digest so far.
     pub const fn value(self) -> u128 {
-        (self.lanes[0] as u128) << 64 | self.lanes[1] as u128
+        (self.halves[0] as u128) << 64 | self.halves[1] as u128
     }
 }
 
@@ -64,15 +64,15 @@ impl fmt::Display for Digest {
 
 /// A 64-bit fingerprint of `bytes`, as events carry it for the contents of a message.
 pub fn fingerprint(bytes: &[u8]) -> u64 {
-    let mut lane = LANE_0 ^ bytes.len() as u64;
+    let mut hash = MULTIPLIER_0 ^ bytes.len() as u64;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
-        lane = (lane.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(LANE_1);
+        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(MULTIPLIER_1);
     }
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    lane = (lane.rotate_left(5) ^ u64::from_le_bytes(last)).wrapping_mul(LANE_1);
-    lane ^ (lane >> 32)
+    hash = (hash.rotate_left(5) ^ u64::from_le_bytes(last)).wrapping_mul(MULTIPLIER_1);
+    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn both_lanes_see_every_word() {
+    fn both_halves_see_every_word() {
         let a = digest(&[3, 4]);
         let b = digest(&[3, 5]);
         assert_ne!(a as u64, b as u64);

@@ -1,5 +1,7 @@
 //! Everything that can be done to the world on purpose.
 
+mod processes;
+
 use crate::disk::DiskFaults;
 use crate::network::NetworkFaults;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,32 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// A process was named that the world does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownProcess {
+    /// The number that was named.
+    pub process: ProcessId,
+    /// How many processes the world has, numbered from 0.
+    pub processes: usize,
+}
+
+impl fmt::Display for UnknownProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = self.process;
+        match self.processes {
+            0 => write!(f, "there is no process {process}: the world has none"),
+            1 => write!(f, "there is no process {process}: the world has only p0"),
+            count => write!(
+                f,
+                "there is no process {process}: the world has {count}, p0 to p{}",
+                count - 1
+            ),
+        }
+    }
+}
+
+impl std::error::Error for UnknownProcess {}
+
 /// The number of an injected fault in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FaultId(pub u64);
@@ -44,7 +72,7 @@ pub enum CrashKind {
     Kill,
 }
 
-/// A place in a process's doings at which it can be made to crash.
+/// An operation of a process before or after which it can be made to crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CrashPoint {
@@ -72,22 +100,21 @@ pub enum CrashPoint {
 /// that much true time; without, it lasts until it is healed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
 pub enum Fault {
     /// Cuts every link between different groups, both ways. Processes in no group stay
     /// connected to everybody.
     Partition {
         /// The groups.
         groups: Vec<Vec<ProcessId>>,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Cuts one process off from all others, both ways.
     Isolate {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
@@ -97,7 +124,7 @@ pub enum Fault {
         from: Vec<ProcessId>,
         /// The receivers.
         to: Vec<ProcessId>,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
@@ -109,16 +136,17 @@ pub enum Fault {
         bridge: ProcessId,
         /// The other side.
         right: Vec<ProcessId>,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
-    /// Each process of the ring reaches a majority of it, and no two the same one:
-    /// itself and its neighbours on both sides.
+    /// Each process of the ring reaches itself and its neighbours on both sides. In a ring of
+    /// 4, 5, 8 or 9 that is a majority, and no two processes reach the same one; in one of 6 or
+    /// 7 it is one process less, and in one of 3 nobody reaches anybody.
     MajorityRing {
         /// The processes in the order of the ring.
         ring: Vec<ProcessId>,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
@@ -129,7 +157,7 @@ pub enum Fault {
         from: Vec<ProcessId>,
         /// The receivers.
         to: Vec<ProcessId>,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
@@ -143,16 +171,16 @@ pub enum Fault {
     },
     /// Resets every connection between two processes.
     ResetConnections {
-        /// One.
+        /// One of the two processes.
         a: ProcessId,
-        /// The other.
+        /// The other one.
         b: ProcessId,
     },
     /// Replaces the behaviour of the whole network.
     Network {
-        /// By this.
+        /// The behaviour that replaces the usual one.
         faults: NetworkFaults,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
@@ -162,176 +190,176 @@ pub enum Fault {
         from: Vec<ProcessId>,
         /// The receivers.
         to: Vec<ProcessId>,
-        /// By this.
+        /// The behaviour that replaces the usual one.
         faults: NetworkFaults,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Stops a process without any warning.
     Crash {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// How.
+        /// How it is stopped.
         #[serde(default)]
         kind: CrashKind,
-        /// Start it again after so many ms.
+        /// After how many ms it is started again, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_after_ms: Option<u64>,
     },
-    /// Stops a process when it is at a certain place.
+    /// Stops a process when it comes to a certain operation.
     CrashAt {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// The place.
+        /// The operation.
         point: CrashPoint,
-        /// How often it passes that place before, from now.
+        /// How often it passes that operation before, from now.
         #[serde(default)]
         skip: u64,
-        /// How.
+        /// How it is stopped.
         #[serde(default)]
         kind: CrashKind,
-        /// Start it again after so many ms.
+        /// After how many ms it is started again, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_after_ms: Option<u64>,
     },
-    /// Stops a process when it comes by a place that its code has named
+    /// Stops a process when it passes a failpoint that its code has named
     /// (`veridical_probe::failpoint!`).
     CrashAtFailpoint {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// The name of the place.
+        /// The name of the failpoint.
         name: String,
-        /// How often it comes by before, from now.
+        /// How often it passes the failpoint before, from now.
         #[serde(default)]
         skip: u64,
-        /// How.
+        /// How it is stopped.
         #[serde(default)]
         kind: CrashKind,
-        /// Start it again after so many ms.
+        /// After how many ms it is started again, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_after_ms: Option<u64>,
     },
     /// Starts a process that is not running.
     Restart {
-        /// Which.
+        /// The process.
         process: ProcessId,
     },
     /// Empties the disk of a process. It is crashed first if it runs.
     WipeDisk {
-        /// Which.
+        /// The process.
         process: ProcessId,
     },
     /// Keeps an image of what the disk of a process holds now, page cache and medium; it
     /// replaces an earlier one.
     KeepDisk {
-        /// Whose.
+        /// The process whose disk or clock it is.
         process: ProcessId,
     },
     /// Puts the kept image back onto the disk of a process, or nothing if none was kept
     /// (a backup restored, a virtual machine rolled back). The process is crashed first
     /// if it runs.
     RestoreDisk {
-        /// Whose.
+        /// The process whose disk or clock it is.
         process: ProcessId,
-        /// Start it again after so many ms.
+        /// After how many ms it is started again, if it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_after_ms: Option<u64>,
     },
     /// Pauses a process: time passes, sockets fill, timers fire late and together.
     Pause {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Pauses a process and its monotonic clock; the wall clock goes on (a laptop's
     /// lid, a virtual machine's snapshot).
     Suspend {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Lets a process run only now and then: a processor that others take, or a virtual
     /// machine without credit. It polls late, and its timers with it.
     Starve {
-        /// Which.
+        /// The process.
         process: ProcessId,
         /// It runs for so long, in ms,
         run_ms: u64,
         /// and is stopped for so long, in ms, over and over.
         stop_ms: u64,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Lets the clocks of a process, and with them its timers, run at another rate.
     ClockDrift {
-        /// Which.
+        /// The process.
         process: ProcessId,
         /// So many millionths faster than true time; more than −1,000,000.
         drift_ppm: i64,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Puts the wall clock of a process forward or back, once.
     ClockJump {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// By how much, in ms.
+        /// By how much it jumps, in ms.
         jump_ms: i64,
     },
     /// Lets the wall clock of a process jump forth and back all the time.
     ClockStrobe {
-        /// Which.
+        /// The process.
         process: ProcessId,
-        /// By how much, in ms.
+        /// By how much it jumps, in ms.
         amplitude_ms: u64,
         /// From one jump to the next, in ms.
         period_ms: u64,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Replaces the behaviour of a disk.
     Disk {
-        /// Whose.
+        /// The process whose disk or clock it is.
         process: ProcessId,
-        /// By this.
+        /// The behaviour that replaces the usual one.
         faults: DiskFaults,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// No operation of a disk completes for a while.
     DiskStall {
-        /// Whose.
+        /// The process whose disk or clock it is.
         process: ProcessId,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         duration_ms: u64,
     },
     /// Limits the capacity of a disk to what it holds now and a little more (ENOSPC).
     DiskFull {
-        /// Whose.
+        /// The process whose disk or clock it is.
         process: ProcessId,
         /// How many bytes are left.
         #[serde(default)]
         free_bytes: u64,
-        /// How long, in ms.
+        /// How long it lasts, in ms; until it is healed if not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
     /// Flips bits in files at rest; they stay flipped until overwritten. Scenario only.
     BitRot {
-        /// Whose disk.
+        /// The process whose disk it is.
         process: ProcessId,
-        /// How many bits.
+        /// How many bits are flipped.
         bits: u32,
-        /// Only in files whose name ends so; in all if empty.
+        /// Only files whose names end so decay; all files if it is empty.
         #[serde(default)]
         file_suffix: String,
     },
@@ -405,85 +433,6 @@ impl Fault {
     }
 }
 
-/// Gives the processes of a list other numbers; leaves those out that have none.
-fn renumber_all(processes: &mut Vec<ProcessId>, number: &impl Fn(ProcessId) -> Option<ProcessId>) {
-    *processes = processes.iter().filter_map(|id| number(*id)).collect();
-}
-
-impl Fault {
-    /// The same fault in a world whose processes have other numbers, or are missing
-    /// (`None`); nothing if it concerned those alone.
-    #[must_use]
-    pub fn renumbered(mut self, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Option<Self> {
-        match &mut self {
-            Self::Partition { groups, .. } => {
-                for group in groups.iter_mut() {
-                    renumber_all(group, &number);
-                }
-                groups.retain(|group| !group.is_empty());
-                if groups.is_empty() {
-                    return None;
-                }
-            }
-            Self::OneWay { from, to, .. }
-            | Self::Clog { from, to, .. }
-            | Self::Link { from, to, .. } => {
-                renumber_all(from, &number);
-                renumber_all(to, &number);
-                if from.is_empty() || to.is_empty() {
-                    return None;
-                }
-            }
-            Self::Bridge {
-                left,
-                bridge,
-                right,
-                ..
-            } => {
-                *bridge = number(*bridge)?;
-                renumber_all(left, &number);
-                renumber_all(right, &number);
-                if left.is_empty() || right.is_empty() {
-                    return None;
-                }
-            }
-            Self::MajorityRing { ring: list, .. }
-            | Self::Swizzle {
-                processes: list, ..
-            } => {
-                renumber_all(list, &number);
-                if list.is_empty() {
-                    return None;
-                }
-            }
-            Self::ResetConnections { a, b } => {
-                *a = number(*a)?;
-                *b = number(*b)?;
-            }
-            Self::Network { .. } => {}
-            Self::Isolate { process, .. }
-            | Self::Crash { process, .. }
-            | Self::CrashAt { process, .. }
-            | Self::CrashAtFailpoint { process, .. }
-            | Self::Restart { process }
-            | Self::WipeDisk { process }
-            | Self::KeepDisk { process }
-            | Self::RestoreDisk { process, .. }
-            | Self::Pause { process, .. }
-            | Self::Suspend { process, .. }
-            | Self::Starve { process, .. }
-            | Self::ClockDrift { process, .. }
-            | Self::ClockJump { process, .. }
-            | Self::ClockStrobe { process, .. }
-            | Self::Disk { process, .. }
-            | Self::DiskStall { process, .. }
-            | Self::DiskFull { process, .. }
-            | Self::BitRot { process, .. } => *process = number(*process)?,
-        }
-        Some(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,31 +468,6 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[test]
-    fn a_fault_follows_its_processes_and_ends_with_the_last_of_them() {
-        let without_3 = |id: ProcessId| match id.0 {
-            3 => None,
-            above if above > 3 => Some(ProcessId(above - 1)),
-            _ => Some(id),
-        };
-        let cut = Fault::Partition {
-            groups: vec![vec![ProcessId(3)], vec![ProcessId(1), ProcessId(4)]],
-            duration_ms: None,
-        };
-        assert_eq!(
-            cut.renumbered(without_3),
-            Some(Fault::Partition {
-                groups: vec![vec![ProcessId(1), ProcessId(3)]],
-                duration_ms: None,
-            })
-        );
-        let crash = |process| Fault::Restart {
-            process: ProcessId(process),
-        };
-        assert_eq!(crash(3).renumbered(without_3), None);
-        assert_eq!(crash(5).renumbered(without_3), Some(crash(4)));
     }
 
     #[test]

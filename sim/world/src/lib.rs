@@ -1,13 +1,13 @@
 //! The simulated world: network, disks, clocks and processes that do what real ones do
 //! at their worst, and the same again for the same seed.
 //!
-//! Comes in: a seed, programs written against the traits of `veridical-env`, and faults
+//! Inputs: a seed, programs written against the traits of `veridical-env`, and faults
 //! ([`Fault`]) to inject while they run.
-//! Goes out: whatever the driver of the run returns, with a digest over every event, the
+//! Outputs: whatever the driver of the run returns, with a digest over every event, the
 //! counts of what really happened, and on demand the events themselves.
-//! May depend on: `veridical-env`, `veridical-probe` (failpoints), madsim (the executor and
-//! its timers only; its own network and file system are not used). It knows nothing of Raft
-//! or etcd and serves any system written against the traits.
+//! Dependencies: `veridical-env`, `veridical-probe` (failpoints), madsim (the executor and its
+//! timers only; its own network and file system are not used), `rand_xoshiro`. It knows
+//! nothing of Raft or etcd and serves any system written against the traits.
 //!
 //! The models (network, disk, clock, trace) are plain state machines and compile
 //! everywhere. `World`, which runs programs on them, exists only under `--cfg madsim`.
@@ -27,7 +27,7 @@ pub mod trace;
 #[cfg(madsim)]
 mod world;
 
-/// Names a place at which a process of the system under test can be made to crash
+/// Names a failpoint, at which a process of the system under test can be made to crash
 /// ([`Fault::CrashAtFailpoint`]).
 pub use veridical_probe::failpoint;
 
@@ -35,7 +35,7 @@ pub use clock::ClockModel;
 pub use counter::{Counter, Counters};
 pub use digest::{Digest, fingerprint};
 pub use disk::{CrashRules, DiskFaults, DiskSnapshot};
-pub use fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
+pub use fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId, UnknownProcess};
 pub use latency::Latency;
 pub use network::{
     LISTEN_BACKLOG, LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS, STREAM_WINDOW_BYTES,
@@ -44,7 +44,7 @@ pub use rng::{Rng, Stream, stream_seed};
 pub use schedule::{DelayBounded, MessageDelay, Pct, Schedule};
 pub use trace::{
     Decision, DecisionMode, Difference, DiskOperation, DropCause, Event, EventKind, ReplayCounts,
-    SentUnit, Site, Spectator, TraceMode, first_difference, first_difference_of_streams,
+    SentUnit, Site, TraceListener, TraceMode, first_difference, first_difference_of_streams,
 };
 
 #[cfg(madsim)]
@@ -52,3 +52,7 @@ pub use world::{
     ProcessExit, ProcessOutput, RunOutcome, SimClock, SimDisk, SimEnvironment, SimFile,
     SimListener, SimNetwork, SimReader, SimWriter, World, WorldConfig,
 };
+
+#[cfg(all(doctest, madsim))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,10 +1,14 @@
 //! Random numbers: one stream per subsystem, all derived from the run's seed.
 //!
 //! The generator is xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom
-//! number generators", 2019), seeded by SplitMix64 as its authors advise. It is written
-//! out here so that a trace recorded today replays after any dependency has changed its
-//! algorithms. No function of the C library is used: `log` differs in its last bit
-//! between versions of libm, and a run has to be the same everywhere.
+//! number generators", 2019), seeded by SplitMix64 as its authors advise; both are those of
+//! `rand_xoshiro`, whose version is pinned and whose first outputs are tested, because digests
+//! and recorded traces hang on every bit. The distributions are written out here for the same
+//! reason: those of `rand` may change with its version, and no function of the C library is
+//! used, since `log` differs in its last bit between versions of libm.
+
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
 /// The subsystems that draw random numbers. A draw in one never moves another.
 #[derive(
@@ -43,59 +47,40 @@ const STREAMS: [Stream; 8] = [
     Stream::Process,
 ];
 
-/// One step of SplitMix64: advances `state` and returns a well-mixed word.
-const fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+/// The first output of SplitMix64 from `state`: a well-mixed word.
+fn split_mix(state: u64) -> u64 {
+    SplitMix64::seed_from_u64(state).next_u64()
 }
 
 /// A generator of random numbers (xoshiro256++).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng {
-    state: [u64; 4],
+    generator: Xoshiro256PlusPlus,
 }
 
 impl Rng {
     /// A generator whose numbers are a function of `seed` alone.
-    pub const fn from_seed(seed: u64) -> Self {
-        let mut state = seed;
+    pub fn from_seed(seed: u64) -> Self {
         Self {
-            state: [
-                split_mix(&mut state),
-                split_mix(&mut state),
-                split_mix(&mut state),
-                split_mix(&mut state),
-            ],
+            generator: Xoshiro256PlusPlus::seed_from_u64(seed),
         }
     }
 
     /// The generator of `stream` in the run with this seed.
-    pub const fn for_stream(seed: u64, stream: Stream) -> Self {
+    pub fn for_stream(seed: u64, stream: Stream) -> Self {
         Self::from_seed(stream_seed(seed, stream))
     }
 
     /// The generator of a named part of a stream: a new part, or a draw more in one of
     /// them, does not move the others.
-    pub const fn for_part(seed: u64, stream: Stream, name: &str) -> Self {
+    pub fn for_part(seed: u64, stream: Stream, name: &str) -> Self {
         Self::from_seed(keyed_seed(seed, stream, name_code(name), 0))
     }
 
     /// The next 64 random bits.
     #[inline]
-    pub const fn next_u64(&mut self) -> u64 {
-        let [a, b, c, d] = &mut self.state;
-        let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
-        let t = *b << 17;
-        *c ^= *a;
-        *d ^= *b;
-        *b ^= *c;
-        *a ^= *d;
-        *c ^= t;
-        *d = d.rotate_left(45);
-        result
+    pub fn next_u64(&mut self) -> u64 {
+        self.generator.next_u64()
     }
 
     /// A number in `0..bound`, uniform up to 2⁻⁶⁴ of bias.
@@ -103,7 +88,7 @@ impl Rng {
     /// # Panics
     /// If `bound` is 0.
     #[inline]
-    pub const fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "a range must not be empty");
         ((self.next_u64() as u128 * bound as u128) >> 64) as u64
     }
@@ -113,7 +98,7 @@ impl Rng {
     /// # Panics
     /// If `low > high`.
     #[inline]
-    pub const fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "a range must not be empty");
         match high - low {
             u64::MAX => self.next_u64(),
@@ -126,13 +111,13 @@ impl Rng {
     /// # Panics
     /// If `length` is 0.
     #[inline]
-    pub const fn index(&mut self, length: usize) -> usize {
+    pub fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
     /// A number in `[0, 1)` with 53 random bits.
     #[inline]
-    pub const fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
@@ -162,7 +147,7 @@ impl Rng {
     }
 
     /// A new generator, seeded by this one.
-    pub const fn fork(&mut self) -> Self {
+    pub fn fork(&mut self) -> Self {
         Self::from_seed(self.next_u64())
     }
 
@@ -184,17 +169,15 @@ impl Rng {
 }
 
 /// The seed of `stream` in the run with this seed.
-pub const fn stream_seed(seed: u64, stream: Stream) -> u64 {
-    let mut state = seed ^ (stream as u64 + 1).wrapping_mul(0xD605_BBB5_8C8A_BBFD);
-    split_mix(&mut state)
+pub fn stream_seed(seed: u64, stream: Stream) -> u64 {
+    split_mix(seed ^ (stream as u64 + 1).wrapping_mul(0xD605_BBB5_8C8A_BBFD))
 }
 
-/// The seed of the decision number `ordinal` at the place `code` in `stream`: a function
-/// of nothing else, so that no other decision moves it.
-pub(crate) const fn keyed_seed(seed: u64, stream: Stream, code: u64, ordinal: u64) -> u64 {
-    let mut state = stream_seed(seed, stream) ^ code.wrapping_mul(0xBB67_AE85_84CA_A73B);
-    let mut state = split_mix(&mut state) ^ ordinal.wrapping_mul(0xA54F_F53A_5F1D_36F1);
-    split_mix(&mut state)
+/// The seed of the decision number `ordinal` at the site with this code in `stream`: a
+/// function of nothing else, so that no other decision moves it.
+pub(crate) fn keyed_seed(seed: u64, stream: Stream, code: u64, ordinal: u64) -> u64 {
+    let of_site = split_mix(stream_seed(seed, stream) ^ code.wrapping_mul(0xBB67_AE85_84CA_A73B));
+    split_mix(of_site ^ ordinal.wrapping_mul(0xA54F_F53A_5F1D_36F1))
 }
 
 /// A name as a number (FNV-1a; Fowler, Noll and Vo, RFC 9923).
@@ -238,14 +221,35 @@ mod tests {
     #[test]
     fn the_generator_agrees_with_the_published_first_outputs() {
         // xoshiro256++ from the state 1, 2, 3, 4.
+        let mut seed = [0; 32];
+        for (word, bytes) in seed.chunks_exact_mut(8).enumerate() {
+            bytes[0] = word as u8 + 1;
+        }
         let mut rng = Rng {
-            state: [1, 2, 3, 4],
+            generator: Xoshiro256PlusPlus::from_seed(seed),
         };
         let first: Vec<u64> = (0..4).map(|_| rng.next_u64()).collect();
         assert_eq!(
             first,
             [41943041, 58720359, 3588806011781223, 3591011842654386]
         );
+    }
+
+    #[test]
+    fn a_seed_has_the_numbers_that_recorded_runs_were_made_with() {
+        let mut rng = Rng::from_seed(1);
+        let first: Vec<u64> = (0..4).map(|_| rng.next_u64()).collect();
+        assert_eq!(
+            first,
+            [
+                0xCFC5_D07F_6F03_C29B,
+                0xBF42_4132_963F_E08D,
+                0x19A3_7D57_57AA_F520,
+                0xBF08_119F_05CD_56D6
+            ]
+        );
+        assert_eq!(stream_seed(1, Stream::Network), 0x81FB_BE92_BA8B_C85D);
+        assert_eq!(keyed_seed(1, Stream::Disk, 7, 3), 0x1946_9C07_CBE8_43BF);
     }
 
     #[test]

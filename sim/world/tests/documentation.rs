@@ -1,6 +1,11 @@
 //! docs/faults.md says of every fault what it does, how it is counted and which test shows
 //! it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it reads files of the repository"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use veridical_world::{Counter, DiskFaults, Fault, NetworkFaults};

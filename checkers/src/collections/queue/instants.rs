@@ -5,7 +5,7 @@
 
 use super::super::{NEVER, Span};
 
-/// Answers that may wait for their instant; with more the queue is engine A's.
+/// How many answers may wait for their instant; with more, engine A takes over.
 const UNRESOLVED_MAX: usize = 256;
 
 /// The instant just before an event.
@@ -62,7 +62,7 @@ struct Empty {
 /// Instants that matter to open dequeues and to answers.
 #[derive(Debug, Default)]
 pub(super) struct Instants {
-    /// Since the call of the oldest open dequeue.
+    /// Instants since the call of the oldest open dequeue.
     recent: Vec<Instant>,
     unresolved: Vec<Empty>,
 }
@@ -105,7 +105,7 @@ impl Instants {
         });
     }
 
-    /// An answer "empty".
+    /// A dequeue answered "empty".
     pub fn found_empty(&mut self, span: Span, needed: usize, usable: usize) {
         let since = self.recent.partition_point(|it| it.at <= span.call);
         let mut instants = self.recent[since..].to_vec();
@@ -123,15 +123,19 @@ impl Instants {
         Some(empty.span)
     }
 
-    /// Takes out an answer whose instant is certain, and the instant: it is the only one, or
-    /// the first of several, and every open dequeue was called after the last. For then
-    /// only dequeues of unknown outcome can have taken what has to be gone, and whatever
-    /// rules the first one out rules out the others. Those that have an instant before
-    /// which only `due` values are needed, by the number due by then, are explained and go,
-    /// too.
-    pub fn take_decided(&mut self, oldest_open: u64, due: impl Fn(u64) -> usize) -> Option<u64> {
+    /// Takes out an answer whose instant is certain, and returns the instant: it is the only
+    /// one, or it is the first of several and every open dequeue was called after the last. In
+    /// the second case only dequeues of unknown outcome can have taken what has to be gone, and
+    /// whatever rules the first instant out rules out the others. Answers with an instant before
+    /// which every needed value has a deadline (`count_due_by` counts those) are explained, and
+    /// are dropped.
+    pub fn take_decided(
+        &mut self,
+        oldest_open: u64,
+        count_due_by: impl Fn(u64) -> usize,
+    ) -> Option<u64> {
         self.unresolved.retain(|empty| {
-            let is_free = |it: &Instant| it.needed == 0 || it.needed == due(it.at);
+            let is_free = |it: &Instant| it.needed == 0 || it.needed == count_due_by(it.at);
             !empty.instants.iter().any(is_free)
         });
         let decided = self.unresolved.iter().position(|empty| {

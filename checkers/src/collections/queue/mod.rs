@@ -7,14 +7,14 @@
 //! 2013; Bouajjani, Emmi, Enea, Hamza 2015). Here the rest may still be open: a dequeue
 //! whose answer is not known may take any value, or none.
 //!
-//! - Once b is taken, every value that was certainly put in before it has to be gone: it
-//!   is *due* by that event. Those that are due can only be taken by dequeues that were
-//!   called before: each by one of its own. As any dequeue that is early enough for one
-//!   value is early enough for each that is due later, counting decides it (Hall 1935).
-//! - An answer "empty" asks the same of all values put in before some instant within it:
-//!   they are taken, or there are enough open dequeues that were called before the
-//!   instant. Whatever is due is a prefix of the values in the order in which they were
-//!   put in, so that the two demands never add up, and each can be judged by itself.
+//! - Once b is taken, every value that was certainly put in before it has to be gone: that event
+//!   is its *deadline*. Values with a deadline can only be taken by dequeues that were called
+//!   before it: each by one of its own. As any dequeue that is early enough for one value is
+//!   early enough for each with a later deadline, counting decides it (Hall 1935).
+//! - An answer "empty" asks the same of all values put in before some instant within it: they
+//!   are taken, or there are enough open dequeues that were called before the instant. The
+//!   values with a deadline are a prefix of all values in the order in which they were put in,
+//!   so that the two demands never add up, and each can be judged by itself.
 //!
 //! A pair that was put in and taken is forgotten when the last dequeue that was called
 //! before its end has returned (it can still be needed to tell engine A). Dequeues of
@@ -22,7 +22,7 @@
 //! kept is what is in the queue and what is open; each event costs O(log n) plus one step
 //! for each value that is due.
 
-mod dues;
+mod deadlines;
 mod instants;
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ use veridical_histories::OperationId;
 use veridical_histories::object::{Action, Answer, Value};
 
 use super::{Conflict, NEVER, Outside, Retained, Span, entry_bytes};
-use dues::{Blocker, Dues};
+use deadlines::{Blocker, Deadlines};
 use instants::Instants;
 
 /// Pairs that are kept for engine A and for witnesses while a dequeue is open.
@@ -44,8 +44,8 @@ struct Live {
     value: Value,
     span: Span,
     is_open: bool,
-    /// By which event it has to be gone.
-    due: u64,
+    /// The event by which it has to be gone; [`NEVER`] while it has no deadline.
+    deadline: u64,
 }
 
 /// A value that was put in and taken.
@@ -60,14 +60,14 @@ struct Closed {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     live: FxHashMap<Value, Live>,
-    /// Values whose enqueue has returned and that are not due, in order of its return;
-    /// those that were taken go when they come to the front.
+    /// Values whose enqueue has returned and that have no deadline, in order of its return;
+    /// those that were taken are dropped when they come to the front.
     waiting: VecDeque<(u64, Value)>,
-    /// How many values are in whose enqueue has returned.
+    /// How many values are in the queue whose enqueue has returned.
     settled: usize,
     /// Enqueues that are open although their value was taken.
     taken_while_open: Vec<(OperationId, Value)>,
-    dues: Dues,
+    deadlines: Deadlines,
     instants: Instants,
     closed: VecDeque<Closed>,
     /// A pair was forgotten that engine A would have to know.
@@ -86,7 +86,7 @@ impl Queue {
             value: value.clone(),
             span,
             is_open: true,
-            due: NEVER,
+            deadline: NEVER,
         };
         self.live.insert(value.clone(), live);
         Ok(())
@@ -94,7 +94,7 @@ impl Queue {
 
     pub fn take_called(&mut self, span: Span) {
         self.open += 1;
-        self.dues.called(span);
+        self.deadlines.called(span);
     }
 
     pub fn inserted(&mut self, span: Span, value: &Value) {
@@ -105,8 +105,8 @@ impl Queue {
         let live = self.live.get_mut(value).expect("what is not taken is in");
         live.is_open = false;
         live.span = span;
-        if self.dues.has_open() {
-            let (needed, usable) = (self.settled, self.dues.usable());
+        if self.deadlines.has_open() {
+            let (needed, usable) = (self.settled, self.deadlines.usable());
             self.instants.put_in(span.end, needed, usable);
         }
         self.settled += 1;
@@ -142,7 +142,7 @@ impl Queue {
 
     pub fn took(&mut self, span: Span, value: &Value) -> Result<(), Conflict> {
         self.open -= 1;
-        self.dues.ended(span.call);
+        self.deadlines.ended(span.call);
         let taken = |answer: &Value| {
             let answer = Some(Answer::Value(answer.clone()));
             Some(Retained::new(span, Action::Dequeue, answer, false))
@@ -166,35 +166,36 @@ impl Queue {
             put,
             taken: span,
         });
-        if live.due < span.call {
+        if live.deadline < span.call {
             return Err(Conflict {
                 expected: format!("{value} before what was put in after it"),
                 got: format!("{value}, called when that had been taken"),
             });
         }
-        if live.due != NEVER {
-            self.dues.taken(live.due, value);
+        if live.deadline != NEVER {
+            self.deadlines.taken(live.deadline, value);
         }
         self.instants.taken(put.end, span.call);
-        self.make_due(put, span, value);
+        self.set_deadlines(put, span, value);
         self.judge()
     }
 
     /// `value` was taken: what was certainly put in before it has to be gone by now.
-    fn make_due(&mut self, put: Span, taken: Span, value: &Value) {
+    fn set_deadlines(&mut self, put: Span, taken: Span, value: &Value) {
         while let Some((end, waiting)) = self.waiting.front() {
             match self.live.get_mut(waiting).filter(|it| it.span.end == *end) {
                 Some(_) if *end > put.call => break,
-                Some(live) if live.due == NEVER => {
-                    live.due = taken.end;
+                Some(live) if live.deadline == NEVER => {
+                    live.deadline = taken.end;
                     let blocker = Blocker::Overtaking {
                         value: value.clone(),
                         put,
                         taken,
                     };
-                    self.dues.push(taken.end, *end, waiting.clone(), blocker);
+                    self.deadlines
+                        .push(taken.end, *end, waiting.clone(), blocker);
                 }
-                // Taken by now, or due already.
+                // The value was taken meanwhile, or has a deadline already.
                 _ => {}
             }
             self.waiting.pop_front();
@@ -203,29 +204,29 @@ impl Queue {
 
     pub fn found_empty(&mut self, span: Span) -> Result<(), Conflict> {
         self.open -= 1;
-        self.dues.ended(span.call);
+        self.deadlines.ended(span.call);
         self.instants.withdrawn(span.call);
-        let (needed, usable) = (self.settled, self.dues.usable());
+        let (needed, usable) = (self.settled, self.deadlines.usable());
         self.instants.found_empty(span, needed, usable);
         self.judge()
     }
 
     pub fn take_unknown(&mut self, span: Span) {
         self.open -= 1;
-        self.dues.lost(span.call);
+        self.deadlines.lost(span.call);
         self.decide();
     }
 
     pub fn take_failed(&mut self, span: Span) -> Result<(), Conflict> {
         self.open -= 1;
-        self.dues.ended(span.call);
+        self.deadlines.ended(span.call);
         self.instants.withdrawn(span.call);
         self.judge()
     }
 
     /// Whether everything that has to be gone can be.
     fn judge(&mut self) -> Result<(), Conflict> {
-        if let Some(value) = self.dues.missing() {
+        if let Some(value) = self.deadlines.missing() {
             return Err(Conflict {
                 expected: format!("{value} to be taken before what was put in after it"),
                 got: "that was taken, and no dequeue can have taken it".to_owned(),
@@ -245,35 +246,35 @@ impl Queue {
 
     /// Takes in what is certain, and forgets what is over.
     fn decide(&mut self) {
-        // Where the instant is certain, all that was put in before is due by then.
-        let dues = &mut self.dues;
-        let oldest = dues.oldest_open();
-        while let Some(at) = (self.instants).take_decided(oldest, |at| dues.count_by(at)) {
-            for value in dues.hasten(at) {
+        // Where the instant is certain, it is the deadline of all that was put in before.
+        let deadlines = &mut self.deadlines;
+        let oldest = deadlines.oldest_open();
+        while let Some(at) = (self.instants).take_decided(oldest, |at| deadlines.count_by(at)) {
+            for value in deadlines.hasten(at) {
                 if let Some(live) = self.live.get_mut(&value) {
-                    live.due = at;
+                    live.deadline = at;
                 }
             }
             for (end, value) in self.waiting.iter().take_while(|(end, _)| *end < at) {
                 if let Some(live) = self.live.get_mut(value)
                     && live.span.end == *end
-                    && live.due == NEVER
+                    && live.deadline == NEVER
                 {
-                    live.due = at;
-                    dues.push(at, *end, value.clone(), Blocker::Empty { at });
+                    live.deadline = at;
+                    deadlines.push(at, *end, value.clone(), Blocker::Empty { at });
                 }
             }
         }
         self.forget();
     }
 
-    /// What an answer, if it comes yet, can be about begins here.
+    /// The event from which on an answer that is still to come can matter.
     fn horizon(&self) -> u64 {
-        self.dues.oldest_open().min(self.instants.oldest())
+        self.deadlines.oldest_open().min(self.instants.oldest())
     }
 
     fn forget(&mut self) {
-        self.instants.forget(self.dues.oldest_open());
+        self.instants.forget(self.deadlines.oldest_open());
         let horizon = self.horizon();
         while self
             .closed
@@ -285,8 +286,8 @@ impl Queue {
         if horizon == NEVER {
             self.has_forgotten = false;
         }
-        let horizon = self.instants.earliest().min(self.dues.oldest_open());
-        for value in self.dues.settle(horizon) {
+        let horizon = self.instants.earliest().min(self.deadlines.oldest_open());
+        for value in self.deadlines.settle(horizon) {
             self.live.remove(&value);
             self.settled -= 1;
             self.instants.cancelled();
@@ -302,18 +303,21 @@ impl Queue {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.open == 0 && self.live.is_empty() && self.dues.is_empty() && self.instants.is_empty()
+        self.open == 0
+            && self.live.is_empty()
+            && self.deadlines.is_empty()
+            && self.instants.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.live.len() + self.closed.len() + self.dues.len()
+        self.live.len() + self.closed.len() + self.deadlines.len()
     }
 
     pub fn bytes(&self) -> usize {
         self.live.capacity() * entry_bytes::<Value, Live>() / 2
             + self.waiting.capacity() * size_of::<(u64, Value)>()
             + self.closed.capacity() * size_of::<Closed>()
-            + self.dues.bytes()
+            + self.deadlines.bytes()
             + self.instants.bytes()
     }
 
@@ -350,12 +354,12 @@ impl Queue {
             let Closed { value, put, taken } = closed;
             pair(value.clone(), *put, *taken);
         }
-        // A pair that only tells what is due goes under another name, for its value may be
-        // in again.
+        // A pair that is kept only for the deadlines it set gets another value, because its own
+        // may be in the queue again.
         let is_closed = |op| self.closed.iter().any(|closed| closed.put.op == op);
         let mut instants = Vec::new();
         let mut last = None;
-        for blocker in self.dues.blockers() {
+        for blocker in self.deadlines.blockers() {
             match blocker {
                 Blocker::Empty { at } => instants.push(*at),
                 Blocker::Overtaking { value, put, taken } => {
@@ -380,10 +384,10 @@ impl Queue {
             retained.push(instant);
         }
         retained.extend(self.instants.unresolved().map(|span| self.empty(*span)));
-        for (span, is_open) in self.dues.pending() {
+        for (span, is_open) in self.deadlines.pending() {
             retained.push(Retained::new(*span, Action::Dequeue, None, is_open));
         }
-        for _ in 0..self.dues.spare() {
+        for _ in 0..self.deadlines.spare() {
             let span = Span::called(OperationId(token), 0, 0, 0);
             token += 1;
             retained.push(Retained::new(span, Action::Dequeue, None, false));

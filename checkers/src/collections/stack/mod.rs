@@ -36,7 +36,7 @@ const RECENT_MAX: usize = 512;
 struct Live {
     span: Span,
     is_open: bool,
-    /// By which event it is there: the return of its push, or earlier.
+    /// The event by which it is on the stack: the return of its push, or earlier.
     there: u64,
 }
 
@@ -71,12 +71,13 @@ struct Ended {
 #[derive(Debug, Default)]
 pub(crate) struct Stack {
     live: FxHashMap<Value, Live>,
-    /// Values that are certainly there, by since when, and the event of their push.
+    /// Values that are certainly on the stack, by the event since which they are and the event
+    /// of their push.
     there: BTreeMap<(u64, u64), Value>,
     popped: Vec<Popped>,
-    /// Answers "empty".
+    /// Pops that were answered "empty" and wait to be judged.
     empties: Vec<Span>,
-    /// Calls of open pops.
+    /// Open pops by the event of their call.
     open_pops: BTreeMap<u64, Span>,
     open_pushes: usize,
     /// Pushes that are open although their value was popped.
@@ -183,7 +184,7 @@ impl Stack {
     pub fn found_empty(&mut self, span: Span) -> Result<(), Conflict> {
         self.open_pops.remove(&span.call);
         self.keep_ended(span, false);
-        // What was popped need not be there just before this.
+        // Every value may have been popped just before this answer.
         if !self.is_there_before(span.end) {
             return Ok(());
         }
@@ -279,8 +280,8 @@ impl Stack {
         Ok(())
     }
 
-    /// Those of which everything is known: all that was popped before they returned has
-    /// been told.
+    /// Judges the answers "empty" of which everything is known: every pop called before they
+    /// returned has returned.
     fn judge_empties(&mut self, parts: &[peel::Part], oldest_pop: u64) -> Result<(), Conflict> {
         let there = self.there.keys().next().map_or(NEVER, |(there, _)| *there);
         let mut waiting = Vec::new();
@@ -289,7 +290,7 @@ impl Stack {
                 waiting.push(empty);
                 continue;
             }
-            // The first instant of it at which nothing that was popped is there.
+            // `free` is the first instant within the answer that no popped value covers.
             let before = parts.partition_point(|part| part.covered.0 < empty.call);
             let free = match before.checked_sub(1).map(|at| parts[at].covered.1) {
                 Some(end) if end > empty.call => end,
@@ -338,7 +339,8 @@ impl Stack {
         self.remembered(false)
     }
 
-    /// With the returns of pushes as they were, or as early as they must have been.
+    /// All that is remembered, with the returns of pushes as they were recorded, or as early as
+    /// they must have been.
     fn remembered(&self, as_they_were: bool) -> Vec<Retained> {
         let pairs = self.popped.iter();
         let mut retained: Vec<Retained> = pairs
@@ -378,7 +380,7 @@ impl Stack {
         suspects
     }
 
-    /// From which event on everything that was open at some time is among the suspects.
+    /// The event from which on everything that was open at some time is among the suspects.
     pub fn remembered_since(&self) -> u64 {
         let popped = self.recent.front().map_or(0, |popped| popped.pop.end);
         let ended = self.ended.front().map_or(0, |ended| ended.span.end);

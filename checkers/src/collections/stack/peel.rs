@@ -23,9 +23,9 @@ pub(super) struct Stay {
 /// A part that is covered without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Which stays: a range of them.
+    /// The stays of the part, as a range.
     pub stays: std::ops::Range<usize>,
-    /// From where to where it is covered.
+    /// The first and the last event that it covers.
     pub covered: (u64, u64),
     /// The last return of a pop.
     pub last_end: u64,
@@ -51,14 +51,14 @@ pub(super) fn parts(stays: &[Stay]) -> Vec<Part> {
     parts
 }
 
-/// What of a range of stays the choice of the lowest needs.
+/// What the choice of the lowest stay needs to know of a range.
 #[derive(Clone, Copy, Debug)]
 struct Summary {
     /// The first call of a push, and the last end of a pop, of those not known yet to be
     /// early or late enough.
     push_call: u64,
     pop_end: u64,
-    /// Whether some is both.
+    /// Whether some stay is both early and late enough.
     has_lowest: bool,
 }
 
@@ -68,7 +68,7 @@ const NOTHING: Summary = Summary {
     has_lowest: false,
 };
 
-/// Stays in order of `push_end`, as a tree.
+/// A segment tree over stays in order of `push_end`.
 struct Choice {
     size: usize,
     nodes: Vec<Summary>,
@@ -166,8 +166,8 @@ impl Choice {
     }
 }
 
-/// How many stays cover each stretch between two events, as a tree: the least of a range,
-/// without what was added to the whole range.
+/// A segment tree that counts how many stays cover each stretch between two events: the least
+/// count of a range, without what was added to the whole range.
 struct Cover {
     size: usize,
     least: Vec<i64>,
@@ -339,7 +339,8 @@ mod tests {
             let values = 1 + random.index(5);
             let mut events: Vec<u64> = (1..=4 * values as u64).collect();
             for at in 0..events.len() {
-                // Mostly near where they belong, so that many can be nested.
+                // Events stay mostly near where they belong, so that many histories can be
+                // nested.
                 let other = (at + random.index(6)).min(events.len() - 1);
                 events.swap(at, other);
             }

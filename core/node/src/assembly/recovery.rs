@@ -3,7 +3,8 @@
 use std::path::Path;
 use tracing::{error, info, warn};
 use veridical_env::{Disk, Environment};
-use veridical_probe::{PlantedBug, failpoint, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{failpoint, reachable, sometimes};
 use veridical_raft::{Config, Entry, HardState, Initial, LogIndex, Payload, Raft, SnapshotMeta};
 use veridical_storage::engine::Engine;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};

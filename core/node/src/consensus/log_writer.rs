@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 use veridical_env::{Clock, Environment};
-use veridical_probe::{Planted, PlantedBug, failpoint, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{failpoint, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 

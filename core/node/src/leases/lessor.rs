@@ -7,7 +7,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use veridical_probe::{Planted, PlantedBug, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::sometimes;
 use veridical_store::{LeaseChange, LeaseClock, LeaseRetry, StoreReader};
 
 use crate::limits::Limits;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 use veridical_env::Clock;
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_store::{ApiError, CommandResponse};
 

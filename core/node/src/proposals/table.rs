@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::command::{Command, command::Request as CommandRequest};
 use veridical_store::{ApiError, CommandResponse};
 

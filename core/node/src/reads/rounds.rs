@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 use veridical_env::Environment;
-use veridical_probe::{Planted, PlantedBug, queue, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_raft::{Raft, ReadError, ReadState, Role};
 use veridical_store::ApiError;
 

@@ -70,7 +70,7 @@ pub async fn accept_clients<E: Environment, L: Listener>(node: Node<E>, mut list
 pub async fn serve_client<E: Environment>(
     node: Node<E>,
     mut reader: impl StreamReader,
-    mut writer: impl StreamWriter,
+    writer: impl StreamWriter,
     mut buffer: BytesMut,
 ) -> Result<(), SessionError> {
     while buffer.len() < NATIVE_MAGIC.len() {
@@ -87,7 +87,7 @@ pub async fn serve_client<E: Environment>(
     let write_bytes = node.config().limits.session_write_bytes;
     let (responses, outgoing) = mpsc::channel::<Response>(limit);
     let (watch_requests, watch_input) = mpsc::channel(limit);
-    let writing = write_responses(&mut writer, outgoing, write_bytes);
+    let writing = write_responses(writer, outgoing, write_bytes);
     let watching = watch(node.clone(), watch_input, responses.clone());
     let requests = Requests {
         node,
@@ -97,7 +97,9 @@ pub async fn serve_client<E: Environment>(
         responses,
         watch_requests,
     };
-    let reading = requests.read(&mut reader, buffer);
+    // Each half of the connection ends with whoever uses it: a client whose requests cannot be
+    // read any more is told so by a reset, not by the end of the answers.
+    let reading = requests.read(reader, buffer);
     tokio::select! {
         biased;
         result = writing => result,
@@ -108,7 +110,7 @@ pub async fn serve_client<E: Environment>(
 
 /// Writes responses as they come, joined up to `write_bytes`.
 async fn write_responses(
-    writer: &mut impl StreamWriter,
+    mut writer: impl StreamWriter,
     mut outgoing: mpsc::Receiver<Response>,
     write_bytes: usize,
 ) -> Result<(), SessionError> {
@@ -149,7 +151,7 @@ impl<E: Environment> Requests<E> {
     /// what was read already.
     async fn read(
         mut self,
-        reader: &mut impl StreamReader,
+        mut reader: impl StreamReader,
         mut buffer: BytesMut,
     ) -> Result<(), SessionError> {
         loop {

@@ -1,10 +1,11 @@
 //! Elections: paper section 5.2, pre-vote (thesis section 9.6), check-quorum (thesis
 //! sections 6.2 and 4.2.3).
 
-use veridical_probe::{PlantedBug, always, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{always, reachable, sometimes};
 
-use super::{MAX_TERM, Raft};
-use crate::entry::{LogIndex, NodeId, Payload, Term};
+use super::Raft;
+use crate::entry::{LogIndex, MAX_TERM, NodeId, Payload, Term};
 use crate::message::MessageBody;
 use crate::progress::{Progress, ProgressState};
 use crate::reads::ReadRounds;
@@ -118,6 +119,10 @@ impl Raft {
     /// Stands for election. The requests, like this member's own vote, wait until the
     /// new term and vote are durable.
     pub(super) fn become_candidate(&mut self, transfer: bool) {
+        assert!(
+            self.role != Role::Leader && self.term < MAX_TERM,
+            "a leader does not stand, and terms have an end"
+        );
         self.term += 1;
         self.vote = Some(self.config.id);
         self.role = Role::Candidate;
@@ -136,6 +141,10 @@ impl Raft {
 
     /// Takes a vote, or a pre-vote, for or against this candidate.
     pub(super) fn count_vote(&mut self, from: NodeId, granted: bool) {
+        assert!(
+            matches!(self.role, Role::PreCandidate | Role::Candidate),
+            "only candidates count votes"
+        );
         self.votes.entry(from).or_insert(granted);
         let has = |answer: bool| {
             self.membership()
@@ -151,7 +160,7 @@ impl Raft {
             Role::PreCandidate if won => self.become_candidate(false),
             Role::Candidate if won => self.become_leader(),
             Role::PreCandidate | Role::Candidate if lost => self.become_follower(self.term, None),
-            _ => {}
+            Role::PreCandidate | Role::Candidate | Role::Follower | Role::Leader => {}
         }
     }
 
@@ -196,6 +205,10 @@ impl Raft {
                 .values()
                 .any(|progress| matches!(progress.state(), ProgressState::Snapshot { .. })),
             "raft.leader-deposed-while-its-snapshot-was-under-way"
+        );
+        assert!(
+            self.role != Role::Leader,
+            "who leads keeps what a leader knows"
         );
         self.progress.clear();
         self.reads = ReadRounds::default();
@@ -246,6 +259,10 @@ impl Raft {
             self.send(from, response);
             return;
         }
+        assert!(
+            matches!(self.role, Role::Follower | Role::PreCandidate),
+            "who has voted for itself votes for nobody else"
+        );
         self.vote = Some(from);
         self.reset_election_timer();
         if self.config.planted.has(PlantedBug::VoteNotPersisted) {

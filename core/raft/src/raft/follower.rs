@@ -1,13 +1,15 @@
 //! The receiver's side of replication: paper section 5.3, snapshots, reads.
 
-use veridical_probe::{PlantedBug, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{reachable, sometimes};
 
-use super::{MAX_INDEX, MAX_TERM, Raft};
-use crate::entry::{Entry, LogIndex, NodeId, SnapshotMeta, Term};
+use super::Raft;
+use crate::entry::{Entry, LogIndex, MAX_INDEX, MAX_TERM, NodeId, Term};
 use crate::error::StepError;
 use crate::membership::MembershipHistory;
 use crate::message::{AppendOutcome, Message, MessageBody};
 use crate::ready::{ReadState, Role};
+use crate::snapshot::SnapshotMeta;
 
 impl Raft {
     /// AppendEntries (paper figure 2), from the leader of the present term.
@@ -66,6 +68,14 @@ impl Raft {
             leader_commit > last_new && self.log.last_index() > last_new,
             "raft.commit-known-beyond-what-agrees"
         );
+        assert!(
+            self.role == Role::Follower && self.leader == Some(leader),
+            "only a follower takes entries, and only from its leader"
+        );
+        assert!(
+            last_new <= self.log.last_index(),
+            "what was appended is in the log"
+        );
         self.commit = self.commit.max(leader_commit.min(last_new));
         if leader_commit > 0 && leader_commit <= last_new {
             // Whatever this member had acknowledged, and was committed, it has again.
@@ -104,7 +114,7 @@ impl Raft {
     }
 
     /// Whether this member started without any membership and has not received a
-    /// snapshot: the log alone would not tell it who the founders are.
+    /// snapshot: the log alone does not name the founders.
     fn has_yet_to_join(&self) -> bool {
         self.log.last_index() == 0 && self.memberships.base().is_empty()
     }
@@ -139,7 +149,7 @@ impl Raft {
 
     /// A heartbeat from the leader of the present term. The answer need not wait for
     /// the disk: it says only that this member has not moved to a later term yet.
-    pub(super) fn hear_heartbeat(
+    pub(super) fn handle_heartbeat(
         &mut self,
         leader: NodeId,
         commit: LogIndex,
@@ -198,13 +208,22 @@ impl Raft {
         self.memberships = MembershipHistory::new(meta.membership.clone());
         self.commit = index;
         self.handed_for_apply = index;
+        assert!(
+            self.log.last_index() == index && (self.persisted_index() <= index || has_it_all),
+            "a snapshot takes the place of the whole log"
+        );
         self.install_snapshot = Some(meta);
         self.answer_append(from, AppendOutcome::Accepted { index });
         true
     }
 
     /// The leader's answer to a forwarded read.
-    pub(super) fn hear_read_index(&mut self, from: NodeId, ticket: u64, index: Option<LogIndex>) {
+    pub(super) fn handle_read_index_response(
+        &mut self,
+        from: NodeId,
+        ticket: u64,
+        index: Option<LogIndex>,
+    ) {
         if self.leader != Some(from) {
             return;
         }

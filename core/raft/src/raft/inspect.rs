@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::Raft;
 use crate::config::Config;
-use crate::entry::{Entry, LogIndex, NodeId, SnapshotMeta, Term};
+use crate::entry::{Entry, LogIndex, NodeId, Term};
+use crate::invariants::{LogStart, MemberState};
 use crate::membership::Membership;
 use crate::progress::Progress;
 use crate::ready::Role;
+use crate::snapshot::SnapshotMeta;
 
 impl Raft {
     /// This member.
@@ -58,6 +60,11 @@ impl Raft {
     /// The end of the log; the beginning minus one if it is empty.
     pub fn last_index(&self) -> LogIndex {
         self.log.last_index()
+    }
+
+    /// The term of the entry at the end of the log.
+    pub fn last_term(&self) -> Term {
+        self.log.last_term()
     }
 
     /// The beginning of the log.
@@ -127,5 +134,36 @@ impl Raft {
     /// Readys that are not known to be durable.
     pub fn outstanding_readys(&self) -> usize {
         self.persistence.outstanding()
+    }
+}
+
+impl From<&Raft> for MemberState {
+    fn from(raft: &Raft) -> Self {
+        Self {
+            member: raft.id(),
+            term: raft.term(),
+            vote: raft.vote(),
+            role: raft.role(),
+            leader: raft.leader(),
+            base_index: raft.first_index() - 1,
+            applied: raft.applied_index(),
+            commit: raft.commit_index(),
+            persisted: raft.persisted_index(),
+            last_index: raft.last_index(),
+            last_term: raft.last_term(),
+        }
+    }
+}
+
+impl From<&Raft> for LogStart {
+    fn from(raft: &Raft) -> Self {
+        let base_index = raft.first_index() - 1;
+        let base = raft.snapshot_meta_at(base_index).unwrap_or_default();
+        Self {
+            base_index,
+            base_term: base.term,
+            membership: base.membership,
+            applied: raft.applied_index(),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What a leader does: replication (paper section 5.3), commitment (5.4.2), reads
 //! (thesis section 6.4), membership (thesis chapter 4), handing over (3.10).
 
-use veridical_probe::{PlantedBug, queue, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, reachable, sometimes};
 
 use super::{MAX_QUEUED_MESSAGES, Raft};
 use crate::entry::{Entry, LogIndex, NodeId, Payload, Term};
@@ -22,13 +23,13 @@ impl Raft {
                 return;
             }
             let commit = self.commit;
-            // A removed member is told of its removal as long as it can hear it.
+            // A removed member is sent its removal as long as it is active.
             self.progress
                 .retain(|_, progress| match progress.leaves_at {
                     Some(index) if index <= commit => {
                         progress.is_active() && progress.matched() < index
                     }
-                    _ => true,
+                    Some(_) | None => true,
                 });
             for progress in self.progress.values_mut() {
                 progress.begin_period();
@@ -60,6 +61,7 @@ impl Raft {
 
     /// Appends an entry of the leader's term.
     pub(super) fn append_as_leader(&mut self, payload: Payload) -> (Term, LogIndex) {
+        assert!(self.role == Role::Leader, "only a leader creates entries");
         let entry = Entry {
             term: self.term,
             index: self.log.last_index() + 1,
@@ -92,6 +94,10 @@ impl Raft {
                 self.progress.insert(node, Progress::new(index));
             }
         }
+        assert!(
+            !self.progress.contains_key(&self.config.id),
+            "a leader's own match is that of its own disk"
+        );
         if let Some(transfer) = self.transfer
             && !membership.voters.contains(&transfer.to)
         {
@@ -142,9 +148,17 @@ impl Raft {
             "raft.entry-of-an-earlier-term-committed-with-this-one"
         );
         sometimes!(reached > own, "raft.majority-durable-before-the-leader");
+        assert!(
+            reached <= self.log.last_index(),
+            "what a majority has is in the leader's log"
+        );
         let bytes = self.log.size_bytes(self.commit + 1..reached + 1);
         self.uncommitted_bytes -= bytes;
         self.commit = reached;
+        assert!(
+            (self.uncommitted_bytes == 0) == (self.commit == self.log.last_index()),
+            "bytes are uncommitted as long as entries are"
+        );
         self.appends_due = true;
         let removed = !self.membership().voters.contains(&id)
             && self.memberships.last_change_index() <= self.commit;
@@ -154,8 +168,8 @@ impl Raft {
         }
     }
 
-    /// Steps down after its own removal is committed (thesis section 4.2.2): tells the
-    /// others of the commitment, and whom it leaves the field to.
+    /// Steps down after its own removal is committed (thesis section 4.2.2): sends the
+    /// others the commit index, and asks the most advanced voter to stand for election.
     fn retire(&mut self) {
         self.flush_appends();
         let heir = self
@@ -170,8 +184,8 @@ impl Raft {
         self.become_follower(self.term, None);
     }
 
-    /// What a member says of an append, or after installing a snapshot.
-    pub(super) fn hear_append_response(
+    /// Takes a member's answer to an append, or its word that it has installed a snapshot.
+    pub(super) fn handle_append_response(
         &mut self,
         from: NodeId,
         outcome: AppendOutcome,
@@ -191,7 +205,12 @@ impl Raft {
                     });
                 }
                 progress.mark_active();
-                if progress.accepted(index, base_index + 1) {
+                let news = progress.accepted(index, base_index + 1);
+                assert!(
+                    progress.matched() <= last_index,
+                    "no follower agrees beyond the end of the leader's log"
+                );
+                if news {
                     self.advance_commit();
                     self.hand_over_if_caught_up(from);
                 }
@@ -227,7 +246,7 @@ impl Raft {
     }
 
     /// A member confirms that it still follows.
-    pub(super) fn hear_heartbeat_response(
+    pub(super) fn handle_heartbeat_response(
         &mut self,
         from: NodeId,
         read_sequence: u64,
@@ -300,6 +319,11 @@ impl Raft {
 
     /// Starts one round for all reads asked since the last one.
     pub(super) fn start_reads(&mut self) {
+        assert!(
+            self.has_committed_in_term()
+                || self.config.planted.has(PlantedBug::ReadBeforeOwnCommit),
+            "a leader that serves reads knows what is committed"
+        );
         self.reads.start_round(self.commit);
         self.heartbeat_due = true;
         self.confirm_reads();
@@ -318,6 +342,10 @@ impl Raft {
             }
         });
         while let Some((request, index)) = self.reads.pop_confirmed(confirmed) {
+            assert!(
+                index <= self.commit,
+                "reads are served at what is committed"
+            );
             let context = request.context;
             if request.from == id {
                 self.read_states.push(ReadState { context, index });
@@ -331,7 +359,7 @@ impl Raft {
         }
     }
 
-    /// Whether an append can be sent that would tell some member something.
+    /// Whether an append can be sent that some member needs.
     pub(super) fn has_appends(&self) -> bool {
         let (max_appends, max_bytes) = (
             self.config.max_inflight_appends,
@@ -366,6 +394,10 @@ impl Raft {
                     return;
                 }
                 let previous_index = progress.next_index() - 1;
+                assert!(
+                    previous_index <= last_index,
+                    "nothing behind the end of the log is sent"
+                );
                 let Some(previous_term) = log.term_at(previous_index) else {
                     reachable!("raft.follower-fell-behind-the-log");
                     progress.become_snapshot();
@@ -392,6 +424,7 @@ impl Raft {
 
     /// Sends a heartbeat to everybody.
     pub(super) fn flush_heartbeats(&mut self) {
+        assert!(self.role == Role::Leader, "only a leader has heartbeats");
         self.heartbeat_due = false;
         let read_sequence = self.reads.sequence();
         let (id, term, commit) = (self.config.id, self.term, self.commit);

@@ -1,6 +1,7 @@
 //! Effects for the owner.
 
-use veridical_probe::{PlantedBug, queue, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, sometimes};
 
 use super::Raft;
 use crate::entry::{HardState, LogIndex};
@@ -46,6 +47,12 @@ impl Raft {
             self.flush_appends();
         }
         let install_snapshot = self.install_snapshot.take();
+        assert!(
+            install_snapshot
+                .as_ref()
+                .is_none_or(|meta| meta.index <= self.log.base_index()),
+            "the log that is handed out begins behind the snapshot"
+        );
         let entries = self.log.take_unhanded();
         let hard_state = self.take_hard_state();
         let vote_changed = hard_state.is_some_and(|(_, vote_changed)| vote_changed);
@@ -67,7 +74,15 @@ impl Raft {
             self.handed_for_apply + 1..self.may_apply() + 1,
             self.config.max_committed_bytes,
         );
-        if let Some(last) = committed.last() {
+        if let (Some(first), Some(last)) = (committed.first(), committed.last()) {
+            assert!(
+                first.index == self.handed_for_apply + 1,
+                "entries are applied without a gap"
+            );
+            assert!(
+                last.index <= self.commit && last.index <= self.persisted_index(),
+                "only what is committed and durable is applied"
+            );
             self.handed_for_apply = last.index;
         }
         let soft_state = self.soft_state();
@@ -111,6 +126,12 @@ impl Raft {
     fn take_hard_state(&mut self) -> Option<(HardState, bool)> {
         let new = self.hard_state();
         let old = std::mem::replace(&mut self.handed_hard_state, new);
+        // The exception shows to those who watch the cluster.
+        let goes_back = self.config.planted.has(PlantedBug::SnapshotGoesBack);
+        assert!(
+            new.term >= old.term && (new.commit >= old.commit || goes_back),
+            "what is written down never goes back: {new:?} after {old:?}"
+        );
         let vote_changed = (old.term, old.vote) != (new.term, new.vote);
         (old != new).then_some((new, vote_changed))
     }

@@ -2,8 +2,8 @@
 
 use veridical_probe::{reachable, sometimes};
 
-use super::{MAX_INDEX, MAX_TERM, Raft};
-use crate::entry::{Entry, LogIndex, NodeId, Term};
+use super::Raft;
+use crate::entry::{Entry, LogIndex, MAX_INDEX, MAX_TERM, NodeId, Term};
 use crate::error::StepError;
 use crate::message::{AppendOutcome, Message, MessageBody};
 use crate::ready::Role;
@@ -16,6 +16,14 @@ impl Raft {
     /// has to be done about it.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         self.validate(&message)?;
+        let before = self.observe();
+        let outcome = self.receive(message);
+        self.assert_step(&before);
+        outcome
+    }
+
+    /// Takes a message that a correct member may have sent.
+    fn receive(&mut self, message: Message) -> Result<(), StepError> {
         if message.term < self.term {
             self.answer_from_later_term(&message);
             return Ok(());
@@ -61,15 +69,17 @@ impl Raft {
                 read_sequence,
             } => {
                 self.follow(from)?;
-                self.hear_heartbeat(from, commit, read_sequence)?;
+                self.handle_heartbeat(from, commit, read_sequence)?;
             }
-            MessageBody::AppendResponse { outcome } => self.hear_append_response(from, outcome)?,
+            MessageBody::AppendResponse { outcome } => {
+                self.handle_append_response(from, outcome)?
+            }
             MessageBody::HeartbeatResponse { read_sequence } => {
-                self.hear_heartbeat_response(from, read_sequence)?;
+                self.handle_heartbeat_response(from, read_sequence)?;
             }
             MessageBody::ReadIndex { context } => self.answer_read_index(from, context),
             MessageBody::ReadIndexResponse { context, index } => {
-                self.hear_read_index(from, context, index);
+                self.handle_read_index_response(from, context, index);
             }
             MessageBody::TimeoutNow => {
                 if self.leader == Some(from) && self.role == Role::Follower && self.may_campaign() {
@@ -128,9 +138,18 @@ impl Raft {
                 } if *previous_index > MAX_INDEX || hint_index > previous_index => {
                     malformed("index out of range")
                 }
-                _ => Ok(()),
+                AppendOutcome::Accepted { .. }
+                | AppendOutcome::Rejected { .. }
+                | AppendOutcome::SnapshotNeeded => Ok(()),
             },
-            _ => Ok(()),
+            MessageBody::PreVote { .. }
+            | MessageBody::PreVoteResponse { .. }
+            | MessageBody::Vote { .. }
+            | MessageBody::VoteResponse { .. }
+            | MessageBody::HeartbeatResponse { .. }
+            | MessageBody::ReadIndex { .. }
+            | MessageBody::ReadIndexResponse { .. }
+            | MessageBody::TimeoutNow => Ok(()),
         }
     }
 
@@ -151,7 +170,13 @@ impl Raft {
                     },
                 }
             }
-            _ => {
+            MessageBody::PreVoteResponse { .. }
+            | MessageBody::VoteResponse { .. }
+            | MessageBody::AppendResponse { .. }
+            | MessageBody::HeartbeatResponse { .. }
+            | MessageBody::ReadIndex { .. }
+            | MessageBody::ReadIndexResponse { .. }
+            | MessageBody::TimeoutNow => {
                 sometimes!(
                     self.role == Role::Leader
                         && matches!(message.body, MessageBody::AppendResponse { .. }),
@@ -181,7 +206,13 @@ impl Raft {
                 self.become_follower(message.term, Some(message.from));
                 true
             }
-            _ => {
+            MessageBody::PreVoteResponse { granted: false }
+            | MessageBody::VoteResponse { .. }
+            | MessageBody::AppendResponse { .. }
+            | MessageBody::HeartbeatResponse { .. }
+            | MessageBody::ReadIndex { .. }
+            | MessageBody::ReadIndexResponse { .. }
+            | MessageBody::TimeoutNow => {
                 // Only members are asked or ask for anything else, so a stranger was
                 // removed meanwhile; its term shall not disturb those who remain.
                 let known = self.membership().contains(message.from)

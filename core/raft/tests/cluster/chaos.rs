@@ -2,13 +2,13 @@
 //! everything heals, and the cluster must make progress.
 
 use bytes::Bytes;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
+use veridical_raft::invariants::InvariantViolation;
 use veridical_raft::{
     ChangeKind, Config, Membership, MembershipChange, NodeId, Raft, Role, SnapshotOutcome,
 };
 
 use crate::harness::Cluster;
-use crate::invariants::Violation;
 
 /// SplitMix64.
 pub struct Dice(u64);
@@ -112,17 +112,17 @@ impl Chaos {
     }
 
     /// `steps` random steps, then healing.
-    pub fn run(mut self, steps: usize) -> Result<Coverage, Violation> {
+    pub fn run(mut self, steps: usize) -> Result<Coverage, InvariantViolation> {
         for _ in 0..steps {
             self.step()?;
         }
         self.heal_and_progress()?;
-        self.coverage.elections = self.cluster.invariants.elections();
-        self.coverage.committed = self.cluster.invariants.committed_index();
+        self.coverage.elections = self.cluster.invariants.terms_led();
+        self.coverage.committed = self.cluster.invariants.committed();
         Ok(self.coverage)
     }
 
-    fn step(&mut self) -> Result<(), Violation> {
+    fn step(&mut self) -> Result<(), InvariantViolation> {
         let alive = self.cluster.alive();
         let somebody = self.dice.pick(&alive);
         match self.dice.roll(1000) {
@@ -167,10 +167,9 @@ impl Chaos {
         Ok(())
     }
 
-    fn mischief(&mut self, somebody: Option<NodeId>) -> Result<(), Violation> {
+    fn mischief(&mut self, somebody: Option<NodeId>) -> Result<(), InvariantViolation> {
         let Some(id) = somebody else {
-            self.restart_one();
-            return Ok(());
+            return self.restart_one();
         };
         if self.dice.chance(self.mood.crash) {
             let survivors = self.dice.roll(4);
@@ -179,7 +178,7 @@ impl Chaos {
             self.coverage.crashes += 1;
         }
         if self.dice.chance(15) {
-            self.restart_one();
+            self.restart_one()?;
         }
         if self.dice.chance(self.mood.cut) {
             self.cut_something();
@@ -226,7 +225,7 @@ impl Chaos {
         }
     }
 
-    fn deliver_one(&mut self) -> Result<(), Violation> {
+    fn deliver_one(&mut self) -> Result<(), InvariantViolation> {
         while self.cluster.network.len() > MAX_NETWORK {
             let lost = self.dice.roll(self.cluster.network.len());
             self.cluster.network.swap_remove(lost);
@@ -246,7 +245,7 @@ impl Chaos {
         self.cluster.deliver(message)
     }
 
-    fn end_a_snapshot(&mut self) -> Result<(), Violation> {
+    fn end_a_snapshot(&mut self) -> Result<(), InvariantViolation> {
         if self.cluster.snapshots.is_empty() {
             return Ok(());
         }
@@ -261,10 +260,11 @@ impl Chaos {
         self.cluster.finish_snapshot(transfer, outcome)
     }
 
-    fn restart_one(&mut self) {
+    fn restart_one(&mut self) -> Result<(), InvariantViolation> {
         let dead: Vec<_> = self.dead().collect();
-        if let Some(id) = self.dice.pick(&dead) {
-            self.cluster.restart(id);
+        match self.dice.pick(&dead) {
+            Some(id) => self.cluster.restart(id),
+            None => Ok(()),
         }
     }
 
@@ -287,7 +287,7 @@ impl Chaos {
         }
     }
 
-    fn change_membership(&mut self) -> Result<(), Violation> {
+    fn change_membership(&mut self) -> Result<(), InvariantViolation> {
         let Some(leader) = self.cluster.leader() else {
             return Ok(());
         };
@@ -337,11 +337,11 @@ impl Chaos {
 
     /// Faults end; within a bound a leader is there and what it is given is applied by
     /// every member, reads included.
-    fn heal_and_progress(&mut self) -> Result<(), Violation> {
+    fn heal_and_progress(&mut self) -> Result<(), InvariantViolation> {
         self.cluster.heal();
         let dead: Vec<_> = self.dead().collect();
         for id in dead {
-            self.cluster.restart(id);
+            self.cluster.restart(id)?;
         }
         let mut asked: Option<(NodeId, u64)> = None;
         let mut proposed = None;
@@ -409,7 +409,10 @@ impl Chaos {
                 )
             })
             .collect();
-        Err(Violation(format!("no progress after healing: {states:#?}")))
+        InvariantViolation::new(
+            "no-progress",
+            format!("no progress after healing: {states:#?}"),
+        )
     }
 
     /// A removed member shuts down when it learns so. One that never learns goes on;

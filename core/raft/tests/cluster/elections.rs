@@ -222,7 +222,7 @@ fn a_member_votes_once_a_term_across_restarts() {
     let granted = |granted| MessageBody::VoteResponse { granted };
     assert_eq!(answer(&mut cluster, 2), granted(true));
     cluster.crash(1);
-    cluster.restart(1);
+    cluster.restart(1).expect("safe");
     assert_eq!(answer(&mut cluster, 3), granted(false));
     assert_eq!(answer(&mut cluster, 2), granted(true));
 }
@@ -392,7 +392,7 @@ fn a_leader_commits_nothing_of_earlier_terms_by_counting() {
     cluster.settle().expect("safe");
     cluster.heal();
     cluster.crash(1);
-    cluster.restart(1);
+    cluster.restart(1).expect("safe");
     cluster.act(1, Raft::campaign).expect("safe");
     let mut seen_matched_but_uncommitted = false;
     while let Some(message) = (!cluster.network.is_empty()).then(|| cluster.network.remove(0)) {

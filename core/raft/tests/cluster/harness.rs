@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use veridical_raft::invariants::{
+    ClusterInvariants, InvariantViolation, LogStart, MemberState, ReadInvariants,
+};
 use veridical_raft::{
     AppendOutcome, ChangeKind, Config, Entry, HardState, Initial, LogIndex, Membership, Message,
     MessageBody, NodeId, Payload, Raft, Ready, SnapshotMeta, SnapshotOutcome, Term,
 };
-
-use crate::invariants::{Invariants, Violation};
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +87,6 @@ pub struct Member {
     pub raft: Option<Raft>,
     /// Issued, not durable.
     pub outstanding: VecDeque<Ready>,
-    /// Reads asked and not answered: context to the least index allowed.
-    pub reads: BTreeMap<u64, LogIndex>,
     pub answered_reads: Vec<(u64, LogIndex)>,
     pub applied: Vec<Entry>,
     pub restarts: u64,
@@ -112,7 +111,8 @@ pub struct Cluster {
     pub snapshots: Vec<SnapshotTransfer>,
     /// Links that lose everything, as (from, to).
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    pub invariants: Invariants,
+    pub invariants: ClusterInvariants,
+    pub reads: ReadInvariants,
     /// Whether Readys become durable at once.
     pub synchronous: bool,
     next_context: u64,
@@ -128,7 +128,8 @@ impl Cluster {
             network: Vec::new(),
             snapshots: Vec::new(),
             cut: BTreeSet::new(),
-            invariants: Invariants::default(),
+            invariants: ClusterInvariants::default(),
+            reads: ReadInvariants::default(),
             synchronous: true,
             next_context: 0,
             seed,
@@ -156,14 +157,13 @@ impl Cluster {
             disk,
             raft: None,
             outstanding: VecDeque::new(),
-            reads: BTreeMap::new(),
             answered_reads: Vec::new(),
             applied: Vec::new(),
             restarts: 0,
             knows_it_is_removed: false,
         };
         self.members.insert(id, member);
-        self.restart(id);
+        self.restart(id).expect("an empty disk contradicts nothing");
     }
 
     pub fn member(&self, id: NodeId) -> &Member {
@@ -201,7 +201,7 @@ impl Cluster {
         &mut self,
         id: NodeId,
         action: impl FnOnce(&mut Raft) -> T,
-    ) -> Result<T, Violation> {
+    ) -> Result<T, InvariantViolation> {
         let raft = self
             .members
             .get_mut(&id)
@@ -211,7 +211,7 @@ impl Cluster {
         Ok(outcome)
     }
 
-    fn drain(&mut self, id: NodeId) -> Result<(), Violation> {
+    fn drain(&mut self, id: NodeId) -> Result<(), InvariantViolation> {
         loop {
             let member = self.members.get_mut(&id).expect("exists");
             let raft = member.raft.as_mut().expect("alive");
@@ -221,6 +221,8 @@ impl Cluster {
             let Some(mut ready) = ready else {
                 break;
             };
+            self.invariants.stepped(MemberState::from(&*raft), &ready)?;
+            self.invariants.check_configuration(id, raft.membership())?;
             self.network.append(&mut ready.messages);
             for request in std::mem::take(&mut ready.snapshots_to_send) {
                 let meta = raft
@@ -234,19 +236,19 @@ impl Cluster {
                 });
             }
             for read in &ready.read_states {
-                let least = member.reads.remove(&read.context);
-                self.invariants.check_read(id, *read, least)?;
+                assert!(
+                    self.reads.is_waiting(id, read.context),
+                    "only reads that wait are answered"
+                );
                 member.answered_reads.push((read.context, read.index));
             }
-            self.invariants.check_entries(&ready.entries)?;
+            self.reads.answered(id, &ready.read_states)?;
             let named = ready.hard_state.map_or(0, |hard_state| hard_state.commit);
             assert!(
                 named <= member.disk.last_index(),
                 "a hard state names what is durable"
             );
             for entry in std::mem::take(&mut ready.committed) {
-                self.invariants
-                    .check_applied(id, &entry, member.applied.last())?;
                 let durable = member.disk.last_index();
                 assert!(entry.index <= durable, "only what is durable is applied");
                 if let Payload::Membership(change) = &entry.payload {
@@ -264,13 +266,11 @@ impl Cluster {
                 self.persist(id, usize::MAX)?;
             }
         }
-        let member = self.members.get_mut(&id).expect("exists");
-        let raft = member.raft.as_ref().expect("alive");
-        self.invariants.check_member(raft)
+        Ok(())
     }
 
     /// Makes up to `count` outstanding Readys durable.
-    pub fn persist(&mut self, id: NodeId, count: usize) -> Result<(), Violation> {
+    pub fn persist(&mut self, id: NodeId, count: usize) -> Result<(), InvariantViolation> {
         let member = self.members.get_mut(&id).expect("exists");
         let mut last = None;
         for _ in 0..count {
@@ -292,6 +292,7 @@ impl Cluster {
             last = Some(ready.number);
         }
         if let (Some(number), Some(raft)) = (last, member.raft.as_mut()) {
+            self.invariants.persisted(id, number, || false)?;
             raft.persisted(number);
             if !self.synchronous {
                 self.drain(id)?;
@@ -313,9 +314,7 @@ impl Cluster {
             }
         }
         member.raft = None;
-        member.reads.clear();
         member.applied.clear();
-        self.invariants.forget_volatile(id);
     }
 
     /// Loses exactly what is not durable.
@@ -329,7 +328,7 @@ impl Cluster {
     }
 
     /// Starts a member from its disk.
-    pub fn restart(&mut self, id: NodeId) {
+    pub fn restart(&mut self, id: NodeId) -> Result<(), InvariantViolation> {
         let member = self.members.get_mut(&id).expect("exists");
         assert!(member.raft.is_none(), "only the dead are restarted");
         member.restarts += 1;
@@ -350,26 +349,29 @@ impl Cluster {
                 payload: Payload::Noop,
             });
         }
+        self.reads.started(id);
+        let entries = raft.entries(raft.first_index()..raft.last_index() + 1);
+        self.invariants
+            .started(MemberState::from(&raft), LogStart::from(&raft), entries)?;
         member.raft = Some(raft);
+        Ok(())
     }
 
     /// Delivers one message, if its receiver lives and the link is not cut.
-    pub fn deliver(&mut self, message: Message) -> Result<(), Violation> {
+    pub fn deliver(&mut self, message: Message) -> Result<(), InvariantViolation> {
         let to = message.to;
         if self.is_alive(to) && !self.cut.contains(&(message.from, to)) {
             let text = format!("{message:?}");
             let outcome = self.act(to, |raft| raft.step(message))?;
             if let Err(error) = outcome {
-                return Err(Violation(format!(
-                    "correct message refused: {error}: {text}"
-                )));
+                return InvariantViolation::new("message-refused", format!("{error}: {text}"));
             }
         }
         Ok(())
     }
 
     /// Delivers all messages and snapshots, and what follows from them, until silence.
-    pub fn settle(&mut self) -> Result<(), Violation> {
+    pub fn settle(&mut self) -> Result<(), InvariantViolation> {
         for _ in 0..10_000 {
             if self.network.is_empty() && self.snapshots.is_empty() {
                 return Ok(());
@@ -381,7 +383,7 @@ impl Cluster {
                 self.finish_snapshot(transfer, SnapshotOutcome::Sent)?;
             }
         }
-        Err(Violation("the cluster never falls silent".into()))
+        InvariantViolation::new("no-silence", "the cluster never falls silent".into())
     }
 
     /// Ends a snapshot transfer.
@@ -389,7 +391,7 @@ impl Cluster {
         &mut self,
         transfer: SnapshotTransfer,
         outcome: SnapshotOutcome,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), InvariantViolation> {
         let SnapshotTransfer {
             from,
             to,
@@ -414,7 +416,7 @@ impl Cluster {
     }
 
     /// A tick on every living member, then silence.
-    pub fn tick_all(&mut self) -> Result<(), Violation> {
+    pub fn tick_all(&mut self) -> Result<(), InvariantViolation> {
         for id in self.alive() {
             self.act(id, Raft::tick)?;
         }
@@ -436,17 +438,12 @@ impl Cluster {
     }
 
     /// Asks for a read on `id`; says under which context, if it was taken.
-    pub fn read(&mut self, id: NodeId) -> Result<Option<u64>, Violation> {
+    pub fn read(&mut self, id: NodeId) -> Result<Option<u64>, InvariantViolation> {
         self.next_context += 1;
         let context = self.next_context;
-        let least = self.invariants.committed_index();
-        let member = self.members.get_mut(&id).expect("exists");
-        member.reads.insert(context, least);
+        self.reads.asked(id, context, self.invariants.committed());
+        // A read that is refused is never answered.
         let taken = self.act(id, |raft| raft.read_index(context))?.is_ok();
-        if !taken {
-            let member = self.members.get_mut(&id).expect("exists");
-            member.reads.remove(&context);
-        }
         Ok(taken.then_some(context))
     }
 
@@ -483,16 +480,18 @@ impl Cluster {
 
 /// What a message promises must be on disk when it is sent.
 fn check_promise(message: &Message, disk: &Disk) {
-    match message.body {
-        MessageBody::AppendResponse {
-            outcome: AppendOutcome::Accepted { index },
-        } => assert!(index <= disk.last_index(), "acknowledged but not durable"),
-        MessageBody::VoteResponse { granted: true } | MessageBody::Vote { .. } => {
-            assert!(
-                message.term <= disk.hard_state.term,
-                "voted but not durable"
-            );
-        }
-        _ => {}
+    if let MessageBody::AppendResponse {
+        outcome: AppendOutcome::Accepted { index },
+    } = message.body
+    {
+        assert!(index <= disk.last_index(), "acknowledged but not durable");
     }
+    let votes = matches!(
+        message.body,
+        MessageBody::VoteResponse { granted: true } | MessageBody::Vote { .. }
+    );
+    assert!(
+        !votes || message.term <= disk.hard_state.term,
+        "voted but not durable"
+    );
 }

@@ -156,7 +156,7 @@ fn the_last_but_one_voter_can_remove_itself_after_a_crash() {
     let (_, index) = try_change(&mut cluster, 1, ChangeKind::Remove, 1).expect("taken");
     cluster.network.clear();
     cluster.crash(1);
-    cluster.restart(1);
+    cluster.restart(1).expect("safe");
     for _ in 0..200 {
         cluster.tick_all().expect("safe");
     }

@@ -35,8 +35,7 @@ fn reads_between_two_readys_share_one_round_of_heartbeats() {
         })
         .expect("safe");
     assert_eq!(cluster.network.len(), 2);
-    let member = cluster.members.get_mut(&1).expect("exists");
-    member.reads.extend((100..110).map(|context| (context, 1)));
+    (100..110).for_each(|context| cluster.reads.asked(1, context, 1));
     cluster.settle().expect("safe");
     for context in 100..110 {
         assert_eq!(answered(&cluster, 1, context), Some(1));
@@ -150,7 +149,7 @@ fn an_answer_from_before_a_restart_answers_nothing() {
             let is_answer = matches!(message.body, MessageBody::ReadIndexResponse { .. });
             if is_answer {
                 cluster.crash(3);
-                cluster.restart(3);
+                cluster.restart(3).expect("safe");
                 // The same context again, for a later read.
                 cluster.tick_all().expect("safe");
                 cluster.propose(1, "later");

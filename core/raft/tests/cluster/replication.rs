@@ -219,7 +219,7 @@ fn a_diverged_log_is_repaired_term_by_term() {
     }
     member.disk.hard_state.term = term;
     cluster.crash(1);
-    cluster.restart(1);
+    cluster.restart(1).expect("safe");
     for index in 2..100 {
         assert_eq!(cluster.propose(2, "x").1, index);
     }
@@ -228,7 +228,7 @@ fn a_diverged_log_is_repaired_term_by_term() {
     member.disk.hard_state.term = term + 1;
     member.disk.entries.push(entry(100, term + 1));
     cluster.crash(2);
-    cluster.restart(2);
+    cluster.restart(2).expect("safe");
     cluster.act(2, Raft::campaign).expect("safe");
     let mut rejections = 0;
     while let Some(message) = (!cluster.network.is_empty()).then(|| cluster.network.remove(0)) {
@@ -320,7 +320,7 @@ fn a_member_behind_the_log_gets_a_snapshot_and_goes_on_from_there() {
     assert_eq!(cluster.raft(3).applied_index(), applied + 1);
     assert_eq!(cluster.raft(3).first_index(), applied + 1);
     cluster.crash(3);
-    cluster.restart(3);
+    cluster.restart(3).expect("safe");
     assert_eq!(cluster.raft(3).last_index(), applied + 1);
 }
 

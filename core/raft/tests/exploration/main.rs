@@ -7,7 +7,7 @@ mod model;
 use std::collections::BTreeSet;
 
 use stateright::{Checker, HasDiscoveries, Model};
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 
 use crate::model::{Bounds, Cluster, Step};
 

@@ -10,13 +10,13 @@
 //! the others see only its messages, which are sent alike. (Several Readys under way at
 //! once are the business of the random scheduler in `tests/cluster`.)
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use stateright::{Model, Property};
-use veridical_probe::Planted;
+use veridical_planted::Planted;
+use veridical_raft::invariants::{CommittedLog, Leaders, LogView, check_log_matching};
 use veridical_raft::{
     Config, Entry, HardState, Initial, LogIndex, Membership, Message, MessageBody, NodeId, Raft,
     Role, SnapshotMeta, Term,
@@ -91,11 +91,9 @@ pub struct State {
     pub members: Vec<Arc<Member>>,
     /// Under way, sorted by fingerprint.
     network: Vec<(u64, Arc<Message>)>,
-    /// Who led each term.
-    leaders: BTreeMap<Term, NodeId>,
-    /// Committed entries by index: their term, and the term in which a leader first
-    /// held them to be committed.
-    committed: BTreeMap<LogIndex, (Term, Term)>,
+    leaders: Leaders,
+    /// What leaders have held to be committed.
+    committed: CommittedLog,
     timeouts: u8,
     crashes: u8,
     proposals: u8,
@@ -188,32 +186,24 @@ impl State {
         self.forget_dead_responses(id);
     }
 
-    /// Takes down who leads and what is committed.
+    /// Notes who leads and what is committed.
     fn observe(&mut self, raft: &Raft) {
         if raft.role() != Role::Leader {
             return;
         }
-        self.two_leaders |= *self.leaders.entry(raft.term()).or_insert(raft.id()) != raft.id();
-        for index in 1..=raft.commit_index() {
-            let term = raft.term_at(index).expect("nothing is compacted");
-            let known = self.committed.entry(index).or_insert((term, raft.term()));
-            self.two_commits |= known.0 != term;
-        }
+        let (id, term) = (raft.id(), raft.term());
+        self.two_leaders |= self.leaders.leads(id, term).is_err();
+        let (log, commit) = (log_of(raft), raft.commit_index());
+        self.two_commits |= self.committed.commits((id, term), &log, 0, commit).is_err();
     }
 
     /// Whether any two logs that agree at a position agree before it.
     pub fn logs_match(&self) -> bool {
-        let logs: Vec<Vec<&Entry>> = self
-            .members
-            .iter()
-            .map(|member| member.raft.entries(1..LogIndex::MAX).collect())
+        let members = self.members.iter();
+        let logs: Vec<_> = members
+            .map(|member| (member.raft.id(), log_of(&member.raft)))
             .collect();
-        logs.iter().enumerate().all(|(at, one)| {
-            logs[at + 1..].iter().all(|other| {
-                let agree = one.iter().zip(other).rposition(|(a, b)| a.term == b.term);
-                agree.is_none_or(|last| one[..=last] == other[..=last])
-            })
-        })
+        check_log_matching(&logs).is_ok()
     }
 
     /// Whether every leader has everything that was committed in earlier terms.
@@ -225,19 +215,25 @@ impl State {
                 .map(|member| &member.raft)
                 .filter(|raft| raft.role() == Role::Leader)
                 .all(|leader| {
-                    self.committed.iter().all(|(index, (term, committed_in))| {
-                        *committed_in >= leader.term() || leader.term_at(*index) == Some(*term)
-                    })
+                    let log = log_of(leader);
+                    self.committed
+                        .check_complete(leader.id(), leader.term(), &log)
+                        .is_ok()
                 })
     }
 
     pub fn committed_index(&self) -> LogIndex {
-        self.committed.keys().last().copied().unwrap_or(0)
+        self.committed.last_index()
     }
 
     pub fn terms_led(&self) -> usize {
-        self.leaders.len()
+        self.leaders.terms()
     }
+}
+
+/// The whole log; nothing is compacted here.
+fn log_of(raft: &Raft) -> LogView {
+    LogView::of_entries(raft.entries(1..LogIndex::MAX))
 }
 
 fn start(id: NodeId, hard_state: HardState, entries: Vec<Entry>, planted: Planted) -> Raft {
@@ -275,8 +271,8 @@ impl Cluster {
         State {
             members: (1..=MEMBERS).map(member).collect(),
             network: Vec::new(),
-            leaders: BTreeMap::new(),
-            committed: BTreeMap::new(),
+            leaders: Leaders::default(),
+            committed: CommittedLog::default(),
             timeouts: self.bounds.timeouts,
             crashes: self.bounds.crashes,
             proposals: self.bounds.proposals,

@@ -1,12 +1,13 @@
 //! What every service asks before it serves a request.
 
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use veridical_store::ApiError;
 
 use super::{ServedNode, status_of};
-use crate::closing::Closing;
 
 /// Metadata with which a client says that it wants an error rather than to wait while
 /// there is no leader (etcd: `rpctypes.MetadataRequireLeaderKey`).
@@ -31,11 +32,11 @@ pub(crate) enum Learner {
 #[derive(Clone)]
 pub(crate) struct Gate {
     node: ServedNode,
-    closing: Closing,
+    closing: CancellationToken,
 }
 
 impl Gate {
-    pub(crate) fn new(node: ServedNode, closing: Closing) -> Self {
+    pub(crate) fn new(node: ServedNode, closing: CancellationToken) -> Self {
         Self { node, closing }
     }
 
@@ -44,7 +45,7 @@ impl Gate {
     }
 
     /// When streams have to end because the process does.
-    pub(crate) fn closing(&self) -> Closing {
+    pub(crate) fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
 

@@ -72,10 +72,10 @@ impl Lease for LeaseService {
             .buffered(RENEWALS_IN_FLIGHT_MAX);
         let gate = self.gate.clone();
         let ended = async move {
-            let mut closing = gate.closing();
+            let closing = gate.closing();
             tokio::select! {
                 biased;
-                () = closing.announced() => ApiError::stopped(),
+                () = closing.cancelled() => ApiError::stopped(),
                 () = gate.leader_lost(leader_required) => ApiError::no_leader(),
             }
         };

@@ -8,12 +8,12 @@ mod lease;
 mod maintenance;
 mod watch;
 
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use veridical_env::RealEnvironment;
 use veridical_node::Node;
 use veridical_store::ApiError;
 
-use crate::closing::Closing;
 use gate::Gate;
 
 /// The generated service traits and client stubs of package `etcdserverpb`.
@@ -41,7 +41,11 @@ pub(crate) struct Advertised {
 }
 
 /// All services of one member, ready to be served.
-pub(crate) fn services(node: &ServedNode, advertised: Advertised, closing: &Closing) -> Routes {
+pub(crate) fn services(
+    node: &ServedNode,
+    advertised: Advertised,
+    closing: &CancellationToken,
+) -> Routes {
     let gate = Gate::new(node.clone(), closing.clone());
     let max_bytes = node.config().limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
     let kv = api::kv_server::KvServer::new(kv::KvService::new(gate.clone()));

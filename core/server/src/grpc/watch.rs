@@ -45,11 +45,11 @@ impl Watch for WatchService {
         };
         let gate = self.gate.clone();
         tokio::spawn(async move {
-            let mut closing = gate.closing();
+            let closing = gate.closing();
             let responses = session.responses.clone();
             let reason = tokio::select! {
                 biased;
-                () = closing.announced() => ApiError::stopped(),
+                () = closing.cancelled() => ApiError::stopped(),
                 () = gate.leader_lost(leader_required) => ApiError::no_leader(),
                 ended = session.run() => match ended {
                     Ok(()) => return,

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;
 use tracing::{debug, warn};
 use veridical_env::{TcpReader, TcpWriter};
@@ -14,7 +15,6 @@ use veridical_node::sessions::serve_client;
 
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
-use crate::closing::{Closer, Closing, closing};
 use crate::grpc::{Advertised, ServedNode, services};
 
 /// Recognised connections that wait for the gRPC server; above it their tasks wait.
@@ -35,7 +35,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The servers of one member.
 pub(crate) struct Clients {
-    closer: Closer,
+    /// Announces the end of the process when it is dropped.
+    open: DropGuard,
     accepting: JoinSet<()>,
     grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
 }
@@ -47,7 +48,8 @@ impl Clients {
         advertised: Advertised,
         listeners: Vec<TcpListener>,
     ) -> Self {
-        let (closer, closing) = closing();
+        let closing = CancellationToken::new();
+        let open = closing.clone().drop_guard();
         let (connections, waiting) = mpsc::channel(CONNECTIONS_WAITING_MAX);
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -59,7 +61,7 @@ impl Clients {
             closing,
         ));
         Self {
-            closer,
+            open,
             accepting,
             grpc,
         }
@@ -69,7 +71,7 @@ impl Clients {
     /// for a few seconds.
     pub(crate) async fn stop(mut self) {
         self.accepting.shutdown().await;
-        self.closer.close();
+        drop(self.open);
         match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.grpc).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => warn!(%error, "the gRPC server ended with an error"),
@@ -113,7 +115,7 @@ async fn accept_all(
 async fn serve_grpc(
     services: Routes,
     connections: mpsc::Receiver<io::Result<Begun>>,
-    mut closing: Closing,
+    closing: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
@@ -121,7 +123,7 @@ async fn serve_grpc(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_routes(services)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
-            closing.announced().await;
+            closing.cancelled().await;
         })
         .await
 }

@@ -74,7 +74,7 @@ pub(crate) enum LogLevel {
 
 /// The flags of `veridical serve`.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct ServeFlags {
+pub struct ServeFlags {
     /// Name of this member, unique in its cluster
     #[arg(long, env = "VERIDICAL_NAME", default_value = DEFAULT_NAME)]
     name: String,

@@ -1,4 +1,4 @@
-//! `veridical serve`: the life of a member's process.
+//! The life of a member's process.
 
 mod authority;
 mod clients;
@@ -22,10 +22,9 @@ use veridical_node::{Node, NodeConfig, StartError, StopReason};
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::engine::EngineError;
 
-use crate::exit::ExitStatus;
 use crate::grpc::Advertised;
 use clients::Clients;
-pub(crate) use flags::ServeFlags;
+pub use flags::ServeFlags;
 use flags::{Beginning, ServeConfig};
 use identity::{DataDir, DataDirError, Identity};
 use join::JoinError;
@@ -45,72 +44,74 @@ enum ServeError {
     Start(#[from] StartError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("no runtime: {0}")]
+    Runtime(io::Error),
     #[error("signals: {0}")]
     Signals(io::Error),
     #[error("{0}")]
     Stopped(StopReason),
 }
 
-impl ServeError {
-    /// What is for the user to set right is a usage error; damage and failures are not.
-    fn status(&self) -> ExitStatus {
-        match self {
-            Self::Listen(_) | Self::Join(_) | Self::DataDir(DataDirError::InUse(_)) => {
-                ExitStatus::Usage
-            }
-            Self::Start(StartError::Config(_) | StartError::Foreign { .. }) => ExitStatus::Usage,
-            Self::DataDir(DataDirError::Io { .. }) => ExitStatus::Usage,
-            Self::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
-            | Self::Start(_)
-            | Self::Engine(_)
-            | Self::Signals(_)
-            | Self::Stopped(_) => ExitStatus::Crash,
+/// Why a member could not serve, for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct ServeFailure {
+    text: String,
+    is_usage_error: bool,
+}
+
+impl ServeFailure {
+    /// Whether it is for the user to set right: flags, addresses, folders. Damage and
+    /// failures are not.
+    pub fn is_usage_error(&self) -> bool {
+        self.is_usage_error
+    }
+
+    /// The flags or the environment cannot be used.
+    fn usage(reason: &impl ToString) -> Self {
+        Self {
+            text: reason.to_string(),
+            is_usage_error: true,
         }
     }
 }
 
-/// Serves until the process is told to end.
-pub(crate) fn run(flags: ServeFlags) -> ExitStatus {
-    if let Err(reason) = logging::start(flags.log_level, flags.log_format) {
-        eprintln!("veridical serve: {reason}");
-        return ExitStatus::Usage;
-    }
-    let config = match flags.settle() {
-        Ok(config) => config,
-        Err(reason) => {
-            eprintln!("veridical serve: {reason}");
-            return ExitStatus::Usage;
+impl From<ServeError> for ServeFailure {
+    fn from(reason: ServeError) -> Self {
+        let is_usage_error = match &reason {
+            ServeError::Listen(_)
+            | ServeError::Join(_)
+            | ServeError::DataDir(DataDirError::InUse(_) | DataDirError::Io { .. })
+            | ServeError::Start(StartError::Config(_) | StartError::Foreign { .. }) => true,
+            ServeError::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
+            | ServeError::Start(_)
+            | ServeError::Engine(_)
+            | ServeError::Runtime(_)
+            | ServeError::Signals(_)
+            | ServeError::Stopped(_) => false,
+        };
+        Self {
+            text: reason.to_string(),
+            is_usage_error,
         }
-    };
-    exit_on_panic();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    }
+}
+
+/// Serves until the process is told to end. See [`crate::serve`].
+pub(crate) fn run(flags: ServeFlags) -> Result<(), ServeFailure> {
+    logging::start(flags.log_level, flags.log_format)
+        .map_err(|reason| ServeFailure::usage(&reason))?;
+    let config = flags
+        .settle()
+        .map_err(|reason| ServeFailure::usage(&reason))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(reason) => {
-            eprintln!("veridical serve: no runtime: {reason}");
-            return ExitStatus::Crash;
-        }
-    };
-    match runtime.block_on(serve(config)) {
-        Ok(()) => ExitStatus::Ok,
-        Err(reason) => {
-            error!("{reason}");
-            eprintln!("veridical serve: {reason}");
-            reason.status()
-        }
-    }
-}
-
-/// A task that panics would leave a member that seems to run: better to end, as after a
-/// power failure, and recover.
-fn exit_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        std::process::exit(ExitStatus::Crash as i32);
-    }));
+        .map_err(ServeError::Runtime)?;
+    runtime.block_on(serve(config)).map_err(|reason| {
+        error!("{reason}");
+        reason.into()
+    })
 }
 
 async fn serve(config: ServeConfig) -> Result<(), ServeError> {

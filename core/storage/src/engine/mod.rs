@@ -10,6 +10,10 @@
 mod batch;
 mod memory;
 #[cfg(feature = "rocksdb")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the library reads its options from a file of the machine"
+)]
 mod rocks;
 
 pub use batch::{BatchOperation, WriteBatch};

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use veridical_env::Disk;
-use veridical_probe::{Planted, sometimes};
+use veridical_planted::Planted;
+use veridical_probe::sometimes;
 
 use crate::format::DataFormat;
 

@@ -6,7 +6,7 @@ use super::format::{
 };
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, io_error};
 use bytes::Bytes;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
 
 /// Reads a snapshot chunk by chunk and verifies each.
@@ -66,21 +66,8 @@ impl<D: Disk> SnapshotReader<D> {
         let extension_bytes = header.extension_bytes();
         if extension_bytes > 0 {
             let left = file_bytes - HEADER_BYTES as u64;
-            let extension = file
-                .read_exact_at(
-                    HEADER_BYTES as u64,
-                    left.min(extension_bytes as u64) as usize,
-                )
-                .await
-                .map_err(io_error("read", &path))?;
-            let named = format::decode_extension(&extension)
-                .map_err(|reason| corrupt(HEADER_BYTES as u64, reason))?;
-            if named != cluster_id {
-                return Err(SnapshotError::Foreign {
-                    file: path,
-                    cluster_id: named,
-                });
-            }
+            let length = left.min(extension_bytes as u64) as usize;
+            check_cluster::<D>(&file, &path, length, cluster_id).await?;
         }
         let meta_start = (HEADER_BYTES + extension_bytes) as u64;
         let meta_bytes = header.meta_bytes as usize;
@@ -103,6 +90,10 @@ impl<D: Disk> SnapshotReader<D> {
             meta: meta.into(),
         };
         let offset = meta_start + meta_bytes as u64;
+        assert!(
+            offset <= file_bytes,
+            "the chunks begin within the file: at {offset} of {file_bytes}"
+        );
         Ok(Self {
             file,
             path,
@@ -161,6 +152,10 @@ impl<D: Disk> SnapshotReader<D> {
                 self.seen.data_bytes += u64::from(bytes);
                 self.seen.data_crc = crc32c::crc32c_append(self.seen.data_crc, &data);
                 self.offset += end;
+                assert!(
+                    self.offset <= self.file_bytes,
+                    "a chunk ends within the file"
+                );
                 self.state = State::Reading;
                 Ok(Some(data.into()))
             }
@@ -191,4 +186,30 @@ impl<D: Disk> SnapshotReader<D> {
             reason,
         }
     }
+}
+
+/// Reads the extension of the header, of which the file has `length` bytes: the snapshot
+/// must be of this cluster.
+async fn check_cluster<D: Disk>(
+    file: &D::File,
+    path: &Path,
+    length: usize,
+    cluster_id: u64,
+) -> Result<(), SnapshotError> {
+    let extension = file
+        .read_exact_at(HEADER_BYTES as u64, length)
+        .await
+        .map_err(io_error("read", path))?;
+    let named = format::decode_extension(&extension).map_err(|reason| SnapshotError::Corrupt {
+        file: path.to_owned(),
+        offset: HEADER_BYTES as u64,
+        reason,
+    })?;
+    if named == cluster_id {
+        return Ok(());
+    }
+    Err(SnapshotError::Foreign {
+        file: path.to_owned(),
+        cluster_id: named,
+    })
 }

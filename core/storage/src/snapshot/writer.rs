@@ -1,10 +1,13 @@
 //! Writing a snapshot.
 
-use super::format::{self, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, Place};
+use super::format::{
+    self, CHUNK_HEADER_BYTES, FileHeader, Footer, MAX_CHUNK_BYTES, MAX_META_BYTES, Place,
+};
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore, io_error, remove_file};
 use std::path::PathBuf;
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{PlantedBug, failpoint, reachable};
+use veridical_planted::PlantedBug;
+use veridical_probe::{failpoint, reachable};
 
 /// A snapshot that is being written. If it is dropped, nothing of it is ever read and
 /// its temporary file goes when the store is opened next.
@@ -15,6 +18,8 @@ pub struct SnapshotWriter<D: Disk> {
     term: u64,
     index: u64,
     offset: u64,
+    /// Where the chunks begin.
+    chunks_start: u64,
     footer: Footer,
     /// Set before each operation on the disk and cleared when it succeeded.
     stopped: bool,
@@ -42,12 +47,14 @@ impl<D: Disk> SnapshotWriter<D> {
             term,
             index,
             offset: 0,
+            chunks_start: 0,
             footer: Footer::default(),
             stopped: false,
         };
         let config = writer.store.config;
         let header = FileHeader::encode(config.format, config.cluster_id, (term, index), meta);
         writer.write(&header).await?;
+        writer.chunks_start = writer.offset;
         Ok(writer)
     }
 
@@ -63,6 +70,7 @@ impl<D: Disk> SnapshotWriter<D> {
         self.footer.chunks += 1;
         self.footer.data_bytes += data.len() as u64;
         self.footer.data_crc = crc32c::crc32c_append(self.footer.data_crc, data);
+        self.assert_counted();
         Ok(())
     }
 
@@ -72,6 +80,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// [`SnapshotError::Io`]: then the snapshot may or may not exist, and only opening
     /// the store anew tells. [`SnapshotError::Stopped`].
     pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
+        self.assert_counted();
         self.write(&format::encode_footer(self.place(), self.footer))
             .await?;
         if !self.store.config.planted.has(PlantedBug::SnapshotUnsynced) {
@@ -111,6 +120,19 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Bytes of the file so far.
     pub fn bytes(&self) -> u64 {
         self.offset
+    }
+
+    /// What the footer will say is what was written; a reader compares the two.
+    fn assert_counted(&self) {
+        let headers = self.footer.chunks * CHUNK_HEADER_BYTES as u64;
+        assert!(
+            self.stopped || self.offset == self.chunks_start + headers + self.footer.data_bytes,
+            "{} chunks with {} bytes lie from {} to {}",
+            self.footer.chunks,
+            self.footer.data_bytes,
+            self.chunks_start,
+            self.offset
+        );
     }
 
     fn place(&self) -> Place {

@@ -6,9 +6,10 @@
 //! the frame was written. The header can be trusted without its payload, so that a torn
 //! frame still bears witness for what lies before it.
 
-use super::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
+use super::record::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 use bytes::Bytes;
-use veridical_probe::{Planted, PlantedBug, always};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::always;
 
 /// Bytes before a frame's payload.
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
@@ -121,6 +122,11 @@ pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, offset: u64, claim: u64, 
     header[16..24].copy_from_slice(&claim.to_le_bytes());
     let crc = header_crc(header, sequence, offset);
     header[0..4].copy_from_slice(&crc.to_le_bytes());
+    assert!(
+        out.len().is_multiple_of(FRAME_ALIGNMENT_BYTES)
+            == start.is_multiple_of(FRAME_ALIGNMENT_BYTES),
+        "the next frame is aligned as well"
+    );
 }
 
 /// The frame header at `offset` of segment `sequence`, whose bytes are `segment`;

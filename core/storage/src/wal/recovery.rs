@@ -12,18 +12,34 @@
 //! never claimed, because they may be in the operating system's cache alone, even
 //! after a failed fsync whose process died.
 
-use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
-use super::segment::{self, BadHeader, Chain, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::error::{WalError, io_error};
+use super::frame::Payload;
+use super::record::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
+use super::scan::{PlacedFrame, Segment, Tail, TruncatedTail};
+use super::segment::{self, Chain, SegmentHeader};
 use super::shape::{Effect, LogShape};
-use super::zeros::{is_zero, length_without_zeros};
-use super::{
-    LogEntry, Recovered, TruncatedTail, WRITE_ALIGNMENT_BYTES, WalError, WalRecord, io_error,
-};
 use crate::format::DataFormat;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use std::path::Path;
+use veridical_env::Disk;
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
+
+/// What the log held when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last member record.
+    pub member: Option<MemberRecord>,
+    /// The last hard state.
+    pub hard_state: Option<HardState>,
+    /// The mark with the greatest index.
+    pub snapshot: Option<SnapshotMark>,
+    /// The entries, contiguous by index, after all replacements, from the oldest that
+    /// is retained. They may begin before the snapshot's index.
+    pub entries: Vec<LogEntry>,
+    /// What a crash left of batches that were never synchronised, if anything.
+    pub truncated_tail: Option<TruncatedTail>,
+}
 
 /// How the log goes on after recovery.
 pub(super) struct Plan {
@@ -65,7 +81,55 @@ pub(super) async fn read<D: Disk>(
         .filter_map(|name| segment::parse_file_name(name))
         .collect();
     let Some(&last) = present.last() else {
-        let plan = Plan {
+        return Ok((Plan::of_new_log(leftovers), Recovered::default()));
+    };
+
+    let tail = Tail::scan(Segment::read(disk, dir, last, planted).await?)?;
+    leftovers.extend(
+        present
+            .range(..tail.oldest_sequence)
+            .map(|sequence| segment::file_name(*sequence)),
+    );
+    let mut closed_log = ClosedLog::read(disk, dir, &present, &tail).await?;
+    closed_log.fold.enter(&tail.segment)?;
+    tail.segment.check_chain(closed_log.chain)?;
+    sometimes!(
+        closed_log.segments.len() > 1,
+        "wal.recovered-from-several-segments"
+    );
+    let truncated_tail = tail.truncated.clone();
+    let (plan, entries) = if tail.frames.len() == tail.head_frames {
+        reachable!("wal.opened-again-with-nothing-added");
+        closed_log.rewrite(tail, leftovers)?
+    } else {
+        closed_log.go_on_behind(tail, leftovers)?
+    };
+    let state = plan.shape.state();
+    assert!(
+        plan.closed.len() as u64 == plan.header.sequence - plan.header.oldest_sequence,
+        "the segments of a log have no gap"
+    );
+    assert!(
+        entries
+            .last()
+            .is_none_or(|entry| entry.index == state.last_index)
+            || planted.has(PlantedBug::WalSuffixResurrected),
+        "the log ends with the last entry that was read"
+    );
+    let recovered = Recovered {
+        member: state.member,
+        hard_state: state.hard_state,
+        snapshot: state.snapshot,
+        entries,
+        truncated_tail,
+    };
+    Ok((plan, recovered))
+}
+
+impl Plan {
+    /// The beginning of a log in a folder without segments.
+    fn of_new_log(leftovers: Vec<String>) -> Self {
+        Self {
             header: SegmentHeader {
                 version: DataFormat::NEWEST,
                 previous_crc: 0,
@@ -79,372 +143,154 @@ pub(super) async fn read<D: Disk>(
             shape: LogShape::default(),
             closed: Vec::new(),
             leftovers,
-        };
-        return Ok((plan, Recovered::default()));
-    };
-
-    let mut tail = Tail::scan(Segment::read(disk, dir, last, planted).await?)?;
-    leftovers.extend(
-        present
-            .range(..tail.oldest_sequence)
-            .map(|sequence| segment::file_name(*sequence)),
-    );
-
-    let mut fold = Fold::default();
-    let mut closed = Vec::new();
-    let mut chain = None;
-    // A segment says where the one before it ends, so it is read before that is looked at.
-    let mut following = None;
-    for sequence in tail.oldest_sequence..last {
-        if !present.contains(&sequence) {
-            let file = dir.join(segment::file_name(sequence));
-            return Err(WalError::corrupt(
-                file,
-                0,
-                "the segment is missing, and a later one needs it",
-            ));
         }
-        let segment = match following.take() {
-            Some(segment) => segment,
-            None => Segment::read(disk, dir, sequence, planted).await?,
+    }
+}
+
+/// The segments before the last one.
+struct ClosedLog {
+    fold: Fold,
+    segments: Vec<ClosedSegment>,
+    /// The chain over the newest of them.
+    chain: Option<Chain>,
+}
+
+impl ClosedLog {
+    /// Reads the segments that `tail` builds on, oldest first.
+    async fn read<D: Disk>(
+        disk: &D,
+        dir: &Path,
+        present: &BTreeSet<u64>,
+        tail: &Tail,
+    ) -> Result<Self, WalError> {
+        let planted = tail.segment.planted;
+        let last = tail.segment.header.sequence;
+        let mut log = Self {
+            fold: Fold::default(),
+            segments: Vec::new(),
+            chain: None,
         };
-        let end = match sequence + 1 {
-            next if next == last => tail.segment.header.previous_end,
-            // A missing one is reported in its turn.
-            next if !present.contains(&next) => continue,
-            next => {
-                let segment = Segment::read(disk, dir, next, planted).await?;
-                following.insert(segment).header.previous_end
+        // A segment says where the one before it ends, so it is read before that is looked at.
+        let mut following = None;
+        for sequence in tail.oldest_sequence..last {
+            if !present.contains(&sequence) {
+                let file = dir.join(segment::file_name(sequence));
+                return Err(WalError::corrupt(
+                    file,
+                    0,
+                    "the segment is missing, and a later one needs it",
+                ));
             }
-        };
-        fold.enter(&segment)?;
-        segment.check_chain(chain)?;
-        let frames = segment.frames_until(end)?;
-        chain = Some(segment.chain(&frames));
-        fold.frames(&segment, &frames)?;
-        closed.push(ClosedSegment {
-            sequence,
-            max_index: fold.max_index.take(),
-        });
+            let segment = match following.take() {
+                Some(segment) => segment,
+                None => Segment::read(disk, dir, sequence, planted).await?,
+            };
+            let end = match sequence + 1 {
+                next if next == last => tail.segment.header.previous_end,
+                // A missing one is reported in its turn.
+                next if !present.contains(&next) => continue,
+                next => {
+                    let segment = Segment::read(disk, dir, next, planted).await?;
+                    following.insert(segment).header.previous_end
+                }
+            };
+            log.fold.enter(&segment)?;
+            segment.check_chain(log.chain)?;
+            let frames = segment.frames_until(end)?;
+            log.chain = Some(segment.chain(&frames));
+            log.fold.frames(&segment, &frames)?;
+            log.segments.push(ClosedSegment {
+                sequence,
+                max_index: log.fold.max_index.take(),
+            });
+        }
+        Ok(log)
     }
 
-    fold.enter(&tail.segment)?;
-    tail.segment.check_chain(chain)?;
-    let replaces_last = tail.frames.len() == tail.head_frames;
-    sometimes!(closed.len() > 1, "wal.recovered-from-several-segments");
-    if replaces_last {
-        reachable!("wal.opened-again-with-nothing-added");
-        // Nothing was added since the last opening: the segment is written anew, so that
-        // a program that only opens its log does not fill the folder with segments.
-        fold.frames(&tail.segment, &tail.frames)?;
-        if let Some(chain) = chain {
-            tail.segment.header.previous_crc = chain.value();
+    /// Nothing was added since the last opening: the last segment is written anew, so that a
+    /// program that only opens its log does not fill the folder with segments.
+    fn rewrite(
+        mut self,
+        tail: Tail,
+        leftovers: Vec<String>,
+    ) -> Result<(Plan, Vec<LogEntry>), WalError> {
+        self.fold.frames(&tail.segment, &tail.frames)?;
+        let mut header = SegmentHeader {
+            oldest_sequence: tail.oldest_sequence,
+            ..tail.segment.header
+        };
+        if let Some(chain) = self.chain {
+            header.previous_crc = chain.value();
         }
-    } else {
+        let planted = tail.segment.planted;
+        Ok(self.into_plan(header, carried(tail.frames, planted), leftovers))
+    }
+
+    /// The last segment ends with the last frame that is certain to have been durable; the
+    /// next one goes on with those behind it.
+    fn go_on_behind(
+        mut self,
+        mut tail: Tail,
+        leftovers: Vec<String>,
+    ) -> Result<(Plan, Vec<LogEntry>), WalError> {
+        let planted = tail.segment.planted;
         if planted.has(PlantedBug::WalTailTrusted) {
             tail.claimed_frames = tail.frames.len();
-            tail.claimed = tail
-                .frames
-                .last()
-                .map_or(tail.claimed, |last| last.end as u64);
+            let last = tail.frames.last();
+            tail.claimed = last.map_or(tail.claimed, |last| last.end as u64);
         }
         let mut unclaimed = tail.frames.split_off(tail.claimed_frames);
         if planted.has(PlantedBug::WalTailOvercut) && tail.truncated.is_some() {
             unclaimed.clear();
         }
-        fold.frames(&tail.segment, &tail.frames)?;
-        tail.segment.header.state = fold.shape.state();
-        fold.frames(&tail.segment, &unclaimed)?;
-        closed.push(ClosedSegment {
-            sequence: last,
-            max_index: fold.max_index,
-        });
-        tail.segment.header.sequence += 1;
-        tail.segment.header.previous_end = tail.claimed;
-        tail.segment.header.previous_crc = tail.segment.chain(&tail.frames).value();
-        tail.frames = unclaimed;
-    }
-    // Which segment is the oldest, the header says.
-    let carried = tail.frames.into_iter().map(|placed| placed.payload);
-    let carried = carried.filter(|payload| match payload {
-        Payload::OldestSegment(_) => false,
-        Payload::Record(WalRecord::HardState(_)) => !planted.has(PlantedBug::WalVoteNotCarried),
-        _ => true,
-    });
-    let state = fold.shape.state();
-    let plan = Plan {
-        header: SegmentHeader {
+        self.fold.frames(&tail.segment, &tail.frames)?;
+        let header = SegmentHeader {
             oldest_sequence: tail.oldest_sequence,
+            sequence: tail.segment.header.sequence + 1,
+            previous_end: tail.claimed,
+            previous_crc: tail.segment.chain(&tail.frames).value(),
+            state: self.fold.shape.state(),
             ..tail.segment.header
-        },
-        carried: carried.collect(),
-        shape: fold.shape,
-        closed,
-        leftovers,
-    };
-    let recovered = Recovered {
-        member: state.member,
-        hard_state: state.hard_state,
-        snapshot: state.snapshot,
-        entries: fold.entries,
-        truncated_tail: tail.truncated,
-    };
-    Ok((plan, recovered))
-}
-
-/// A decoded frame and where it lies.
-struct PlacedFrame {
-    offset: usize,
-    end: usize,
-    claim: u64,
-    payload: Payload,
-}
-
-/// A segment in memory.
-struct Segment {
-    file: PathBuf,
-    bytes: Vec<u8>,
-    /// Where the last byte that is not zero ends.
-    written_end: usize,
-    header: SegmentHeader,
-    planted: Planted,
-}
-
-impl SegmentHeader {
-    fn check(path: &Path, sequence: u64, bytes: &[u8]) -> Result<Self, WalError> {
-        match Self::decode(bytes) {
-            Ok(header) if header.sequence == sequence => Ok(header),
-            Ok(_) => Err(WalError::corrupt(
-                path,
-                0,
-                "the header belongs to another segment",
-            )),
-            Err(BadHeader::Corrupt(reason)) => Err(WalError::corrupt(path, 0, reason)),
-            Err(BadHeader::Version(version)) => Err(WalError::UnsupportedVersion {
-                file: path.to_owned(),
-                version,
-            }),
-        }
-    }
-}
-
-impl Segment {
-    async fn read<D: Disk>(
-        disk: &D,
-        dir: &Path,
-        sequence: u64,
-        planted: Planted,
-    ) -> Result<Self, WalError> {
-        let path = dir.join(segment::file_name(sequence));
-        let file = disk
-            .open(&path, OpenMode::Read)
-            .await
-            .map_err(io_error("open", &path))?;
-        let length = file.len().await.map_err(io_error("measure", &path))?;
-        let length = usize::try_from(length).expect("a segment fits into the address space");
-        let bytes = file
-            .read_exact_at(0, length)
-            .await
-            .map_err(io_error("read", &path))?;
-        let header = SegmentHeader::check(&path, sequence, &bytes)?;
-        Ok(Self {
-            file: path,
-            written_end: length_without_zeros(&bytes),
-            bytes,
-            header,
-            planted,
-        })
-    }
-
-    /// The segment before this one, if it is part of the log, must be the one that this
-    /// one was made to follow.
-    fn check_chain(&self, before: Option<Chain>) -> Result<(), WalError> {
-        match before {
-            Some(chain) if !self.header.follows(chain) => Err(self.corrupt(
-                0,
-                "the segment before it is not the one that it was made to follow",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// The chain over this segment up to the last of these frames.
-    fn chain(&self, frames: &[PlacedFrame]) -> Chain {
-        let mut chain = Chain::begin(&self.bytes);
-        for placed in frames {
-            chain.add(&self.bytes[placed.offset..]);
-        }
-        chain
-    }
-
-    fn corrupt(&self, offset: usize, reason: impl Into<String>) -> WalError {
-        WalError::corrupt(&self.file, offset as u64, reason)
-    }
-
-    /// The frame at or, if the writer left a gap there, after `offset`.
-    fn frame_at(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
-        let reason = match self.decode(offset) {
-            Ok(placed) => return Ok(placed),
-            Err(reason) => reason,
         };
-        // After a sync the writer goes on at the next multiple of the alignment. Only the
-        // frame that claims to end this very gap may be preceded by it: a lost frame in
-        // the middle of un-synchronised ones must not pass for a gap.
-        let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
-        let gap = self.bytes.get(offset..resumed).ok_or(reason)?;
-        if gap.is_empty() || !is_zero(gap) {
-            return Err(reason);
-        }
-        self.decode(resumed)
-            .ok()
-            .filter(|placed| placed.claim == offset as u64)
-            .ok_or(reason)
-    }
-
-    fn decode(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
-        let frame = frame::decode(&self.bytes, self.header.sequence, offset, self.planted)?;
-        let head_end = self.header.head_end;
-        let in_head = (offset as u64) < head_end;
-        if in_head && frame.claim != 0 || !in_head && frame.claim < head_end {
-            return Err("the frame's claim is impossible at its place");
-        }
-        Ok(PlacedFrame {
-            offset,
-            end: offset + frame.bytes,
-            claim: frame.claim,
-            payload: frame.payload,
-        })
-    }
-
-    /// The frames up to `end`, every one of which is known to be durable.
-    fn frames_until(&self, end: u64) -> Result<Vec<PlacedFrame>, WalError> {
-        let mut frames = Vec::new();
-        let mut at = SEGMENT_HEADER_BYTES;
-        while (at as u64) < end {
-            let placed = self.frame_at(at).map_err(|reason| {
-                self.corrupt(
-                    at,
-                    format!("{reason}, where a later segment claims durable records up to {end}"),
-                )
-            })?;
-            at = placed.end;
-            frames.push(placed);
-        }
-        if at as u64 != end {
-            return Err(self.corrupt(
-                at,
-                format!("a later segment claims that this one ends at {end}"),
-            ));
-        }
-        Ok(frames)
-    }
-
-    /// Whether what lies behind `offset` begins where the writer goes on after a sync.
-    fn resumes_behind(&self, offset: usize) -> bool {
-        let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
-        let gap = self.bytes.get(offset..resumed);
-        gap.is_some_and(is_zero)
-    }
-
-    /// The greatest claim that a frame header behind `offset` makes, and its place.
-    fn greatest_claim_behind(&self, offset: usize) -> Option<(u64, usize)> {
-        // No header is nothing but zeros, so none begins behind the last other byte.
-        let headers_end = self.bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1);
-        (offset..headers_end.min(self.written_end))
-            .step_by(FRAME_ALIGNMENT_BYTES)
-            .skip(1)
-            .filter_map(|at| {
-                let header = frame::decode_header(&self.bytes, self.header.sequence, at)?;
-                Some((header.claim, at))
-            })
-            .max()
-    }
-}
-
-/// The last segment, whose end has to be found.
-struct Tail {
-    segment: Segment,
-    frames: Vec<PlacedFrame>,
-    /// How many of them are in the head section.
-    head_frames: usize,
-    /// How far the segment is certain to have been durable, and how many frames that is.
-    claimed: u64,
-    claimed_frames: usize,
-    oldest_sequence: u64,
-    truncated: Option<TruncatedTail>,
-}
-
-impl Tail {
-    fn scan(segment: Segment) -> Result<Self, WalError> {
-        let mut frames = segment.frames_until(segment.header.head_end)?;
-        let head_frames = frames.len();
-        let mut end = segment.header.head_end as usize;
-        let reason = loop {
-            match segment.frame_at(end) {
-                Ok(placed) => {
-                    end = placed.end;
-                    frames.push(placed);
-                }
-                Err(reason) => break reason,
-            }
-        };
-        if let Some((claim, witness)) = segment.greatest_claim_behind(end)
-            && claim > end as u64
-        {
-            let reason = format!(
-                "{reason}, but the record at {witness} claims everything before {claim} as durable"
-            );
-            return Err(segment.corrupt(end, reason));
-        }
-        let truncated = (segment.written_end > end).then(|| TruncatedTail {
-            file: segment.file.clone(),
-            offset: end as u64,
-            bytes: (segment.written_end - end) as u64,
+        self.fold.frames(&tail.segment, &unclaimed)?;
+        self.segments.push(ClosedSegment {
+            sequence: tail.segment.header.sequence,
+            max_index: self.fold.max_index,
         });
-
-        sometimes!(
-            truncated.is_some() && !segment.resumes_behind(end),
-            "wal.tail-torn-inside-a-batch"
-        );
-        sometimes!(
-            truncated.is_some() && segment.resumes_behind(end),
-            "wal.tail-torn-at-the-start-of-a-batch"
-        );
-
-        let claims = frames[head_frames..]
-            .iter()
-            .map(|placed| (placed.claim, placed.offset));
-        let (claimed, witness) = claims.max().unwrap_or((segment.header.head_end, 0));
-        let claimed_frames = if claimed == segment.header.head_end {
-            head_frames
-        } else {
-            let at = frames.binary_search_by_key(&claimed, |placed| placed.end as u64);
-            at.map_err(|_| {
-                segment.corrupt(witness, "the record claims an end that is no record's end")
-            })? + 1
-        };
-        let mut oldest_sequence = segment.header.oldest_sequence;
-        for placed in &frames {
-            if let Payload::OldestSegment(oldest) = placed.payload {
-                if !(oldest_sequence..=segment.header.sequence).contains(&oldest) {
-                    return Err(segment.corrupt(
-                        placed.offset,
-                        format!("{oldest} cannot be the oldest segment"),
-                    ));
-                }
-                oldest_sequence = oldest;
-            }
-        }
-        Ok(Self {
-            segment,
-            frames,
-            head_frames,
-            claimed,
-            claimed_frames,
-            oldest_sequence,
-            truncated,
-        })
+        Ok(self.into_plan(header, carried(unclaimed, planted), leftovers))
     }
+
+    fn into_plan(
+        self,
+        header: SegmentHeader,
+        carried: Vec<Payload>,
+        leftovers: Vec<String>,
+    ) -> (Plan, Vec<LogEntry>) {
+        let plan = Plan {
+            header,
+            carried,
+            shape: self.fold.shape,
+            closed: self.segments,
+            leftovers,
+        };
+        (plan, self.fold.entries)
+    }
+}
+
+/// What the next segment repeats of these frames. Which segment is the oldest, its header
+/// says.
+fn carried(frames: Vec<PlacedFrame>, planted: Planted) -> Vec<Payload> {
+    let payloads = frames.into_iter().map(|placed| placed.payload);
+    payloads
+        .filter(|payload| match payload {
+            Payload::OldestSegment(_) => false,
+            Payload::Record(WalRecord::HardState(_)) => !planted.has(PlantedBug::WalVoteNotCarried),
+            Payload::Record(
+                WalRecord::Entry(_) | WalRecord::Snapshot(_) | WalRecord::Member(_),
+            )
+            | Payload::Restart(_) => true,
+        })
+        .collect()
 }
 
 /// The records read so far.

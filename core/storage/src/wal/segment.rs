@@ -1,12 +1,17 @@
 //! Segments: the files of the log, and the header at the start of each.
 
 use super::frame::{FRAME_HEADER_BYTES, half_word_at, put_words, word_at};
+use super::record::{HardState, MemberRecord, SnapshotMark};
 use super::shape::CarriedState;
-use super::{HardState, MemberRecord, SnapshotMark};
 use crate::format::DataFormat;
 
 /// Bytes of the header.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 136;
+/// After a sync, writing goes on at the next multiple of this, so that a sector which
+/// holds durable records is never written again: a crash may tear a sector under
+/// write, and sectors have up to this many bytes. The device writes whole pages of this
+/// size anyway.
+pub(super) const WRITE_ALIGNMENT_BYTES: u64 = 4096;
 /// From this version on a header names the one before it.
 const CHAINED_VERSION: u32 = 2;
 /// The high bit tells it from text, the line ends notice a transfer in text mode.

@@ -4,7 +4,7 @@
 //! the state which a segment's header repeats can be compared with what was read.
 
 use super::frame::Payload;
-use super::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
+use super::record::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 use veridical_probe::sometimes;
 
 /// What the head of every segment repeats, so that older segments can be deleted.
@@ -165,6 +165,10 @@ impl LogShape {
         }
         self.state.last_index = index;
         self.state.last_term = term;
+        assert!(
+            self.runs.last().is_some_and(|run| run.start <= index),
+            "the term of the last entry is known"
+        );
         Ok(Effect::ReplaceFrom(index))
     }
 

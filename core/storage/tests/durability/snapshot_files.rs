@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::path::Path;
 use veridical_env::Disk;
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 use veridical_storage::snapshot::{
     MAX_CHUNK_BYTES, SnapshotConfig, SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore,
 };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use veridical_env::Disk;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_storage::wal::{HardState, LogEntry, Recovered, Wal, WalConfig, WalError, WalRecord};
 
 fn entry(index: u64, bytes: usize) -> WalRecord {

@@ -5,7 +5,7 @@ use super::wal_scenario::{Scenario, Step, crash_strategy, step_strategy};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use veridical_probe::{Planted, PlantedBug};
+use veridical_planted::{Planted, PlantedBug};
 
 fn run_steps(
     seed: u64,

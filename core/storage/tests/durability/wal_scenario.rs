@@ -6,7 +6,7 @@ use super::wal_model::{Model, recovered_prefix};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::path::Path;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_storage::wal::{
     HardState, LogEntry, MemberRecord, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
 };

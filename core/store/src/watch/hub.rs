@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use veridical_probe::{Planted, PlantedBug, reachable, sometimes};
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::mvccpb::Event;
 
 use super::Notify;
@@ -50,6 +51,10 @@ impl HubInner {
             return;
         }
         let log = state.log.read();
+        assert!(
+            from <= state.revision() && state.revision() < log.next_revision(),
+            "what is published is in the change log"
+        );
         for revision in from + 1..=state.revision() {
             // By watch, the sub-revisions that it wants.
             let mut wanted: BTreeMap<WatchKey, Vec<usize>> = BTreeMap::new();
@@ -65,6 +70,10 @@ impl HubInner {
             let mut events: Vec<Option<Event>> = vec![None; keys.len()];
             for (watch_key, sub_revisions) in wanted {
                 let watch = self.synced.get(watch_key).expect("it has just been found");
+                assert!(
+                    sub_revisions.is_sorted_by(|a, b| a < b),
+                    "a watch gets the writes of a revision once and in order"
+                );
                 if watch.min_revision > revision {
                     reachable!("store.watch-waits-for-a-revision-to-come");
                     continue;

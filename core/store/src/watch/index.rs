@@ -44,7 +44,9 @@ impl SyncedIndex {
         let range = &watch.spec.range;
         match range.end {
             RangeEnd::Single => self.by_key.entry(range.start.clone()).or_default(),
-            _ => self.by_range.entry(range.clone()).or_default(),
+            RangeEnd::Until(_) | RangeEnd::Unbounded => {
+                self.by_range.entry(range.clone()).or_default()
+            }
         }
         .insert(key);
         let old = self.watches.insert(key, watch);
@@ -56,14 +58,16 @@ impl SyncedIndex {
         let watch = self.watches.remove(&key)?;
         let range = &watch.spec.range;
         if range.end == RangeEnd::Single {
-            if let Some(keys) = self.by_key.get_mut(&range.start) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.by_key.remove(&range.start);
-                }
+            let keys = self.by_key.get_mut(&range.start);
+            let keys = keys.expect("every synced watch is indexed");
+            assert!(keys.remove(&key), "every synced watch is indexed");
+            if keys.is_empty() {
+                self.by_key.remove(&range.start);
             }
-        } else if let Some(keys) = self.by_range.get_mut(range) {
-            keys.remove(&key);
+        } else {
+            let keys = self.by_range.get_mut(range);
+            let keys = keys.expect("every synced watch is indexed");
+            assert!(keys.remove(&key), "every synced watch is indexed");
             if keys.is_empty() {
                 self.by_range.remove(range);
             }

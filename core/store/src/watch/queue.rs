@@ -84,6 +84,14 @@ impl StreamQueue {
             inner.fall_behind(batch.spec.id, batch.revision);
             return false;
         }
+        assert!(!batch.events.is_empty(), "a batch has something to tell");
+        assert!(
+            inner
+                .batches
+                .back()
+                .is_none_or(|(_, last)| last.revision <= batch.revision),
+            "batches are in the order of revisions"
+        );
         inner.events += batch.events.len();
         inner.bytes += bytes;
         let place = inner.pushed;
@@ -109,8 +117,17 @@ impl StreamQueue {
     pub(super) fn pop(&self) -> Option<Batch> {
         let mut inner = self.inner.lock();
         let (_, batch) = inner.batches.pop_front()?;
+        let bytes = batch.bytes();
+        assert!(
+            batch.events.len() <= inner.events && bytes <= inner.bytes,
+            "what is taken was counted"
+        );
         inner.events -= batch.events.len();
-        inner.bytes -= batch.bytes();
+        inner.bytes -= bytes;
+        assert!(
+            !inner.batches.is_empty() || (inner.events, inner.bytes) == (0, 0),
+            "an empty queue holds nothing"
+        );
         Some(batch)
     }
 
@@ -152,6 +169,12 @@ impl StreamQueue {
 
 impl Inner {
     fn fall_behind(&mut self, watch_id: i64, from_revision: i64) {
+        assert!(
+            self.fell_behind
+                .iter()
+                .all(|fallen| fallen.watch_id != watch_id),
+            "only a synced watch falls behind, and then it is synced no more"
+        );
         self.fell_behind.push(FellBehind {
             watch_id,
             from_revision,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use veridical_probe::{PlantedBug, queue, reachable, sometimes};
+use veridical_planted::PlantedBug;
+use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
@@ -26,7 +27,7 @@ use crate::view::header;
 /// The watch identifier of a response that is not about one watch.
 pub const WATCH_ID_NONE: i64 = -1;
 
-/// The watches that one client has on one stream. Headers of its responses tell only the
+/// The watches that one client has on one stream. Headers of its responses have only the
 /// revision; the member adds the rest. Dropping it cancels all.
 pub struct WatchStream {
     shared: Arc<Shared>,
@@ -234,7 +235,8 @@ impl WatchStream {
             );
         }
         drop(hub);
-        self.watches.insert(id, Watch { spec, quiet: true });
+        let old = self.watches.insert(id, Watch { spec, quiet: true });
+        assert!(old.is_none(), "a watch has an identifier of its own");
         Ok(WatchResponse {
             header: header(published),
             watch_id: id,
@@ -270,7 +272,7 @@ impl WatchStream {
         self.watches.remove(&watch_id).is_some()
     }
 
-    /// Takes note of the watches that the writer has given up on.
+    /// Notes the watches that the writer gives nothing more to.
     fn note_fallen(&mut self) {
         let planted = self.shared.config.planted;
         for fallen in self.queue.take_fell_behind() {
@@ -357,6 +359,10 @@ impl WatchStream {
             readable_from
         };
         let (events, next_revision) = self.read(&state, spec, behind, published, readable_from);
+        assert!(
+            next_revision > behind.from_revision && next_revision <= published + 1,
+            "a watch that reads goes forward, and no further than what is published"
+        );
         sometimes!(
             next_revision <= published,
             "store.watch-catches-up-in-several-steps"
@@ -447,6 +453,10 @@ impl WatchStream {
             },
         );
         drop(hub);
+        assert!(
+            self.watches.contains_key(&spec.id),
+            "only a watch that exists becomes synced"
+        );
         reachable!("store.watch-caught-up");
         self.behind.remove(&spec.id);
         CatchUp::Done

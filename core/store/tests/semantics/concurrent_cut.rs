@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::command::command::Request;
 use veridical_proto::etcdserverpb::{
     PutRequest, RangeRequest, RequestOp, TxnRequest, request_op, response_op,
@@ -182,7 +182,7 @@ fn money_in_transit_is_never_seen() {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn a_planted_torn_cut_is_seen() {
-    use veridical_probe::PlantedBug;
+    use veridical_planted::PlantedBug;
 
     let (reads, wrong) = run(MemtableKind::Sharded, Planted::only(PlantedBug::TornCut));
     assert!(wrong > 0, "of {reads} reads");

@@ -211,7 +211,7 @@ fn every_key_of_a_feed_lies_below_the_owner_s_own() {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn a_planted_silence_about_revoked_leases_is_found() {
-    use veridical_probe::{Planted, PlantedBug};
+    use veridical_planted::{Planted, PlantedBug};
     use veridical_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest};
 
     let mut store = Store::new(StoreConfig {

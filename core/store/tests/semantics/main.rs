@@ -1,6 +1,11 @@
 //! What the store does, against a naive model of it, and what it keeps under threads,
 //! snapshots, compaction and slow watchers.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real threads race here, which no simulation has"
+)]
+
 mod agreement;
 mod concurrent_cut;
 mod concurrent_watch;

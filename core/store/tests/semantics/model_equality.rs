@@ -1,7 +1,7 @@
 //! The store is its model.
 
 use proptest::prelude::*;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::command::{Command, command::Request};
 use veridical_store::{
     Applied, MemtableKind, Restorer, Store, StoreConfig, StoreReader, check_txn,
@@ -201,7 +201,7 @@ proptest! {
 #[test]
 fn planted_defects_of_the_state_are_found() {
     use proptest::test_runner::TestRunner;
-    use veridical_probe::PlantedBug;
+    use veridical_planted::PlantedBug;
 
     for bug in [
         PlantedBug::TornCut,
@@ -234,7 +234,7 @@ fn planted_defects_of_the_state_are_found() {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn a_planted_revocation_in_several_revisions_is_found() {
-    use veridical_probe::PlantedBug;
+    use veridical_planted::PlantedBug;
     use veridical_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
 
     let mut steps = vec![Step::Apply(Request::LeaseGrant(LeaseGrantRequest {

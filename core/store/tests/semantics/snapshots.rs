@@ -205,7 +205,7 @@ proptest! {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn a_planted_snapshot_without_a_pin_is_found() {
-    use veridical_probe::{Planted, PlantedBug};
+    use veridical_planted::{Planted, PlantedBug};
 
     let mut store = Store::new(StoreConfig {
         planted: Planted::only(PlantedBug::SnapshotUnpinned),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use veridical_probe::Planted;
+use veridical_planted::Planted;
 use veridical_proto::command::command::Request;
 use veridical_proto::etcdserverpb::{
     WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
@@ -393,7 +393,7 @@ proptest! {
 #[test]
 fn planted_defects_of_watches_are_found() {
     use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-    use veridical_probe::PlantedBug;
+    use veridical_planted::PlantedBug;
 
     for bug in [
         PlantedBug::WatchGap,

@@ -20,7 +20,7 @@ pub enum Injection {
 }
 
 impl Injection {
-    /// All of them.
+    /// Every one, in the order in which they are listed for people.
     pub const ALL: &'static [Self] = &[
         Self::StaleRead,
         Self::LostWrite,
@@ -57,7 +57,7 @@ impl Injection {
                 kind,
                 K::Register | K::CasRegister | K::Kv | K::Queue | K::Stack | K::ListAppend
             ),
-            Self::PhantomRead => kind != K::Lock,
+            Self::PhantomRead => !matches!(kind, K::Lock | K::Log),
         }
     }
 }
@@ -115,9 +115,11 @@ impl ObjectHistory {
         let Answer::Txn(mut answers) = self.apply(pending.key, &pending.action) else {
             unreachable!("a transaction is answered as one");
         };
-        let read = answers.iter_mut().find_map(|answer| match answer {
-            Answer::Value(Value::List(read)) if !read.is_empty() => Some(read),
-            _ => None,
+        let read = answers.iter_mut().find_map(|answer| {
+            let Answer::Value(Value::List(read)) = answer else {
+                return None;
+            };
+            Some(read).filter(|read| !read.is_empty())
         });
         if let Some(read) = read {
             let wrong = match self.injection {

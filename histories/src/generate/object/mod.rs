@@ -1,17 +1,17 @@
 //! Correct histories of single objects, and ones with one known error.
 
 mod injection;
-mod kind;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::distribution::{Distribution, KeyChooser};
-use crate::object::{Action, Answer, ObjectEvent, Request, TxnStep, Value};
+pub use crate::object::ObjectKind;
+use crate::object::{Action, Answer, LogAppend, ObjectEvent, Request, TxnStep, Value};
 use crate::{OperationId, random::Random};
 pub use injection::Injection;
 use injection::LostWrite;
-pub use kind::ObjectKind;
 use state::{ADDED_LATELY, NEVER_ADDED, Object, number_value};
 
 /// What the generated clients do.
@@ -19,7 +19,7 @@ use state::{ADDED_LATELY, NEVER_ADDED, Object, number_value};
 pub struct ObjectWorkload {
     /// All random choices follow from it.
     pub seed: u64,
-    /// Which objects.
+    /// The kind of the objects.
     pub kind: ObjectKind,
     /// How many operations are called.
     pub operations: u64,
@@ -63,7 +63,7 @@ struct Pending {
     op: OperationId,
     key: u64,
     action: Action,
-    /// Set once it took effect.
+    /// The answer, set once it took effect.
     answer: Option<Answer>,
     is_unknown: bool,
     /// What the object held at the call, if nobody else was using it.
@@ -133,7 +133,7 @@ impl ObjectHistory {
         let reads = self.random.chance(self.workload.reads);
         let current = match &self.objects[key as usize] {
             Object::Number(number) => number_value(*number),
-            _ => Value::Nil,
+            Object::Text(_) | Object::Members { .. } | Object::Sequence(_) => Value::Nil,
         };
         match self.workload.kind {
             ObjectKind::Register
@@ -186,6 +186,16 @@ impl ObjectHistory {
                 });
                 Action::Txn(steps.collect())
             }
+            ObjectKind::Log if reads => Action::CheckTail,
+            ObjectKind::Log => {
+                let records = 1 + self.random.below(3);
+                let record_hashes = (0..records).map(|_| self.random.next_u64()).collect();
+                Action::LogAppend(Arc::new(LogAppend {
+                    records,
+                    record_hashes,
+                    ..LogAppend::default()
+                }))
+            }
         }
     }
 
@@ -222,9 +232,11 @@ impl ObjectHistory {
 
     fn apply(&mut self, key: u64, action: &Action) -> Answer {
         if let Action::Txn(steps) = action {
-            let apply = |step: &TxnStep| match step.key {
-                Value::Int(key) => self.apply(key as u64, &step.action),
-                _ => unreachable!("generated keys are numbers"),
+            let apply = |step: &TxnStep| {
+                let Value::Int(key) = step.key else {
+                    unreachable!("generated keys are numbers");
+                };
+                self.apply(key as u64, &step.action)
             };
             return Answer::Txn(steps.iter().map(apply).collect());
         }
@@ -294,9 +306,10 @@ impl ObjectHistory {
             self.take_effect(&mut pending);
         }
         self.clients[client] = Some(pending);
-        let key = match &action {
-            Action::Txn(_) => Value::Nil,
-            _ => Value::Int(key as i64),
+        let key = if let Action::Txn(_) = &action {
+            Value::Nil
+        } else {
+            Value::Int(key as i64)
         };
         ObjectEvent::call(self.now_ns, client as u64, op, Request { key, action })
     }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::ObjectKind;
-use crate::object::{Action, Answer, Value};
+use crate::object::{Action, Answer, ObjectKind, Value};
 
 /// What nobody writes, adds, or puts in.
 pub(super) const NEVER_ADDED: i64 = -2;
@@ -12,7 +11,7 @@ pub(super) const ADDED_LATELY: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) enum Object {
-    /// 0 is nil; registers, locks, counters.
+    /// A register, a lock, a counter or the tail of a log; 0 is nil.
     Number(i64),
     Text(String),
     Members {
@@ -34,51 +33,68 @@ impl Object {
             ObjectKind::Queue | ObjectKind::Stack | ObjectKind::ListAppend => {
                 Self::Sequence(VecDeque::new())
             }
-            _ => Self::Number(0),
+            ObjectKind::Register
+            | ObjectKind::CasRegister
+            | ObjectKind::Kv
+            | ObjectKind::Lock
+            | ObjectKind::Counter
+            | ObjectKind::Log => Self::Number(0),
         }
     }
 
-    /// The number of a register, lock or counter.
+    /// The number of a register, a lock, a counter or a log.
     pub fn number(&self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(*number),
-            _ => None,
+            Self::Text(_) | Self::Members { .. } | Self::Sequence(_) => None,
         }
     }
 
-    /// Carries out what is no transaction.
+    /// Carries out an action that is no transaction.
     pub fn apply(&mut self, kind: ObjectKind, action: &Action) -> Answer {
-        match self {
-            Self::Number(number) => match (kind, action) {
-                (ObjectKind::Counter, Action::Read) => Answer::Value(Value::Int(*number)),
-                _ => apply_number(number, action),
-            },
-            Self::Text(text) => match action {
-                Action::Append(Value::Text(more)) => {
-                    text.push_str(more);
-                    Answer::Done
-                }
-                _ => Answer::Value(Value::text(text)),
-            },
-            Self::Members { members, .. } => match action {
-                Action::Add(Value::Int(member)) => Answer::Applied(members.insert(*member)),
-                Action::Remove(Value::Int(member)) => Answer::Applied(members.remove(member)),
-                Action::Contains(Value::Int(member)) => Answer::Applied(members.contains(member)),
-                _ => Answer::Value(Value::list(members.iter().map(|m| Value::Int(*m)))),
-            },
-            Self::Sequence(sequence) => match action {
+        match (self, action) {
+            (Self::Number(number), Action::Read) if kind == ObjectKind::Counter => {
+                Answer::Value(Value::Int(*number))
+            }
+            (Self::Number(number), action) => apply_number(number, action),
+            (Self::Text(text), Action::Read) => Answer::Value(Value::text(text)),
+            (Self::Text(text), Action::Append(Value::Text(more))) => {
+                text.push_str(more);
+                Answer::Done
+            }
+            (Self::Members { members, .. }, Action::Read) => {
+                Answer::Value(Value::list(members.iter().map(|m| Value::Int(*m))))
+            }
+            (Self::Members { members, .. }, Action::Add(Value::Int(member))) => {
+                Answer::Applied(members.insert(*member))
+            }
+            (Self::Members { members, .. }, Action::Remove(Value::Int(member))) => {
+                Answer::Applied(members.remove(member))
+            }
+            (Self::Members { members, .. }, Action::Contains(Value::Int(member))) => {
+                Answer::Applied(members.contains(member))
+            }
+            (
+                Self::Sequence(sequence),
                 Action::Enqueue(Value::Int(value))
                 | Action::Push(Value::Int(value))
-                | Action::Append(Value::Int(value)) => {
-                    sequence.push_back(*value);
-                    Answer::Done
-                }
-                Action::Dequeue => {
-                    Answer::Value(sequence.pop_front().map_or(Value::Nil, Value::Int))
-                }
-                Action::Pop => Answer::Value(sequence.pop_back().map_or(Value::Nil, Value::Int)),
-                _ => Answer::Value(Value::list(sequence.iter().map(|v| Value::Int(*v)))),
-            },
+                | Action::Append(Value::Int(value)),
+            ) => {
+                sequence.push_back(*value);
+                Answer::Done
+            }
+            (Self::Sequence(sequence), Action::Dequeue) => {
+                Answer::Value(sequence.pop_front().map_or(Value::Nil, Value::Int))
+            }
+            (Self::Sequence(sequence), Action::Pop) => {
+                Answer::Value(sequence.pop_back().map_or(Value::Nil, Value::Int))
+            }
+            (Self::Sequence(sequence), Action::Read) => {
+                Answer::Value(Value::list(sequence.iter().map(|v| Value::Int(*v))))
+            }
+            (Self::Text(_) | Self::Members { .. } | Self::Sequence(_), action) => {
+                unreachable!("no object of kind {kind} is asked for {action}")
+            }
         }
     }
 }
@@ -94,7 +110,7 @@ pub(super) fn number_value(number: i64) -> Value {
 fn apply_number(number: &mut i64, action: &Action) -> Answer {
     let of = |value: &Value| match value {
         Value::Int(number) => *number,
-        _ => 0,
+        Value::Nil | Value::Text(_) | Value::List(_) => 0,
     };
     match action {
         Action::Read => Answer::Value(number_value(*number)),
@@ -131,6 +147,19 @@ fn apply_number(number: &mut i64, action: &Action) -> Answer {
             *number += by;
             Answer::Value(Value::Int(*number))
         }
-        _ => unreachable!("numbers are not asked this"),
+        Action::LogAppend(append) => {
+            *number += append.records as i64;
+            Answer::Value(Value::Int(*number))
+        }
+        Action::CheckTail => Answer::Value(Value::Int(*number)),
+        Action::Append(_)
+        | Action::Add(_)
+        | Action::Remove(_)
+        | Action::Contains(_)
+        | Action::Enqueue(_)
+        | Action::Dequeue
+        | Action::Push(_)
+        | Action::Pop
+        | Action::Txn(_) => unreachable!("no number is asked for {action}"),
     }
 }

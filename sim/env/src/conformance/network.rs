@@ -400,6 +400,10 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
 }
 
 /// Waits until what is under way has arrived, in either world.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the suite has a network and no clock, and goes by true time"
+)]
 async fn settle() {
     tokio::time::sleep(SETTLE).await;
 }

@@ -150,7 +150,6 @@ impl FileContents {
                         &mut self.durable,
                         &cache,
                         (*offset, data.len()),
-                        sector_bytes,
                         rules,
                         rng,
                         journal,
@@ -271,11 +270,11 @@ fn tear(
     medium: &mut Pages,
     cache: &Pages,
     (offset, length): (u64, usize),
-    sector_bytes: u64,
     rules: &CrashRules,
     rng: &mut Rng,
     journal: &mut Journal,
 ) {
+    let sector_bytes = sector_bytes(rules);
     let end = offset + length as u64;
     let mut written_to = medium.len();
     let mut sector = offset / sector_bytes * sector_bytes;

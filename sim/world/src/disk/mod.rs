@@ -6,12 +6,15 @@ mod file;
 mod model;
 mod names;
 mod pages;
+mod power;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worked_example;
 
 pub use faults::{CrashRules, DiskFaults};
 pub use model::DiskSnapshot;
 
 pub use file::FileId;
-pub use model::{DiskContext, DiskModel, Plan, SyncOutcome};
+pub use model::{DiskContext, DiskModel, SyncOutcome};

@@ -11,7 +11,7 @@ use std::path::Path;
 use veridical_env::OpenMode;
 
 /// A disk and what it needs.
-struct Bench {
+pub(super) struct Bench {
     disk: DiskModel,
     rng: Rng,
     journal: Journal,
@@ -26,7 +26,7 @@ impl Bench {
         }
     }
 
-    fn with_rules(seed: u64, crash: CrashRules) -> Self {
+    pub(super) fn with_rules(seed: u64, crash: CrashRules) -> Self {
         Self::new(
             seed,
             DiskFaults {
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// A new file whose name is durable.
-    fn create_durably(&mut self, path: &str) -> FileId {
+    pub(super) fn create_durably(&mut self, path: &str) -> FileId {
         let file = self.create(path);
         self.sync_dir();
         file
@@ -68,14 +68,14 @@ impl Bench {
         self.act(|disk, context| disk.write(context, file, offset, data))
     }
 
-    fn write_all(&mut self, file: FileId, offset: u64, data: &[u8]) {
+    pub(super) fn write_all(&mut self, file: FileId, offset: u64, data: &[u8]) {
         assert_eq!(
             self.write(file, offset, data).expect("writes do not fail"),
             data.len()
         );
     }
 
-    fn sync(&mut self, file: FileId) -> io::Result<()> {
+    pub(super) fn sync(&mut self, file: FileId) -> io::Result<()> {
         let (outcome, mark) = self.act(|disk, context| disk.begin_sync(context, file))?;
         self.act(|disk, context| disk.end_sync(context, file, outcome, mark))
     }
@@ -106,14 +106,14 @@ impl Bench {
     }
 
     /// The contents of the file with this name, opened anew.
-    fn contents(&mut self, path: &str) -> Option<Vec<u8>> {
+    pub(super) fn contents(&mut self, path: &str) -> Option<Vec<u8>> {
         let file = self.open(path, OpenMode::Read).ok()?;
         let bytes = self.read(file);
         self.disk.close(file);
         Some(bytes)
     }
 
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         self.act(|disk, context| disk.lose_power(context));
     }
 
@@ -627,7 +627,7 @@ fn a_throttled_disk_passes_its_bytes_per_second_and_no_more() {
     bench.disk.faults.write_latency = Latency::ZERO;
     bench.disk.faults.sync_latency = Latency::ZERO;
     let at = |bench: &mut Bench| {
-        bench.act(|disk, context| disk.plan(context, DiskOperation::Sync).at_ns)
+        bench.act(|disk, context| disk.completion_ns(context, DiskOperation::Sync))
     };
     bench.write_all(file, 0, &[1; 3_000]);
     assert_eq!(at(&mut bench), 0, "there is no limit");
@@ -645,7 +645,7 @@ fn a_latency_has_its_distribution_and_a_stall_holds_everything() {
     bench.disk.faults.sync_latency = Latency::new(1_000, 0);
     bench.disk.faults.read_latency = Latency::new(10, 0);
     let at = |bench: &mut Bench, operation| {
-        bench.act(|disk, context| disk.plan(context, operation).at_ns)
+        bench.act(|disk, context| disk.completion_ns(context, operation))
     };
     assert_eq!(at(&mut bench, DiskOperation::Sync), 1_000_000);
     assert_eq!(at(&mut bench, DiskOperation::Read), 10_000);

@@ -1,6 +1,6 @@
 //! Listening, connecting, accepting.
 
-use super::model::hold;
+use super::send::hold;
 use super::{Delivery, FlowId, NetworkContext};
 use crate::counter::Counter;
 use crate::fault::ProcessId;
@@ -220,7 +220,7 @@ impl NetworkModel {
         self.close_writer(context, flow);
     }
 
-    /// Sends a request to connect, and plans to send it again if it gets lost.
+    /// Sends a request to connect, and schedules the next attempt if it gets lost.
     pub(super) fn send_request(&mut self, context: &mut NetworkContext<'_>, id: ConnectId) {
         let Some(connecting) = self.connecting.get(&id.0) else {
             return;
@@ -249,12 +249,12 @@ impl NetworkModel {
         } else {
             let at_ns = context.recorder.now_ns + fate.delay_ns.max(1);
             context
-                .plan
+                .scheduled
                 .push((at_ns, Delivery::Request { connect: id }));
         }
     }
 
-    /// Plans to send a request again.
+    /// Schedules the next attempt to send a request.
     fn retry(&mut self, context: &mut NetworkContext<'_>, id: ConnectId) {
         let Some(connecting) = self.connecting.get_mut(&id.0) else {
             return;
@@ -262,7 +262,7 @@ impl NetworkModel {
         let at_ns = context.recorder.now_ns + connecting.retry_ns;
         connecting.retry_ns = (connecting.retry_ns * 2).min(CONNECT_RETRY_MAX_NS);
         context
-            .plan
+            .scheduled
             .push((at_ns, Delivery::RequestAgain { connect: id }));
     }
 
@@ -318,7 +318,7 @@ impl NetworkModel {
             back.last_at_ns = at_ns;
         }
         context
-            .plan
+            .scheduled
             .push((at_ns, Delivery::Answer { connect: id, flow }));
     }
 

@@ -61,13 +61,6 @@ pub(super) struct Flow {
     pub(super) writer_waker: Option<Waker>,
 }
 
-/// Whether it is the turn of something that got here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    Now,
-    Later,
-}
-
 impl Flow {
     fn new(from: ProcessId, to: ProcessId, to_incarnation: u32) -> Self {
         Self {
@@ -90,17 +83,19 @@ impl Flow {
         }
     }
 
-    /// Whether everything that was sent before `ordinal` is through. If so, the number is
-    /// not under way any more.
+    /// Whether something that was sent before `ordinal` has still to arrive. If not, the
+    /// number is not under way any more.
     #[inline]
-    pub(super) fn turn_of(&mut self, ordinal: u64) -> Turn {
+    pub(super) fn has_gap_before(&mut self, ordinal: u64) -> bool {
         match self.under_way.front() {
-            Some(first) if *first < ordinal => Turn::Later,
-            Some(first) if *first == ordinal => {
-                self.under_way.pop_front();
-                Turn::Now
+            Some(first) if *first < ordinal => true,
+            Some(first) => {
+                if *first == ordinal {
+                    self.under_way.pop_front();
+                }
+                false
             }
-            _ => Turn::Now,
+            None => false,
         }
     }
 
@@ -111,7 +106,7 @@ impl Flow {
         }
     }
 
-    /// What got here too early, and whose turn it is now.
+    /// What got here too early and has no gap before it any more.
     #[inline]
     pub(super) fn take_early(&mut self) -> Option<Delivery> {
         let (ordinal, _) = self.early.first_key_value()?;

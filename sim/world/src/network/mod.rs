@@ -1,18 +1,22 @@
 //! The simulated network: hosts, links and byte streams, without any runtime.
 //!
 //! [`model::NetworkModel`] is a state machine: it is told what processes do (connect,
-//! write, read, close) and which [`Delivery`] is due, and it plans further deliveries.
+//! write, read, close) and which [`Delivery`] is due, and it schedules further deliveries.
 //! Each unit's fate is decided when it is sent and checked again when it arrives.
 
 mod address;
+mod arrive;
 mod connect;
 mod faults;
 mod flow;
 mod link;
 mod model;
+mod send;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worked_example;
 
 pub use connect::LISTEN_BACKLOG;
 pub use faults::{LossMode, NetworkFaults, RETRANSMISSION_TIMEOUT_MS};
@@ -44,7 +48,7 @@ pub enum Rank {
 pub enum Delivery {
     /// A unit of a stream.
     Unit {
-        /// Of which stream.
+        /// The stream that it belongs to.
         flow: FlowId,
         /// Its number on its link.
         ordinal: u64,
@@ -55,7 +59,7 @@ pub enum Delivery {
     },
     /// The end of a stream: the sender closed it.
     End {
-        /// Of which stream.
+        /// The stream that it belongs to.
         flow: FlowId,
         /// Its number on its link.
         ordinal: u64,
@@ -68,17 +72,17 @@ pub enum Delivery {
     },
     /// A request to connect arrives at the listener's host.
     Request {
-        /// Which.
+        /// The attempt to connect.
         connect: ConnectId,
     },
     /// A request to connect is sent again, since nobody answered.
     RequestAgain {
-        /// Which.
+        /// The attempt to connect.
         connect: ConnectId,
     },
     /// The answer to a request arrives at the one who connects.
     Answer {
-        /// Which request.
+        /// The attempt to connect that is answered.
         connect: ConnectId,
         /// The stream on which the one who connects sends; none if refused.
         flow: Option<FlowId>,
@@ -91,8 +95,8 @@ pub struct NetworkContext<'a> {
     pub decisions: &'a mut Decisions,
     /// The time, and where to record.
     pub recorder: Recorder<'a>,
-    /// Deliveries that are planned: when (ns) and what.
-    pub plan: &'a mut Vec<(u64, Delivery)>,
+    /// Deliveries that are to be scheduled: when (ns) and what.
+    pub scheduled: &'a mut Vec<(u64, Delivery)>,
 }
 
 impl NetworkContext<'_> {

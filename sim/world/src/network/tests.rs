@@ -11,25 +11,25 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use std::task::{Poll, Waker};
 
-const A: ProcessId = ProcessId(0);
-const B: ProcessId = ProcessId(1);
+pub(super) const A: ProcessId = ProcessId(0);
+pub(super) const B: ProcessId = ProcessId(1);
 
 /// Two hosts and the time.
-struct Bench {
-    network: NetworkModel,
+pub(super) struct Bench {
+    pub(super) network: NetworkModel,
     decisions: Decisions,
     journal: Journal,
-    plan: Vec<(u64, Delivery)>,
-    now_ns: u64,
+    scheduled: Vec<(u64, Delivery)>,
+    pub(super) now_ns: u64,
 }
 
 impl Bench {
-    fn new(faults: NetworkFaults) -> Self {
+    pub(super) fn new(faults: NetworkFaults) -> Self {
         let mut bench = Self {
             network: NetworkModel::new(faults, &Schedule::Uniform),
             decisions: Decisions::new(1, DecisionMode::default()),
             journal: Journal::new(TraceMode::Off, None),
-            plan: Vec::new(),
+            scheduled: Vec::new(),
             now_ns: 0,
         };
         for process in [A, B] {
@@ -39,7 +39,10 @@ impl Bench {
         bench
     }
 
-    fn act<R>(&mut self, act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R) -> R {
+    pub(super) fn act<R>(
+        &mut self,
+        act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R,
+    ) -> R {
         let recorder = Recorder {
             now_ns: self.now_ns,
             journal: &mut self.journal,
@@ -49,32 +52,32 @@ impl Bench {
             &mut NetworkContext {
                 decisions: &mut self.decisions,
                 recorder,
-                plan: &mut self.plan,
+                scheduled: &mut self.scheduled,
             },
         )
     }
 
-    /// Lets everything planned arrive.
+    /// Lets everything that is scheduled arrive.
     fn settle(&mut self) {
         self.settle_until(u64::MAX);
     }
 
-    /// Lets arrive what is planned until then.
-    fn settle_until(&mut self, end_ns: u64) {
+    /// Lets everything arrive that is scheduled until then.
+    pub(super) fn settle_until(&mut self, end_ns: u64) {
         while let Some(next) =
-            (0..self.plan.len()).min_by_key(|index| (self.plan[*index].0, *index))
+            (0..self.scheduled.len()).min_by_key(|index| (self.scheduled[*index].0, *index))
         {
-            if self.plan[next].0 > end_ns {
+            if self.scheduled[next].0 > end_ns {
                 break;
             }
-            let (at_ns, delivery) = self.plan.remove(next);
+            let (at_ns, delivery) = self.scheduled.remove(next);
             self.now_ns = at_ns;
             self.act(|network, context| network.arrive(context, delivery));
         }
     }
 
     /// A connection from A to B: the flows on which A and B send.
-    fn connect(&mut self) -> (FlowId, FlowId) {
+    pub(super) fn connect(&mut self) -> (FlowId, FlowId) {
         if self.network.listen(B, 7).is_err() {
             // It listens already.
         }
@@ -90,14 +93,14 @@ impl Bench {
         (forth, back)
     }
 
-    fn write(&mut self, flow: FlowId, data: &[u8]) -> bool {
+    pub(super) fn write(&mut self, flow: FlowId, data: &[u8]) -> bool {
         let mut data = Bytes::copy_from_slice(data);
         let written = self
             .act(|network, context| network.poll_write(context, flow, &mut data, Waker::noop()));
         matches!(written, Poll::Ready(Ok(())))
     }
 
-    fn read(&mut self, flow: FlowId) -> Vec<u8> {
+    pub(super) fn read(&mut self, flow: FlowId) -> Vec<u8> {
         let mut buffer = BytesMut::new();
         while let Poll::Ready(Ok(1..)) = self
             .act(|network, context| network.poll_read(context, flow, &mut buffer, Waker::noop()))
@@ -220,7 +223,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
                 clogs += 1;
             }
             Step::Mend if cuts > 0 => {
-                bench.act(|network, context| network.mend(context, A, B));
+                bench.act(|network, context| network.heal(context, A, B));
                 cuts -= 1;
             }
             Step::Unclog if clogs > 0 => {
@@ -231,7 +234,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
         }
     }
     for _ in 0..cuts {
-        bench.act(|network, context| network.mend(context, A, B));
+        bench.act(|network, context| network.heal(context, A, B));
     }
     for _ in 0..clogs {
         bench.act(|network, context| network.unclog(context, A, B));

@@ -1,14 +1,15 @@
 //! In which order ready tasks run and messages arrive.
 //!
-//! Comes in: the schedule of a run, as data that can be written and made smaller.
-//! Goes out: `Turns` says which runnable task goes next, `Courier` when a message
-//! arrives. Both are plain state machines; the world asks them.
+//! Inputs: the schedule of a run, as data that can be written and made smaller.
+//! Outputs: `TaskScheduler` says which runnable task goes next, `MessageScheduler` when a
+//! message arrives. Both are plain state machines; the world asks them.
+//! Dependencies: none.
 //!
 //! - **Uniform**: any ready task is as likely as any other, messages take random times.
 //! - **Priorities** (PCT; Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized
 //!   Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010): each task
-//!   has a random priority and the highest one goes; at a few chosen moments the one whose
-//!   turn it is becomes the lowest. Messages likewise, each directed link being a chain
+//!   has a random priority and the highest one goes; at a few chosen moments the one that
+//!   would go becomes the lowest. Messages likewise, each directed link being a chain
 //!   (Ozkan, Majumdar, Niksic, Tabaei Befrouei and Weissenbacher, "Randomized Testing of
 //!   Distributed Systems with Probabilistic Guarantees", OOPSLA 2018): what is on its way
 //!   on a low link waits while something is on its way on a higher one. A bug that needs
@@ -18,13 +19,13 @@
 //!   2011): tasks run first come, first served, and all messages take the same time, but
 //!   for a few chosen ones that are put off.
 
-mod courier;
+mod messages;
 #[cfg(any(madsim, test))]
-mod turns;
+mod tasks;
 
-pub(crate) use courier::{Courier, Passage, Travel};
+pub(crate) use messages::{Admission, MessageScheduler, Travel};
 #[cfg(madsim)]
-pub(crate) use turns::{TaskId, TurnCounts, Turns};
+pub(crate) use tasks::{TaskCounts, TaskId, TaskScheduler};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -33,12 +34,12 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// At random.
+    /// Everything is left to chance.
     #[default]
     Uniform,
-    /// By priorities.
+    /// Tasks and links have priorities.
     Pct(Pct),
-    /// First come, first served, with exceptions.
+    /// Tasks run first come, first served, with exceptions.
     DelayBounded(DelayBounded),
 }
 
@@ -46,11 +47,11 @@ pub enum Schedule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pct {
-    /// At which choices between runnable tasks, by their numbers from 0, the task whose
-    /// turn it is gets the lowest priority. Ascending.
+    /// At which choices between runnable tasks, by their numbers from 0, the task that
+    /// would go gets the lowest priority. The numbers are ascending.
     pub task_changes: Vec<u64>,
     /// At which messages, by their numbers from 0 over the whole network, the link gets
-    /// the lowest priority. Ascending.
+    /// the lowest priority. The numbers are ascending.
     pub message_changes: Vec<u64>,
     /// A message on a low link waits for those on higher ones at most this long, in ms.
     pub hold_max_ms: u64,
@@ -63,10 +64,10 @@ pub struct Pct {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DelayBounded {
-    /// At which choices between runnable tasks, by their numbers from 0, the task whose
-    /// turn it is goes behind the others. Ascending.
+    /// At which choices between runnable tasks, by their numbers from 0, the task that
+    /// would go is put behind the others. The numbers are ascending.
     pub task_delays: Vec<u64>,
-    /// Which messages are put off. Ascending by number.
+    /// Which messages are put off, ascending by number.
     pub message_delays: Vec<MessageDelay>,
 }
 

@@ -1,4 +1,4 @@
-//! Random decisions by the place at which they are taken.
+//! Random decisions by the site at which they are taken.
 //!
 //! A decision is a pure function of (seed, [`Site`], how many were taken there before).
 //! So a message more on one link, or a disk operation more in one process, moves no
@@ -13,10 +13,9 @@ use crate::fault::ProcessId;
 use crate::rng::{Rng, Stream, keyed_seed};
 use crate::trace::DiskOperation;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Where a decision is taken.
+/// The site at which a decision is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "snake_case")]
 pub enum Site {
@@ -64,38 +63,38 @@ pub enum Site {
     },
     /// What is decided when an operation of a disk begins: its latency among others.
     DiskBegin {
-        /// Whose disk.
+        /// The process whose disk it is.
         process: ProcessId,
-        /// Which operation.
+        /// The operation.
         operation: DiskOperation,
     },
     /// What is decided when an operation of a disk takes effect.
     DiskEnd {
-        /// Whose disk.
+        /// The process whose disk it is.
         process: ProcessId,
-        /// Which operation.
+        /// The operation.
         operation: DiskOperation,
     },
     /// What a loss of power leaves on a disk.
     PowerLoss {
-        /// Whose disk.
+        /// The process whose disk it is.
         process: ProcessId,
     },
     /// Which bits rot.
     BitRot {
-        /// Whose disk.
+        /// The process whose disk it is.
         process: ProcessId,
     },
     /// The origins of a process's clocks.
     Clock {
-        /// Whose.
+        /// The process.
         process: ProcessId,
     },
     /// A seed for a process (`Environment::random_seed`).
     Seed {
-        /// For which.
+        /// The process that gets the seed.
         process: ProcessId,
-        /// In which start of it.
+        /// The number of the process's start.
         incarnation: u32,
     },
     /// The orders of a swizzle.
@@ -109,14 +108,14 @@ pub enum Site {
     },
     /// The priority of a task, if the schedule goes by priorities.
     TaskPriority {
-        /// Whose.
+        /// The process.
         process: ProcessId,
-        /// In which start of it.
+        /// The number of the process's start.
         incarnation: u32,
     },
     /// A generator for the driver of the run.
     Driver {
-        /// Out of this stream.
+        /// The stream that it is drawn from.
         stream: Stream,
     },
 }
@@ -191,10 +190,10 @@ impl Site {
 /// A decision that was taken: all that was drawn for it follows from its seed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Where.
+    /// The site at which it was taken.
     #[serde(flatten)]
     pub site: Site,
-    /// When, in simulated ns.
+    /// The time at which it was taken, in simulated ns.
     #[serde(rename = "t")]
     pub at_ns: u64,
     /// A fingerprint of what it was about; 0 if it was about nothing in particular.
@@ -217,9 +216,9 @@ const fn is_zero(number: &u64) -> bool {
 /// follow from the seed and are not kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecisionMode {
-    /// Keep them.
+    /// Whether they are kept.
     pub keep: bool,
-    /// Take them from this record; from the seed where it has no counterpart.
+    /// The record that they are taken from; where it has no counterpart, the seed decides.
     pub record: Option<Vec<Decision>>,
 }
 
@@ -230,7 +229,7 @@ pub struct ReplayCounts {
     pub recorded: u64,
     /// Decisions taken from it, about the very same thing.
     pub matched: u64,
-    /// Decisions taken from it by their time: about something else in the same place.
+    /// Decisions taken from it by their time: about something else at the same site.
     pub by_time: u64,
     /// Decisions without a recorded counterpart, drawn from the seed.
     pub diverged: u64,
@@ -286,11 +285,18 @@ impl Hasher for CodeHasher {
     }
 }
 
+/// The sites of a run, by their numbers.
+#[allow(
+    clippy::disallowed_types,
+    reason = "its hasher has no seed, nobody iterates over it, and a tree costs a tenth of a run"
+)]
+type Sites = std::collections::HashMap<u64, SiteState, BuildHasherDefault<CodeHasher>>;
+
 /// The decisions of a run.
 #[derive(Debug)]
 pub struct Decisions {
     run_seed: u64,
-    sites: HashMap<u64, SiteState, BuildHasherDefault<CodeHasher>>,
+    sites: Sites,
     kept: Option<Vec<Decision>>,
     counts: Option<ReplayCounts>,
     /// By how much the run is behind its record, in ns: decisions that matched say it.
@@ -302,7 +308,7 @@ impl Decisions {
     pub fn new(seed: u64, mode: DecisionMode) -> Self {
         let mut decisions = Self {
             run_seed: seed,
-            sites: HashMap::default(),
+            sites: Sites::default(),
             kept: mode.keep.then(Vec::new),
             counts: None,
             drift_ns: 0,

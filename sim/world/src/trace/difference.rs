@@ -1,9 +1,9 @@
-//! Where two runs that should be the same are not.
+//! The first event at which two runs part that should be the same.
 
 use super::Event;
 use std::io::{self, BufRead};
 
-/// Where two traces part.
+/// The first event in which two traces differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The number of the first event that differs, from 0.

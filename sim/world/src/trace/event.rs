@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, in simulated nanoseconds since the start of the run.
+    /// The time at which it happened, in simulated ns since the start of the run.
     #[serde(rename = "t")]
     pub at_ns: u64,
-    /// In which process; none for the world itself.
+    /// The process in which it happened; none for the world itself.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessId>,
-    /// What.
+    /// What happened, with its fields.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -32,7 +32,7 @@ pub enum DropCause {
     NoConnection,
 }
 
-/// Which operation of the disk.
+/// An operation of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskOperation {
@@ -60,7 +60,6 @@ pub enum DiskOperation {
 /// their ordinal on it, so that a decision can be found again after the code changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum EventKind {
     /// A process started.
     Start {
@@ -109,7 +108,7 @@ pub enum EventKind {
         to: ProcessId,
         /// The unit's number on its link.
         ordinal: u64,
-        /// Why.
+        /// Why it was lost.
         cause: DropCause,
     },
     /// A unit sent by this process will arrive twice.
@@ -135,7 +134,7 @@ pub enum EventKind {
     Release {
         /// The receiver.
         to: ProcessId,
-        /// How many units and control segments.
+        /// How many units and control segments are sent on.
         count: u64,
     },
     /// A connection from this process was accepted by the other host.
@@ -164,18 +163,18 @@ pub enum EventKind {
     },
     /// An operation of this process's disk took effect.
     Disk {
-        /// Which.
+        /// The operation.
         operation: DiskOperation,
         /// The number of the file on its disk; 0 if it concerns a folder.
         file: u64,
         /// The offset in the file.
         offset: u64,
-        /// How many bytes.
+        /// How many bytes it concerned.
         length: u64,
     },
     /// An operation of this process's disk failed.
     DiskError {
-        /// Which.
+        /// The operation.
         operation: DiskOperation,
         /// The number of the file on its disk; 0 if it concerns a folder.
         file: u64,
@@ -221,7 +220,7 @@ pub enum EventKind {
     },
     /// Something that the application recorded.
     Custom {
-        /// What.
+        /// The name that the application gave it.
         label: String,
         /// A number that goes with it.
         value: u64,
@@ -229,116 +228,46 @@ pub enum EventKind {
 }
 
 impl Event {
-    /// Takes the event into a digest: time, process, kind, fields.
+    /// Takes the event into a digest: time, process, kind, fields. The number of each kind is
+    /// part of every digest, so no kind ever gets another one.
+    #[rustfmt::skip] // This is a table, one line for each kind of event.
     pub(super) fn fold(&self, digest: &mut Digest) {
         use EventKind::*;
         digest.fold(self.at_ns);
         let process = self.process.map_or(0, |process| u64::from(process.0) + 1);
-        let mut head = |tag: u64, small: u64| digest.fold(tag << 56 | process << 24 | small);
         let id = |process: ProcessId| u64::from(process.0);
+        let mut fold = |tag: u64, small: u64, fields: &[u64]| {
+            digest.fold(tag << 56 | process << 24 | small);
+            fields.iter().for_each(|field| digest.fold(*field));
+        };
         match self.kind {
-            Start { incarnation } => head(1, u64::from(incarnation)),
-            Exit { panicked, text } => {
-                head(2, u64::from(panicked));
-                digest.fold(text);
-            }
-            Crash { power } => head(3, u64::from(power)),
-            Pause => head(4, 0),
-            Resume => head(5, 0),
-            Send {
-                to,
-                ordinal,
-                length,
-                hash,
-            } => {
-                head(6, id(to));
-                digest.fold(ordinal << 24 ^ length);
-                digest.fold(hash);
-            }
-            Deliver {
-                from,
-                ordinal,
-                length,
-            } => {
-                head(7, id(from));
-                digest.fold(ordinal << 24 ^ length);
-            }
-            Drop { to, ordinal, cause } => {
-                head(8, id(to));
-                digest.fold(ordinal << 8 | cause as u64);
-            }
-            Duplicate { to, ordinal } => {
-                head(9, id(to));
-                digest.fold(ordinal);
-            }
-            Corrupt { to, ordinal } => {
-                head(10, id(to));
-                digest.fold(ordinal);
-            }
-            Hold { to } => head(11, id(to)),
-            Release { to, count } => {
-                head(12, id(to));
-                digest.fold(count);
-            }
-            Connect { to, port } => {
-                head(13, id(to));
-                digest.fold(u64::from(port));
-            }
-            Refused { to, port } => {
-                head(14, id(to));
-                digest.fold(u64::from(port));
-            }
-            EndOfStream { from } => head(15, id(from)),
-            Reset { from } => head(16, id(from)),
-            Disk {
-                operation,
-                file,
-                offset,
-                length,
-            } => {
-                head(17, operation as u64);
-                digest.fold(file << 32 ^ length);
-                digest.fold(offset);
-            }
-            DiskError {
-                operation,
-                file,
-                errno,
-            } => {
-                head(18, operation as u64);
-                digest.fold(file << 32 ^ u64::from(errno));
-            }
-            CrashedFile {
-                file,
-                pending,
-                length,
-                hash,
-            } => {
-                head(19, pending);
-                digest.fold(file);
-                digest.fold(length);
-                digest.fold(hash);
-            }
-            CrashedNames { pending, lost } => {
-                head(20, pending);
-                digest.fold(lost);
-            }
-            Clock { drift_ppm, jump_ns } => {
-                head(21, 0);
-                digest.fold(drift_ppm as u64);
-                digest.fold(jump_ns as u64);
-            }
-            Fault { id, hash } => {
-                head(22, 0);
-                digest.fold(id);
-                digest.fold(hash);
-            }
-            Heal { id } => {
-                head(23, 0);
-                digest.fold(id);
-            }
+            Start { incarnation } => fold(1, u64::from(incarnation), &[]),
+            Exit { panicked, text } => fold(2, u64::from(panicked), &[text]),
+            Crash { power } => fold(3, u64::from(power), &[]),
+            Pause => fold(4, 0, &[]),
+            Resume => fold(5, 0, &[]),
+            Send { to, ordinal, length, hash } => fold(6, id(to), &[ordinal << 24 ^ length, hash]),
+            Deliver { from, ordinal, length } => fold(7, id(from), &[ordinal << 24 ^ length]),
+            Drop { to, ordinal, cause } => fold(8, id(to), &[ordinal << 8 | cause as u64]),
+            Duplicate { to, ordinal } => fold(9, id(to), &[ordinal]),
+            Corrupt { to, ordinal } => fold(10, id(to), &[ordinal]),
+            Hold { to } => fold(11, id(to), &[]),
+            Release { to, count } => fold(12, id(to), &[count]),
+            Connect { to, port } => fold(13, id(to), &[u64::from(port)]),
+            Refused { to, port } => fold(14, id(to), &[u64::from(port)]),
+            EndOfStream { from } => fold(15, id(from), &[]),
+            Reset { from } => fold(16, id(from), &[]),
+            Disk { operation, file, offset, length } =>
+                fold(17, operation as u64, &[file << 32 ^ length, offset]),
+            DiskError { operation, file, errno } =>
+                fold(18, operation as u64, &[file << 32 ^ u64::from(errno)]),
+            CrashedFile { file, pending, length, hash } => fold(19, pending, &[file, length, hash]),
+            CrashedNames { pending, lost } => fold(20, pending, &[lost]),
+            Clock { drift_ppm, jump_ns } => fold(21, 0, &[drift_ppm as u64, jump_ns as u64]),
+            Fault { id, hash } => fold(22, 0, &[id, hash]),
+            Heal { id } => fold(23, 0, &[id]),
             Custom { ref label, value } => {
-                head(24, 0);
+                fold(24, 0, &[]);
                 digest.fold_bytes(label.as_bytes());
                 digest.fold(value);
             }

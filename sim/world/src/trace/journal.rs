@@ -1,6 +1,6 @@
 //! The record of a run: digest, counters, and events on demand.
 
-use super::{Event, EventKind, SentUnit, Spectator};
+use super::{Event, EventKind, SentUnit, TraceListener};
 use crate::counter::{Counter, Counters};
 use crate::digest::Digest;
 use crate::fault::{Fault, FaultId, ProcessId};
@@ -10,12 +10,12 @@ use std::io::{self, Write};
 /// Which events are kept in memory. The digest covers all of them in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TraceMode {
-    /// None.
+    /// No event is kept.
     #[default]
     Off,
-    /// The last so many.
+    /// The last so many events are kept.
     Last(usize),
-    /// All.
+    /// Every event is kept.
     Full,
 }
 
@@ -28,8 +28,8 @@ pub struct Journal {
     kept: VecDeque<Event>,
     sink: Option<Box<dyn Write + Send>>,
     sink_error: Option<io::Error>,
-    spectator: Option<Box<dyn Spectator>>,
-    /// What happened how often.
+    trace_listener: Option<Box<dyn TraceListener>>,
+    /// How often each thing happened.
     pub counters: Counters,
 }
 
@@ -45,14 +45,14 @@ impl Journal {
             kept: VecDeque::new(),
             sink,
             sink_error: None,
-            spectator: None,
+            trace_listener: None,
             counters: Counters::default(),
         }
     }
 
-    /// Has somebody told of everything from now on.
-    pub fn show_to(&mut self, spectator: Box<dyn Spectator>) {
-        self.spectator = Some(spectator);
+    /// Tells `listener` of everything from now on.
+    pub fn listen_with(&mut self, trace_listener: Box<dyn TraceListener>) {
+        self.trace_listener = Some(trace_listener);
     }
 
     /// Records an event. Time never goes back: an event that a timer brings a little
@@ -68,14 +68,14 @@ impl Journal {
             kind,
         };
         event.fold(&mut self.digest);
-        if self.mode != TraceMode::Off || self.sink.is_some() || self.spectator.is_some() {
+        if self.mode != TraceMode::Off || self.sink.is_some() || self.trace_listener.is_some() {
             self.keep(event);
         }
     }
 
     fn keep(&mut self, event: Event) {
-        if let Some(spectator) = &mut self.spectator {
-            spectator.event(&event);
+        if let Some(trace_listener) = &mut self.trace_listener {
+            trace_listener.event(&event);
         }
         if let Some(sink) = &mut self.sink {
             let written = serde_json::to_writer(&mut *sink, &event)
@@ -98,25 +98,25 @@ impl Journal {
         self.kept.push_back(event);
     }
 
-    /// Shows a process that was added to whoever watches.
-    pub fn show_process(&mut self, process: ProcessId, name: &str) {
-        if let Some(spectator) = &mut self.spectator {
-            spectator.process_added(process, name);
+    /// Tells the listener of a process that was added.
+    pub fn tell_process(&mut self, process: ProcessId, name: &str) {
+        if let Some(trace_listener) = &mut self.trace_listener {
+            trace_listener.process_added(process, name);
         }
     }
 
-    /// Shows a unit that was sent to whoever watches.
+    /// Tells the listener of a unit that was sent.
     #[inline]
-    pub fn show_unit(&mut self, unit: SentUnit<'_>) {
-        if let Some(spectator) = &mut self.spectator {
-            spectator.unit_sent(unit);
+    pub fn tell_unit(&mut self, unit: SentUnit<'_>) {
+        if let Some(trace_listener) = &mut self.trace_listener {
+            trace_listener.unit_sent(unit);
         }
     }
 
-    /// Shows a fault that was injected to whoever watches.
-    pub fn show_fault(&mut self, at_ns: u64, id: FaultId, fault: &Fault) {
-        if let Some(spectator) = &mut self.spectator {
-            spectator.fault_injected(at_ns, id, fault);
+    /// Tells the listener of a fault that was injected.
+    pub fn tell_fault(&mut self, at_ns: u64, id: FaultId, fault: &Fault) {
+        if let Some(trace_listener) = &mut self.trace_listener {
+            trace_listener.fault_injected(at_ns, id, fault);
         }
     }
 
@@ -147,7 +147,7 @@ impl Journal {
 pub struct Recorder<'a> {
     /// The present time in ns.
     pub now_ns: u64,
-    /// Where it is recorded.
+    /// The journal that events and counts go to.
     pub journal: &'a mut Journal,
 }
 

@@ -4,7 +4,7 @@ mod decision;
 mod difference;
 mod event;
 mod journal;
-mod spectator;
+mod listener;
 
 #[cfg(test)]
 mod decision_tests;
@@ -15,4 +15,4 @@ pub use decision::{Decision, DecisionMode, Decisions, RECORDED_DECISIONS_MAX, Re
 pub use difference::{Difference, first_difference, first_difference_of_streams};
 pub use event::{DiskOperation, DropCause, Event, EventKind};
 pub use journal::{Journal, Recorder, TraceMode};
-pub use spectator::{SentUnit, Spectator};
+pub use listener::{SentUnit, TraceListener};

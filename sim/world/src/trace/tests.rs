@@ -1,10 +1,11 @@
 //! Every event counts, and a difference is found.
 
 use super::{
-    DiskOperation, DropCause, Event, EventKind, Journal, SentUnit, Spectator, TraceMode,
-    first_difference, first_difference_of_streams,
+    Event, EventKind, Journal, SentUnit, TraceListener, TraceMode, first_difference,
+    first_difference_of_streams,
 };
 use crate::fault::ProcessId;
+use serde_json::Value;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
@@ -55,7 +56,7 @@ fn the_digest_does_not_depend_on_what_is_kept() {
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
-impl Spectator for Notes {
+impl TraceListener for Notes {
     fn event(&mut self, event: &Event) {
         let mut notes = self.0.lock().expect("one thread");
         notes.push(format!("event at {}", event.at_ns));
@@ -67,14 +68,14 @@ impl Spectator for Notes {
 }
 
 #[test]
-fn a_spectator_sees_events_and_units_and_moves_no_digest() {
+fn a_listener_sees_events_and_units_and_moves_no_digest() {
     let notes = Notes::default();
     let mut unseen = Journal::new(TraceMode::Off, None);
     let mut seen = Journal::new(TraceMode::Off, None);
-    seen.show_to(Box::new(notes.clone()));
+    seen.listen_with(Box::new(notes.clone()));
     for journal in [&mut unseen, &mut seen] {
         journal.record(3, Some(ProcessId(1)), custom("x", 1));
-        journal.show_unit(SentUnit {
+        journal.tell_unit(SentUnit {
             at_ns: 3,
             from: ProcessId(1),
             to: ProcessId(0),
@@ -87,7 +88,7 @@ fn a_spectator_sees_events_and_units_and_moves_no_digest() {
         *notes.0.lock().expect("one thread"),
         ["event at 3", "unit 7 of [1, 2]"]
     );
-    // A spectator alone keeps nothing.
+    // A listener alone keeps nothing.
     assert_eq!(seen.finish().0.len(), 0);
 }
 
@@ -101,182 +102,69 @@ fn a_ring_keeps_the_last_events() {
     assert_eq!(times, [7, 8, 9]);
 }
 
+/// One event of each kind, as it is written.
+const EVERY_KIND: &str = r#"
+{"e":"start","incarnation":0}
+{"e":"exit","panicked":false,"text":0}
+{"e":"crash","power":false}
+{"e":"pause"}
+{"e":"resume"}
+{"e":"send","to":1,"ordinal":0,"length":0,"hash":0}
+{"e":"deliver","from":1,"ordinal":0,"length":0}
+{"e":"drop","to":1,"ordinal":0,"cause":"loss"}
+{"e":"duplicate","to":1,"ordinal":0}
+{"e":"corrupt","to":1,"ordinal":0}
+{"e":"hold","to":1}
+{"e":"release","to":1,"count":1}
+{"e":"connect","to":1,"port":1}
+{"e":"refused","to":1,"port":1}
+{"e":"end_of_stream","from":1}
+{"e":"reset","from":1}
+{"e":"disk","operation":"read","file":1,"offset":0,"length":1}
+{"e":"disk_error","operation":"read","file":1,"errno":5}
+{"e":"crashed_file","file":1,"pending":1,"length":1,"hash":1}
+{"e":"crashed_names","pending":1,"lost":0}
+{"e":"clock","drift_ppm":1,"jump_ns":0}
+{"e":"fault","id":1,"hash":1}
+{"e":"heal","id":1}
+{"e":"custom","label":"a","value":1}
+"#;
+
+/// Another value of the same field.
+fn another(value: &Value) -> Value {
+    match value {
+        Value::Bool(flag) => (!flag).into(),
+        Value::Number(number) => (number.as_i64().expect("it is whole") + 1).into(),
+        Value::String(text) => match text.as_str() {
+            "read" => "write".into(),
+            "loss" => "partition".into(),
+            label => format!("{label}{label}").into(),
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => panic!("no field is {value}"),
+    }
+}
+
+/// The event as it is written, and the same with another value of each field in turn.
+fn with_each_field_changed(line: &str) -> Vec<EventKind> {
+    let written: Value = serde_json::from_str(line).expect("it is JSON");
+    let fields = written.as_object().expect("it is an object");
+    let mut all = vec![written.clone()];
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "e") {
+        let mut changed = written.clone();
+        changed[name.as_str()] = another(value);
+        all.push(changed);
+    }
+    let read =
+        |value| serde_json::from_value(value).unwrap_or_else(|error| panic!("{line}: {error}"));
+    all.into_iter().map(read).collect()
+}
+
 #[test]
 fn every_field_of_every_event_reaches_the_digest() {
-    let p = ProcessId(1);
-    let q = ProcessId(2);
-    let kinds = [
-        EventKind::Start { incarnation: 0 },
-        EventKind::Start { incarnation: 1 },
-        EventKind::Exit {
-            panicked: false,
-            text: 0,
-        },
-        EventKind::Exit {
-            panicked: true,
-            text: 0,
-        },
-        EventKind::Exit {
-            panicked: true,
-            text: 1,
-        },
-        EventKind::Crash { power: false },
-        EventKind::Crash { power: true },
-        EventKind::Pause,
-        EventKind::Resume,
-        EventKind::Send {
-            to: p,
-            ordinal: 0,
-            length: 0,
-            hash: 0,
-        },
-        EventKind::Send {
-            to: q,
-            ordinal: 0,
-            length: 0,
-            hash: 0,
-        },
-        EventKind::Send {
-            to: p,
-            ordinal: 1,
-            length: 0,
-            hash: 0,
-        },
-        EventKind::Send {
-            to: p,
-            ordinal: 0,
-            length: 1,
-            hash: 0,
-        },
-        EventKind::Send {
-            to: p,
-            ordinal: 0,
-            length: 0,
-            hash: 1,
-        },
-        EventKind::Deliver {
-            from: p,
-            ordinal: 0,
-            length: 0,
-        },
-        EventKind::Deliver {
-            from: q,
-            ordinal: 0,
-            length: 0,
-        },
-        EventKind::Deliver {
-            from: p,
-            ordinal: 1,
-            length: 0,
-        },
-        EventKind::Deliver {
-            from: p,
-            ordinal: 0,
-            length: 1,
-        },
-        EventKind::Drop {
-            to: p,
-            ordinal: 0,
-            cause: DropCause::Loss,
-        },
-        EventKind::Drop {
-            to: p,
-            ordinal: 0,
-            cause: DropCause::Partition,
-        },
-        EventKind::Duplicate { to: p, ordinal: 0 },
-        EventKind::Corrupt { to: p, ordinal: 0 },
-        EventKind::Hold { to: p },
-        EventKind::Release { to: p, count: 1 },
-        EventKind::Release { to: p, count: 2 },
-        EventKind::Connect { to: p, port: 1 },
-        EventKind::Connect { to: p, port: 2 },
-        EventKind::Refused { to: p, port: 1 },
-        EventKind::EndOfStream { from: p },
-        EventKind::Reset { from: p },
-        EventKind::Disk {
-            operation: DiskOperation::Read,
-            file: 1,
-            offset: 0,
-            length: 1,
-        },
-        EventKind::Disk {
-            operation: DiskOperation::Write,
-            file: 1,
-            offset: 0,
-            length: 1,
-        },
-        EventKind::Disk {
-            operation: DiskOperation::Read,
-            file: 2,
-            offset: 0,
-            length: 1,
-        },
-        EventKind::Disk {
-            operation: DiskOperation::Read,
-            file: 1,
-            offset: 1,
-            length: 1,
-        },
-        EventKind::Disk {
-            operation: DiskOperation::Read,
-            file: 1,
-            offset: 0,
-            length: 2,
-        },
-        EventKind::DiskError {
-            operation: DiskOperation::Read,
-            file: 1,
-            errno: 5,
-        },
-        EventKind::DiskError {
-            operation: DiskOperation::Read,
-            file: 1,
-            errno: 28,
-        },
-        EventKind::CrashedFile {
-            file: 1,
-            pending: 1,
-            length: 1,
-            hash: 1,
-        },
-        EventKind::CrashedFile {
-            file: 1,
-            pending: 1,
-            length: 1,
-            hash: 2,
-        },
-        EventKind::CrashedFile {
-            file: 1,
-            pending: 1,
-            length: 2,
-            hash: 1,
-        },
-        EventKind::CrashedNames {
-            pending: 1,
-            lost: 0,
-        },
-        EventKind::CrashedNames {
-            pending: 1,
-            lost: 1,
-        },
-        EventKind::Clock {
-            drift_ppm: 1,
-            jump_ns: 0,
-        },
-        EventKind::Clock {
-            drift_ppm: 0,
-            jump_ns: 1,
-        },
-        EventKind::Fault { id: 1, hash: 1 },
-        EventKind::Fault { id: 1, hash: 2 },
-        EventKind::Heal { id: 1 },
-        custom("a", 1),
-        custom("b", 1),
-        custom("a", 2),
-    ];
     let mut seen = std::collections::BTreeSet::new();
-    for kind in kinds {
+    let lines = EVERY_KIND.lines().filter(|line| !line.is_empty());
+    for kind in lines.flat_map(with_each_field_changed) {
+        let (p, q) = (ProcessId(1), ProcessId(2));
         for (at_ns, process) in [(5, None), (6, None), (5, Some(p)), (5, Some(q))] {
             let mut journal = Journal::new(TraceMode::Off, None);
             journal.record(at_ns, process, kind.clone());
@@ -286,6 +174,20 @@ fn every_field_of_every_event_reaches_the_digest() {
             );
         }
     }
+}
+
+#[test]
+fn no_kind_of_event_is_left_out_of_that_test() {
+    let error = serde_json::from_str::<EventKind>(r#"{"e":"none of them"}"#)
+        .expect_err("there is none of this name")
+        .to_string();
+    let kinds = error.split('`').skip(1).step_by(2);
+    let mut known = 0;
+    for kind in kinds.filter(|kind| *kind != "none of them") {
+        assert!(EVERY_KIND.contains(&format!("\"e\":\"{kind}\"")), "{kind}");
+        known += 1;
+    }
+    assert!(known > 20, "{error}");
 }
 
 #[test]

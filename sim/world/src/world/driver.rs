@@ -1,134 +1,40 @@
 //! The world as the driver of a run sees it.
 
 use super::environment::SimEnvironment;
-use super::gate::Gatekeeping;
-use super::janitor;
 use super::kernel::Kernel;
-use super::panic_text::{self, PanicWatch};
-use super::process::{Boot, NodeWatch, ProcessExit, ProcessOutput};
+use super::process::{Boot, ProcessExit, ProcessOutput};
+use super::run::{RunOutcome, WorldConfig, run_here};
 use crate::disk::{DiskFaults, DiskSnapshot};
-use crate::fault::{CrashKind, Fault, FaultId, ProcessId};
+use crate::fault::{CrashKind, Fault, FaultId, ProcessId, UnknownProcess};
 use crate::network::NetworkFaults;
-use crate::rng::{Rng, Stream, stream_seed};
-use crate::schedule::Schedule;
-use crate::trace::{
-    Decision, DecisionMode, Decisions, Event, EventKind, Journal, ReplayCounts, Site, Spectator,
-    TraceMode,
-};
+use crate::rng::{Rng, Stream};
+use crate::trace::{EventKind, Site};
+use madsim::task::JoinHandle;
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How a world is set up.
-pub struct WorldConfig {
-    /// How the network behaves as long as no fault says otherwise.
-    pub network: NetworkFaults,
-    /// How disks behave as long as no fault says otherwise.
-    pub disk: DiskFaults,
-    /// What each disk may hold at most, in bytes.
-    pub disk_capacity_bytes: Option<u64>,
-    /// Which events are kept for [`RunOutcome::trace`].
-    pub trace: TraceMode,
-    /// Where each event is written as a line of JSON.
-    pub trace_sink: Option<Box<dyn Write + Send>>,
-    /// Who is told of everything that happens.
-    pub spectator: Option<Box<dyn Spectator>>,
-    /// Where random decisions come from, and whether they are kept.
-    pub decisions: DecisionMode,
-    /// The seed of the scheduler; derived from the run's seed if there is none.
-    pub schedule_seed: Option<u64>,
-    /// In which order tasks run and messages arrive.
-    pub schedule: Schedule,
-    /// A panic in a process ends the run, rather than the process.
-    pub stop_on_panic: bool,
-    /// Panics are not printed.
-    pub quiet_panics: bool,
-    /// The run fails when it has not ended after this simulated time.
-    pub time_limit: Option<Duration>,
-    /// Lets processes start threads of the operating system, which C++ libraries do.
-    /// What they do must not be visible to the result.
-    pub allow_system_threads: bool,
-}
-
-impl Default for WorldConfig {
-    fn default() -> Self {
-        Self {
-            network: NetworkFaults::none(),
-            disk: DiskFaults::none(),
-            disk_capacity_bytes: None,
-            trace: TraceMode::Off,
-            trace_sink: None,
-            spectator: None,
-            decisions: DecisionMode::default(),
-            schedule_seed: None,
-            schedule: Schedule::Uniform,
-            stop_on_panic: false,
-            quiet_panics: false,
-            time_limit: None,
-            allow_system_threads: false,
-        }
-    }
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct RunOutcome<T> {
-    /// What the driver returned.
-    pub output: T,
-    /// The digest over every event: two runs of the same program with the same seed have
-    /// the same one.
-    pub digest: u128,
-    /// How much simulated time passed.
-    pub simulated: Duration,
-    /// What happened how often, by name.
-    pub counters: BTreeMap<&'static str, u64>,
-    /// How many events there were.
-    pub events: u64,
-    /// The events that were kept.
-    pub trace: Vec<Event>,
-    /// The decisions that were kept.
-    pub decisions: Vec<Decision>,
-    /// How well a record of decisions fitted, if the run was made from one.
-    pub replay: Option<ReplayCounts>,
-    /// Why the stream of events is not complete, if it is not.
-    pub trace_error: Option<std::io::Error>,
-    /// How processes ended by themselves that were not started again.
-    pub exits: Vec<(ProcessId, ProcessExit)>,
-}
-
-impl<T> RunOutcome<T> {
-    fn map<U>(self, convert: impl FnOnce(T) -> U) -> RunOutcome<U> {
-        RunOutcome {
-            output: convert(self.output),
-            digest: self.digest,
-            simulated: self.simulated,
-            counters: self.counters,
-            events: self.events,
-            trace: self.trace,
-            decisions: self.decisions,
-            replay: self.replay,
-            trace_error: self.trace_error,
-            exits: self.exits,
-        }
-    }
-}
 
 /// How much stack a run gets, in bytes: as much as a main thread.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long the tasks of stopped processes have to be dropped at the end of a run.
-const GRACE: Duration = Duration::from_millis(1);
-
 /// The simulated world, in the hands of the driver of a run. Cheap to clone.
+///
+/// To name a process that the world does not have is a mistake of the driver: every method
+/// that takes a [`ProcessId`] panics then, and says which processes there are.
 #[derive(Clone)]
 pub struct World {
     kernel: Arc<Kernel>,
 }
 
 impl World {
+    /// The world that this kernel is the heart of.
+    pub(super) fn of(kernel: &Arc<Kernel>) -> Self {
+        Self {
+            kernel: Arc::clone(kernel),
+        }
+    }
+
     /// Runs `driver` in a new world. When it returns, the run is over and every process
     /// is stopped. The run has a thread of its own, since madsim can make the standard
     /// library's hash maps deterministic only in a fresh one.
@@ -147,6 +53,10 @@ impl World {
     }
 
     /// The same, but a panic is part of the outcome: its text is the error.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the run as a whole has a thread; nothing in it has another"
+    )]
     pub fn run_catching<F, Fut, T>(
         seed: u64,
         config: WorldConfig,
@@ -184,8 +94,25 @@ impl World {
     }
 
     /// Waits by true time; at least 1 ms.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the driver of a run has no clock of its own and goes by true time"
+    )]
     pub async fn sleep(&self, duration: Duration) {
         madsim::time::sleep(duration).await;
+    }
+
+    /// Starts a task of the driver's own. It belongs to no process, goes by true time, and no
+    /// schedule has a say over it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the driver of a run has no gates: its tasks are not those of the system"
+    )]
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        madsim::task::spawn(task)
     }
 
     /// A new generator of random numbers out of a stream. Each call gives another one.
@@ -221,11 +148,8 @@ impl World {
             let program = boot(environment);
             Box::pin(async move { program.await.into_exit() })
         });
-        self.kernel.with(|state, now_ns| {
-            let faults = state.default_disk.0;
-            let capacity_bytes = state.default_disk.1;
-            state.add_process(now_ns, name, boot, faults, capacity_bytes)
-        })
+        self.kernel
+            .with(|state, now_ns| state.add_process(now_ns, name, boot))
     }
 
     /// Adds a host on which no program runs, for the driver to act on: its environment.
@@ -241,7 +165,7 @@ impl World {
     /// does with it is done in the process's name, but not by its tasks.
     pub fn environment(&self, id: ProcessId) -> Option<SimEnvironment> {
         let incarnation = self.kernel.with(|state, _| {
-            let process = &state.processes[id.index()];
+            let process = &state.processes[id];
             process.running.then_some(process.incarnation)
         })?;
         Some(SimEnvironment::new(&self.kernel, id, incarnation))
@@ -249,13 +173,12 @@ impl World {
 
     /// The numbers of all processes.
     pub fn processes(&self) -> Vec<ProcessId> {
-        self.kernel
-            .with(|state, _| (0..state.processes.len() as u32).map(ProcessId).collect())
+        self.kernel.with(|state, _| state.processes.ids().collect())
     }
 
     /// The name of a process.
     pub fn name(&self, id: ProcessId) -> String {
-        self.kernel.with(|state, _| state.names[id.index()].clone())
+        self.kernel.with(|state, _| state.name(id).to_owned())
     }
 
     /// The number of the process with this name.
@@ -297,8 +220,7 @@ impl World {
 
     /// Whether a process runs (or is paused).
     pub fn is_running(&self, id: ProcessId) -> bool {
-        self.kernel
-            .with(|state, _| state.processes[id.index()].running)
+        self.kernel.with(|state, _| state.processes[id].running)
     }
 
     /// How a process ended by itself, if it did and was not started again.
@@ -317,7 +239,19 @@ impl World {
 
     /// Injects a fault. It ends after its duration, by [`World::heal`], or by
     /// [`World::heal_all`].
+    ///
+    /// # Panics
+    /// If it names a process that is not there; see [`World::try_inject`].
     pub fn inject(&self, fault: &Fault) -> FaultId {
+        self.try_inject(fault)
+            .unwrap_or_else(|unknown| panic!("{}: {unknown}", fault.name()))
+    }
+
+    /// Injects a fault that was not made for this very world, such as one out of a file.
+    ///
+    /// # Errors
+    /// It names a process that is not there; then nothing has happened.
+    pub fn try_inject(&self, fault: &Fault) -> Result<FaultId, UnknownProcess> {
         self.kernel.inject(fault)
     }
 
@@ -336,7 +270,14 @@ impl World {
 
     /// Whether what `from` sends to `to` is lost because of a cut.
     pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.kernel.with(|state, _| state.network.is_cut(from, to))
+        self.kernel.with(|state, _| {
+            for process in [from, to] {
+                if let Err(unknown) = state.processes.check(process) {
+                    panic!("{unknown}");
+                }
+            }
+            state.network.is_cut(from, to)
+        })
     }
 
     /// Replaces how the network behaves as long as no fault says otherwise. The offsets
@@ -351,7 +292,7 @@ impl World {
     /// Replaces how a disk behaves as long as no fault says otherwise.
     pub fn set_disk_faults(&self, id: ProcessId, faults: DiskFaults) {
         self.kernel.with(|state, _| {
-            let process = &mut state.processes[id.index()];
+            let process = &mut state.processes[id];
             process.disk_faults.set_base(faults);
             process.disk.faults = process.disk_faults.get();
         });
@@ -362,7 +303,7 @@ impl World {
     /// with that.
     pub fn newest_file_is_pending(&self, id: ProcessId, suffix: &str) -> bool {
         self.kernel.with(|state, _| {
-            let disk = &state.processes[id.index()].disk;
+            let disk = &state.processes[id].disk;
             disk.newest_is_pending(suffix)
         })
     }
@@ -370,7 +311,7 @@ impl World {
     /// What the disk of a process holds now, page cache and medium.
     pub fn snapshot_disk(&self, id: ProcessId) -> DiskSnapshot {
         self.kernel
-            .with(|state, _| state.processes[id.index()].disk.snapshot())
+            .with(|state, _| state.processes[id].disk.snapshot())
     }
 
     /// Puts an old image onto a disk.
@@ -379,7 +320,7 @@ impl World {
     /// If the process runs.
     pub fn restore_disk(&self, id: ProcessId, snapshot: &DiskSnapshot) {
         self.kernel.with(|state, _| {
-            let process = &mut state.processes[id.index()];
+            let process = &mut state.processes[id];
             assert!(
                 !process.running,
                 "a disk is changed while its process does not run"
@@ -411,85 +352,4 @@ impl World {
     pub fn digest(&self) -> u128 {
         self.kernel.with(|state, _| state.journal.digest().value())
     }
-}
-
-/// Runs a world on this thread, which must be fresh.
-fn run_here<F, Fut, T>(seed: u64, config: WorldConfig, driver: F) -> RunOutcome<Result<T, String>>
-where
-    F: FnOnce(World) -> Fut,
-    Fut: Future<Output = T>,
-{
-    let mut runtime = madsim::runtime::Runtime::with_seed_and_config(
-        config
-            .schedule_seed
-            .unwrap_or_else(|| stream_seed(seed, Stream::Schedule)),
-        madsim::Config::default(),
-    );
-    runtime.set_allow_system_thread(config.allow_system_threads);
-    if let Some(limit) = config.time_limit {
-        runtime.set_time_limit(limit);
-    }
-    runtime.add_simulator::<NodeWatch>();
-    let _watch = PanicWatch::begin(config.quiet_panics);
-
-    let mut journal = Journal::new(config.trace, config.trace_sink);
-    if let Some(spectator) = config.spectator {
-        journal.show_to(spectator);
-    }
-    let decisions = Decisions::new(seed, config.decisions);
-    let kernel = runtime.block_on(async {
-        let kernel = Kernel::new(
-            seed,
-            journal,
-            decisions,
-            config.network,
-            &config.schedule,
-            config.stop_on_panic,
-        );
-        kernel.with(|state, _| state.default_disk = (config.disk, config.disk_capacity_bytes));
-        madsim::plugin::simulator::<NodeWatch>().attach(&kernel);
-        madsim::task::spawn(janitor::work(kernel.clone()));
-        kernel
-    });
-    let _gatekeeping = Gatekeeping::begin(&kernel);
-
-    let _failpoints = kernel.watch_failpoints();
-    let world = World {
-        kernel: kernel.clone(),
-    };
-    let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver(world))));
-    let output = ran.map_err(|payload| panic_text::take_last(Some(&*payload)));
-
-    let simulated = Duration::from_nanos(kernel.now_ns());
-    let counters = kernel.counters().by_name();
-    let outcome = kernel.with(|state, _| {
-        let (trace, flushed) = state.journal.finish();
-        let exits = (0..state.processes.len() as u32)
-            .filter_map(|index| Some((ProcessId(index), state.exit_of(ProcessId(index))?)))
-            .collect();
-        RunOutcome {
-            output,
-            digest: state.journal.digest().value(),
-            simulated,
-            counters,
-            events: state.journal.count(),
-            trace,
-            decisions: state.decisions.take_kept(),
-            replay: state.decisions.counts(),
-            trace_error: flushed.err(),
-            exits,
-        }
-    });
-
-    // Nothing from here on is part of the run. Stopped tasks are dropped by madsim when
-    // it next looks at them; a program that panics even then has been reported.
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            kernel.stop_all();
-            kernel.with(|state, _| state.janitor.close());
-            madsim::time::sleep(GRACE).await;
-        });
-    }));
-    kernel.dismantle();
-    outcome
 }

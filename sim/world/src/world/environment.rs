@@ -13,7 +13,7 @@ use veridical_env::Environment;
 
 /// Who acts: a process, and which start of it.
 #[derive(Clone)]
-pub(super) struct Actor {
+pub(super) struct ProcessHandle {
     /// The world.
     pub(super) kernel: Arc<Kernel>,
     /// The process.
@@ -22,7 +22,7 @@ pub(super) struct Actor {
     pub(super) incarnation: u32,
 }
 
-impl Actor {
+impl ProcessHandle {
     /// Does something in the name of the process.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Actor {
         self.kernel.with(|state, now_ns| {
             if state
                 .processes
-                .get(self.id.index())
+                .get(self.id)
                 .is_some_and(|process| process.is_live(self.incarnation))
             {
                 Ok(act(state, now_ns))
@@ -58,34 +58,34 @@ pub struct SimEnvironment {
 impl SimEnvironment {
     /// The environment of one start of a process.
     pub(super) fn new(kernel: &Arc<Kernel>, id: ProcessId, incarnation: u32) -> Self {
-        let actor = Actor {
+        let handle = ProcessHandle {
             kernel: kernel.clone(),
             id,
             incarnation,
         };
         Self {
-            disk: SimDisk::new(actor.clone()),
-            network: SimNetwork::new(actor.clone()),
-            clock: SimClock::new(actor),
+            disk: SimDisk::new(handle.clone()),
+            network: SimNetwork::new(handle.clone()),
+            clock: SimClock::new(handle),
         }
     }
 
     /// Which process this is.
     pub fn process(&self) -> ProcessId {
-        self.clock.actor().id
+        self.clock.handle().id
     }
 
     /// How often the process had been started before this start.
     pub fn incarnation(&self) -> u32 {
-        self.clock.actor().incarnation
+        self.clock.handle().incarnation
     }
 
     /// The name that the process was added under; other processes connect to `name:port`.
     pub fn name(&self) -> String {
-        let actor = self.clock.actor();
-        actor
+        let handle = self.clock.handle();
+        handle
             .kernel
-            .with(|state, _| state.names[actor.id.index()].clone())
+            .with(|state, _| state.name(handle.id).to_owned())
     }
 }
 
@@ -107,12 +107,12 @@ impl Environment for SimEnvironment {
     }
 
     fn random_seed(&self) -> u64 {
-        let actor = self.clock.actor();
+        let handle = self.clock.handle();
         let site = Site::Seed {
-            process: actor.id,
-            incarnation: actor.incarnation,
+            process: handle.id,
+            incarnation: handle.incarnation,
         };
-        actor
+        handle
             .kernel
             .with(|state, now_ns| state.decisions.draw(site, now_ns, 0).next_u64())
     }

@@ -1,13 +1,14 @@
 //! Gates in front of the tasks of processes, for schedules that are not left to chance.
 //!
-//! The executor polls a ready task at random. A gated task that is polled and whose turn
-//! it is not says that it is pending and stays runnable; whose turn it is was woken, so
-//! that it is polled at the same instant: the executor lets no time pass, but for some
-//! nanoseconds a poll, while a task is ready. Tasks of the driver of a run have no gates.
+//! The executor polls a ready task at random. A gated task that is polled although the
+//! scheduler has chosen another one says that it is pending and stays runnable. The chosen
+//! one was woken, so that it is polled at the same instant: the executor lets no time pass,
+//! but for some nanoseconds a poll, while a task is ready. Tasks of the driver of a run have
+//! no gates.
 
 use super::kernel::Kernel;
 use crate::fault::ProcessId;
-use crate::schedule::{Schedule, TaskId, TurnCounts, Turns};
+use crate::schedule::{Schedule, TaskCounts, TaskId, TaskScheduler};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use veridical_env::task::{Task, set_gatekeeper};
 
 /// All gates of a world.
 pub(super) struct Gates {
-    turns: Mutex<Turns>,
+    scheduler: Mutex<TaskScheduler>,
 }
 
 /// Wakes whoever is to be woken. Never called with a lock held: a waker may be the last
@@ -29,51 +30,53 @@ fn wake(waker: Option<Waker>) {
 }
 
 impl Gates {
-    /// Gates by this schedule; none if it needs none.
+    /// The gates that this schedule needs; none if it leaves the order to chance.
     pub(super) fn by(schedule: &Schedule) -> Option<Arc<Self>> {
-        let turns = Mutex::new(Turns::by(schedule)?);
-        Some(Arc::new(Self { turns }))
+        let scheduler = Mutex::new(TaskScheduler::by(schedule)?);
+        Some(Arc::new(Self { scheduler }))
     }
 
-    fn turns(&self) -> MutexGuard<'_, Turns> {
+    fn scheduler(&self) -> MutexGuard<'_, TaskScheduler> {
         // A panic while the lock was held is on its way up already; what is dropped on
         // its way must not panic again.
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scheduler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The process of the gated task that runs now, if one does.
     pub(super) fn process_here(&self) -> Option<ProcessId> {
-        self.turns().process_here()
+        self.scheduler().process_here()
     }
 
     /// A gate in front of a task of this process.
     pub(super) fn gate<F>(self: &Arc<Self>, process: ProcessId, priority: u32, task: F) -> Gate<F> {
-        let id = self.turns().add(process, priority);
-        let passage = Arc::new(Passage {
+        let id = self.scheduler().add(process, priority);
+        let gate_waker = Arc::new(GateWaker {
             id,
             gates: Arc::clone(self),
         });
         Gate {
             task,
-            waker: Waker::from(Arc::clone(&passage)),
-            passage,
+            waker: Waker::from(Arc::clone(&gate_waker)),
+            gate_waker,
         }
     }
 
     /// A process is paused or goes on. A paused one holds nobody up.
     pub(super) fn pause(&self, process: ProcessId, paused: bool) {
-        let next = self.turns().pause(process, paused);
+        let next = self.scheduler().pause(process, paused);
         wake(next);
     }
 
     /// How often something was decided.
-    pub(super) fn counts(&self) -> TurnCounts {
-        self.turns().counts()
+    pub(super) fn counts(&self) -> TaskCounts {
+        self.scheduler().counts()
     }
 
     /// Forgets all tasks, at the end of the run.
     pub(super) fn dismantle(&self) {
-        let forgotten = self.turns().dismantle();
+        let forgotten = self.scheduler().dismantle();
         drop(forgotten);
     }
 }
@@ -112,19 +115,19 @@ impl Drop for Gatekeeping {
     }
 }
 
-/// The way of one task through its gate; what it waits for wakes it here.
-struct Passage {
+/// The waker of a gated task: it tells the scheduler, and wakes whichever task comes next.
+struct GateWaker {
     id: TaskId,
     gates: Arc<Gates>,
 }
 
-impl Wake for Passage {
+impl Wake for GateWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let woken = self.gates.turns().wake(self.id);
+        let woken = self.gates.scheduler().wake(self.id);
         wake(woken);
     }
 }
@@ -133,7 +136,7 @@ impl Wake for Passage {
 pub(super) struct Gate<F> {
     task: F,
     waker: Waker,
-    passage: Arc<Passage>,
+    gate_waker: Arc<GateWaker>,
 }
 
 impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
@@ -141,8 +144,8 @@ impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let offered = {
-            let Passage { id, gates } = &*self.passage;
-            gates.turns().offer(*id, context.waker())
+            let GateWaker { id, gates } = &*self.gate_waker;
+            gates.scheduler().offer(*id, context.waker())
         };
         if let Err(next) = offered {
             wake(next);
@@ -151,7 +154,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
         let Self { task, waker, .. } = &mut *self;
         let polled = Pin::new(task).poll(&mut Context::from_waker(waker));
         if polled.is_pending() {
-            let next = self.passage.gates.turns().end_turn();
+            let next = self.gate_waker.gates.scheduler().end_run();
             wake(next);
         }
         polled
@@ -160,7 +163,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
 
 impl<F> Drop for Gate<F> {
     fn drop(&mut self) {
-        let next = self.passage.gates.turns().remove(self.passage.id);
+        let next = self.gate_waker.gates.scheduler().remove(self.gate_waker.id);
         wake(next);
     }
 }

@@ -1,18 +1,18 @@
-//! The heart of the world: all state behind one lock, and the pump that makes planned
-//! things happen.
+//! The heart of the world: all state behind one lock, and the pump that makes scheduled
+//! events happen.
 //!
-//! Each planned thing has exactly one timer in madsim. The timer's waker is the pump,
-//! and waking the pump makes the *earliest* planned thing happen, right there, without
-//! a task: with as many timers as plans, the k-th firing is the k-th plan. Inside that
-//! call madsim holds its timer lock, so new timers cannot be set; times that were
-//! planned there wait in `unarmed` until the janitor, or the next call into the world,
+//! Each scheduled event has exactly one timer in madsim. The timer's waker is the pump,
+//! and waking the pump makes the *earliest* scheduled event happen, right there, without
+//! a task: with as many timers as events, the k-th firing is the k-th event. Inside that
+//! call madsim holds its timer lock, so new timers cannot be set; the times of events that
+//! were scheduled there wait in `unarmed` until the reaper, or the next call into the world,
 //! sets them.
 
-use super::agenda::Agenda;
+use super::event_queue::EventQueue;
 use super::gate::{Gate, Gates};
-use super::janitor::{Chore, JanitorQueue};
 use super::layered::Layered;
-use super::process::Process;
+use super::process::Processes;
+use super::reaper::{ActionQueue, DeferredAction};
 use super::timer::{TimerId, Timers};
 use crate::counter::{Counter, Counters};
 use crate::disk::{DiskContext, DiskFaults, DiskModel};
@@ -29,21 +29,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-/// Something planned.
-pub(super) enum Happening {
+/// Something that is going to happen at a known time.
+pub(super) enum ScheduledEvent {
     /// Something arrives over the network.
     Network(Delivery),
     /// A timer is due.
     Timer(TimerId),
-    /// Something the janitor has to do.
-    Chore(Chore),
+    /// Something that the reaper has to do.
+    Action(DeferredAction),
 }
 
 /// Everything there is in the world.
 pub(super) struct State {
-    agenda: Agenda<Happening>,
+    event_queue: EventQueue<ScheduledEvent>,
     unarmed: Vec<u64>,
-    plan: Vec<(u64, Delivery)>,
+    scheduled: Vec<(u64, Delivery)>,
     sleep: Sleep,
     /// Digest, counters, events.
     pub(super) journal: Journal,
@@ -56,7 +56,7 @@ pub(super) struct State {
     /// How a new disk behaves and what it may hold at most.
     pub(super) default_disk: (DiskFaults, Option<u64>),
     /// All processes by number.
-    pub(super) processes: Vec<Process>,
+    pub(super) processes: Processes,
     /// Their names by number.
     pub(super) names: Vec<String>,
     /// Who waits for what time.
@@ -65,8 +65,8 @@ pub(super) struct State {
     pub(super) active_faults: BTreeMap<FaultId, super::inject::ActiveFault>,
     /// How many faults have been injected.
     pub(super) fault_count: u64,
-    /// What the janitor has to do.
-    pub(super) janitor: JanitorQueue,
+    /// The actions that the reaper has to do.
+    pub(super) reaper: ActionQueue,
     /// Whether a process was ever asked to crash at a failpoint.
     pub(super) failpoints_armed: Arc<AtomicBool>,
 }
@@ -115,21 +115,21 @@ impl Kernel {
         let origin = time.now_instant() - time.elapsed();
         Arc::new_cyclic(|weak: &Weak<Self>| {
             let state = State {
-                agenda: Agenda::default(),
+                event_queue: EventQueue::default(),
                 unarmed: Vec::new(),
-                plan: Vec::new(),
+                scheduled: Vec::new(),
                 sleep: time.sleep(Duration::ZERO),
                 journal,
                 decisions,
                 network: NetworkModel::new(faults, schedule),
                 network_faults: Layered::new(faults),
                 default_disk: (DiskFaults::none(), None),
-                processes: Vec::new(),
+                processes: Processes::default(),
                 names: Vec::new(),
                 timers: Timers::default(),
                 active_faults: BTreeMap::new(),
                 fault_count: 0,
-                janitor: JanitorQueue::default(),
+                reaper: ActionQueue::default(),
                 failpoints_armed: Arc::default(),
             };
             Self {
@@ -158,7 +158,7 @@ impl Kernel {
     }
 
     /// Does something with the state and the present time, and sets the timers of what
-    /// was planned. Never call it from a waker.
+    /// was scheduled. Never call it from a waker.
     #[inline]
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut State, u64) -> R) -> R {
         let mut state = self.lock();
@@ -184,22 +184,22 @@ impl Kernel {
         }
     }
 
-    /// One of the world's timers has fired: the earliest planned thing happens.
+    /// One of the world's timers has fired: the earliest scheduled event happens.
     fn happen(&self) {
         let mut state = self.lock();
         let state = &mut *state;
-        let Some((at_ns, happening)) = state.agenda.pop() else {
+        let Some((at_ns, event)) = state.event_queue.pop() else {
             return;
         };
-        match happening {
-            Happening::Network(delivery) => {
+        match event {
+            ScheduledEvent::Network(delivery) => {
                 state.on_network(at_ns, |network, context| network.arrive(context, delivery));
             }
-            Happening::Timer(timer) => state.timers.fire(timer, at_ns),
-            Happening::Chore(chore) => state.janitor.add(chore),
+            ScheduledEvent::Timer(timer) => state.timers.fire(timer, at_ns),
+            ScheduledEvent::Action(action) => state.reaper.add(action),
         }
         if !state.unarmed.is_empty() {
-            state.janitor.wake();
+            state.reaper.wake();
         }
     }
 
@@ -212,7 +212,7 @@ impl Kernel {
             return Err(task);
         };
         let priority = self.with(|state, now_ns| {
-            let incarnation = state.processes[process.index()].incarnation;
+            let incarnation = state.processes[process].incarnation;
             let site = Site::TaskPriority {
                 process,
                 incarnation,
@@ -238,12 +238,12 @@ impl Kernel {
     }
 
     /// Forgets everything, so that programs and their captures can be dropped: they may
-    /// hold the world in their turn.
+    /// hold the world themselves.
     pub(super) fn dismantle(&self) {
         let taken = {
             let mut state = self.lock();
             (
-                std::mem::take(&mut state.agenda),
+                std::mem::take(&mut state.event_queue),
                 std::mem::take(&mut state.processes),
                 std::mem::take(&mut state.network),
                 std::mem::take(&mut state.timers),
@@ -257,21 +257,21 @@ impl Kernel {
 }
 
 impl State {
-    /// Plans something for `at_ns`.
+    /// Schedules an event for `at_ns`.
     #[inline]
-    pub(super) fn schedule(&mut self, at_ns: u64, happening: Happening) {
-        self.agenda.add(at_ns, happening);
+    pub(super) fn schedule(&mut self, at_ns: u64, event: ScheduledEvent) {
+        self.event_queue.add(at_ns, event);
         self.unarmed.push(at_ns);
     }
 
-    /// Does something with the network and schedules what it plans.
+    /// Does something with the network and schedules the deliveries that follow from it.
     #[inline]
     pub(super) fn on_network<R>(
         &mut self,
         now_ns: u64,
         act: impl FnOnce(&mut NetworkModel, &mut NetworkContext<'_>) -> R,
     ) -> R {
-        let mut plan = std::mem::take(&mut self.plan);
+        let mut scheduled = std::mem::take(&mut self.scheduled);
         let result = act(
             &mut self.network,
             &mut NetworkContext {
@@ -280,13 +280,13 @@ impl State {
                     now_ns,
                     journal: &mut self.journal,
                 },
-                plan: &mut plan,
+                scheduled: &mut scheduled,
             },
         );
-        for (at_ns, delivery) in plan.drain(..) {
-            self.schedule(at_ns, Happening::Network(delivery));
+        for (at_ns, delivery) in scheduled.drain(..) {
+            self.schedule(at_ns, ScheduledEvent::Network(delivery));
         }
-        self.plan = plan;
+        self.scheduled = scheduled;
         result
     }
 
@@ -307,7 +307,7 @@ impl State {
                 journal: &mut self.journal,
             },
         };
-        act(&mut self.processes[process.index()].disk, &mut context)
+        act(&mut self.processes[process].disk, &mut context)
     }
 
     /// Sets a timer by the monotonic clock of a process.
@@ -317,9 +317,7 @@ impl State {
         deadline_ns: u64,
         waker: Waker,
     ) -> TimerId {
-        let due_ns = self.processes[process.index()]
-            .clock
-            .true_time_of(deadline_ns);
+        let due_ns = self.processes[process].clock.true_time_of(deadline_ns);
         self.add_timer(Some((process.index(), deadline_ns)), due_ns, waker)
     }
 
@@ -336,14 +334,14 @@ impl State {
     ) -> TimerId {
         let id = self.timers.add(local, due_ns, waker);
         if let Some(due_ns) = due_ns {
-            self.schedule(due_ns, Happening::Timer(id));
+            self.schedule(due_ns, ScheduledEvent::Timer(id));
         }
         id
     }
 
     /// The clock of a process has changed: its timers are set anew.
     pub(super) fn reset_timers(&mut self, process: ProcessId) {
-        let clock = &self.processes[process.index()].clock;
+        let clock = &self.processes[process].clock;
         let mut due = Vec::new();
         for (id, deadline_ns, timer) in self.timers.of_process(process.index()) {
             let due_ns = clock.true_time_of(deadline_ns);
@@ -353,7 +351,7 @@ impl State {
             }
         }
         for (id, due_ns) in due {
-            self.schedule(due_ns, Happening::Timer(id));
+            self.schedule(due_ns, ScheduledEvent::Timer(id));
         }
     }
 

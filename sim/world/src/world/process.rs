@@ -1,43 +1,24 @@
-//! Starting, stopping and pausing processes.
-//!
-//! Each start of a process is a madsim node of its own, and has a number (incarnation)
-//! that everything it opens carries. A crash raises the fence first: from that moment
-//! nothing that the old incarnation does has any effect, whatever its destructors try
-//! when madsim drops its tasks later.
+//! The processes of a world: their programs, disks and clocks, and how they end.
 
 use super::environment::SimEnvironment;
-use super::janitor::Chore;
-use super::kernel::{Happening, Kernel, State};
 use super::layered::Layered;
-use super::panic_text;
 use crate::clock::ClockModel;
-use crate::counter::Counter;
-use crate::digest::fingerprint;
 use crate::disk::{DiskFaults, DiskModel, DiskSnapshot};
-use crate::fault::{CrashKind, CrashPoint, ProcessId};
-use crate::network::Departure;
-use crate::trace::{EventKind, Site};
-use madsim::runtime::Handle;
+use crate::fault::{CrashKind, CrashPoint, ProcessId, UnknownProcess};
 use madsim::task::NodeId;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::{Index, IndexMut};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Poll, Waker};
-use veridical_probe::{FailpointHook, install_failpoint_hook};
-
-/// How long after a crash a process is started again at the earliest, in ns. By then
-/// madsim has dropped the tasks of the one before.
-pub(super) const RESTART_NS: u64 = 1_000_000;
+use std::sync::Arc;
+use std::task::Waker;
 
 /// How a process ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessExit {
     /// Its main future returned: well, or with an error.
     Returned(Result<(), String>),
-    /// One of its tasks panicked: the text and the place.
+    /// One of its tasks panicked: the text, and the line where it did.
     Panicked(String),
 }
 
@@ -69,12 +50,13 @@ impl<E: fmt::Display> ProcessOutput for Result<(), E> {
     }
 }
 
-type BootFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+/// The main future of a program.
+pub(super) type BootFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// Starts a program on an environment.
 pub(super) type Boot = Arc<dyn Fn(SimEnvironment) -> BootFuture + Send + Sync>;
 
-/// A request to crash at a certain place, a [`CrashPoint`] or the name of a failpoint.
+/// A request to crash at a certain point: a [`CrashPoint`], or the name of a failpoint.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CrashAt<P> {
     pub(super) point: P,
@@ -83,79 +65,75 @@ pub(super) struct CrashAt<P> {
     pub(super) restart_after_ms: Option<u64>,
 }
 
+impl<P> CrashAt<P> {
+    /// A request to crash when the process has passed `point` `skip` times.
+    pub(super) const fn new(
+        point: P,
+        skip: u64,
+        kind: CrashKind,
+        restart_after_ms: Option<u64>,
+    ) -> Self {
+        Self {
+            point,
+            skip,
+            kind,
+            restart_after_ms,
+        }
+    }
+}
+
 /// One process with its host, disk and clocks.
 pub(super) struct Process {
-    boot: Boot,
-    node: Option<NodeId>,
+    /// Starts its program.
+    pub(super) boot: Boot,
+    /// The madsim node of its present or last start.
+    pub(super) node: Option<NodeId>,
     /// How often it has been started before; the number of the present start.
     pub(super) incarnation: u32,
-    started: bool,
+    /// Whether it has ever been started.
+    pub(super) started: bool,
     /// When it was last stopped, or ended, in ns.
-    left_at_ns: u64,
+    pub(super) left_at_ns: u64,
     /// Whether it runs (or is paused).
     pub(super) running: bool,
     /// How many faults pause it now.
     pub(super) pauses: u32,
     /// How many faults suspend its monotonic clock now.
     pub(super) suspensions: u32,
-    exit: Option<ProcessExit>,
-    exit_wakers: Vec<Waker>,
-    /// Where it is to crash.
+    /// How it ended by itself, if it did and was not started again.
+    pub(super) exit: Option<ProcessExit>,
+    /// The panics of earlier starts, in order: a restart does not make them undone.
+    pub(super) former_panics: Vec<ProcessExit>,
+    /// Who waits for it to end.
+    pub(super) exit_wakers: Vec<Waker>,
+    /// The operation at which it is to crash.
     pub(super) crash_at: Option<CrashAt<CrashPoint>>,
-    /// At which failpoint of its code it is to crash. It stays over restarts, since some
-    /// are passed only at a start.
+    /// The failpoint of its code at which it is to crash. It stays over restarts, since some
+    /// failpoints are passed only at a start.
     pub(super) failpoint: Option<CrashAt<String>>,
     /// Its disk.
     pub(super) disk: DiskModel,
-    /// An image of it that a fault may put back.
+    /// An image of its disk that a fault may put back.
     pub(super) kept_disk: Option<DiskSnapshot>,
     /// How its disk behaves, with what faults put on top.
     pub(super) disk_faults: Layered<DiskFaults>,
-    /// What its disk may hold at most.
+    /// What its disk may hold at most, in bytes.
     pub(super) capacity: Layered<Option<u64>>,
     /// Its clocks.
     pub(super) clock: ClockModel,
-    /// How fast they run, with what faults put on top.
+    /// How fast its clocks run, with what faults put on top.
     pub(super) drift: Layered<i64>,
 }
 
 impl Process {
-    /// Whether this start of the process runs.
-    #[inline]
-    pub(super) fn is_live(&self, incarnation: u32) -> bool {
-        self.running && self.incarnation == incarnation
-    }
-}
-
-/// Origins of clocks, in ns: up to a day for the monotonic one; the wall clock starts on
-/// 2024-01-01 UTC, up to a second apart from the others.
-const MONOTONIC_ORIGIN_MAX_NS: u64 = 86_400_000_000_000;
-const WALL_ORIGIN_NS: u64 = 1_704_067_200_000_000_000;
-const WALL_SPREAD_NS: u64 = 1_000_000_000;
-
-impl State {
-    /// Adds a process that does not run yet.
-    pub(super) fn add_process(
-        &mut self,
-        now_ns: u64,
-        name: &str,
+    /// A process that has never been started.
+    pub(super) fn new(
         boot: Boot,
         faults: DiskFaults,
         capacity_bytes: Option<u64>,
-    ) -> ProcessId {
-        assert!(
-            !self.names.iter().any(|known| known == name),
-            "the process name {name:?} is taken"
-        );
-        let id = ProcessId(u32::try_from(self.processes.len()).expect("fewer processes than 2^32"));
-        let mut rng = self.decisions.draw(Site::Clock { process: id }, now_ns, 0);
-        let monotonic_origin_ns = rng.below(MONOTONIC_ORIGIN_MAX_NS);
-        let clock = ClockModel::new(
-            monotonic_origin_ns,
-            WALL_ORIGIN_NS + rng.below(WALL_SPREAD_NS),
-        );
-        let disk = DiskModel::new(faults, capacity_bytes);
-        self.processes.push(Process {
+        clock: ClockModel,
+    ) -> Self {
+        Self {
             boot,
             node: None,
             incarnation: 0,
@@ -165,408 +143,139 @@ impl State {
             pauses: 0,
             suspensions: 0,
             exit: None,
+            former_panics: Vec::new(),
             exit_wakers: Vec::new(),
             crash_at: None,
             failpoint: None,
-            disk,
+            disk: DiskModel::new(faults, capacity_bytes),
             kept_disk: None,
             disk_faults: Layered::new(faults),
             capacity: Layered::new(capacity_bytes),
             clock,
             drift: Layered::new(0),
-        });
-        self.names.push(name.to_owned());
-        self.journal.show_process(id, name);
-        self.on_network(now_ns, |network, context| network.add_host(context));
+        }
+    }
+
+    /// Makes ready for another start. What the last one panicked with is kept.
+    pub(super) fn begin_start(&mut self) {
+        self.incarnation += u32::from(std::mem::replace(&mut self.started, true));
+        self.running = true;
+        self.node = None;
+        match self.exit.take() {
+            Some(panic @ ProcessExit::Panicked(_)) => self.former_panics.push(panic),
+            Some(ProcessExit::Returned(_)) | None => {}
+        }
+    }
+
+    /// Every panic, and the return of a process that was not started again, in order.
+    pub(super) fn exits(&self) -> impl Iterator<Item = &ProcessExit> {
+        self.former_panics.iter().chain(&self.exit)
+    }
+
+    /// Puts the kept image back onto the disk, or empties the disk if none was kept.
+    pub(super) fn restore_kept_disk(&mut self) {
+        match &self.kept_disk {
+            Some(kept) => self.disk.restore(kept),
+            None => self.disk.wipe(),
+        }
+    }
+
+    /// Whether this start of the process runs.
+    #[inline]
+    pub(super) fn is_live(&self, incarnation: u32) -> bool {
+        self.running && self.incarnation == incarnation
+    }
+}
+
+/// All processes of a world by number. To ask for one that is not there is a mistake of the
+/// driver of the run, and ends the run with a panic that says so.
+#[derive(Default)]
+pub(super) struct Processes {
+    list: Vec<Process>,
+}
+
+impl Processes {
+    /// Adds a process; its number.
+    pub(super) fn add(&mut self, process: Process) -> ProcessId {
+        let id = self.next_id();
+        self.list.push(process);
         id
     }
 
-    /// The process is gone: raises the fence and settles what that means to its disk and
-    /// its peers. Its tasks are stopped by [`Kernel::stop_tasks`].
-    fn leave(&mut self, now_ns: u64, id: ProcessId, departure: Departure, power: bool) {
-        let process = &mut self.processes[id.index()];
-        process.running = false;
-        process.left_at_ns = now_ns;
-        process.crash_at = None;
-        self.on_network(now_ns, |network, context| {
-            network.depart(context, id, departure)
-        });
-        let site = Site::PowerLoss { process: id };
-        self.on_disk(now_ns, id, site, |disk, context| {
-            if power {
-                disk.lose_power(context)
-            } else {
-                disk.close_all()
-            }
-        });
+    /// The number of the process that is added next.
+    pub(super) fn next_id(&self) -> ProcessId {
+        ProcessId(u32::try_from(self.list.len()).expect("fewer processes than 2^32"))
     }
 
-    /// Crashes a process that runs, except for its tasks.
-    pub(super) fn crash(&mut self, now_ns: u64, id: ProcessId, kind: CrashKind) {
-        let power = kind != CrashKind::Kill;
-        self.record(now_ns, id, EventKind::Crash { power });
-        self.journal
-            .counters
-            .add(if power { Counter::Crash } else { Counter::Kill });
-        let departure = match kind {
-            CrashKind::PowerLoss => Departure::Silent,
-            CrashKind::PowerLossWithReset => Departure::Reset,
-            CrashKind::Kill => Departure::Closed,
-        };
-        self.leave(now_ns, id, departure, power);
-    }
-
-    /// A process ended by itself.
-    fn exit(&mut self, now_ns: u64, id: ProcessId, exit: ProcessExit) {
-        let panicked = matches!(exit, ProcessExit::Panicked(_));
-        let text = fingerprint(exit.to_string().as_bytes());
-        self.record(now_ns, id, EventKind::Exit { panicked, text });
-        self.journal.counters.add(if panicked {
-            Counter::Panic
+    /// Whether there is such a process.
+    ///
+    /// # Errors
+    /// There is not.
+    pub(super) fn check(&self, process: ProcessId) -> Result<(), UnknownProcess> {
+        if process.index() < self.list.len() {
+            Ok(())
         } else {
-            Counter::Exit
-        });
-        self.leave(now_ns, id, Departure::Closed, false);
-        let process = &mut self.processes[id.index()];
-        process.exit = Some(exit);
-        for waker in process.exit_wakers.drain(..) {
-            waker.wake();
+            Err(UnknownProcess {
+                process,
+                processes: self.list.len(),
+            })
         }
     }
 
-    /// How the process ended by itself, if it did and was not started again.
-    pub(super) fn exit_of(&self, id: ProcessId) -> Option<ProcessExit> {
-        self.processes[id.index()].exit.clone()
-    }
-
-    /// The same, or `waker` is woken when it does.
-    pub(super) fn poll_exit(&mut self, id: ProcessId, waker: &Waker) -> Poll<ProcessExit> {
-        let process = &mut self.processes[id.index()];
-        match &process.exit {
-            Some(exit) => Poll::Ready(exit.clone()),
-            None => {
-                process.exit_wakers.push(waker.clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// The process passes a place where it may have been asked to crash. If it was, it
-    /// has crashed when this returns true, and the caller must never go on.
+    /// The process with this number, if there is one.
     #[inline]
-    pub(super) fn passes(&mut self, now_ns: u64, id: ProcessId, point: CrashPoint) -> bool {
-        match &mut self.processes[id.index()].crash_at {
-            Some(crash_at) if crash_at.point == point => {
-                if crash_at.skip > 0 {
-                    crash_at.skip -= 1;
-                    return false;
-                }
-                let crash_at = *crash_at;
-                self.journal.counters.add(Counter::CrashPoint);
-                self.crash_from_inside(now_ns, id, crash_at.kind, crash_at.restart_after_ms);
-                true
-            }
-            _ => false,
-        }
+    pub(super) fn get(&self, id: ProcessId) -> Option<&Process> {
+        self.list.get(id.index())
     }
 
-    /// The process whose tasks are those of `node` comes by a failpoint. If it was asked to
-    /// crash there, it has when this returns true, and the caller must never go on.
-    fn passes_failpoint(&mut self, now_ns: u64, node: NodeId, name: &str) -> bool {
-        let at = self
-            .processes
-            .iter()
-            .position(|process| process.running && process.node == Some(node));
-        let Some(index) = at else { return false };
-        let Some(crash_at) = self.processes[index]
-            .failpoint
-            .as_mut()
-            .filter(|crash_at| crash_at.point == name)
-        else {
-            return false;
-        };
-        if crash_at.skip > 0 {
-            crash_at.skip -= 1;
-            return false;
-        }
-        let (kind, restart_after_ms) = (crash_at.kind, crash_at.restart_after_ms);
-        self.processes[index].failpoint = None;
-        self.journal.counters.add(Counter::Failpoint);
-        let id = ProcessId(index as u32);
-        self.crash_from_inside(now_ns, id, kind, restart_after_ms);
-        true
+    /// All numbers.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        (0..self.list.len() as u32).map(ProcessId)
     }
 
-    /// Crashes the process whose task is running.
-    fn crash_from_inside(
-        &mut self,
-        now_ns: u64,
-        id: ProcessId,
-        kind: CrashKind,
-        restart_after_ms: Option<u64>,
-    ) {
-        let node = self.processes[id.index()].node;
-        self.crash(now_ns, id, kind);
-        if let Some(node) = node {
-            self.janitor.add(Chore::Stop(node));
-        }
-        if let Some(after_ms) = restart_after_ms {
-            let at_ns = now_ns + (after_ms * 1_000_000).max(RESTART_NS);
-            self.schedule(at_ns, Happening::Chore(Chore::Start(id)));
+    /// All processes by number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProcessId, &Process)> {
+        self.ids().zip(&self.list)
+    }
+
+    /// All processes, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.list.iter_mut()
+    }
+
+    /// The running process whose tasks are those of this madsim node.
+    pub(super) fn of_node(&self, node: NodeId) -> Option<ProcessId> {
+        let found = |process: &Process| process.running && process.node == Some(node);
+        self.ids()
+            .zip(&self.list)
+            .find_map(|(id, process)| found(process).then_some(id))
+    }
+}
+
+impl Index<ProcessId> for Processes {
+    type Output = Process;
+
+    #[inline]
+    fn index(&self, id: ProcessId) -> &Process {
+        match self.list.get(id.index()) {
+            Some(process) => process,
+            None => unknown(id, self.list.len()),
         }
     }
 }
 
-impl Kernel {
-    /// Lets processes of this world crash at failpoints, as long as the guard lives.
-    pub(super) fn watch_failpoints(self: &Arc<Self>) -> FailpointHook {
-        let kernel = Arc::downgrade(self);
-        let armed = self.with(|state, _| Arc::clone(&state.failpoints_armed));
-        install_failpoint_hook(move |name| {
-            // Most runs have none, and code comes by often.
-            armed.load(Ordering::Relaxed)
-                && kernel.upgrade().is_some_and(|kernel| {
-                    let node = madsim::plugin::node();
-                    kernel.with(|state, now_ns| state.passes_failpoint(now_ns, node, name))
-                })
-        })
-    }
-
-    /// Starts a process, unless it runs.
-    pub(super) fn start(self: &Arc<Self>, id: ProcessId) {
-        let (boot, incarnation, name) = {
-            let started = self.with(|state, now_ns| {
-                let process = &mut state.processes[id.index()];
-                if process.running {
-                    return None;
-                }
-                let ready_at_ns = process.left_at_ns + RESTART_NS;
-                if process.started && now_ns < ready_at_ns {
-                    // A restart that was planned earlier came right after a crash.
-                    state.schedule(ready_at_ns, Happening::Chore(Chore::Start(id)));
-                    return None;
-                }
-                process.incarnation += u32::from(std::mem::replace(&mut process.started, true));
-                process.running = true;
-                process.exit = None;
-                process.node = None;
-                let (boot, incarnation) = (process.boot.clone(), process.incarnation);
-                state.network.arrive_host(id, incarnation);
-                state.record(now_ns, id, EventKind::Start { incarnation });
-                state.journal.counters.add(Counter::ProcessStart);
-                Some((boot, incarnation, state.names[id.index()].clone()))
-            });
-            let Some(started) = started else { return };
-            started
-        };
-        let environment = SimEnvironment::new(self, id, incarnation);
-        let kernel = self.clone();
-        // madsim starts a node that panicked anew after some seconds and cannot be told
-        // otherwise; that second start must do nothing.
-        let begun = AtomicBool::new(false);
-        let handle = Handle::current();
-        let mut builder = handle.create_node().name(name).init(move || {
-            let again = begun.swap(true, Ordering::Relaxed);
-            let (kernel, environment, boot) = (kernel.clone(), environment.clone(), boot.clone());
-            async move {
-                if again {
-                    return;
-                }
-                let main = Box::pin(kernel.run_program(id, incarnation, environment, &boot));
-                match kernel.gated(id, main) {
-                    Ok(gated) => gated.await,
-                    Err(main) => main.await,
-                }
-            }
-        });
-        if !self.stop_on_panic {
-            builder = builder.restart_on_panic();
+impl IndexMut<ProcessId> for Processes {
+    #[inline]
+    fn index_mut(&mut self, id: ProcessId) -> &mut Process {
+        let processes = self.list.len();
+        match self.list.get_mut(id.index()) {
+            Some(process) => process,
+            None => unknown(id, processes),
         }
-        let node = builder.build().id();
-        let paused = self.with(|state, _| {
-            let process = &mut state.processes[id.index()];
-            process.node = Some(node);
-            process.pauses > 0
-        });
-        if paused {
-            handle.pause(node);
-        }
-    }
-
-    async fn run_program(
-        &self,
-        id: ProcessId,
-        incarnation: u32,
-        environment: SimEnvironment,
-        boot: &Boot,
-    ) {
-        let outcome = if self.stop_on_panic {
-            Ok(boot(environment).await)
-        } else {
-            caught(|| boot(environment)).await
-        };
-        let exit = match outcome {
-            Ok(returned) => ProcessExit::Returned(returned),
-            Err(text) => ProcessExit::Panicked(text),
-        };
-        self.with(|state, now_ns| {
-            if state.processes[id.index()].is_live(incarnation) {
-                state.exit(now_ns, id, exit);
-            }
-        });
-        // When this returns, madsim stops the other tasks of the node.
-    }
-
-    /// A task of a node panicked and madsim has stopped the node.
-    fn node_panicked(&self, node: NodeId) {
-        self.with(|state, now_ns| {
-            let running = state
-                .processes
-                .iter()
-                .position(|process| process.running && process.node == Some(node));
-            if let Some(index) = running {
-                let text = panic_text::take_last(None);
-                state.exit(now_ns, ProcessId(index as u32), ProcessExit::Panicked(text));
-            }
-        });
-    }
-
-    /// Crashes a process. If it does not run but its machine does, a loss of power still
-    /// costs the page cache.
-    pub(super) fn crash(&self, id: ProcessId, kind: CrashKind) {
-        let node = self.with(|state, now_ns| {
-            let running = state.processes[id.index()].running;
-            if running || (kind != CrashKind::Kill && state.network.is_up(id)) {
-                state.crash(now_ns, id, kind);
-            }
-            state.processes[id.index()].node.filter(|_| running)
-        });
-        if let Some(node) = node {
-            Self::stop_tasks(node);
-        }
-    }
-
-    /// Lets madsim drop all tasks of a node.
-    pub(super) fn stop_tasks(node: NodeId) {
-        let handle = Handle::current();
-        // Tasks that wait because of a pause would be dropped inside madsim's lock.
-        handle.resume(node);
-        handle.kill(node);
-    }
-
-    /// Crashes a process if it runs, and starts it again a little later.
-    pub(super) fn restart(&self, id: ProcessId, after_ns: u64) {
-        let running = self.with(|state, _| state.processes[id.index()].running);
-        if running {
-            self.crash(id, CrashKind::PowerLoss);
-        }
-        self.with(|state, now_ns| {
-            state.schedule(
-                now_ns + after_ns.max(RESTART_NS),
-                Happening::Chore(Chore::Start(id)),
-            );
-        });
-    }
-
-    /// Pauses a process, once more if it is paused.
-    pub(super) fn pause(&self, id: ProcessId) {
-        if let Some(gates) = &self.gates {
-            gates.pause(id, true);
-        }
-        let node = self.with(|state, now_ns| {
-            let process = &mut state.processes[id.index()];
-            process.pauses += 1;
-            let node = process
-                .node
-                .filter(|_| process.running && process.pauses == 1);
-            if node.is_some() {
-                state.record(now_ns, id, EventKind::Pause);
-                state.journal.counters.add(Counter::Pause);
-            }
-            node
-        });
-        if let Some(node) = node {
-            Handle::current().pause(node);
-        }
-    }
-
-    /// Takes one pause back; the process goes on if it was the last.
-    pub(super) fn resume(&self, id: ProcessId) {
-        let node = self.with(|state, now_ns| {
-            let process = &mut state.processes[id.index()];
-            if process.pauses == 0 {
-                return None;
-            }
-            process.pauses -= 1;
-            let node = process
-                .node
-                .filter(|_| process.running && process.pauses == 0);
-            if node.is_some() {
-                state.record(now_ns, id, EventKind::Resume);
-            }
-            node
-        });
-        if let Some(node) = node {
-            Handle::current().resume(node);
-        }
-        let goes_on = self.with(|state, _| state.processes[id.index()].pauses == 0);
-        if let (true, Some(gates)) = (goes_on, &self.gates) {
-            gates.pause(id, false);
-        }
-    }
-
-    /// Stops all processes without any record, at the end of the run.
-    pub(super) fn stop_all(&self) {
-        let nodes: Vec<NodeId> = self.with(|state, _| {
-            let stop = |process: &mut Process| {
-                process.running = false;
-                process.node.take()
-            };
-            state.processes.iter_mut().filter_map(stop).collect()
-        });
-        nodes.into_iter().for_each(Self::stop_tasks);
     }
 }
 
-/// Runs a future to its end, or to its panic.
-async fn caught(begin: impl FnOnce() -> BootFuture) -> Result<Result<(), String>, String> {
-    let panicked = |payload: Box<dyn std::any::Any + Send>| panic_text::take_last(Some(&*payload));
-    let mut future = catch_unwind(AssertUnwindSafe(begin)).map_err(panicked)?;
-    std::future::poll_fn(move |context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(returned)) => Poll::Ready(Ok(returned)),
-            Err(payload) => Poll::Ready(Err(panicked(payload))),
-        }
-    })
-    .await
-}
-
-/// Hears from madsim that a node was stopped, which it does when a task panics.
-#[derive(Default)]
-pub(super) struct NodeWatch {
-    kernel: OnceLock<Weak<Kernel>>,
-}
-
-impl NodeWatch {
-    /// Tells it which world the nodes belong to.
-    pub(super) fn attach(&self, kernel: &Arc<Kernel>) {
-        assert!(
-            self.kernel.set(Arc::downgrade(kernel)).is_ok(),
-            "one world for each runtime"
-        );
-    }
-}
-
-impl madsim::plugin::Simulator for NodeWatch {
-    fn new(_: &madsim::rand::GlobalRng, _: &madsim::time::TimeHandle, _: &madsim::Config) -> Self {
-        Self::default()
-    }
-
-    fn reset_node(&self, id: NodeId) {
-        if let Some(kernel) = self.kernel.get().and_then(Weak::upgrade) {
-            kernel.node_panicked(id);
-        }
-    }
+#[cold]
+fn unknown(process: ProcessId, processes: usize) -> ! {
+    panic!("{}", UnknownProcess { process, processes })
 }

@@ -1,6 +1,6 @@
 //! The clocks of a simulated process.
 
-use super::environment::Actor;
+use super::environment::ProcessHandle;
 use super::timer::TimerId;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,25 +10,23 @@ use veridical_env::Clock;
 
 /// The wall clock and the monotonic clock of a process, which may drift, jump and stop.
 #[derive(Clone)]
-pub struct SimClock(Actor);
+pub struct SimClock(ProcessHandle);
 
 impl SimClock {
     /// The clocks of a process.
-    pub(super) const fn new(actor: Actor) -> Self {
-        Self(actor)
+    pub(super) const fn new(handle: ProcessHandle) -> Self {
+        Self(handle)
     }
 
-    /// Whose clocks they are.
-    pub(super) const fn actor(&self) -> &Actor {
+    /// The process whose clocks they are.
+    pub(super) const fn handle(&self) -> &ProcessHandle {
         &self.0
     }
 
     fn monotonic_ns(&self) -> u64 {
-        self.0.kernel.with(|state, now_ns| {
-            state.processes[self.0.id.index()]
-                .clock
-                .monotonic_ns(now_ns)
-        })
+        self.0
+            .kernel
+            .with(|state, now_ns| state.processes[self.0.id].clock.monotonic_ns(now_ns))
     }
 }
 
@@ -41,7 +39,7 @@ impl Clock for SimClock {
         let ns = self
             .0
             .kernel
-            .with(|state, now_ns| state.processes[self.0.id.index()].clock.wall_ns(now_ns));
+            .with(|state, now_ns| state.processes[self.0.id].clock.wall_ns(now_ns));
         Duration::from_nanos(ns)
     }
 
@@ -49,7 +47,7 @@ impl Clock for SimClock {
         let wait_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let present_ns = self.monotonic_ns();
         LocalSleep {
-            actor: self.0.clone(),
+            handle: self.0.clone(),
             deadline_ns: present_ns.saturating_add(wait_ns),
             timer: None,
         }
@@ -58,7 +56,7 @@ impl Clock for SimClock {
 
 /// Waits by the monotonic clock of a process. Polling it again costs no new timer.
 struct LocalSleep {
-    actor: Actor,
+    handle: ProcessHandle,
     deadline_ns: u64,
     timer: Option<TimerId>,
 }
@@ -68,11 +66,11 @@ impl Future for LocalSleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let id = this.actor.id;
-        this.actor.kernel.with(|state, now_ns| match this.timer {
+        let id = this.handle.id;
+        this.handle.kernel.with(|state, now_ns| match this.timer {
             Some(timer) if state.timers.poll(timer, context.waker()) => Poll::Ready(()),
             Some(_) => Poll::Pending,
-            None if state.processes[id.index()].clock.monotonic_ns(now_ns) >= this.deadline_ns => {
+            None if state.processes[id].clock.monotonic_ns(now_ns) >= this.deadline_ns => {
                 Poll::Ready(())
             }
             None => {
@@ -87,7 +85,7 @@ impl Future for LocalSleep {
 impl Drop for LocalSleep {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {
-            self.actor
+            self.handle
                 .kernel
                 .with(|state, _| state.timers.remove(timer));
         }

@@ -4,7 +4,7 @@
 //! crash before that has done nothing. A synchronisation covers what was written before
 //! it began.
 
-use super::environment::Actor;
+use super::environment::ProcessHandle;
 use super::kernel::State;
 use super::timer::TimerId;
 use crate::disk::{DiskContext, DiskModel, FileId};
@@ -19,11 +19,11 @@ use veridical_env::{Disk, DiskFile, OpenMode};
 
 /// A disk that keeps exactly what POSIX promises, and fails as its faults say.
 #[derive(Clone)]
-pub struct SimDisk(Actor);
+pub struct SimDisk(ProcessHandle);
 
 /// An open file on a [`SimDisk`].
 pub struct SimFile {
-    actor: Actor,
+    handle: ProcessHandle,
     file: FileId,
     writable: bool,
 }
@@ -76,7 +76,7 @@ const SYNC_DIR: Operation = Operation {
     after: None,
 };
 
-impl Actor {
+impl ProcessHandle {
     /// Does `begin`, waits as long as the operation takes, then does `end`.
     async fn disk<B, R>(
         &self,
@@ -91,8 +91,8 @@ impl Actor {
                     operation: operation.kind,
                 };
                 state.on_disk(now_ns, self.id, site, |disk, context| {
-                    let plan = disk.plan(context, operation.kind);
-                    begin(disk, context).map(|begun| (plan.at_ns, begun))
+                    let at_ns = disk.completion_ns(context, operation.kind);
+                    begin(disk, context).map(|begun| (at_ns, begun))
                 })
             })
         })?;
@@ -135,14 +135,14 @@ impl Actor {
         let mut at_ns = at_ns;
         while self.kernel.now_ns() < at_ns {
             TrueSleep {
-                actor: self,
+                handle: self,
                 at_ns,
                 timer: None,
             }
             .await;
             let stalled_until_ns = self
                 .kernel
-                .with(|state, _| state.processes[self.id.index()].disk.stalled_until_ns);
+                .with(|state, _| state.processes[self.id].disk.stalled_until_ns);
             at_ns = at_ns.max(stalled_until_ns);
         }
     }
@@ -163,7 +163,7 @@ impl Actor {
 
 /// Waits by true time.
 struct TrueSleep<'a> {
-    actor: &'a Actor,
+    handle: &'a ProcessHandle,
     at_ns: u64,
     timer: Option<TimerId>,
 }
@@ -173,7 +173,7 @@ impl Future for TrueSleep<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.actor.kernel.with(|state, now_ns| match this.timer {
+        this.handle.kernel.with(|state, now_ns| match this.timer {
             Some(timer) if state.timers.poll(timer, context.waker()) => Poll::Ready(()),
             Some(_) => Poll::Pending,
             None if now_ns >= this.at_ns => Poll::Ready(()),
@@ -188,7 +188,7 @@ impl Future for TrueSleep<'_> {
 impl Drop for TrueSleep<'_> {
     fn drop(&mut self) {
         if let Some(timer) = self.timer {
-            self.actor
+            self.handle
                 .kernel
                 .with(|state, _| state.timers.remove(timer));
         }
@@ -197,8 +197,8 @@ impl Drop for TrueSleep<'_> {
 
 impl SimDisk {
     /// The disk of a process.
-    pub(super) const fn new(actor: Actor) -> Self {
-        Self(actor)
+    pub(super) const fn new(handle: ProcessHandle) -> Self {
+        Self(handle)
     }
 }
 
@@ -221,7 +221,7 @@ impl Disk for SimDisk {
             .simple(operation, |disk, context| disk.open(context, path, mode))
             .await?;
         Ok(SimFile {
-            actor: self.0.clone(),
+            handle: self.0.clone(),
             file,
             writable: mode != OpenMode::Read,
         })
@@ -267,7 +267,7 @@ impl SimFile {
 impl DiskFile for SimFile {
     async fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let operation = Operation::plain(DiskOperation::Read);
-        self.actor
+        self.handle
             .simple(operation, |disk, context| {
                 disk.read(context, self.file, offset, length)
             })
@@ -276,7 +276,7 @@ impl DiskFile for SimFile {
 
     async fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
         self.check_writable()?;
-        self.actor
+        self.handle
             .simple(WRITE, |disk, context| {
                 disk.write(context, self.file, offset, data)
             })
@@ -285,7 +285,7 @@ impl DiskFile for SimFile {
 
     async fn sync(&self) -> io::Result<()> {
         let file = self.file;
-        self.actor
+        self.handle
             .disk(
                 SYNC,
                 |disk, context| disk.begin_sync(context, file),
@@ -297,7 +297,7 @@ impl DiskFile for SimFile {
     async fn set_len(&self, length: u64) -> io::Result<()> {
         self.check_writable()?;
         let operation = Operation::plain(DiskOperation::SetLength);
-        self.actor
+        self.handle
             .simple(operation, |disk, context| {
                 disk.set_len(context, self.file, length)
             })
@@ -305,18 +305,18 @@ impl DiskFile for SimFile {
     }
 
     async fn len(&self) -> io::Result<u64> {
-        let id = self.actor.id;
-        self.actor
-            .act(|state, _| state.processes[id.index()].disk.len(self.file))
+        let id = self.handle.id;
+        self.handle
+            .act(|state, _| state.processes[id].disk.len(self.file))
     }
 }
 
 impl Drop for SimFile {
     fn drop(&mut self) {
         // After a crash the fence refuses, and that is right: the handles are gone.
-        let id = self.actor.id;
+        let id = self.handle.id;
         let _ = self
-            .actor
-            .act(|state, _| state.processes[id.index()].disk.close(self.file));
+            .handle
+            .act(|state, _| state.processes[id].disk.close(self.file));
     }
 }

@@ -1,6 +1,6 @@
 //! The network as a simulated process sees it.
 
-use super::environment::Actor;
+use super::environment::ProcessHandle;
 use crate::fault::CrashPoint;
 use crate::network::{ConnectId, FlowId, host_address, parse_port, resolve};
 use bytes::{Bytes, BytesMut};
@@ -12,42 +12,42 @@ use veridical_env::{Listener, Network, StreamReader, StreamWriter};
 /// The sockets of a process. Hosts are called by the name of their process or by their
 /// number; `127.0.0.1` and `localhost` are the process itself.
 #[derive(Clone)]
-pub struct SimNetwork(Actor);
+pub struct SimNetwork(ProcessHandle);
 
 /// Accepts connections on a simulated port.
 pub struct SimListener {
-    actor: Actor,
+    handle: ProcessHandle,
     port: u16,
 }
 
 /// The receiving half of a simulated connection.
 pub struct SimReader {
-    actor: Actor,
+    handle: ProcessHandle,
     flow: FlowId,
 }
 
 /// The sending half of a simulated connection.
 pub struct SimWriter {
-    actor: Actor,
+    handle: ProcessHandle,
     flow: FlowId,
 }
 
 impl SimNetwork {
     /// The network of a process.
-    pub(super) const fn new(actor: Actor) -> Self {
-        Self(actor)
+    pub(super) const fn new(handle: ProcessHandle) -> Self {
+        Self(handle)
     }
 }
 
 /// Both halves of a connection on which the owner sends over `flow`.
-fn halves(actor: &Actor, flow: FlowId) -> (SimReader, SimWriter) {
+fn halves(handle: &ProcessHandle, flow: FlowId) -> (SimReader, SimWriter) {
     (
         SimReader {
-            actor: actor.clone(),
+            handle: handle.clone(),
             flow: flow.back(),
         },
         SimWriter {
-            actor: actor.clone(),
+            handle: handle.clone(),
             flow,
         },
     )
@@ -55,14 +55,14 @@ fn halves(actor: &Actor, flow: FlowId) -> (SimReader, SimWriter) {
 
 /// An attempt to connect, given up when dropped.
 struct Attempt<'a> {
-    actor: &'a Actor,
+    handle: &'a ProcessHandle,
     connect: ConnectId,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         // Behind the fence there is nothing to give up.
-        let _ = self.actor.act(|state, now_ns| {
+        let _ = self.handle.act(|state, now_ns| {
             state.on_network(now_ns, |network, context| {
                 network.cancel_connect(context, self.connect)
             });
@@ -76,23 +76,23 @@ impl Network for SimNetwork {
     type Listener = SimListener;
 
     async fn connect(&self, address: &str) -> io::Result<(SimReader, SimWriter)> {
-        let actor = &self.0;
-        let connect = actor.act(|state, now_ns| {
-            let (to, port) = resolve(address, actor.id, &state.names)?;
+        let handle = &self.0;
+        let connect = handle.act(|state, now_ns| {
+            let (to, port) = resolve(address, handle.id, &state.names)?;
             Ok::<_, io::Error>(state.on_network(now_ns, |network, context| {
-                network.connect(context, actor.id, to, port)
+                network.connect(context, handle.id, to, port)
             }))
         })??;
-        let attempt = Attempt { actor, connect };
+        let attempt = Attempt { handle, connect };
         let flow = poll_fn(|context| {
-            match actor.act(|state, _| state.network.poll_connect(connect, context.waker())) {
+            match handle.act(|state, _| state.network.poll_connect(connect, context.waker())) {
                 Ok(polled) => polled,
                 Err(over) => Poll::Ready(Err(over)),
             }
         })
         .await?;
         drop(attempt);
-        Ok(halves(actor, flow))
+        Ok(halves(handle, flow))
     }
 
     async fn listen(&self, address: &str) -> io::Result<SimListener> {
@@ -101,7 +101,7 @@ impl Network for SimNetwork {
             state.network.listen(self.0.id, port)
         })??;
         Ok(SimListener {
-            actor: self.0.clone(),
+            handle: self.0.clone(),
             port,
         })
     }
@@ -113,10 +113,10 @@ impl Listener for SimListener {
 
     async fn accept(&mut self) -> io::Result<(SimReader, SimWriter, String)> {
         let (flow, peer, peer_port) = poll_fn(|context| {
-            let polled = self.actor.act(|state, _| {
+            let polled = self.handle.act(|state, _| {
                 state
                     .network
-                    .poll_accept(self.actor.id, self.port, context.waker())
+                    .poll_accept(self.handle.id, self.port, context.waker())
             });
             match polled {
                 Ok(polled) => polled,
@@ -124,7 +124,7 @@ impl Listener for SimListener {
             }
         })
         .await?;
-        let (reader, writer) = halves(&self.actor, flow);
+        let (reader, writer) = halves(&self.handle, flow);
         Ok((
             reader,
             writer,
@@ -133,16 +133,16 @@ impl Listener for SimListener {
     }
 
     fn local_address(&self) -> String {
-        format!("{}:{}", host_address(self.actor.id), self.port)
+        format!("{}:{}", host_address(self.handle.id), self.port)
     }
 }
 
 impl Drop for SimListener {
     fn drop(&mut self) {
         // Behind the fence the port is closed already.
-        let _ = self.actor.act(|state, now_ns| {
+        let _ = self.handle.act(|state, now_ns| {
             state.on_network(now_ns, |network, context| {
-                network.close_listener(context, self.actor.id, self.port)
+                network.close_listener(context, self.handle.id, self.port)
             });
         });
     }
@@ -151,7 +151,7 @@ impl Drop for SimListener {
 impl StreamReader for SimReader {
     async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         poll_fn(|task| {
-            let polled = self.actor.act(|state, now_ns| {
+            let polled = self.handle.act(|state, now_ns| {
                 state.on_network(now_ns, |network, context| {
                     network.poll_read(context, self.flow, buffer, task.waker())
                 })
@@ -168,7 +168,7 @@ impl StreamReader for SimReader {
 impl Drop for SimReader {
     fn drop(&mut self) {
         // Behind the fence there is nothing to close: a crash says nothing to anybody.
-        let _ = self.actor.act(|state, now_ns| {
+        let _ = self.handle.act(|state, now_ns| {
             state.on_network(now_ns, |network, context| {
                 network.close_reader(context, self.flow)
             });
@@ -181,15 +181,16 @@ impl StreamWriter for SimWriter {
         let mut data = data;
         let mut begun = false;
         poll_fn(|task| {
-            let polled = self.actor.act(|state, now_ns| {
-                if !begun && state.passes(now_ns, self.actor.id, CrashPoint::BeforeSend) {
+            let polled = self.handle.act(|state, now_ns| {
+                if !begun && state.passes(now_ns, self.handle.id, CrashPoint::BeforeSend) {
                     return Poll::Pending;
                 }
                 begun = true;
                 let polled = state.on_network(now_ns, |network, context| {
                     network.poll_write(context, self.flow, &mut data, task.waker())
                 });
-                if polled.is_ready() && state.passes(now_ns, self.actor.id, CrashPoint::AfterSend) {
+                if polled.is_ready() && state.passes(now_ns, self.handle.id, CrashPoint::AfterSend)
+                {
                     return Poll::Pending;
                 }
                 polled
@@ -206,7 +207,7 @@ impl StreamWriter for SimWriter {
 impl Drop for SimWriter {
     fn drop(&mut self) {
         // Behind the fence there is nothing to close: a crash says nothing to anybody.
-        let _ = self.actor.act(|state, now_ns| {
+        let _ = self.handle.act(|state, now_ns| {
             state.on_network(now_ns, |network, context| {
                 network.close_writer(context, self.flow)
             });

@@ -1,0 +1,216 @@
+//! The part of the replay that one hypothesis assumes: its versions since the last certain
+//! revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::etcd::operation::Writer;
+use crate::etcd::stored::{Change, Content, Stored};
+
+use super::base::{Attached, Base, LogEntry, Version, Versions, bytes_of_entry, last_lease};
+
+/// The bytes that a small allocation takes beside its contents, with the room that a
+/// sequence has to grow.
+const ALLOCATION_BYTES: usize = 64;
+
+/// The content of each key that is not what it is for certain.
+pub(in crate::etcd) type LastChanges<'a> = Vec<(&'a Bytes, Option<Content<'a>>)>;
+
+/// The content that holds in one hypothesis, on top of the certain one: the versions that
+/// came since.
+#[derive(Clone, Debug, Default)]
+pub(in crate::etcd) struct Overlay {
+    keys: BTreeMap<Bytes, Versions>,
+    log: Vec<LogEntry>,
+    attached: Attached,
+    /// Values that were assumed once and have become known, by key and revision.
+    resolved: BTreeMap<(Bytes, i64), Stored>,
+    /// Bytes of all that, estimated.
+    bytes: usize,
+}
+
+/// The tables of an overlay whose hypothesis has become certain.
+pub(super) struct OverlayParts {
+    pub keys: BTreeMap<Bytes, Versions>,
+    pub log: Vec<LogEntry>,
+    pub attached: Attached,
+    pub resolved: BTreeMap<(Bytes, i64), Stored>,
+}
+
+impl Overlay {
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.resolved.is_empty()
+    }
+
+    /// Bytes held, estimated.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn into_parts(self) -> OverlayParts {
+        OverlayParts {
+            keys: self.keys,
+            log: self.log,
+            attached: self.attached,
+            resolved: self.resolved,
+        }
+    }
+
+    /// How many revisions came since the last certain one.
+    pub(super) fn revisions(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The entry of the revision that came `index` revisions after the first uncertain one.
+    pub(super) fn log(&self, index: usize) -> Option<&LogEntry> {
+        self.log.get(index)
+    }
+
+    pub(super) fn versions(&self, key: &[u8]) -> Option<&Versions> {
+        self.keys.get(key)
+    }
+
+    pub(super) fn keys(&self) -> &BTreeMap<Bytes, Versions> {
+        &self.keys
+    }
+
+    /// The keys of each lease that has others than for certain; a set may be empty.
+    pub(super) fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
+    /// Carries out the next revision, which is `revision`.
+    pub(super) fn commit(
+        &mut self,
+        base: &Base,
+        revision: i64,
+        changes: Vec<Change>,
+        writer: Writer,
+    ) {
+        let next = base.revision() + self.log.len() as i64 + 1;
+        assert_eq!(revision, next, "hypotheses leave no revision out");
+        assert!(!changes.is_empty(), "revision {revision} changes a key");
+        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        self.bytes += bytes_of_entry(&keys) + ALLOCATION_BYTES;
+        for (key, stored) in changes {
+            let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
+            let bytes = &mut self.bytes;
+            let versions = self.keys.entry(key.clone()).or_insert_with(|| {
+                *bytes += 2 * size_of::<(Bytes, Versions)>() + ALLOCATION_BYTES;
+                Versions::new()
+            });
+            let old_lease = match versions.is_empty() {
+                true => last_lease(base.versions(&key)),
+                false => last_lease(Some(versions)),
+            };
+            let version = Version { revision, stored };
+            // All hypotheses share the bytes of the value.
+            *bytes += 2 * size_of::<Version>();
+            versions.push_back(version);
+            if old_lease != new_lease {
+                self.attach(base, &key, old_lease, false);
+                self.attach(base, &key, new_lease, true);
+            }
+        }
+        self.log.push(LogEntry { keys, writer });
+    }
+
+    /// Attaches `key` to `lease`, or detaches it; lease 0 stands for none.
+    fn attach(&mut self, base: &Base, key: &Bytes, lease: i64, is_attached: bool) {
+        if lease == 0 {
+            return;
+        }
+        let attached = self
+            .attached
+            .entry(lease)
+            .or_insert_with(|| base.attached().get(&lease).cloned().unwrap_or_default());
+        self.bytes += size_of::<Bytes>() * (1 + attached.len());
+        if is_attached {
+            attached.insert(key.clone());
+        } else {
+            attached.remove(key);
+        }
+    }
+
+    /// The value that was assumed when `stored` was written is `value`.
+    pub fn resolve(&mut self, key: &Bytes, stored: &Stored, value: Bytes) {
+        assert!(
+            stored.is_assumed,
+            "a value that is known is not resolved again"
+        );
+        let known = Stored {
+            value,
+            is_assumed: false,
+            ..stored.clone()
+        };
+        self.bytes += 2 * size_of::<((Bytes, i64), Stored)>() + key.len();
+        self.resolved
+            .insert((key.clone(), stored.mod_revision), known);
+    }
+
+    /// The content with its value as it has become known since, if it has.
+    pub(super) fn as_resolved<'a>(&'a self, key: &[u8], stored: &'a Stored) -> &'a Stored {
+        if !stored.is_assumed || self.resolved.is_empty() {
+            return stored;
+        }
+        let place = (Bytes::copy_from_slice(key), stored.mod_revision);
+        self.resolved.get(&place).unwrap_or(stored)
+    }
+
+    /// The present contents of the keys that differ from the certain ones in them.
+    pub(super) fn last_changes<'a>(&'a self, base: &'a Base) -> LastChanges<'a> {
+        let last = |versions: Option<&'a Versions>| versions?.back()?.stored.as_ref();
+        let content = |key: &Bytes, stored: Option<&'a Stored>| {
+            stored.map(|stored| Content::of(self.as_resolved(key, stored)))
+        };
+        let resolved = self.resolved.keys().map(|(key, _)| key);
+        let touched: BTreeSet<&Bytes> = self.keys.keys().chain(resolved).collect();
+        let changes = touched.into_iter().filter_map(|key| {
+            let before = last(base.versions(key));
+            let now = match self.keys.get(key) {
+                Some(versions) => last(Some(versions)),
+                None => before,
+            };
+            let (before, now) = (before.map(Content::of), content(key, now));
+            (before != now).then_some((key, now))
+        });
+        changes.collect()
+    }
+
+    /// The keys whose versions differ, and the last revision at which one of them changed.
+    pub fn differences(&self, other: &Self) -> (Vec<Bytes>, i64) {
+        let keys: BTreeSet<&Bytes> = self.keys.keys().chain(other.keys.keys()).collect();
+        let mut until = 0;
+        let differing = keys.into_iter().filter(|key| {
+            let (own, theirs) = (self.keys.get(*key), other.keys.get(*key));
+            let is_different = differ(own, theirs);
+            if is_different {
+                let last = |versions: Option<&Versions>| Some(versions?.back()?.revision);
+                until = until.max(last(own).max(last(theirs)).unwrap_or(0));
+            }
+            is_different
+        });
+        let differing = differing.cloned().collect();
+        (differing, until)
+    }
+}
+
+/// Whether two hypotheses have other versions of a key: other revisions, other contents, or
+/// a value that only one of them assumes.
+fn differ(own: Option<&Versions>, theirs: Option<&Versions>) -> bool {
+    let outlines = |versions: Option<&Versions>| -> Vec<_> {
+        let versions = versions.into_iter().flatten();
+        versions
+            .map(|v| {
+                (
+                    v.revision,
+                    v.stored.as_ref().map(|stored| stored.is_assumed),
+                )
+            })
+            .collect()
+    };
+    let pairs = own.into_iter().flatten().zip(theirs.into_iter().flatten());
+    outlines(own) != outlines(theirs) || { pairs }
+        .any(|(a, b)| a.stored.as_ref().map(Content::of) != b.stored.as_ref().map(Content::of))
+}

@@ -1,0 +1,193 @@
+//! The flags of `veridical bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::workload::WorkloadKind;
+
+/// Connections by default: enough that no single one is the bottleneck, and no more than
+/// there are clients.
+const DEFAULT_CONNECTIONS_MAX: usize = 16;
+
+/// How the store is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WireProtocol {
+    /// etcd's API; works with etcd, too
+    Grpc,
+    /// The pipelined protocol of this project
+    Native,
+}
+
+/// The flags of `veridical bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchFlags {
+    /// Client URLs or host:port of members (comma-separated); connections are spread
+    /// over them
+    #[arg(
+        long,
+        env = "VERIDICAL_ENDPOINTS",
+        default_value = "127.0.0.1:2379",
+        value_delimiter = ','
+    )]
+    pub(super) endpoints: Vec<String>,
+
+    /// What the clients do
+    #[arg(long, default_value = "put")]
+    pub(super) workload: WorkloadKind,
+
+    /// Clients; each sends its next request when the last one was answered
+    #[arg(long, default_value_t = 64, value_parser = positive)]
+    pub(super) clients: usize,
+
+    /// Connections that the clients share [default: as many as clients, at most 16]
+    #[arg(long, value_parser = positive)]
+    connections: Option<usize>,
+
+    /// How long to measure, such as 20s or 500ms
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub(super) duration: Duration,
+
+    /// How long to run before measuring
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub(super) warmup: Duration,
+
+    /// Keys; all are written before a workload that reads
+    #[arg(long, default_value_t = 10_000, value_parser = positive)]
+    pub(super) keys: usize,
+
+    /// Bytes in a value
+    #[arg(long, default_value_t = 256)]
+    pub(super) value_bytes: usize,
+
+    /// How the store is spoken to
+    #[arg(long, default_value = "grpc")]
+    pub(super) protocol: WireProtocol,
+
+    /// Seed of the clients' choices
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+
+    /// Check every answer while the benchmark runs; needs an empty store that nobody else
+    /// uses. Status 1 if the store did not tell the truth
+    #[arg(long)]
+    pub(super) verify: bool,
+
+    /// Write the history to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) history: Option<PathBuf>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl BenchFlags {
+    /// How many connections are opened.
+    pub(super) fn connections(&self) -> usize {
+        self.connections
+            .unwrap_or(DEFAULT_CONNECTIONS_MAX)
+            .min(self.clients)
+    }
+
+    /// `host:port` of the members.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        let address = |endpoint: &String| {
+            let endpoint = endpoint.trim();
+            endpoint
+                .strip_prefix("http://")
+                .unwrap_or(endpoint)
+                .trim_end_matches('/')
+                .to_owned()
+        };
+        self.endpoints
+            .iter()
+            .map(address)
+            .filter(|address| !address.is_empty())
+            .collect()
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be above 0".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Reads `20s`, `1.5s`, `500ms`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds_per_unit = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("expected a number with ms, s, m or h, such as 20s".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: BenchFlags,
+    }
+
+    fn parse(flags: &[&str]) -> Result<BenchFlags, clap::Error> {
+        let words = std::iter::once("bench").chain(flags.iter().copied());
+        Program::try_parse_from(words).map(|program| program.flags)
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for text in ["20", "", "s", "-1s", "1d", "1 s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_connections_than_clients() {
+        assert_eq!(parse(&["--clients=3"]).unwrap().connections(), 3);
+        assert_eq!(parse(&["--clients=300"]).unwrap().connections(), 16);
+        assert_eq!(
+            parse(&["--clients=300", "--connections=200"])
+                .unwrap()
+                .connections(),
+            200
+        );
+        assert_eq!(
+            parse(&["--clients=3", "--connections=200"])
+                .unwrap()
+                .connections(),
+            3
+        );
+    }
+
+    #[test]
+    fn endpoints_are_urls_or_addresses() {
+        let flags = parse(&["--endpoints=http://a:1/, b:2,"]).unwrap();
+        assert_eq!(flags.addresses(), ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn no_clients_are_refused() {
+        assert!(parse(&["--clients=0"]).is_err());
+        assert!(parse(&["--workload=ycsb-g"]).is_err());
+    }
+}

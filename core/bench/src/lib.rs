@@ -1,0 +1,81 @@
+//! A benchmark for stores that speak etcd's API, which can check every answer while it runs.
+//!
+//! Inputs: flags ([`BenchFlags`]); the answers of a store, over gRPC or the pipelined
+//! protocol; SIGINT.
+//! Outputs: a table or one JSON object on standard output, a history in a file, a verdict.
+//! Dependencies: client, proto, env, histories, checkers.
+//!
+//! It measures etcd as well as Veridical and so knows neither server: of the services it
+//! generates one client stub itself (`build.rs`). This is why it is a crate of its own and
+//! not a part of `core/server`, which knows no checker, or of `core/cli`, which is a front.
+//!
+//! Closed loop: every client sends its next request when it has its last answer, so
+//! latencies are those of a store that is offered exactly this many requests at once.
+
+mod distribution;
+mod endpoint;
+mod flags;
+mod recording;
+mod report;
+mod run;
+mod workload;
+
+use clap::ValueEnum;
+use veridical_checkers::Verdict;
+
+pub use flags::BenchFlags;
+pub use recording::RecordingError;
+use report::{Report, Setting};
+pub use run::BenchError;
+
+/// The generated client stub of etcd's service KV.
+// What prost and tonic generate is not written to this workspace's lints.
+#[allow(missing_docs, clippy::all)]
+mod api {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// Runs the benchmark that the flags describe and prints what it measured. Gives back what
+/// the checker says, where one was asked for.
+///
+/// # Errors
+/// See [`BenchError`]. Requests that fail are counted and are no errors.
+pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(BenchError::Runtime)?;
+    let finished = runtime.block_on(run::run(flags))?;
+    let setting = Setting {
+        workload: name_of(flags.workload),
+        protocol: name_of(flags.protocol),
+        clients: flags.clients,
+        connections: flags.connections(),
+        value_bytes: flags.value_bytes,
+    };
+    let report = Report::new(
+        setting,
+        &finished.measurements,
+        finished.elapsed,
+        finished.interrupted,
+        finished.recorded.as_ref(),
+    );
+    match flags.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{}", report.to_table()),
+    }
+    let verdict = finished.recorded.and_then(|recorded| recorded.verdict);
+    if let Some(verdict) = &verdict
+        && !flags.json
+    {
+        println!("verdict: {verdict}");
+    }
+    Ok(verdict)
+}
+
+/// The name of a flag's value.
+fn name_of(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}

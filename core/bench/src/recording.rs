@@ -1,0 +1,276 @@
+//! The history of a benchmark: to a checker, to a file, or to both, while it runs.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
+use veridical_checkers::{Rejection, Verdict};
+use veridical_client::CallError;
+use veridical_client::record::{self, Ending};
+use veridical_histories::OperationId;
+use veridical_histories::etcd::EtcdEvent;
+use veridical_histories::jsonl::Writer;
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
+
+/// Events that wait to be checked or written; above it the clients wait, so that the
+/// memory of a run is bounded however slow the checker or the disk is.
+const EVENTS_WAITING_MAX: usize = 16_384;
+
+/// Answers that the checker lets wait for a sign of who wrote a revision, when a broken
+/// connection leaves several candidates.
+const EVIDENCE_PATIENCE: usize = 1 << 10;
+
+/// Why a history could not be recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordingError {
+    /// The file of the history cannot be written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The history is none.
+    #[error("the recorded history is malformed, which is a bug of the benchmark: {0}")]
+    Malformed(String),
+}
+
+/// What the history came to.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) events: u64,
+    /// `None` if nothing was checked.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+struct Stamp {
+    origin: Instant,
+    next_operation: u64,
+    events: SyncSender<EtcdEvent>,
+}
+
+/// Takes events in. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    /// Events are stamped and handed on under one lock: their order is that of their
+    /// times.
+    stamp: Arc<Mutex<Stamp>>,
+}
+
+/// The thread that checks and writes.
+pub(crate) struct Recording {
+    recorder: Recorder,
+    thread: JoinHandle<Result<Recorded, RecordingError>>,
+}
+
+/// Where the history goes.
+pub(crate) struct Sinks<'a> {
+    /// The revision of the store before the first operation, if it is to be checked.
+    pub(crate) verify_from_revision: Option<i64>,
+    pub(crate) history: Option<&'a Path>,
+}
+
+impl Recording {
+    /// Starts to record.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub(crate) fn start(sinks: &Sinks<'_>) -> Result<Self, RecordingError> {
+        let writer = match sinks.history {
+            Some(path) => {
+                let failed = |source| RecordingError::File {
+                    path: path.to_owned(),
+                    source,
+                };
+                let file = File::create(path).map_err(failed)?;
+                Some((path.to_owned(), Writer::new(BufWriter::new(file))))
+            }
+            None => None,
+        };
+        let checker = sinks.verify_from_revision.map(|initial_revision| {
+            EtcdChecker::new(EtcdOptions {
+                initial_revision,
+                evidence_patience: EVIDENCE_PATIENCE,
+                ..EtcdOptions::default()
+            })
+        });
+        let (events, waiting) = sync_channel(EVENTS_WAITING_MAX);
+        let thread = std::thread::spawn(move || take_in(waiting, writer, checker));
+        let stamp = Stamp {
+            origin: Instant::now(),
+            next_operation: 0,
+            events,
+        };
+        let recorder = Recorder {
+            stamp: Arc::new(Mutex::new(stamp)),
+        };
+        Ok(Self { recorder, thread })
+    }
+
+    pub(crate) fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// Ends the history, once all other recorders are dropped.
+    ///
+    /// # Errors
+    /// The file could not be written, or the history is none.
+    pub(crate) fn finish(self) -> Result<Recorded, RecordingError> {
+        drop(self.recorder);
+        self.thread.join().expect("the checker does not panic")
+    }
+}
+
+impl Recorder {
+    /// Records a call. To be called before the request is sent.
+    pub(crate) fn call(&self, client: u64, ask: &Ask) -> OperationId {
+        let request = record::request(ask).expect("every request of a workload is an operation");
+        let mut stamp = self.stamp.lock().expect("no panic while recording");
+        stamp.next_operation += 1;
+        let operation = OperationId(stamp.next_operation);
+        let time_ns = stamp.origin.elapsed().as_nanos() as u64;
+        stamp.hand_on(EtcdEvent::call(time_ns, client, operation, request));
+        operation
+    }
+
+    /// Records how it ended. To be called after the answer has come in.
+    pub(crate) fn ended(
+        &self,
+        client: u64,
+        operation: OperationId,
+        result: &Result<Answer, CallError>,
+    ) {
+        let ending = record::ending(result);
+        let stamp = self.stamp.lock().expect("no panic while recording");
+        let time_ns = stamp.origin.elapsed().as_nanos() as u64;
+        stamp.hand_on(match ending {
+            Ending::Known(outcome) => EtcdEvent::returned(time_ns, client, operation, outcome),
+            Ending::Unknown => EtcdEvent::unknown(time_ns, client, operation),
+            Ending::Failed => EtcdEvent::failed(time_ns, client, operation),
+        });
+    }
+}
+
+impl Stamp {
+    /// Blocks while the queue is full, and with it every client: the thread on the other
+    /// side needs none of them to go on.
+    fn hand_on(&self, event: EtcdEvent) {
+        // An error: the recording has ended early and says why when it is finished.
+        let _ = self.events.send(event);
+    }
+}
+
+fn take_in(
+    events: Receiver<EtcdEvent>,
+    mut writer: Option<(PathBuf, Writer<BufWriter<File>>)>,
+    mut checker: Option<EtcdChecker>,
+) -> Result<Recorded, RecordingError> {
+    let mut recorded = Recorded::default();
+    for event in events {
+        recorded.events += 1;
+        if let Some((path, writer)) = &mut writer {
+            let failed = |source| RecordingError::File {
+                path: path.clone(),
+                source,
+            };
+            writer.write(&event).map_err(failed)?;
+        }
+        if let Some(checking) = &mut checker {
+            match checking.observe(&event) {
+                Ok(()) => {}
+                Err(Rejection::Violation(violation)) => {
+                    recorded.verdict = Some(Verdict::Violation(violation));
+                    checker = None;
+                }
+                Err(Rejection::Malformed(malformed)) => {
+                    return Err(RecordingError::Malformed(malformed.to_string()));
+                }
+            }
+        }
+    }
+    if let Some((path, writer)) = writer {
+        writer
+            .finish()
+            .map_err(|source| RecordingError::File { path, source })?;
+    }
+    if let Some(mut checker) = checker {
+        recorded.verdict = Some(checker.finish());
+    }
+    Ok(recorded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::key;
+    use veridical_proto::etcdserverpb::{
+        PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
+    };
+
+    fn header(revision: i64) -> Option<ResponseHeader> {
+        Some(ResponseHeader {
+            revision,
+            member_id: 1,
+            ..ResponseHeader::default()
+        })
+    }
+
+    /// A put at revision 2, and a read that shows the key or not.
+    fn verdict_of_read(shows_the_put: bool) -> Verdict {
+        let sinks = Sinks {
+            verify_from_revision: Some(1),
+            history: None,
+        };
+        let recording = Recording::start(&sinks).unwrap();
+        let recorder = recording.recorder();
+        let put = PutRequest {
+            key: key(1),
+            value: "x".into(),
+            ..PutRequest::default()
+        };
+        let operation = recorder.call(1, &Ask::Put(put.clone()));
+        let answer = PutResponse {
+            header: header(2),
+            ..PutResponse::default()
+        };
+        recorder.ended(1, operation, &Ok(Answer::Put(answer)));
+        let read = RangeRequest {
+            key: key(1),
+            ..RangeRequest::default()
+        };
+        let operation = recorder.call(2, &Ask::Range(read));
+        let kv = veridical_proto::mvccpb::KeyValue {
+            key: put.key,
+            value: put.value,
+            create_revision: 2,
+            mod_revision: 2,
+            version: 1,
+            lease: 0,
+        };
+        let answer = RangeResponse {
+            header: header(2),
+            kvs: if shows_the_put { vec![kv] } else { Vec::new() },
+            count: i64::from(shows_the_put),
+            more: false,
+        };
+        recorder.ended(2, operation, &Ok(Answer::Range(answer)));
+        drop(recorder);
+        let recorded = recording.finish().unwrap();
+        assert_eq!(recorded.events, 4);
+        recorded.verdict.unwrap()
+    }
+
+    #[test]
+    fn a_read_that_misses_an_acknowledged_write_is_a_violation() {
+        assert_eq!(verdict_of_read(true), Verdict::Ok);
+        assert!(verdict_of_read(false).violation().is_some());
+    }
+}

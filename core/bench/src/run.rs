@@ -1,0 +1,324 @@
+//! The clients of a benchmark.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use veridical_client::CallError;
+use veridical_proto::etcdserverpb::RangeRequest;
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
+
+use super::distribution::Zipf;
+use super::endpoint::Connection;
+use super::flags::BenchFlags;
+use super::recording::{Recorded, Recorder, Recording, RecordingError, Sinks};
+use super::report::Measurements;
+use super::workload::{StepKind, Workload};
+
+/// Keys written by one transaction while loading; below etcd's limit on operations.
+const LOAD_KEYS_PER_TXN: u64 = 100;
+
+/// After an error, so that a store that refuses everything is not asked as fast as
+/// possible.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
+
+/// A key that is loaded is written again this many times before it is given up.
+const LOAD_ATTEMPTS_MAX: u32 = 5;
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The system refuses a runtime.
+    #[error("no runtime: {0}")]
+    Runtime(std::io::Error),
+    /// No address was given.
+    #[error("--endpoints: at least one is needed")]
+    NoEndpoint,
+    /// Nobody answers there.
+    #[error("{0}")]
+    Connect(String),
+    /// The store to verify holds that many keys already.
+    #[error("--verify needs an empty store, this one has {0} keys")]
+    NotEmpty(i64),
+    /// The keys to begin with could not be written.
+    #[error("cannot write the keys to begin with: {0}")]
+    Load(CallError),
+    /// The store to verify does not tell its revision.
+    #[error("cannot read the revision to begin with: {0}")]
+    Look(CallError),
+    /// The history could not be recorded.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// An interrupt came before anything was measured.
+    #[error("interrupted before anything was measured")]
+    Interrupted,
+}
+
+impl BenchError {
+    /// Whether it is for the user to set right. The others are bugs, or the system refuses.
+    pub fn is_usage_error(&self) -> bool {
+        match self {
+            Self::Recording(RecordingError::Malformed(_)) | Self::Runtime(_) => false,
+            Self::Recording(RecordingError::File { .. })
+            | Self::NoEndpoint
+            | Self::Connect(_)
+            | Self::NotEmpty(_)
+            | Self::Load(_)
+            | Self::Look(_)
+            | Self::Interrupted => true,
+        }
+    }
+}
+
+/// What a run came to.
+pub(crate) struct Finished {
+    pub(crate) measurements: Measurements,
+    pub(crate) elapsed: Duration,
+    pub(crate) interrupted: bool,
+    pub(crate) recorded: Option<Recorded>,
+}
+
+/// One client.
+struct Worker {
+    number: u64,
+    connection: Connection,
+    workload: Workload,
+    recorder: Option<Recorder>,
+    measurements: Measurements,
+}
+
+impl Worker {
+    async fn call(&mut self, ask: Ask) -> Result<Answer, CallError> {
+        let Some(recorder) = &self.recorder else {
+            return self.connection.call(ask).await;
+        };
+        let operation = recorder.call(self.number, &ask);
+        let result = self.connection.call(ask).await;
+        recorder.ended(self.number, operation, &result);
+        result
+    }
+
+    /// Writes its share of the keys.
+    async fn load(&mut self, keys: u64, workers: u64) -> Result<(), CallError> {
+        let mut begin = self.number * LOAD_KEYS_PER_TXN;
+        while begin < keys {
+            let end = (begin + LOAD_KEYS_PER_TXN).min(keys);
+            let mut attempts = 1;
+            loop {
+                let ask = self.workload.load(begin, end);
+                match self.call(ask).await {
+                    Ok(_) => break,
+                    Err(error) if attempts == LOAD_ATTEMPTS_MAX => return Err(error),
+                    Err(_) => tokio::time::sleep(ERROR_PAUSE).await,
+                }
+                attempts += 1;
+            }
+            begin += workers * LOAD_KEYS_PER_TXN;
+        }
+        Ok(())
+    }
+
+    /// One step, both halves of it where there are two.
+    async fn step(&mut self) -> (StepKind, Result<(), CallError>) {
+        let step = self.workload.next();
+        let kind = step.kind;
+        let key = match (&step.ask, kind) {
+            (Ask::Range(range), StepKind::ReadModifyWrite) => Some(range.key.clone()),
+            _ => None,
+        };
+        let result = match (self.call(step.ask).await, key) {
+            (Ok(Answer::Range(read)), Some(key)) => {
+                let ask = self.workload.modify(key, &read);
+                self.call(ask).await.map(|_| ())
+            }
+            (result, _) => result.map(|_| ()),
+        };
+        (kind, result)
+    }
+
+    /// Works until it is time to end; measures from `measure_from` on.
+    async fn work(
+        mut self,
+        measure_from: Instant,
+        until: Instant,
+        stop: CancellationToken,
+    ) -> Self {
+        loop {
+            let begun = Instant::now();
+            if begun >= until {
+                return self;
+            }
+            let (kind, result) = tokio::select! {
+                biased;
+                // The request in flight stays open in the history: its fate is unknown.
+                () = stop.cancelled() => return self,
+                stepped = self.step() => stepped,
+            };
+            let ended = Instant::now();
+            let is_measured = begun >= measure_from;
+            match result {
+                Ok(()) if is_measured => self.measurements.succeeded(kind, ended - begun),
+                Ok(()) => {}
+                Err(error) => {
+                    if is_measured {
+                        self.measurements.failed(kind, error.to_string());
+                    }
+                    tokio::time::sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Runs the whole benchmark.
+///
+/// # Errors
+/// See [`BenchError`]. Requests that fail are no errors here; they are counted.
+pub(crate) async fn run(flags: &BenchFlags) -> Result<Finished, BenchError> {
+    let stop = CancellationToken::new();
+    let interrupts = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                stop.cancel();
+            }
+        }
+    });
+    let connections = connect(flags).await?;
+    let recording = record(flags, &connections[0]).await?;
+    let mut workers = hire(flags, &connections, recording.as_ref());
+    if flags.workload.reads() {
+        workers = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(BenchError::Interrupted),
+            loaded = load(workers, flags.keys as u64) => loaded?,
+        };
+    }
+    let measure_from = Instant::now() + flags.warmup;
+    let until = measure_from + flags.duration;
+    let mut working = JoinSet::new();
+    for worker in workers {
+        working.spawn(worker.work(measure_from, until, stop.clone()));
+    }
+    let mut measurements = Measurements::new();
+    while let Some(worker) = working.join_next().await {
+        let worker = worker.expect("no client panics");
+        measurements.add(&worker.measurements);
+    }
+    let ended = Instant::now();
+    interrupts.abort();
+    let recorded = match recording {
+        // Waits for the checker, which may be behind.
+        Some(recording) => Some(tokio::task::block_in_place(|| recording.finish())?),
+        None => None,
+    };
+    Ok(Finished {
+        measurements,
+        elapsed: ended.saturating_duration_since(measure_from),
+        interrupted: ended < until,
+        recorded,
+    })
+}
+
+async fn connect(flags: &BenchFlags) -> Result<Vec<Connection>, BenchError> {
+    let addresses = flags.addresses();
+    if addresses.is_empty() {
+        return Err(BenchError::NoEndpoint);
+    }
+    let mut connections = Vec::new();
+    for number in 0..flags.connections() {
+        let opened = Connection::open(flags.protocol, &addresses, number).await;
+        connections.push(opened.map_err(BenchError::Connect)?);
+    }
+    Ok(connections)
+}
+
+async fn record(
+    flags: &BenchFlags,
+    connection: &Connection,
+) -> Result<Option<Recording>, BenchError> {
+    if !flags.verify && flags.history.is_none() {
+        return Ok(None);
+    }
+    let verify_from_revision = match flags.verify {
+        true => Some(initial_revision(connection.clone()).await?),
+        false => None,
+    };
+    let sinks = Sinks {
+        verify_from_revision,
+        history: flags.history.as_deref(),
+    };
+    Ok(Some(Recording::start(&sinks)?))
+}
+
+/// The revision of a store without keys.
+async fn initial_revision(mut connection: Connection) -> Result<i64, BenchError> {
+    let all = RangeRequest {
+        key: bytes::Bytes::from_static(b"\0"),
+        range_end: bytes::Bytes::from_static(b"\0"),
+        count_only: true,
+        ..RangeRequest::default()
+    };
+    match connection
+        .call(Ask::Range(all))
+        .await
+        .map_err(BenchError::Look)?
+    {
+        Answer::Range(answer) if answer.count > 0 => Err(BenchError::NotEmpty(answer.count)),
+        Answer::Range(answer) => Ok(answer.header.map_or(0, |header| header.revision)),
+        other => unreachable!("a read was answered with {other:?}"),
+    }
+}
+
+fn hire(
+    flags: &BenchFlags,
+    connections: &[Connection],
+    recording: Option<&Recording>,
+) -> Vec<Worker> {
+    let keys = flags.keys as u64;
+    let zipf = Arc::new(Zipf::new(keys));
+    let inserted = Arc::new(AtomicU64::new(keys));
+    let workload = |client| {
+        Workload::new(
+            flags.workload,
+            keys,
+            flags.value_bytes,
+            Arc::clone(&zipf),
+            Arc::clone(&inserted),
+            client,
+            flags.seed,
+        )
+    };
+    let worker = |number: usize| Worker {
+        number: number as u64,
+        connection: connections[number % connections.len()].clone(),
+        workload: workload(number as u64),
+        recorder: recording.map(Recording::recorder),
+        measurements: Measurements::new(),
+    };
+    (0..flags.clients).map(worker).collect()
+}
+
+async fn load(workers: Vec<Worker>, keys: u64) -> Result<Vec<Worker>, BenchError> {
+    let count = workers.len() as u64;
+    let mut loading = JoinSet::new();
+    for mut worker in workers {
+        loading.spawn(async move {
+            worker.load(keys, count).await?;
+            Ok::<_, CallError>(worker)
+        });
+    }
+    let mut workers = Vec::new();
+    while let Some(worker) = loading.join_next().await {
+        workers.push(
+            worker
+                .expect("no client panics")
+                .map_err(BenchError::Load)?,
+        );
+    }
+    Ok(workers)
+}

@@ -1,0 +1,12 @@
+//! The program as its users meet it: processes, sockets, signals, files, and the real
+//! `etcdctl`.
+
+mod checking;
+mod etcdctl;
+mod etcdctl_api;
+mod etcdctl_cluster;
+mod joining;
+mod kills;
+mod lifecycle;
+mod member;
+mod verified_bench;

@@ -1,0 +1,126 @@
+//! The deliberate defects of this store, each behind a name.
+//!
+//! A planted bug sits in the product's code at the line where a real one would be, and
+//! measures whether the checks find it. `docs/planted-bugs.md` tells what each one does, where
+//! it is, and how it showed.
+//!
+//! Inputs: none.
+//! Outputs: [`PlantedBug`], the list, and [`Planted`], the set that configurations carry and
+//! that the code asks.
+//! Dependencies: `veridical-probe`, which declares lists of bugs for any system.
+//!
+//! Without the feature `planted-bugs` the set is always empty, and the compiler removes every
+//! planted branch.
+
+veridical_probe::planted_bugs! {
+    /// A deliberate defect of the store. Each one is a mistake that real systems have shipped.
+    pub enum PlantedBug {
+        /// raft: a leader serves linearizable reads without confirming its leadership.
+        StaleRead => "stale-read",
+        /// node: a write is acknowledged before its log entry is durable.
+        AckBeforeFsync => "ack-before-fsync",
+        /// node: term and vote are not written before a vote is sent.
+        VoteNotPersisted => "vote-not-persisted",
+        /// raft: entries of earlier terms are committed by counting replicas
+        /// (figure 8 of the Raft paper).
+        CommitOldTerm => "commit-old-term",
+        /// raft: a voter compares only the terms of the logs' last entries, not their lengths
+        /// (paper section 5.4.1).
+        VoteToShorterLog => "vote-to-shorter-log",
+        /// raft: a follower replaces everything behind an append's first entry although it
+        /// agrees: a late append removes newer, acknowledged entries (paper section 5.3).
+        TruncateAgreeingLog => "truncate-agreeing-log",
+        /// raft: a leader's heartbeat names its whole commit index, also to a follower whose
+        /// log is not known to agree that far.
+        CommitBeyondMatch => "commit-beyond-match",
+        /// raft: a new leader answers reads before an entry of its own term is committed
+        /// (paper section 8).
+        ReadBeforeOwnCommit => "read-before-own-commit",
+        /// raft: a received snapshot is installed although the log has what it covers, and
+        /// more (paper section 7).
+        SnapshotGoesBack => "snapshot-goes-back",
+        /// raft: a leader counts itself into the majority before its own disk has the entry
+        /// (thesis section 10.2.1).
+        LeaderCountsUnsynced => "leader-counts-unsynced",
+        /// node: a confirmed read is served before the read index is applied.
+        ReadBeforeApplied => "read-before-applied",
+        /// node: a command of an earlier incarnation that is applied after the restart answers
+        /// a caller of this one.
+        AnswersFormerIncarnation => "answers-former-incarnation",
+        /// node: a member starts again under the incarnation it had, so that names of commands
+        /// are used twice.
+        IncarnationReused => "incarnation-reused",
+        /// node: a proposal that nobody answered in time is reported as certainly not done.
+        UnknownToldAsFailed => "unknown-told-as-failed",
+        /// node: a snapshot holds one entry more than its header says.
+        SnapshotMislabelled => "snapshot-mislabelled",
+        /// node: a member that leads again goes on with the lease clock of its former term.
+        LeaseClockKept => "lease-clock-kept",
+        /// node: callers that wait for reads are not counted, however many they are.
+        ReadsUnbounded => "reads-unbounded",
+        /// client: a write whose outcome is unknown is sent again.
+        UnsafeRetry => "unsafe-retry",
+        /// store: a watcher that fell behind skips what happened while it caught up.
+        WatchGap => "watch-gap",
+        /// store: a range reads each shard at whatever revision that shard has reached.
+        TornCut => "torn-cut",
+        /// store: a retried proposal is applied again.
+        DoubleApply => "double-apply",
+        /// storage: the parent folder is not synchronised after a file is created or renamed.
+        DirentLoss => "dirent-loss",
+        /// store: a put that takes a key from its lease leaves it attached, and the lease's end
+        /// deletes it.
+        LeaseKeepsKeys => "lease-keeps-keys",
+        /// store: the end of a lease deletes its keys in a revision each.
+        RevokeNotAtomic => "revoke-not-atomic",
+        /// store: a compaction forgets as if it had been at the next revision.
+        CompactionOffByOne => "compaction-off-by-one",
+        /// store: a watch whose queue is full loses the revision that did not fit.
+        WatchOverflow => "watch-overflow",
+        /// store: a watch that is behind goes on after a snapshot that is installed, not before.
+        WatchSkipsInstalled => "watch-skips-installed",
+        /// store: a watch of what is to come forgets where it was to begin when a snapshot is
+        /// installed.
+        WatchForgetsStart => "watch-forgets-start",
+        /// store: a watch that reads history gets no previous pair with the first revision of
+        /// each step.
+        WatchPrevLost => "watch-prev-lost",
+        /// store: a range is cut at its limit before it is sorted.
+        LimitBeforeSort => "limit-before-sort",
+        /// store: a progress notification does not wait for the events before it.
+        ProgressAhead => "progress-ahead",
+        /// store: a transaction that wrote nothing answers with the revision of its writes.
+        TxnPhantomRevision => "txn-phantom-revision",
+        /// store: the oldest unsettled proposal is forgotten like the settled ones before it.
+        SessionOversettled => "session-oversettled",
+        /// store: the table of applied proposals is not in snapshots.
+        SnapshotWithoutSessions => "snapshot-without-sessions",
+        /// store: which keys a lease has is not restored from snapshots.
+        RestoreWithoutAttachments => "restore-without-attachments",
+        /// store: a snapshot that is being written does not hold compactions back.
+        SnapshotUnpinned => "snapshot-unpinned",
+        /// store: a durable copy of the state is not told of revoked leases.
+        FeedKeepsLeases => "feed-keeps-leases",
+        /// storage: a snapshot gets its name before its data is synchronised.
+        SnapshotUnsynced => "snapshot-unsynced",
+        /// storage: one segment too many is released behind a snapshot.
+        WalReleasedTooMuch => "wal-released-too-much",
+        /// storage: segments are deleted before the log says durably that it needs them no more.
+        WalReleaseUnsynced => "wal-release-unsynced",
+        /// storage: a segment is left for the next one without a last synchronisation.
+        WalRotateUnsynced => "wal-rotate-unsynced",
+        /// storage: recovery cuts off a torn tail together with the batch before it.
+        WalTailOvercut => "wal-tail-overcut",
+        /// storage: recovery replaces one entry where the log was replaced from there on.
+        WalSuffixResurrected => "wal-suffix-resurrected",
+        /// storage: recovery knows of a vote that may not be durable, but does not write it anew.
+        WalVoteNotCarried => "wal-vote-not-carried",
+        /// storage: recovery takes for durable what it can read.
+        WalTailTrusted => "wal-tail-trusted",
+        /// storage: recovery does not look at the checksum of a record's payload.
+        WalPayloadUnchecked => "wal-payload-unchecked",
+    }
+}
+
+/// A set of the store's planted bugs.
+pub type Planted = veridical_probe::Planted<PlantedBug>;

@@ -1,5 +1,0 @@
-//! The program `veridical`.
-
-fn main() -> std::process::ExitCode {
-    veridical_server::run().into()
-}

@@ -1,0 +1,107 @@
+//! The kinds of objects that histories are about.
+
+use std::fmt;
+
+use super::{Action, Value};
+
+/// Which object a history is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A value that is read and written.
+    Register,
+    /// A register with compare-and-swap.
+    CasRegister,
+    /// A map of such registers; a deletion makes nil.
+    Kv,
+    /// A map of texts with append; they begin empty.
+    KvAppend,
+    /// A set: add, remove, contains, read.
+    Set,
+    /// A first-in-first-out queue.
+    Queue,
+    /// A last-in-first-out stack.
+    Stack,
+    /// A lock that one owner holds at a time.
+    Lock,
+    /// A number that is incremented and read.
+    Counter,
+    /// Lists to which transactions append.
+    ListAppend,
+    /// A log of records.
+    Log,
+}
+
+impl ObjectKind {
+    /// Every kind, in the order in which reports name them.
+    pub const ALL: &'static [Self] = &[
+        Self::Register,
+        Self::CasRegister,
+        Self::Kv,
+        Self::KvAppend,
+        Self::Set,
+        Self::Queue,
+        Self::Stack,
+        Self::Lock,
+        Self::Counter,
+        Self::ListAppend,
+        Self::Log,
+    ];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::CasRegister => "cas-register",
+            Self::Kv => "kv",
+            Self::KvAppend => "kv-append",
+            Self::Set => "set",
+            Self::Queue => "queue",
+            Self::Stack => "stack",
+            Self::Lock => "lock",
+            Self::Counter => "counter",
+            Self::ListAppend => "list-append",
+            Self::Log => "log",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// The kind that a history is about, as far as its calls tell.
+    pub fn guess<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Self> {
+        let mut guess = None;
+        for action in actions {
+            let kind = match action {
+                Action::Read => continue,
+                Action::Write(_) => Self::Register,
+                Action::Cas { .. } => Self::CasRegister,
+                Action::Delete => Self::Kv,
+                Action::Append(Value::Text(_)) => Self::KvAppend,
+                Action::Append(_) | Action::Txn(_) => Self::ListAppend,
+                Action::Add(_) | Action::Remove(_) | Action::Contains(_) => Self::Set,
+                Action::Enqueue(_) | Action::Dequeue => Self::Queue,
+                Action::Push(_) | Action::Pop => Self::Stack,
+                Action::Acquire(_) | Action::Release(_) => Self::Lock,
+                Action::Increment(_) => Self::Counter,
+                Action::LogAppend(_) | Action::CheckTail => Self::Log,
+            };
+            // A map can do what a register can; one with append begins empty.
+            guess = guess.max(Some(kind));
+        }
+        guess
+    }
+
+    /// Whether a generated history can write a value more than once
+    /// ([`values`](crate::generate::object::ObjectWorkload::values)).
+    pub const fn has_values(self) -> bool {
+        matches!(self, Self::Register | Self::CasRegister | Self::Kv)
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

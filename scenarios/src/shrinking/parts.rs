@@ -1,0 +1,419 @@
+//! What a plan consists of, as parts that can be left out one by one, and as settings
+//! that can be put back to what they usually are.
+
+use std::collections::BTreeSet;
+use veridical_harness::parts::{keep, steps_to};
+use veridical_harness::shrink::Size;
+use veridical_harness::timed_fault::merged;
+use veridical_node::Limits;
+use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
+
+use crate::knobs;
+use crate::plan::{HuntPlan, Plan, PlannedChange};
+
+/// The least cluster that tolerates a failure.
+const MEMBERS_MIN: u32 = 3;
+
+/// Elections that a hunt is thought to follow before they are counted.
+const ELECTIONS_MAX: u64 = 128;
+
+/// A sort of parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Faults with a time.
+    Faults,
+    /// Elections that the hunt follows.
+    Elections,
+    /// Changes of the membership.
+    Changes,
+    /// Clients with all they do.
+    Clients,
+    /// Operations.
+    Operations,
+    /// Watchers.
+    Watchers,
+    /// Chosen moments of the schedule.
+    Moments,
+}
+
+impl Kind {
+    /// All sorts, those first that make later ones fewer.
+    pub const ALL: [Self; 7] = [
+        Self::Clients,
+        Self::Faults,
+        Self::Elections,
+        Self::Changes,
+        Self::Operations,
+        Self::Watchers,
+        Self::Moments,
+    ];
+
+    /// The names of [`ALL`](Self::ALL), in the same order.
+    pub const NAMES: &[&str] = &[
+        "clients",
+        "faults",
+        "elections",
+        "changes",
+        "operations",
+        "watchers",
+        "moments",
+    ];
+
+    /// How many parts of this sort a plan has.
+    pub fn count(self, plan: &Plan) -> usize {
+        match self {
+            Self::Faults => plan.faults.len(),
+            Self::Elections => plan.hunt.as_ref().map_or(0, |hunt| elections(hunt).len()),
+            Self::Changes => plan.changes.len(),
+            Self::Clients => clients(plan).len(),
+            Self::Operations => plan.operations(),
+            Self::Watchers => plan.watchers.len(),
+            Self::Moments => plan.schedule.moments(),
+        }
+    }
+
+    /// The plan without the parts whose numbers are in `out`.
+    pub fn without(self, plan: &Plan, out: &BTreeSet<usize>) -> Plan {
+        let mut less = plan.clone();
+        match self {
+            Self::Faults => less.faults = keep(&plan.faults, out),
+            Self::Watchers => less.watchers = keep(&plan.watchers, out),
+            Self::Changes => less.changes = keep(&plan.changes, out),
+            Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
+            Self::Elections => {
+                if let Some(hunt) = &mut less.hunt {
+                    let left = keep(&elections(hunt), out);
+                    if left.is_empty() {
+                        less.hunt = None;
+                    } else {
+                        hunt.elections = Some(left.into_iter().collect());
+                    }
+                }
+            }
+            Self::Clients => {
+                for (number, (host, lane)) in clients(plan).into_iter().enumerate() {
+                    if out.contains(&number) {
+                        less.hosts[host].lanes[lane].clear();
+                    }
+                }
+            }
+            Self::Operations => {
+                let mut number = 0;
+                for lane in less.hosts.iter_mut().flat_map(|host| &mut host.lanes) {
+                    lane.retain(|_| {
+                        number += 1;
+                        !out.contains(&(number - 1))
+                    });
+                }
+            }
+        }
+        less
+    }
+}
+
+/// Clients that do something: host and lane.
+fn clients(plan: &Plan) -> Vec<(usize, usize)> {
+    let mut clients = Vec::new();
+    for (host, host_plan) in plan.hosts.iter().enumerate() {
+        for (lane, operations) in host_plan.lanes.iter().enumerate() {
+            if !operations.is_empty() {
+                clients.push((host, lane));
+            }
+        }
+    }
+    clients
+}
+
+fn elections(hunt: &HuntPlan) -> Vec<u64> {
+    match &hunt.elections {
+        Some(followed) => followed.iter().copied().collect(),
+        None => (0..ELECTIONS_MAX).collect(),
+    }
+}
+
+/// Simpler plans of the same parts, the simplest first: settings at their defaults, a
+/// perfect network, healthy disks, fewer members, no idle machines, an earlier end.
+pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
+    let mut simpler = Vec::new();
+    simpler.extend(shorter(plan, failed_at_ms));
+    simpler.extend(fewer_members(plan));
+    simpler.extend(without_spares(plan));
+    simpler.extend(without_idle_hosts(plan));
+    let calm = Plan {
+        knobs: Limits::default(),
+        network: NetworkFaults::none(),
+        disk: DiskFaults::none(),
+        ..plan.clone()
+    };
+    simpler.push(calm);
+    simpler.push(Plan {
+        last_power_failure: false,
+        ..plan.clone()
+    });
+    simpler.push(Plan {
+        knobs: Limits::default(),
+        ..plan.clone()
+    });
+    simpler.push(Plan {
+        schedule: Schedule::Uniform,
+        ..plan.clone()
+    });
+    for network in steps_to(&plan.network, &NetworkFaults::none()) {
+        simpler.push(Plan {
+            network,
+            ..plan.clone()
+        });
+    }
+    for disk in steps_to(&plan.disk, &DiskFaults::none()) {
+        simpler.push(Plan {
+            disk,
+            ..plan.clone()
+        });
+    }
+    for knobs in knobs::steps_to_default(&plan.knobs) {
+        simpler.push(Plan {
+            knobs,
+            ..plan.clone()
+        });
+    }
+    simpler.push(Plan {
+        previous_format: BTreeSet::new(),
+        ..plan.clone()
+    });
+    simpler.extend(merged(&plan.faults).into_iter().map(|faults| Plan {
+        faults,
+        ..plan.clone()
+    }));
+    simpler.retain(|candidate| candidate != plan);
+    simpler
+}
+
+/// The faults end right after the failure, or at half the time if it came later still.
+fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
+    let ends = if failed_at_ms < plan.heal_at_ms {
+        vec![failed_at_ms + 1]
+    } else {
+        vec![
+            plan.heal_at_ms / 4,
+            plan.heal_at_ms / 2,
+            plan.heal_at_ms * 3 / 4,
+        ]
+    };
+    let ended = |heal_at_ms: u64| {
+        let mut shorter = Plan {
+            heal_at_ms,
+            end_at_ms: heal_at_ms,
+            ..plan.clone()
+        };
+        shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
+        shorter.changes.retain(|change| change.at_ms < heal_at_ms);
+        shorter
+    };
+    let prompt = Plan {
+        end_at_ms: plan.heal_at_ms,
+        ..plan.clone()
+    };
+    ends.into_iter()
+        .filter(|end| *end < plan.heal_at_ms)
+        .map(ended)
+        .chain([prompt])
+        .collect()
+}
+
+fn fewer_members(plan: &Plan) -> Option<Plan> {
+    let gone = plan
+        .members
+        .checked_sub(MEMBERS_MIN)
+        .filter(|gone| *gone > 0)?;
+    let number = |id: ProcessId| match id.0 {
+        kept if kept < MEMBERS_MIN => Some(id),
+        other if other < plan.members => None,
+        client => Some(ProcessId(client - gone)),
+    };
+    let mut fewer = renumbered(plan, number);
+    fewer.members = MEMBERS_MIN;
+    fewer.rotten_member = plan.rotten_member.filter(|rotten| *rotten < MEMBERS_MIN);
+    for host in &mut fewer.hosts {
+        host.first_member %= MEMBERS_MIN;
+    }
+    for watcher in &mut fewer.watchers {
+        watcher.first_member %= MEMBERS_MIN;
+    }
+    Some(fewer)
+}
+
+/// Without machines whose clients do nothing.
+fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
+    let idle: Vec<bool> = plan
+        .hosts
+        .iter()
+        .map(|host| host.lanes.iter().all(Vec::is_empty))
+        .collect();
+    if !idle.contains(&true) {
+        return None;
+    }
+    let number = |id: ProcessId| {
+        let Some(host) = id.0.checked_sub(plan.sites()) else {
+            return Some(id);
+        };
+        if idle.get(host as usize) == Some(&true) {
+            return None;
+        }
+        let before = idle.iter().take(host as usize).filter(|idle| **idle);
+        Some(ProcessId(id.0 - before.count() as u32))
+    };
+    let mut busy = renumbered(plan, number);
+    busy.hosts
+        .retain(|host| !host.lanes.iter().all(Vec::is_empty));
+    for host in &mut busy.hosts {
+        host.lanes.retain(|lane| !lane.is_empty());
+    }
+    Some(busy)
+}
+
+fn renumbered(plan: &Plan, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Plan {
+    let mut other = plan.clone();
+    other.faults = plan
+        .faults
+        .iter()
+        .filter_map(|timed| {
+            let fault = timed.fault.clone().renumbered(&number)?;
+            Some(veridical_harness::TimedFault {
+                fault,
+                ..timed.clone()
+            })
+        })
+        .collect();
+    other.previous_format = plan
+        .previous_format
+        .iter()
+        .filter_map(|site| number(ProcessId(*site)).map(|process| process.0))
+        .collect();
+    other.changes = plan
+        .changes
+        .iter()
+        .filter_map(|planned| {
+            let change = planned.change.clone().renumbered(&number)?;
+            Some(PlannedChange {
+                change,
+                ..planned.clone()
+            })
+        })
+        .collect();
+    other
+}
+
+/// Without the machines that nobody is installed on.
+fn without_spares(plan: &Plan) -> Option<Plan> {
+    if plan.spares == 0 || !plan.changes.is_empty() {
+        return None;
+    }
+    let number = |id: ProcessId| match id.0 {
+        founder if founder < plan.members => Some(id),
+        spare if spare < plan.sites() => None,
+        client => Some(ProcessId(client - plan.spares)),
+    };
+    Some(Plan {
+        spares: 0,
+        ..renumbered(plan, number)
+    })
+}
+
+/// How big the plan is.
+pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
+    let conditions = steps_to(&plan.network, &NetworkFaults::none()).len()
+        + steps_to(&plan.disk, &DiskFaults::none()).len()
+        - 2;
+    Size {
+        operations: plan.operations(),
+        faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
+        others: vec![
+            ("clients", clients(plan).len()),
+            ("watchers", plan.watchers.len()),
+            ("members", plan.members as usize),
+            ("knobs beside the default", plan.knobs.changed().count()),
+            ("conditions beside the default", conditions),
+            ("moments of the schedule", plan.schedule.moments()),
+        ],
+        failed_at_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm;
+
+    fn numbers(numbers: &[usize]) -> BTreeSet<usize> {
+        numbers.iter().copied().collect()
+    }
+
+    #[test]
+    fn without_parts_there_are_that_many_fewer_and_nothing_else_changes() {
+        for seed in 0..40 {
+            let plan = swarm::plan(seed);
+            for kind in Kind::ALL {
+                let count = kind.count(&plan);
+                if count < 2 {
+                    continue;
+                }
+                let less = kind.without(&plan, &numbers(&[0, count - 1]));
+                assert_eq!(kind.count(&less), count - 2, "{kind:?}");
+                assert_eq!(kind.without(&plan, &numbers(&[])).hosts, plan.hosts);
+                assert_eq!(less.knobs, plan.knobs);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hunt_without_elections_is_no_hunt() {
+        let plan = (0..200)
+            .map(swarm::plan)
+            .find(|plan| plan.hunt.is_some())
+            .expect("some seeds hunt");
+        let all: BTreeSet<usize> = (0..Kind::Elections.count(&plan)).collect();
+        assert_eq!(Kind::Elections.without(&plan, &all).hunt, None);
+    }
+
+    #[test]
+    fn five_members_become_three_and_the_faults_follow() {
+        let plan = (0..200)
+            .map(swarm::plan)
+            .find(|plan| plan.members == 5)
+            .expect("some seeds have five members");
+        let fewer = fewer_members(&plan).expect("five are more than three");
+        assert_eq!(fewer.members, 3);
+        assert!(fewer.hosts.iter().all(|host| host.first_member < 3));
+        assert!(fewer.faults.len() <= plan.faults.len());
+        assert_eq!(fewer_members(&fewer), None);
+    }
+
+    #[test]
+    fn idle_hosts_go_and_the_others_keep_what_they_do() {
+        let plan = swarm::plan(5);
+        let lanes = plan.hosts[0].lanes.len();
+        let idle = Kind::Clients.without(&plan, &(0..lanes).collect());
+        let busy = without_idle_hosts(&idle).expect("the first host is idle");
+        assert_eq!(busy.hosts[..], plan.hosts[1..]);
+        assert_eq!(without_idle_hosts(&busy), None);
+    }
+
+    #[test]
+    fn simpler_plans_lead_to_the_simplest() {
+        let mut plan = swarm::plan_of("swarm-pct", 11).expect("it is one of the swarm's");
+        assert!(plan.schedule.moments() > 0);
+        let mut steps = 0;
+        while let Some(simpler) = simpler(&plan, 100).into_iter().next() {
+            plan = simpler;
+            steps += 1;
+            assert!(steps < 100);
+        }
+        let size = size(&plan, 100);
+        for (name, count) in size.others {
+            assert!(count == 0 || !name.contains("default"), "{count} {name}");
+        }
+        assert_eq!(plan.schedule.moments(), 0);
+        assert!(plan.schedule.is_uniform());
+        assert_eq!((plan.members, plan.heal_at_ms), (3, 101));
+    }
+}

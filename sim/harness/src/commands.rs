@@ -1,0 +1,239 @@
+//! The commands that run seeds, and what all commands share.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::artefact;
+use crate::campaign::{Campaign, Seeds};
+use crate::command_line::{DEFAULT_SEEDS, RunArguments};
+use crate::error::{CommandError, file_error};
+use crate::junit;
+use crate::program::Program;
+use crate::progress::Progress;
+use crate::report::{Class, RunReport};
+use crate::scenario::{Plan, Scenario};
+use crate::summary::Summary;
+
+/// Failures whose folders are kept; the others are only reported.
+const KEPT_FAILURES_MAX: usize = 5;
+
+/// The scenario of that name, or the default one.
+pub(crate) fn chosen<S: Scenario>(scenario: &S, name: Option<&str>) -> String {
+    match name {
+        Some(name) => name.to_owned(),
+        None => {
+            let names = scenario.names();
+            let default = names.first().expect("a program has a scenario");
+            default.name.to_owned()
+        }
+    }
+}
+
+/// Whether the scenario knows a bug of that name.
+pub(crate) fn is_bug<S: Scenario>(scenario: &S, name: &str) -> bool {
+    scenario.planted_bugs().iter().any(|bug| bug.name == name)
+}
+
+/// The plan of a seed of the scenario with this name, with that bug planted.
+pub(crate) fn plan_of<S: Scenario>(
+    scenario: &S,
+    name: &str,
+    seed: u64,
+    planted: Option<&str>,
+) -> Result<S::Plan, CommandError> {
+    let command = || scenario.about().command.to_owned();
+    let Some(mut plan) = scenario.plan(name, seed) else {
+        return Err(CommandError::NoScenario {
+            name: name.to_owned(),
+            command: command(),
+        });
+    };
+    let identity = plan.identity();
+    assert_eq!(
+        (identity.scenario.as_str(), identity.seed, identity.format),
+        (name, seed, S::Plan::FORMAT),
+        "a plan says where it comes from"
+    );
+    if let Some(bug) = planted {
+        if !is_bug(scenario, bug) {
+            return Err(CommandError::NoBug {
+                name: bug.to_owned(),
+                command: command(),
+            });
+        }
+        plan.set_planted(Some(bug.to_owned()));
+    }
+    Ok(plan)
+}
+
+pub(crate) fn jobs(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Set by SIGINT: no further seed is begun, and what there is gets printed.
+pub(crate) fn interruption() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    // Without the handler SIGINT simply ends the program.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    interrupted
+}
+
+/// `run`: returns the exit code.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn run<S: Scenario>(scenario: &S, arguments: &RunArguments) -> Result<u8, CommandError> {
+    let first_seed = arguments.seed.unwrap_or(1);
+    let name = chosen(scenario, arguments.scenario.as_deref());
+    let first = plan_of(scenario, &name, first_seed, arguments.planted.as_deref())?;
+    if arguments.print_plan {
+        let text = serde_json::to_string_pretty(&first).expect("a plan can be written");
+        // Whoever reads it may have seen enough.
+        let _ = writeln!(std::io::stdout(), "{text}");
+        return Ok(0);
+    }
+    if arguments.wants_one_run() {
+        return crate::inspect::run(scenario, arguments, &first);
+    }
+    let only_one = arguments.seed.is_some();
+    let count = arguments
+        .seeds
+        .unwrap_or(if only_one { 1 } else { DEFAULT_SEEDS });
+    let campaign = Campaign {
+        scenario: name,
+        planted: arguments.planted.clone(),
+        jobs: jobs(arguments.jobs),
+        check_determinism: arguments.check_determinism,
+        log: None,
+        program: Program::this(&scenario.about())?,
+    };
+    let interrupted = interruption();
+    let started = Instant::now();
+    let seeds = Seeds::new(first_seed, count);
+    let mut ran = run_seeds(&campaign, arguments, &seeds, count, &interrupted)?;
+    ran.failures
+        .sort_by_key(|report| (report.verdict, report.seed));
+    describe_failures(&campaign, arguments, &ran.failures);
+    println!(
+        "{} of scenario {}",
+        plural(ran.summary.seeds, "seed"),
+        campaign.scenario
+    );
+    print!("{}", ran.summary.render(started.elapsed()));
+    if arguments.counters {
+        print!("{}", ran.summary.render_counters());
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        println!(
+            "  interrupted: {} seeds were not run",
+            count - ran.summary.seeds
+        );
+    }
+    Ok(ran.summary.most_severe().exit_code())
+}
+
+/// What came of the seeds of `run`.
+#[derive(Default)]
+struct Ran {
+    summary: Summary,
+    failures: Vec<RunReport>,
+}
+
+/// Runs the seeds and writes the reports that were asked for.
+fn run_seeds(
+    campaign: &Campaign,
+    arguments: &RunArguments,
+    seeds: &Seeds,
+    count: u64,
+    interrupted: &AtomicBool,
+) -> Result<Ran, CommandError> {
+    let mut json = match &arguments.json {
+        Some(path) => Some((File::create(path).map_err(file_error(path))?, path)),
+        None => None,
+    };
+    let mut ran = Ran::default();
+    let mut reports = Vec::new();
+    let mut written = Ok(());
+    let mut progress = Progress::new(count);
+    campaign.run(
+        || seeds.next(),
+        interrupted,
+        |report| {
+            ran.summary.add(&report);
+            progress.advance(|| format!("{} failures", ran.failures.len()));
+            if let (Some((file, path)), true) = (&mut json, written.is_ok()) {
+                let line = serde_json::to_string(&report).expect("a report can be written");
+                written = writeln!(file, "{line}").map_err(file_error(path));
+            }
+            if report.verdict != Class::Ok {
+                ran.failures.push(report.clone());
+            }
+            if arguments.junit.is_some() {
+                reports.push(report);
+            }
+        },
+    );
+    progress.finish();
+    written?;
+    if let Some(path) = &arguments.junit {
+        reports.sort_by_key(|report| report.seed);
+        std::fs::write(path, junit::render(&campaign.scenario, &reports))
+            .map_err(file_error(path))?;
+    }
+    Ok(ran)
+}
+
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// Prints each failure, its reproducing command first, and keeps the first ones.
+fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[RunReport]) {
+    for (number, report) in failures.iter().enumerate() {
+        print!("{}", artefact::witness(report));
+        if number < KEPT_FAILURES_MAX && report.verdict != Class::Nondeterminism {
+            let planted = report.planted.as_deref().map(|bug| format!("-{bug}"));
+            let dir = arguments.artefacts.join(format!(
+                "{}-{}{}",
+                report.scenario,
+                report.seed,
+                planted.unwrap_or_default()
+            ));
+            let again = campaign.keep(report.seed, &dir);
+            if again.digest == report.digest {
+                println!("kept in {}\n", dir.display());
+            } else {
+                println!(
+                    "could not be reproduced for {}: see `--check-determinism`\n",
+                    dir.display()
+                );
+            }
+        } else {
+            println!();
+        }
+    }
+}
+
+/// `list`: the scenarios and the planted bugs.
+///
+/// # Errors
+/// None at present.
+pub fn list<S: Scenario>(scenario: &S) -> Result<u8, CommandError> {
+    println!("scenarios:");
+    for named in scenario.names() {
+        println!("  {:<20} {}", named.name, named.about);
+    }
+    println!("planted bugs:");
+    for bug in scenario.planted_bugs() {
+        println!("  {}", bug.name);
+    }
+    Ok(0)
+}
