@@ -8,7 +8,7 @@ use veridical_env::{Clock, Environment};
 use veridical_harness::object_recorder::shown_operations;
 use veridical_harness::run::{Conditions, Observed, Run, Settings, simulate};
 use veridical_harness::timed_fault::{inject_at_times, sleep_until};
-use veridical_harness::view::{ShownOperation, no_frames};
+use veridical_harness::view::{ShownOperation, Style, no_frames};
 use veridical_harness::{
     About, Ending, Named, ObjectRecorder, PlantedName, Scenario, TimedFault, TimedOperation,
     TimedPlan,
@@ -107,6 +107,14 @@ impl Scenario for Register {
         shown_operations(history, |session| {
             format!("client-{}", session / SESSIONS_PER_CLIENT)
         })
+    }
+
+    /// Sessions of a client have one track.
+    fn style(&self) -> Style<()> {
+        Style {
+            client_of: |session| session / SESSIONS_PER_CLIENT,
+            ..Style::default()
+        }
     }
 }
 
