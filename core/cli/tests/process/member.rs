@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -30,10 +31,26 @@ pub fn program() -> Command {
     command
 }
 
-/// A port that nobody listens on at the moment.
+/// Ports below those that the kernel gives to outgoing connections (from 32768 on, on Linux): a
+/// member that was killed has to find its own port free when it starts again, however many
+/// connections others have opened meanwhile.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
+
+/// A port of the loopback interface that nobody uses, and that no other test of this process
+/// gets.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Programs that run at once begin at different places.
+    let start = (std::process::id() % u32::from(PORTS)) as u16;
+    for _ in 0..PORTS {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
+        let port = FIRST_PORT + number % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("all ports of the range are taken");
 }
 
 /// A member: a folder, two ports, and a process while it runs.
