@@ -8,8 +8,8 @@ use veridical_harness::artefact::write_json;
 use veridical_harness::report::Began;
 #[cfg(madsim)]
 use veridical_harness::run::{Run, Settings};
-use veridical_harness::shrink::Size;
-use veridical_harness::view::{ShownOperation, Style};
+use veridical_harness::size::Size;
+use veridical_harness::style::{ShownOperation, Style};
 use veridical_harness::{About, Identity, Named, PlantedName, Scenario};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_node::KNOBS;

@@ -10,10 +10,11 @@ mod browser;
 #[path = "browser/run_page.rs"]
 mod run_page;
 
-use veridical_harness::artefact::Logs;
+use veridical_harness::kept_logs::KeptLogs;
+use veridical_harness::recording::{Fate, Frame, FrameKind, Life, Message, Turn};
+use veridical_harness::recording::{Recording, StateChange};
 use veridical_harness::report::{Class, Finding, RunReport, Subject};
-use veridical_harness::view::{Fate, Frame, FrameKind, Life, Message, Turn};
-use veridical_harness::view::{Recording, StateChange, View};
+use veridical_harness::view::View;
 use veridical_histories::etcd::{EtcdEvent, KeyRange, RangeRequest, Request};
 use veridical_histories::{Event, OperationId};
 use veridical_scenarios::scenario::Store;
@@ -129,7 +130,7 @@ fn a_hundred_thousand_messages_are_drawn_moved_filtered_and_scrubbed_without_del
         report: &report,
         recording: &recording(),
         history: &history(),
-        logs: &Logs::new(),
+        logs: &KeptLogs::new(),
     };
     let mut page = Vec::new();
     view.write_page(&Store, &mut page).expect("written");

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::names::Names;
@@ -344,7 +345,8 @@ impl Operation {
 }
 
 /// What became of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// It was under way when the run ended, or went down with its connection.
     #[default]

@@ -18,34 +18,11 @@ use crate::error::ApiError;
 use crate::key_range::KeyRange;
 use crate::lease::{LEASE_TTL_S_MAX, LEASE_TTL_S_MIN, LeaseStep, LeaseTable};
 use crate::memtable::{NEWEST, PutWrite, select};
+use crate::outcome::{Applied, CommandResponse};
 use crate::session::SessionTable;
 use crate::state::State;
 use crate::txn::{Plan, TxnTarget};
 use crate::view::{View, header};
-
-/// The outcome of a command.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Applied {
-    /// It took effect. The header of the response has only the revision.
-    Response(CommandResponse),
-    /// It had no effect, for this reason, on every member alike.
-    Refused(ApiError),
-    /// It had no effect, because a proposal of the same name was applied before or can no
-    /// longer be.
-    Duplicate,
-}
-
-/// The response to a command that took effect.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)] // The variants are the requests of `Command`.
-pub enum CommandResponse {
-    Put(PutResponse),
-    DeleteRange(DeleteRangeResponse),
-    Txn(TxnResponse),
-    Compaction(CompactionResponse),
-    LeaseGrant(LeaseGrantResponse),
-    LeaseRevoke(LeaseRevokeResponse),
-}
 
 /// The writer's own state: ahead of what has been published.
 #[derive(Debug)]

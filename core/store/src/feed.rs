@@ -16,11 +16,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use veridical_proto::snapshot::{Header, Lease, snapshot_record::Record};
+use veridical_proto::mvccpb::KeyValue;
+use veridical_proto::snapshot::{Header, Lease, Version as VersionRecord, snapshot_record::Record};
 
 use crate::history::Version;
 use crate::lease::LeaseStep;
-use crate::snapshot::version_record;
 
 pub(crate) const HEADER_PREFIX: u8 = 1;
 pub(crate) const VERSION_PREFIX: u8 = 2;
@@ -111,6 +111,20 @@ impl IntoIterator for Feed {
 
     fn into_iter(self) -> Self::IntoIter {
         self.operations.into_iter()
+    }
+}
+
+/// A version as snapshots and feeds have it.
+pub(crate) fn version_record(key: &Bytes, version: &Version) -> VersionRecord {
+    let kv = version.key_value(key);
+    VersionRecord {
+        tombstone: kv.is_none(),
+        sub_revision: version.sub_revision,
+        kv: Some(kv.unwrap_or_else(|| KeyValue {
+            key: key.clone(),
+            mod_revision: version.mod_revision,
+            ..KeyValue::default()
+        })),
     }
 }
 

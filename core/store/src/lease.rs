@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use veridical_proto::command::{Command, command};
 
-use crate::apply::{Applied, CommandResponse};
+use crate::outcome::{Applied, CommandResponse};
 
 /// The longest time to live, in seconds (etcd: `MaxLeaseTTL`).
 pub const LEASE_TTL_S_MAX: i64 = 9_000_000_000;

@@ -24,6 +24,7 @@ mod key_range;
 mod lease;
 mod lease_clock;
 mod memtable;
+mod outcome;
 mod pins;
 mod reader;
 mod restore;
@@ -37,7 +38,6 @@ mod txn_visitor;
 mod view;
 mod watch;
 
-pub use apply::{Applied, CommandResponse};
 pub use check::{
     check_delete_range, check_put, check_range, check_request_bytes, check_txn, is_read_only_txn,
     is_serializable_txn,
@@ -55,6 +55,7 @@ pub use memtable::{
     KeyScan, Live, LockedMemtable, Memtable, NEWEST, PutWrite, Selection, ShardedMemtable, Trimmed,
     Visit, Written, select,
 };
+pub use outcome::{Applied, CommandResponse};
 pub use reader::StoreReader;
 pub use restore::{RestoreError, Restorer, SNAPSHOT_RECORD_BYTES_MAX};
 pub use session::SESSION_WINDOW_MAX;

@@ -11,12 +11,9 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::sometimes;
-use veridical_proto::mvccpb::KeyValue;
-use veridical_proto::snapshot::{
-    Footer, Header, Lease, SnapshotRecord, Version as VersionRecord, snapshot_record::Record,
-};
+use veridical_proto::snapshot::{Footer, Header, Lease, SnapshotRecord, snapshot_record::Record};
 
-use crate::feed::copy_entry;
+use crate::feed::{copy_entry, version_record};
 use crate::history::Version;
 use crate::lease::LeaseTable;
 use crate::memtable::KeyScan;
@@ -180,19 +177,5 @@ impl SnapshotSource {
             .pop_front()
             .expect("a scanned key has versions");
         Some(Record::Version(version_record(&key, &version)))
-    }
-}
-
-/// A version as snapshots and feeds have it.
-pub(crate) fn version_record(key: &Bytes, version: &Version) -> VersionRecord {
-    let kv = version.key_value(key);
-    VersionRecord {
-        tombstone: kv.is_none(),
-        sub_revision: version.sub_revision,
-        kv: Some(kv.unwrap_or_else(|| KeyValue {
-            key: key.clone(),
-            mod_revision: version.mod_revision,
-            ..KeyValue::default()
-        })),
     }
 }

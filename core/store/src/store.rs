@@ -8,12 +8,13 @@ use veridical_probe::{always, sometimes};
 use veridical_proto::command::Command;
 use veridical_proto::snapshot::{Header, snapshot_record::Record};
 
-use crate::apply::{Applied, Writer};
+use crate::apply::Writer;
 use crate::change_log::ChangeLog;
 use crate::config::StoreConfig;
 use crate::error::ApiError;
 use crate::feed::Feed;
 use crate::lease::{LeaseStep, LeaseTable};
+use crate::outcome::Applied;
 use crate::reader::StoreReader;
 use crate::session::{Admission, SessionTable};
 use crate::snapshot::{FORMAT_VERSION, SnapshotSource};

@@ -17,8 +17,8 @@ use veridical_world::{ProcessId, SimEnvironment, World};
 use crate::cluster::{Election, Shared, client_address, lock, member_name};
 use crate::observer::Observer;
 use crate::view::MemberState;
+use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
-use veridical_harness::view::Recorder;
 
 /// Why a member's process ended.
 #[derive(Debug, thiserror::Error)]

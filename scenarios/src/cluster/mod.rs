@@ -28,8 +28,8 @@ use crate::plan::Plan;
 use crate::properties::finding;
 use crate::properties::leases::LeaseDeadlines;
 use crate::view::MemberState;
+use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
-use veridical_harness::view::Recorder;
 
 /// Where members listen for clients.
 pub const CLIENT_PORT: u16 = 2379;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use veridical_harness::parts::{keep, steps_to};
-use veridical_harness::shrink::Size;
+use veridical_harness::size::Size;
 use veridical_harness::timed_fault::merged;
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};

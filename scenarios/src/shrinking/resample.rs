@@ -10,7 +10,7 @@ use veridical_world::{CrashKind, Fault, ProcessId, Rng};
 
 use crate::plan::{Plan, PlannedChange, PlannedOp};
 use veridical_harness::TimedFault;
-use veridical_harness::shrink::{FAULTS_GOAL, OPERATIONS_GOAL};
+use veridical_harness::size::{FAULTS_GOAL, OPERATIONS_GOAL};
 
 /// How long after the last fault the faults end, in elections that time out one after the
 /// other, so that what the faults brought about can happen.

@@ -20,7 +20,7 @@ use veridical_proto::peer::raft_message::Body as Raft;
 use veridical_proto::peer::{Append, PeerFrame, Pong, RaftMessage};
 
 use super::keys::keys_of;
-use veridical_harness::view::{Decoded, Kind, NUMBERS_MAX};
+use veridical_harness::recording::{Decoded, Kind, NUMBERS_MAX};
 
 /// Members' names begin so.
 pub const MEMBER_PREFIX: &str = "member-";

@@ -6,7 +6,7 @@ mod keys;
 mod operations;
 
 use serde::{Deserialize, Serialize};
-use veridical_harness::view::{EmptyVariant, ShownOperation, States, Style};
+use veridical_harness::style::{EmptyVariant, ShownOperation, States, Style};
 use veridical_timeline::{Emphasis, LaneId, State, StateField};
 
 pub use frames::decode;

@@ -1,7 +1,7 @@
 //! The operations of clients as they are shown.
 
 use std::collections::BTreeMap;
-use veridical_harness::view::{Ending, ShownOperation};
+use veridical_harness::style::{Ending, ShownOperation};
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchEventKind, WatchNote};
 use veridical_histories::{EventKind, OperationId};
 
@@ -59,7 +59,7 @@ pub fn operations(plan: &Plan, history: &[EtcdEvent]) -> Vec<ShownOperation> {
                     &mut open,
                     *op,
                     at_ns,
-                    Ending::Failed,
+                    Ending::NoEffect,
                     "no effect",
                 );
             }

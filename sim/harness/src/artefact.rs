@@ -3,15 +3,16 @@
 //! run it again, and to run it again when the code has changed.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use veridical_world::{Decision, Digest, Event};
 
+use crate::kept_logs::{self, KeptLogs};
+use crate::recording::Recording;
 use crate::report::RunReport;
 use crate::scenario::{Plan, Scenario};
-use crate::view::{PAGE_FILE, RECORDING_FILE, Recording, View};
+use crate::view::View;
 
 /// The plan.
 pub const PLAN_FILE: &str = "plan.json";
@@ -23,6 +24,10 @@ pub const DECISIONS_FILE: &str = "decisions.jsonl";
 pub const HISTORY_FILE: &str = "history.jsonl";
 /// The folder of what processes logged.
 pub const LOGS_DIR: &str = "logs";
+/// What was recorded of the run.
+pub const RECORDING_FILE: &str = "recording.json";
+/// The page.
+pub const PAGE_FILE: &str = "run.html";
 /// By what it was made.
 pub const VERSION_FILE: &str = "version.json";
 
@@ -54,9 +59,6 @@ impl Version {
     }
 }
 
-/// What one process logged: its last lines, and how many were before them.
-pub type Logs = BTreeMap<String, (Vec<String>, u64)>;
-
 /// Everything that there is of a run.
 pub struct Contents<'a, S: Scenario> {
     /// Its plan.
@@ -70,18 +72,9 @@ pub struct Contents<'a, S: Scenario> {
     /// Its random decisions.
     pub decisions: &'a [Decision],
     /// What its processes logged.
-    pub logs: &'a Logs,
+    pub logs: &'a KeptLogs,
     /// What else was recorded of it.
     pub recording: &'a Recording<S::State>,
-}
-
-/// What the first line of a log says of lines that were not kept, behind their number.
-const DROPPED_LINES: &str = " earlier lines were not kept)";
-
-/// How many lines were not kept before this one, if it says so.
-pub fn dropped_lines(line: &str) -> Option<u64> {
-    let number = line.strip_prefix('(')?.strip_suffix(DROPPED_LINES)?;
-    number.parse().ok()
 }
 
 /// Writes the folder.
@@ -99,7 +92,7 @@ pub fn write<S: Scenario>(scenario: &S, dir: &Path, contents: &Contents<'_, S>) 
     write_lines(&dir.join(DECISIONS_FILE), contents.decisions)?;
     write_lines(&dir.join("trace.jsonl"), contents.trace)?;
     write_lines(&dir.join(HISTORY_FILE), contents.history)?;
-    write_logs(&dir.join(LOGS_DIR), contents.logs)?;
+    kept_logs::write(&dir.join(LOGS_DIR), contents.logs)?;
     scenario.write_further_files(contents.plan, dir)?;
     let mut file = BufWriter::new(fs::File::create(dir.join(RECORDING_FILE))?);
     serde_json::to_writer(&mut file, contents.recording)?;
@@ -115,22 +108,6 @@ pub fn write<S: Scenario>(scenario: &S, dir: &Path, contents: &Contents<'_, S>) 
     view.write_page(scenario, &mut file)?;
     file.flush()?;
     fs::write(dir.join("witness.txt"), witness(contents.report))
-}
-
-/// Writes what each process logged to a file of its own.
-fn write_logs(dir: &Path, logs: &Logs) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    for (process, (lines, dropped)) in logs {
-        let mut file = BufWriter::new(fs::File::create(dir.join(format!("{process}.log")))?);
-        if *dropped > 0 {
-            writeln!(file, "({dropped}{DROPPED_LINES}")?;
-        }
-        for line in lines {
-            writeln!(file, "{line}")?;
-        }
-        file.flush()?;
-    }
-    Ok(())
 }
 
 /// Writes a value as JSON for people.
@@ -323,7 +300,7 @@ mod tests {
         let plan = toy::plan(4);
         let finding = Finding::new(Class::Liveness, "no-progress", "x");
         let report = RunReport::of_seed(4, finding);
-        let logs = Logs::from([("member-1".to_owned(), (vec!["line".to_owned()], 2))]);
+        let logs = KeptLogs::from([("member-1".to_owned(), (vec!["line".to_owned()], 2))]);
         let contents = Contents::<Toy> {
             plan: &plan,
             report: &report,

@@ -9,10 +9,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use veridical_probe::CoveragePoint;
 
-use crate::summary::Reached;
-
 /// The rarest points that are shown to people; the JSON form has all.
 const RAREST_SHOWN: usize = 8;
+
+/// How often a coverage point was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// By how many seeds.
+    pub seeds: u64,
+    /// How often, over all of them.
+    pub hits: u64,
+}
 
 /// A coverage point, or several of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::artefact::{self, Kept, Version};
 use crate::bugbase;
 use crate::command_line::{BugbaseArguments, ReplayArguments, ShrinkArguments};
-use crate::commands::{interruption, is_bug, jobs};
 use crate::error::{CommandError, file_error};
 use crate::isolated::keep_run;
 use crate::program::Program;
 use crate::replay::{Outcome, Replay, variant};
 use crate::report::Class;
 use crate::scenario::{Plan, Scenario};
+use crate::selection::{interruption, is_bug, jobs};
 use crate::shrink::Shrink;
 
 /// How often a long work says how far it is.

@@ -17,15 +17,18 @@ mod simulated {
     use std::io::{BufWriter, Write};
     use std::path::Path;
 
-    use crate::artefact::{self, Logs, ReadError};
+    use crate::artefact::{self, ReadError};
     use crate::command_line::{OneArguments, RunArguments};
-    use crate::commands::{chosen, plan_of};
     use crate::error::{CommandError, file_error};
+    use crate::kept_logs::KeptLogs;
     use crate::process_log::ProcessLogs;
+    use crate::recording::{RecordedState, Recording};
     use crate::report::{Class, RunReport};
     use crate::run::{Keep, Run, Settings};
     use crate::scenario::{Plan, Scenario};
-    use crate::view::{Ending, RecordedState, Recording, View, describe};
+    use crate::selection::{chosen, plan_of};
+    use crate::style::Ending;
+    use crate::view::{View, describe};
 
     /// The plan in a file, or on standard input.
     fn given_plan<P: Plan>(path: &Path) -> Result<P, CommandError> {
@@ -102,7 +105,7 @@ mod simulated {
         Ok(result.report.verdict.exit_code())
     }
 
-    fn collected(logs: &ProcessLogs) -> Logs {
+    fn collected(logs: &ProcessLogs) -> KeptLogs {
         logs.take()
             .into_iter()
             .map(|(process, log)| (process, (log.lines.into(), log.dropped)))

@@ -26,6 +26,7 @@ mod failures;
 pub mod inspect;
 pub mod isolated;
 pub mod junit;
+pub mod kept_logs;
 #[cfg(madsim)]
 pub mod object_recorder;
 pub mod parts;
@@ -34,11 +35,17 @@ pub mod process_log;
 pub mod program;
 mod progress;
 pub mod recall;
+pub mod recording;
 pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod selection;
 pub mod shrink;
+#[cfg(madsim)]
+pub mod simulate;
+pub mod size;
+pub mod style;
 pub mod summary;
 pub mod timed_fault;
 pub mod timed_plan;

@@ -15,8 +15,9 @@ use veridical_histories::{EventKind, OperationId};
 use veridical_world::World;
 
 use crate::report::{Began, Class, Finding};
-use crate::run::{Keep, Observed, stop_at};
-use crate::view::{Ending as ShownEnding, ShownOperation};
+use crate::run::{Keep, Observed};
+use crate::simulate::stop_at;
+use crate::style::{Ending as ShownEnding, ShownOperation};
 
 /// How an operation ended for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,7 +260,7 @@ pub fn shown_operations(
             }
             EventKind::Return { op, output } => (op, ShownEnding::Done, output.to_string()),
             EventKind::Unknown { op } => (op, ShownEnding::Unknown, "outcome unknown".to_owned()),
-            EventKind::Failed { op } => (op, ShownEnding::Failed, "no effect".to_owned()),
+            EventKind::Failed { op } => (op, ShownEnding::NoEffect, "no effect".to_owned()),
             EventKind::Note { note } => match *note {},
         };
         if let Some(operation) = open.remove(op).and_then(|at| shown.get_mut(at)) {

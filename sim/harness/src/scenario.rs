@@ -3,7 +3,7 @@
 //! | an implementor writes | as | how long it is |
 //! |---|---|---|
 //! | the plan of a seed | [`Scenario::plan`] | what the clients do and what is done to the system, drawn from the seed: 20 to 60 lines |
-//! | a run of a plan | `Scenario::run` | start the processes, let clients work, inject the faults, check: 40 to 80 lines, with `run::simulate` around it |
+//! | a run of a plan | `Scenario::run` | start the processes, let clients work, inject the faults, check: 40 to 80 lines, with `simulate` around it |
 //! | the parts of a plan | [`Plan`] | for shrinking and exploring; nothing with [`TimedPlan`](crate::TimedPlan), which has operations and faults with their times |
 //! | the verdict | [`Observed`](crate::run::Observed) | what the checker says; `ObjectRecorder` checks histories of registers, maps, queues, … while they are made |
 //!
@@ -24,8 +24,8 @@ use veridical_world::Rng;
 use crate::report::Began;
 #[cfg(madsim)]
 use crate::run::{Run, Settings};
-use crate::shrink::Size;
-use crate::view::{ShownOperation, Style};
+use crate::size::Size;
+use crate::style::{ShownOperation, Style};
 
 /// What tells a plan from another one of the same scenario, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,7 @@
 //! As long as the failure is larger than what one can look through, small plans are also
 //! drawn at random from what it consists of ([`Plan::resampled`]).
 
-use serde::Serialize;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -24,14 +22,10 @@ use crate::program::Program;
 use crate::replay::variant;
 use crate::report::{Class, RunReport};
 use crate::scenario::Plan;
+use crate::size::{FAULTS_GOAL, OPERATIONS_GOAL, Size};
 
 /// Schedules for the plan as it is.
 const FIRST_SCHEDULES: u32 = 32;
-
-/// A failure of no more operations and faults than these can be looked through.
-pub const OPERATIONS_GOAL: usize = 10;
-/// See [`OPERATIONS_GOAL`].
-pub const FAULTS_GOAL: usize = 3;
 
 /// Small plans that are drawn before anything is left out.
 const DRAWN_FIRST: usize = 64;
@@ -315,37 +309,6 @@ fn same_but_for_draws<P: Plan>(a: &P, b: &P) -> bool {
     let mut b = b.clone();
     b.set_draws(identity.seed, identity.schedule_seed);
     *a == b
-}
-
-/// How big a plan is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Size {
-    /// Operations of clients.
-    pub operations: usize,
-    /// What is done to the system: faults, and whatever else counts like one.
-    pub faults: usize,
-    /// What else there is, by name, in the order in which it is told.
-    #[serde(serialize_with = "as_map")]
-    pub others: Vec<(&'static str, usize)>,
-    /// When the failure showed, in ms of simulated time.
-    pub failed_at_ms: u64,
-}
-
-fn as_map<S: serde::Serializer>(
-    others: &[(&'static str, usize)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(others.iter().copied())
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} operations, {} faults", self.operations, self.faults)?;
-        for (name, count) in &self.others {
-            write!(f, ", {count} {name}")?;
-        }
-        write!(f, ", {} ms", self.failed_at_ms)
-    }
 }
 
 #[cfg(test)]

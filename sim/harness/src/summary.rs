@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Reached};
 use crate::report::{Class, QueueFilling, RunReport};
 
 /// Queues that the table shows; the JSON forms have all.
@@ -26,15 +26,6 @@ fn table(rows: &[(&str, String)]) -> String {
         .iter()
         .map(|(name, value)| format!("  {name:<22} {value}\n"));
     lines.collect()
-}
-
-/// How often a coverage point was reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
-    /// By how many seeds.
-    pub seeds: u64,
-    /// How often, over all of them.
-    pub hits: u64,
 }
 
 /// The sum of many reports.

@@ -8,7 +8,7 @@ use veridical_world::{DiskFaults, NetworkFaults, Rng, Schedule};
 
 use crate::parts::{keep, steps_to};
 use crate::scenario::{Identity, Plan};
-use crate::shrink::{FAULTS_GOAL, OPERATIONS_GOAL, Size};
+use crate::size::{FAULTS_GOAL, OPERATIONS_GOAL, Size};
 use crate::timed_fault::{TimedFault, merged};
 
 /// How many faults a changed plan may come to have.

@@ -3,9 +3,9 @@
 use veridical_world::{Fault, NetworkFaults, ProcessId, Rng, Stream};
 
 use crate::scenario::{About, Named, PlantedName, Scenario};
+use crate::style::ShownOperation;
 use crate::timed_fault::TimedFault;
 use crate::timed_plan::{TimedOperation, TimedPlan};
-use crate::view::ShownOperation;
 
 /// The scenario's name.
 pub const NAME: &str = "toy";

@@ -6,9 +6,11 @@ use std::time::Duration;
 use veridical_checkers::{ObjectKind, ObjectModel};
 use veridical_env::{Clock, Environment};
 use veridical_harness::object_recorder::shown_operations;
-use veridical_harness::run::{Conditions, Observed, Run, Settings, simulate};
+use veridical_harness::recording::no_frames;
+use veridical_harness::run::{Conditions, Observed, Run, Settings};
+use veridical_harness::simulate::simulate;
+use veridical_harness::style::{ShownOperation, Style};
 use veridical_harness::timed_fault::{inject_at_times, sleep_until};
-use veridical_harness::view::{ShownOperation, Style, no_frames};
 use veridical_harness::{
     About, Ending, Named, ObjectRecorder, PlantedName, Scenario, TimedFault, TimedOperation,
     TimedPlan,

@@ -13,14 +13,15 @@ use super::outcome::{CampaignOutcome, years};
 use super::shard::Shard;
 use crate::artefact::{Kept, Version};
 use crate::command_line::{CampaignArguments, CampaignCommand, MergeArguments};
-use crate::commands::{chosen, interruption, jobs, plan_of};
 use crate::error::{CommandError, file_error};
 use crate::isolated::{keep_run, was_stopped};
 use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
 use crate::scenario::{Plan, Scenario};
-use crate::shrink::{Shrink, Size};
+use crate::selection::{chosen, interruption, jobs, plan_of};
+use crate::shrink::Shrink;
+use crate::size::Size;
 use crate::summary::Summary;
 
 /// Failures of a group that are kept and made small.

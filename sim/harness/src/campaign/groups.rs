@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::report::{Class, RunReport};
-use crate::shrink::Size;
+use crate::size::Size;
 
 /// What failures have in common that are of the same sort.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -9,7 +9,6 @@ use super::{Execution, Exploration, Origin, ROUND, Reach};
 use crate::artefact::{self, write_json};
 use crate::campaign::ledger::merge;
 use crate::command_line::ExploreArguments;
-use crate::commands::{chosen, interruption, jobs, plan_of};
 use crate::coverage::{Coverage, PointCoverage};
 use crate::error::{CommandError, file_error};
 use crate::isolated::{keep_run, was_stopped};
@@ -17,6 +16,7 @@ use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
 use crate::scenario::{Plan, Scenario};
+use crate::selection::{chosen, interruption, jobs, plan_of};
 use crate::summary::Summary;
 
 /// Failures of a sort that are kept; the others are only counted.

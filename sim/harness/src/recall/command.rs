@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::comparison::{self, Comparison, median};
 use super::{Recalled, Search};
 use crate::command_line::RecallArguments;
-use crate::commands::{chosen, interruption, jobs, plan_of};
 use crate::error::{CommandError, file_error};
 use crate::explore::CANDIDATES;
 use crate::explore::command::{check_can_be_explored, known};
 use crate::program::Program;
 use crate::report::Class;
 use crate::scenario::Scenario;
+use crate::selection::{chosen, interruption, jobs, plan_of};
 
 /// A file for programs, and its path.
 type Json<'a> = Option<(File, &'a Path)>;

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-use super::{PAGE_FILE, RECORDING_FILE, Shown};
-use crate::artefact::Kept;
+use super::shown::Shown;
+use crate::artefact::{Kept, PAGE_FILE, RECORDING_FILE};
 use crate::command_line::ViewArguments;
 use crate::error::{CommandError, file_error};
 use crate::isolated::keep_run;

@@ -2,17 +2,18 @@
 //! scenario's [`Style`] says of the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use serde_json::{Map, Value, json};
 use veridical_timeline as shown;
 use veridical_timeline::{KeyId, KindId, LaneId, Timeline, TrackId};
 
-use super::{
-    Ending, Fate, Frame, Message, Recording, ShownOperation, Style, Turn, View, class, describe,
-    processes,
-};
+use super::View;
+use super::faults::{class, describe, processes};
+use crate::recording::{Frame, Message, Recording, Turn};
 use crate::report::RunReport;
 use crate::scenario::Scenario;
+use crate::style::{ShownOperation, Style};
 
 /// Operations that are shown at most: the last ones.
 const OPERATIONS_MAX: usize = 100_000;
@@ -23,8 +24,27 @@ const LOG_LINES_MAX: usize = 4_000;
 /// Classes of faults in the order of their rows.
 const FAULT_CLASSES: [&str; 6] = ["partition", "network", "crash", "pause", "clock", "disk"];
 
+impl<S: Scenario> View<'_, S> {
+    /// Writes the page: one HTML file that needs nothing else.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_page(&self, scenario: &S, sink: &mut impl io::Write) -> io::Result<()> {
+        timeline(scenario, self).write_page(sink)
+    }
+
+    /// Writes the trace, as Chrome's trace event format has it (Google's "Trace Event Format",
+    /// JSON object form), which Perfetto opens.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_trace(&self, scenario: &S, sink: &mut impl io::Write) -> io::Result<()> {
+        timeline(scenario, self).write_chrome_trace(sink)
+    }
+}
+
 /// The timeline of a run.
-pub fn timeline<S: Scenario>(scenario: &S, view: &View<'_, S>) -> Timeline {
+fn timeline<S: Scenario>(scenario: &S, view: &View<'_, S>) -> Timeline {
     let report = view.report;
     let style = scenario.style();
     let mut timeline = Timeline::new(format!("seed {}: {}", report.seed, report.verdict.word()));
@@ -211,13 +231,7 @@ impl<S: Scenario> Producer<'_, S> {
         });
         Some(shown::Message {
             ended_ns: message.ended_ns,
-            fate: match message.fate {
-                Fate::Open => shown::Fate::Open,
-                Fate::Delivered => shown::Fate::Delivered,
-                Fate::Lost => shown::Fate::Lost,
-                Fate::Cut => shown::Fate::Cut,
-                Fate::Unheard => shown::Fate::Unheard,
-            },
+            fate: message.fate,
             is_copy: message.copy,
             is_corrupt: message.corrupt,
             bytes: message.bytes,
@@ -311,13 +325,7 @@ impl<S: Scenario> Producer<'_, S> {
             self.timeline.operations.push(shown::Operation {
                 op: operation.op,
                 end_ns: operation.end_ns,
-                ending: match operation.ending {
-                    Ending::Open => shown::Ending::Open,
-                    Ending::Done => shown::Ending::Done,
-                    Ending::Refused => shown::Ending::Refused,
-                    Ending::Unknown => shown::Ending::Unknown,
-                    Ending::Failed => shown::Ending::NoEffect,
-                },
+                ending: operation.ending,
                 is_read: operation.is_read,
                 keys,
                 ..shown::Operation::new(

@@ -4,9 +4,12 @@
 //! Every list has a bound; what is beyond it is counted. Of messages and states the last
 //! ones are kept, since a failure is at the end.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use veridical_world::Fault;
+
+pub use veridical_timeline::Fate;
 
 /// Messages that are kept at most: the last ones. A run of the default scenario has about
 /// 10,000.
@@ -54,23 +57,6 @@ pub struct Frame {
     /// The keys that it is about, as indexes into [`Recording::keys`].
     #[serde(rename = "y", default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<u32>,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// It was under way when the run ended, or went down with its connection.
-    #[default]
-    Open,
-    /// It arrived.
-    Delivered,
-    /// The link lost it.
-    Lost,
-    /// The link was cut.
-    Cut,
-    /// The receiver's host was down, or knew no such connection any more.
-    Unheard,
 }
 
 /// A message: one unit of the network, which may carry several frames.
@@ -248,6 +234,17 @@ pub struct LeftOut {
     pub faults: u64,
     /// Incidents before the first one.
     pub incidents: u64,
+}
+
+/// What a process can say of itself to a recorder.
+pub trait RecordedState:
+    Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static
+{
+}
+
+impl<T> RecordedState for T where
+    T: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static
+{
 }
 
 /// What was recorded of a run. `S` is what a process says of itself; it is written flat, so it

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Decoded;
-use super::recording::{
+use super::decode::Decoded;
+use super::model::{
     FAULTS_MAX, Frame, FrameKind, INCIDENTS_MAX, Incident, InjectedFault, LIVES_MAX, Life,
     MESSAGES_MAX, Message, NUMBERS_MAX, Recording, STATES_MAX, StateChange,
 };

@@ -2,7 +2,30 @@
 
 use veridical_timeline::{LaneId, State, StateField};
 
-use super::ShownOperation;
+pub use veridical_timeline::Ending;
+
+/// One operation, or one response of a watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownOperation {
+    /// Its number; none for a response of a watch.
+    pub op: Option<u64>,
+    /// The session.
+    pub session: u64,
+    /// The name of the process that it belongs to.
+    pub process: String,
+    /// When it was called, in ns.
+    pub call_ns: u64,
+    /// When it ended, in ns.
+    pub end_ns: Option<u64>,
+    /// How.
+    pub ending: Ending,
+    /// Whether it only reads.
+    pub is_read: bool,
+    /// The keys that it is about.
+    pub keys: Vec<String>,
+    /// What was asked and answered.
+    pub text: String,
+}
 
 /// How runs of a scenario are shown; the default fits any system.
 pub struct Style<S> {

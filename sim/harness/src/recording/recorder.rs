@@ -5,12 +5,12 @@ use veridical_world::{
     DropCause, Event, EventKind, Fault, FaultId, ProcessId, SentUnit, TraceListener,
 };
 
+use super::decode::DecodeUnit;
 use super::draft::Draft;
-use super::recording::{
-    FRAMES_PER_MESSAGE_MAX, Fate, Frame, Incident, InjectedFault, Life, Message, Recording,
-    StateChange, Turn,
+use super::model::{
+    FRAMES_PER_MESSAGE_MAX, Fate, Frame, Incident, InjectedFault, Life, Message, RecordedState,
+    Recording, StateChange, Turn,
 };
-use super::{DecodeUnit, RecordedState};
 
 /// Looks at a process's state, whenever the process sends something.
 pub type Look<S> = Box<dyn Fn() -> S + Send>;
