@@ -144,8 +144,8 @@ impl World {
         Fut: Future + 'static,
         Fut::Output: ProcessOutput,
     {
-        let boot: Boot = Arc::new(move |environment| {
-            let program = boot(environment);
+        let boot: Boot = Arc::new(move |process| {
+            let program = boot(SimEnvironment::new(process));
             Box::pin(async move { program.await.into_exit() })
         });
         self.kernel
@@ -168,7 +168,7 @@ impl World {
             let process = &state.processes[id];
             process.running.then_some(process.incarnation)
         })?;
-        Some(SimEnvironment::new(&self.kernel, id, incarnation))
+        Some(SimEnvironment::new(self.kernel.handle(id, incarnation)))
     }
 
     /// The numbers of all processes.

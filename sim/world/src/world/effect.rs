@@ -1,36 +1,17 @@
 //! What each fault does to the state of the world, and what undoes it.
 
-use super::inject::StarveStep;
+use super::deferred::{DeferredAction, NS_PER_MS, StarveStep, Undo};
 use super::kernel::{ScheduledEvent, State};
 use super::links::{
     Link, around_bridge, between_groups, both_ways, distinct, one_way, outside_majorities,
 };
 use super::process::CrashAt;
-use super::reaper::DeferredAction;
 use crate::counter::Counter;
 use crate::disk::DiskFaults;
 use crate::fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::trace::{EventKind, Site};
 use std::sync::atomic::Ordering;
-
-pub(super) const NS_PER_MS: u64 = 1_000_000;
-
-/// What has to be undone when a fault ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Undo {
-    Heal(Link),
-    Unclog(Link),
-    NetworkFaults,
-    LinkFaults(Link),
-    Resume(ProcessId),
-    Unsuspend(ProcessId),
-    Drift(ProcessId),
-    Strobe(ProcessId),
-    DiskFaults(ProcessId),
-    Capacity(ProcessId),
-    Stall(ProcessId),
-}
 
 /// What concerns the tasks of a process. It is done without the lock of the state, because
 /// madsim wakes and drops tasks while it does it.

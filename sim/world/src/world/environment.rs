@@ -1,51 +1,13 @@
 //! The outside world of one simulated process.
 
-use super::kernel::{Kernel, State};
+use super::kernel::ProcessHandle;
 use super::sim_clock::SimClock;
 use super::sim_disk::SimDisk;
 use super::sim_network::SimNetwork;
 use crate::fault::ProcessId;
 use crate::trace::Site;
 use std::future::Future;
-use std::io;
-use std::sync::Arc;
 use veridical_env::Environment;
-
-/// Who acts: a process, and which start of it.
-#[derive(Clone)]
-pub(super) struct ProcessHandle {
-    /// The world.
-    pub(super) kernel: Arc<Kernel>,
-    /// The process.
-    pub(super) id: ProcessId,
-    /// Its start.
-    pub(super) incarnation: u32,
-}
-
-impl ProcessHandle {
-    /// Does something in the name of the process.
-    ///
-    /// # Errors
-    /// If this start of the process is over. Its own tasks never see that, since they
-    /// are not run any more.
-    #[inline]
-    pub(super) fn act<R>(&self, act: impl FnOnce(&mut State, u64) -> R) -> io::Result<R> {
-        self.kernel.with(|state, now_ns| {
-            if state
-                .processes
-                .get(self.id)
-                .is_some_and(|process| process.is_live(self.incarnation))
-            {
-                Ok(act(state, now_ns))
-            } else {
-                Err(io::Error::new(
-                    io::ErrorKind::NotConnected,
-                    "this start of the process is over",
-                ))
-            }
-        })
-    }
-}
 
 /// All that a simulated process sees of the world. Cheap to clone.
 #[derive(Clone)]
@@ -57,12 +19,7 @@ pub struct SimEnvironment {
 
 impl SimEnvironment {
     /// The environment of one start of a process.
-    pub(super) fn new(kernel: &Arc<Kernel>, id: ProcessId, incarnation: u32) -> Self {
-        let handle = ProcessHandle {
-            kernel: kernel.clone(),
-            id,
-            incarnation,
-        };
+    pub(super) fn new(handle: ProcessHandle) -> Self {
         Self {
             disk: SimDisk::new(handle.clone()),
             network: SimNetwork::new(handle.clone()),

@@ -6,15 +6,12 @@
 //! but for some nanoseconds a poll, while a task is ready. Tasks of the driver of a run have
 //! no gates.
 
-use super::kernel::Kernel;
 use crate::fault::ProcessId;
 use crate::schedule::{Schedule, TaskCounts, TaskId, TaskScheduler};
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use veridical_env::task::{Task, set_gatekeeper};
 
 /// All gates of a world.
 pub(super) struct Gates {
@@ -78,40 +75,6 @@ impl Gates {
     pub(super) fn dismantle(&self) {
         let forgotten = self.scheduler().dismantle();
         drop(forgotten);
-    }
-}
-
-/// Puts a gate in front of each task that a gated task starts, until dropped.
-pub(super) struct Gatekeeping;
-
-impl Gatekeeping {
-    /// Begins, if the world has gates.
-    pub(super) fn begin(kernel: &Arc<Kernel>) -> Self {
-        let has_gates = kernel.gates.is_some();
-        let kernel = Arc::downgrade(kernel);
-        let gated = move |task: Task| -> Task {
-            let Some(kernel) = kernel.upgrade() else {
-                return task;
-            };
-            let process = kernel.gates.as_ref().and_then(|gates| gates.process_here());
-            let Some(process) = process else {
-                return task;
-            };
-            match kernel.gated(process, task) {
-                Ok(gated) => Box::pin(gated),
-                Err(task) => task,
-            }
-        };
-        if has_gates {
-            set_gatekeeper(Some(Rc::new(gated)));
-        }
-        Self
-    }
-}
-
-impl Drop for Gatekeeping {
-    fn drop(&mut self) {
-        set_gatekeeper(None);
     }
 }
 

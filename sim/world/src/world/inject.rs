@@ -1,44 +1,13 @@
 //! Injecting faults and ending them.
 
-use super::effect::{Begun, NS_PER_MS, TaskEffect, Undo};
+use super::deferred::{ActiveFault, DeferredAction, NS_PER_MS, RESTART_NS, StarveStep, Undo};
+use super::effect::{Begun, TaskEffect};
 use super::kernel::{Kernel, ScheduledEvent, State};
-use super::lifecycle::RESTART_NS;
-use super::reaper::DeferredAction;
 use crate::counter::Counter;
 use crate::digest::fingerprint;
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId, UnknownProcess};
 use crate::trace::EventKind;
 use std::sync::Arc;
-
-/// A fault that has not ended.
-#[derive(Debug, Default)]
-pub(super) struct ActiveFault {
-    undo: Vec<Undo>,
-}
-
-/// A step of a starvation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StarveStep {
-    fault: FaultId,
-    process: ProcessId,
-    run_ns: u64,
-    stop_ns: u64,
-    /// Whether the process is stopped now, or goes on.
-    stops: bool,
-}
-
-impl StarveStep {
-    /// The step that a starvation begins with: the process is stopped.
-    pub(super) fn first(fault: FaultId, process: ProcessId, run_ms: u64, stop_ms: u64) -> Self {
-        Self {
-            fault,
-            process,
-            run_ns: (run_ms * NS_PER_MS).max(RESTART_NS),
-            stop_ns: (stop_ms * NS_PER_MS).max(RESTART_NS),
-            stops: true,
-        }
-    }
-}
 
 impl State {
     /// Records a fault and begins it; what is left to be done to tasks.

@@ -8,11 +8,11 @@
 //! were scheduled there wait in `unarmed` until the reaper, or the next call into the world,
 //! sets them.
 
+use super::deferred::{ActionQueue, ActiveFault, DeferredAction};
 use super::event_queue::EventQueue;
 use super::gate::{Gate, Gates};
 use super::layered::Layered;
 use super::process::Processes;
-use super::reaper::{ActionQueue, DeferredAction};
 use super::timer::{TimerId, Timers};
 use crate::counter::{Counter, Counters};
 use crate::disk::{DiskContext, DiskFaults, DiskModel};
@@ -23,6 +23,7 @@ use crate::trace::{Decisions, EventKind, Journal, Recorder, Site};
 use madsim::time::{Instant, Sleep, TimeHandle};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -62,7 +63,7 @@ pub(super) struct State {
     /// Who waits for what time.
     pub(super) timers: Timers,
     /// Faults that have not ended.
-    pub(super) active_faults: BTreeMap<FaultId, super::inject::ActiveFault>,
+    pub(super) active_faults: BTreeMap<FaultId, ActiveFault>,
     /// How many faults have been injected.
     pub(super) fault_count: u64,
     /// The actions that the reaper has to do.
@@ -83,6 +84,42 @@ pub(super) struct Kernel {
     pub(super) seed: u64,
     /// Whether a panic in a process ends the run.
     pub(super) stop_on_panic: bool,
+}
+
+/// Who acts: a process, and which start of it.
+#[derive(Clone)]
+pub(super) struct ProcessHandle {
+    /// The world.
+    pub(super) kernel: Arc<Kernel>,
+    /// The process.
+    pub(super) id: ProcessId,
+    /// Its start.
+    pub(super) incarnation: u32,
+}
+
+impl ProcessHandle {
+    /// Does something in the name of the process.
+    ///
+    /// # Errors
+    /// If this start of the process is over. Its own tasks never see that, since they
+    /// are not run any more.
+    #[inline]
+    pub(super) fn act<R>(&self, act: impl FnOnce(&mut State, u64) -> R) -> io::Result<R> {
+        self.kernel.with(|state, now_ns| {
+            if state
+                .processes
+                .get(self.id)
+                .is_some_and(|process| process.is_live(self.incarnation))
+            {
+                Ok(act(state, now_ns))
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "this start of the process is over",
+                ))
+            }
+        })
+    }
 }
 
 /// The waker of all of the world's timers. Weak, or timers that never fire would keep
@@ -200,6 +237,15 @@ impl Kernel {
         }
         if !state.unarmed.is_empty() {
             state.reaper.wake();
+        }
+    }
+
+    /// One start of a process, to act in its name.
+    pub(super) fn handle(self: &Arc<Self>, id: ProcessId, incarnation: u32) -> ProcessHandle {
+        ProcessHandle {
+            kernel: Arc::clone(self),
+            id,
+            incarnation,
         }
     }
 

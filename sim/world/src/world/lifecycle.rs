@@ -5,11 +5,10 @@
 //! nothing that the old incarnation does has any effect, whatever its destructors try
 //! when madsim drops its tasks later.
 
-use super::environment::SimEnvironment;
-use super::kernel::{Kernel, ScheduledEvent, State};
+use super::deferred::{DeferredAction, RESTART_NS};
+use super::kernel::{Kernel, ProcessHandle, ScheduledEvent, State};
 use super::panic_text;
 use super::process::{Boot, BootFuture, Process, ProcessExit};
-use super::reaper::DeferredAction;
 use crate::clock::ClockModel;
 use crate::counter::Counter;
 use crate::digest::fingerprint;
@@ -23,10 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use veridical_probe::{FailpointHook, install_failpoint_hook};
-
-/// How long after a crash a process is started again at the earliest, in ns. By then
-/// madsim has dropped the tasks of the one before.
-pub(super) const RESTART_NS: u64 = 1_000_000;
 
 /// Origins of clocks, in ns: up to a day for the monotonic one; the wall clock starts on
 /// 2024-01-01 UTC, up to a second apart from the others.
@@ -238,20 +233,20 @@ impl Kernel {
             let Some(started) = started else { return };
             started
         };
-        let environment = SimEnvironment::new(self, id, incarnation);
-        let kernel = self.clone();
+        let process = self.handle(id, incarnation);
         // madsim starts a node that panicked anew after some seconds and cannot be told
         // otherwise; that second start must do nothing.
         let begun = AtomicBool::new(false);
         let handle = Handle::current();
         let mut builder = handle.create_node().name(name).init(move || {
             let again = begun.swap(true, Ordering::Relaxed);
-            let (kernel, environment, boot) = (kernel.clone(), environment.clone(), boot.clone());
+            let (process, boot) = (process.clone(), boot.clone());
             async move {
                 if again {
                     return;
                 }
-                let main = Box::pin(kernel.run_program(id, incarnation, environment, &boot));
+                let kernel = process.kernel.clone();
+                let main = Box::pin(kernel.run_program(process, &boot));
                 match kernel.gated(id, main) {
                     Ok(gated) => gated.await,
                     Err(main) => main.await,
@@ -272,17 +267,12 @@ impl Kernel {
         }
     }
 
-    async fn run_program(
-        &self,
-        id: ProcessId,
-        incarnation: u32,
-        environment: SimEnvironment,
-        boot: &Boot,
-    ) {
+    async fn run_program(&self, process: ProcessHandle, boot: &Boot) {
+        let (id, incarnation) = (process.id, process.incarnation);
         let outcome = if self.stop_on_panic {
-            Ok(boot(environment).await)
+            Ok(boot(process).await)
         } else {
-            caught(|| boot(environment)).await
+            caught(|| boot(process)).await
         };
         let exit = match outcome {
             Ok(returned) => ProcessExit::Returned(returned),

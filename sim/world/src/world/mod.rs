@@ -1,10 +1,12 @@
 //! Programs on the models: the world, its processes, and the environment they see.
 
+mod deferred;
 mod driver;
 mod effect;
 mod environment;
 mod event_queue;
 mod gate;
+mod gatekeeping;
 mod inject;
 mod kernel;
 mod layered;

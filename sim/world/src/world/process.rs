@@ -1,6 +1,6 @@
 //! The processes of a world: their programs, disks and clocks, and how they end.
 
-use super::environment::SimEnvironment;
+use super::kernel::ProcessHandle;
 use super::layered::Layered;
 use crate::clock::ClockModel;
 use crate::disk::{DiskFaults, DiskModel, DiskSnapshot};
@@ -53,8 +53,8 @@ impl<E: fmt::Display> ProcessOutput for Result<(), E> {
 /// The main future of a program.
 pub(super) type BootFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
-/// Starts a program on an environment.
-pub(super) type Boot = Arc<dyn Fn(SimEnvironment) -> BootFuture + Send + Sync>;
+/// Starts a program in the name of a process.
+pub(super) type Boot = Arc<dyn Fn(ProcessHandle) -> BootFuture + Send + Sync>;
 
 /// A request to crash at a certain point: a [`CrashPoint`], or the name of a failpoint.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! One run of a world: how it is set up, what comes of it, and how it is carried out.
 
 use super::driver::World;
-use super::gate::Gatekeeping;
+use super::gatekeeping::Gatekeeping;
 use super::kernel::Kernel;
 use super::lifecycle::NodeWatch;
 use super::panic_text::{self, PanicWatch};

@@ -1,6 +1,6 @@
 //! The clocks of a simulated process.
 
-use super::environment::ProcessHandle;
+use super::kernel::ProcessHandle;
 use super::timer::TimerId;
 use std::future::Future;
 use std::pin::Pin;

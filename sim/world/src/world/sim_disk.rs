@@ -4,8 +4,7 @@
 //! crash before that has done nothing. A synchronisation covers what was written before
 //! it began.
 
-use super::environment::ProcessHandle;
-use super::kernel::State;
+use super::kernel::{ProcessHandle, State};
 use super::timer::TimerId;
 use crate::disk::{DiskContext, DiskModel, FileId};
 use crate::fault::CrashPoint;

@@ -1,6 +1,6 @@
 //! The network as a simulated process sees it.
 
-use super::environment::ProcessHandle;
+use super::kernel::ProcessHandle;
 use crate::fault::CrashPoint;
 use crate::network::{ConnectId, FlowId, host_address, parse_port, resolve};
 use bytes::{Bytes, BytesMut};
