@@ -7,7 +7,7 @@
 //! Whatever the store has only in memory while it believes it to be on the disk is lost
 //! here as well as there.
 
-use veridical_world::{CrashKind, Fault, Rng, Stream};
+use veridical_world::{CrashKind, Rng, Stream};
 
 use crate::plan::{Change, Plan};
 use crate::swarm;
@@ -25,12 +25,11 @@ pub fn plan(seed: u64) -> Plan {
     let lying_sync_probability = LIES[rng.index(LIES.len())];
     plan.disk.lying_sync_probability = lying_sync_probability;
     for timed in &mut plan.faults {
-        match &mut timed.fault {
-            Fault::Crash { kind, .. }
-            | Fault::CrashAt { kind, .. }
-            | Fault::CrashAtFailpoint { kind, .. } => *kind = CrashKind::Kill,
-            Fault::Disk { faults, .. } => faults.lying_sync_probability = lying_sync_probability,
-            _ => {}
+        if let Some(kind) = timed.fault.crash_kind_mut() {
+            *kind = CrashKind::Kill;
+        }
+        if let Some(faults) = timed.fault.disk_faults_mut() {
+            faults.lying_sync_probability = lying_sync_probability;
         }
     }
     if let Some(hunt) = &mut plan.hunt {
@@ -60,13 +59,12 @@ mod tests {
             let plan = plan(seed);
             assert!(plan.disk.lying_sync_probability > 0.0);
             assert!(!plan.last_power_failure);
-            for timed in &plan.faults {
-                match timed.fault {
-                    Fault::Crash { kind, .. }
-                    | Fault::CrashAt { kind, .. }
-                    | Fault::CrashAtFailpoint { kind, .. } => assert_eq!(kind, CrashKind::Kill),
-                    Fault::Disk { faults, .. } => assert!(faults.lying_sync_probability > 0.0),
-                    _ => {}
+            for mut timed in plan.faults {
+                if let Some(kind) = timed.fault.crash_kind_mut() {
+                    assert_eq!(*kind, CrashKind::Kill);
+                }
+                if let Some(faults) = timed.fault.disk_faults_mut() {
+                    assert!(faults.lying_sync_probability > 0.0);
                 }
             }
         }

@@ -65,7 +65,19 @@ impl Memory {
             Answer::DeleteRange(delete) => self.learn_revision(&delete.header),
             Answer::LeaseGrant(granted) => self.learn_renewal(granted.id, granted.ttl, asked_at),
             Answer::LeaseKeepAlive(kept) => self.learn_renewal(kept.id, kept.ttl, asked_at),
-            _ => {}
+            Answer::Compaction(_)
+            | Answer::LeaseRevoke(_)
+            | Answer::LeaseTimeToLive(_)
+            | Answer::LeaseLeases(_)
+            | Answer::Watch(_)
+            | Answer::Status(_)
+            | Answer::MemberList(_)
+            | Answer::HashKv(_)
+            | Answer::MemberAdd(_)
+            | Answer::MemberRemove(_)
+            | Answer::MemberPromote(_)
+            | Answer::MoveLeader(_)
+            | Answer::Failure(_) => {}
         }
     }
 
@@ -146,27 +158,16 @@ impl Memory {
     pub fn request(&mut self, op: &Op, audited: i64) -> Option<Ask> {
         Some(match *op {
             Op::Put {
-                key: number,
+                key,
                 prev_kv,
                 lease,
-            } => Ask::Put(self.put(number, prev_kv, lease)?),
-            Op::PutKeeping {
-                key: number,
-                keep,
-                prev_kv,
-            } => {
-                let mut put = self.put(number, prev_kv, None)?;
+            } => Ask::Put(self.put(key, prev_kv, lease)?),
+            Op::PutKeeping { key, keep, prev_kv } => {
+                let mut put = self.put(key, prev_kv, None)?;
                 keeping(&mut put, keep);
                 Ask::Put(put)
             }
-            Op::Get {
-                key: number,
-                serializable,
-            } => Ask::Range(api::RangeRequest {
-                key: key(number),
-                serializable,
-                ..Default::default()
-            }),
+            Op::Get { key, serializable } => Ask::Range(get(key, serializable)),
             Op::Range {
                 from,
                 to,
@@ -178,14 +179,11 @@ impl Memory {
                 serializable,
             } => {
                 let mut range = api::RangeRequest {
-                    key: key(from),
-                    range_end: range_end(to),
                     limit,
-                    revision: self.back(back),
                     count_only,
                     keys_only,
                     serializable,
-                    ..Default::default()
+                    ..self.range(from, to, back)
                 };
                 if newest_first {
                     range.set_sort_order(SortOrder::Descend);
@@ -194,60 +192,18 @@ impl Memory {
                 Ask::Range(range)
             }
             Op::Query(ref query) => Ask::Range(self.query(query)),
-            Op::CompareAndSwap { key: number } => {
-                let compare = PlannedCompare {
-                    key: number,
-                    to: None,
-                    part: Part::Mod,
-                    relation: Relation::Equal,
-                    offset: 0,
-                };
-                let compare = vec![self.compare(&compare)];
-                let put = self.put(number, false, None)?;
-                Ask::Txn(api::TxnRequest {
-                    compare,
-                    success: vec![in_txn(TxnOp::RequestPut(put))],
-                    failure: vec![get_op(number)],
-                })
-            }
-            Op::PutBoth { first, second } => {
-                let value = self.value();
-                let put = |number| {
-                    in_txn(TxnOp::RequestPut(api::PutRequest {
-                        key: key(number),
-                        value: value.clone(),
-                        ..Default::default()
-                    }))
-                };
-                Ask::Txn(api::TxnRequest {
-                    compare: Vec::new(),
-                    success: vec![put(first), put(second)],
-                    failure: Vec::new(),
-                })
-            }
+            Op::CompareAndSwap { key } => Ask::Txn(self.compare_and_swap(key)?),
+            Op::PutBoth { first, second } => Ask::Txn(self.put_both(first, second)),
             Op::GetBoth {
                 first,
                 second,
                 serializable,
-            } => Ask::Txn(api::TxnRequest {
-                compare: Vec::new(),
-                success: vec![get_op(first), get_from(second, serializable)],
-                failure: Vec::new(),
-            }),
+            } => Ask::Txn(get_both(first, second, serializable)),
             Op::Txn(ref txn) => Ask::Txn(self.txn(txn)),
-            Op::Delete {
-                key: number,
-                prev_kv,
-            } => Ask::DeleteRange(api::DeleteRangeRequest {
-                key: key(number),
-                range_end: Bytes::new(),
-                prev_kv,
-            }),
-            Op::DeleteRange { from, to, prev_kv } => Ask::DeleteRange(api::DeleteRangeRequest {
-                key: key(from),
-                range_end: range_end(to),
-                prev_kv,
-            }),
+            Op::Delete { key, prev_kv } => Ask::DeleteRange(delete(key, None, prev_kv)),
+            Op::DeleteRange { from, to, prev_kv } => {
+                Ask::DeleteRange(delete(from, Some(to), prev_kv))
+            }
             // What nobody has been shown is not compacted: nobody could tell any more which
             // of the writes with unknown outcomes took effect.
             Op::Compact { back } if back >= 0 => match (self.newest_revision - back).min(audited) {
@@ -255,39 +211,84 @@ impl Memory {
                 _ => return None,
             },
             Op::Compact { back } => compaction(self.newest_revision - back),
-            Op::LeaseGrant { slot, ttl_s } => {
-                self.granted += 1;
-                let id = (self.client as i64 + 1) * 1_000 + self.granted as i64;
-                self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease {
-                    id,
-                    ..HeldLease::default()
-                };
-                Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl: ttl_s })
-            }
+            Op::LeaseGrant { slot, ttl_s } => grant(self.new_lease(slot), ttl_s),
             Op::LeaseKeepAlive { slot } | Op::LeaseKeepAliveLate { slot, .. } => {
                 let id = self.lease(slot)?.id;
                 Ask::LeaseKeepAlive(api::LeaseKeepAliveRequest { id })
             }
-            Op::LeaseRevoke { slot } => {
-                let id = self.lease(slot)?.id;
-                self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease::default();
-                Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
-            }
+            Op::LeaseRevoke { slot } => revoke(self.give_up_lease(slot)?),
             // The client goes on as if it had the lease.
-            Op::LeaseRevokeAgain { slot } => {
-                let id = self.lease(slot)?.id;
-                Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
-            }
-            Op::LeaseGrantAgain { slot, ttl_s } => {
-                let id = self.lease(slot)?.id;
-                Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl: ttl_s })
-            }
+            Op::LeaseRevokeAgain { slot } => revoke(self.lease(slot)?.id),
+            Op::LeaseGrantAgain { slot, ttl_s } => grant(self.lease(slot)?.id, ttl_s),
             Op::LeaseTimeToLive { slot, keys } => {
                 let id = self.lease(slot)?.id;
                 Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest { id, keys })
             }
             Op::LeaseLeases => Ask::LeaseLeases(api::LeaseLeasesRequest {}),
         })
+    }
+
+    /// The number of a lease that the client has not had yet, in that slot from now on.
+    fn new_lease(&mut self, slot: u8) -> i64 {
+        self.granted += 1;
+        let id = (self.client as i64 + 1) * 1_000 + self.granted as i64;
+        self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease {
+            id,
+            ..HeldLease::default()
+        };
+        id
+    }
+
+    /// The number of the lease in a slot, which is empty from now on.
+    fn give_up_lease(&mut self, slot: u8) -> Option<i64> {
+        let id = self.lease(slot)?.id;
+        self.leases[usize::from(slot) % LEASE_SLOTS] = HeldLease::default();
+        Some(id)
+    }
+
+    /// Writes a key if it is as the client saw it last, and reads it otherwise.
+    fn compare_and_swap(&mut self, key: u32) -> Option<api::TxnRequest> {
+        let compare = PlannedCompare {
+            key,
+            to: None,
+            part: Part::Mod,
+            relation: Relation::Equal,
+            offset: 0,
+        };
+        let compare = vec![self.compare(&compare)];
+        let put = self.put(key, false, None)?;
+        Some(api::TxnRequest {
+            compare,
+            success: vec![in_txn(TxnOp::RequestPut(put))],
+            failure: vec![in_txn(TxnOp::RequestRange(get(key, false)))],
+        })
+    }
+
+    /// Writes one value to both keys.
+    fn put_both(&mut self, first: u32, second: u32) -> api::TxnRequest {
+        let value = self.value();
+        let put = |number| {
+            in_txn(TxnOp::RequestPut(api::PutRequest {
+                key: key(number),
+                value: value.clone(),
+                ..Default::default()
+            }))
+        };
+        api::TxnRequest {
+            compare: Vec::new(),
+            success: vec![put(first), put(second)],
+            failure: Vec::new(),
+        }
+    }
+
+    /// Reads keys at a revision so far back.
+    fn range(&self, from: u32, to: u32, back: i64) -> api::RangeRequest {
+        api::RangeRequest {
+            key: key(from),
+            range_end: range_end(to),
+            revision: self.back(back),
+            ..Default::default()
+        }
     }
 
     /// `None` if it is for a lease that the client does not have.
@@ -413,18 +414,11 @@ impl Memory {
                 limit,
                 back,
             } => TxnOp::RequestRange(api::RangeRequest {
-                key: key(*from),
-                range_end: range_end(*to),
                 limit: *limit,
-                revision: self.back(*back),
-                ..Default::default()
+                ..self.range(*from, *to, *back)
             }),
             TxnStep::Delete { from, to, prev_kv } => {
-                TxnOp::RequestDeleteRange(api::DeleteRangeRequest {
-                    key: key(*from),
-                    range_end: range_end(*to),
-                    prev_kv: *prev_kv,
-                })
+                TxnOp::RequestDeleteRange(delete(*from, Some(*to), *prev_kv))
             }
             TxnStep::Txn(nested) => TxnOp::RequestTxn(self.txn(nested)),
         })
@@ -442,16 +436,39 @@ fn in_txn(op: TxnOp) -> api::RequestOp {
     api::RequestOp { request: Some(op) }
 }
 
-fn get_op(number: u32) -> api::RequestOp {
-    get_from(number, false)
-}
-
-fn get_from(number: u32, serializable: bool) -> api::RequestOp {
-    in_txn(TxnOp::RequestRange(api::RangeRequest {
+fn get(number: u32, serializable: bool) -> api::RangeRequest {
+    api::RangeRequest {
         key: key(number),
         serializable,
         ..Default::default()
-    }))
+    }
+}
+
+/// Reads both keys; the first one is never read from what the member happens to have.
+fn get_both(first: u32, second: u32, serializable: bool) -> api::TxnRequest {
+    let read = |number, serializable| in_txn(TxnOp::RequestRange(get(number, serializable)));
+    api::TxnRequest {
+        compare: Vec::new(),
+        success: vec![read(first, false), read(second, serializable)],
+        failure: Vec::new(),
+    }
+}
+
+/// Deletes a key, or all from it up to `to`.
+fn delete(from: u32, to: Option<u32>, prev_kv: bool) -> api::DeleteRangeRequest {
+    api::DeleteRangeRequest {
+        key: key(from),
+        range_end: to.map_or_else(Bytes::new, range_end),
+        prev_kv,
+    }
+}
+
+fn grant(id: i64, ttl: i64) -> Ask {
+    Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl })
+}
+
+fn revoke(id: i64) -> Ask {
+    Ask::LeaseRevoke(api::LeaseRevokeRequest { id })
 }
 
 /// Makes a put that leaves something as it is: what is kept must not be given.

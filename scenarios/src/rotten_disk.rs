@@ -80,21 +80,20 @@ pub fn plan(seed: u64) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn one_disk_decays_and_no_other() {
         for seed in 0..50 {
             let plan = plan(seed);
             let rotten = plan.rotten_member.expect("there is one");
-            let decayed = plan.faults.iter().filter_map(|timed| match &timed.fault {
-                Fault::BitRot { process, .. } => Some(*process),
-                Fault::Disk {
-                    process, faults, ..
-                } if faults.read_flip_probability > 0.0 => Some(*process),
-                _ => None,
-            });
-            for process in decayed {
-                assert_eq!(process, ProcessId(rotten));
+            for mut timed in plan.faults {
+                let flips = timed.fault.disk_faults_mut();
+                let flips = flips.is_some_and(|faults| faults.read_flip_probability > 0.0);
+                if flips || matches!(timed.fault, Fault::BitRot { .. }) {
+                    let concerned = timed.fault.processes();
+                    assert_eq!(concerned, BTreeSet::from([ProcessId(rotten)]));
+                }
             }
         }
     }

@@ -217,11 +217,18 @@ fn ns(us: &Value) -> Option<i64> {
     Some((us.as_f64()? * 1_000.0).round() as i64)
 }
 
+/// Beginning and end of each slice in ns, by process and track.
+type Slices = BTreeMap<(u64, u64), Vec<(i64, i64)>>;
+
+/// A field of an event that is a text.
+fn word(event: &Value, field: &str) -> String {
+    event[field].as_str().unwrap_or("").to_owned()
+}
+
 /// What the trace event format asks for, and what Perfetto needs on top.
 fn assert_keeps_the_rules(trace: &Value) {
     let events = trace["traceEvents"].as_array().expect("events");
-    let word = |event: &Value, field: &str| event[field].as_str().unwrap_or("").to_owned();
-    let mut slices: BTreeMap<(u64, u64), Vec<(i64, i64)>> = BTreeMap::new();
+    let mut slices = Slices::new();
     let mut asynchronous: BTreeMap<(u64, String, String), Vec<String>> = BTreeMap::new();
     let mut flows: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
@@ -277,30 +284,40 @@ fn assert_keeps_the_rules(trace: &Value) {
     for phase in ["M", "X", "b", "e", "s", "f", "C"] {
         assert!(seen.get(phase).is_some_and(|count| *count > 0), "{seen:?}");
     }
-    for ((pid, tid), slices) in &mut slices {
+    for (pid, _) in slices.keys() {
         assert!(named.contains(pid), "process {pid} has a name");
+    }
+    assert_slices_nest(&mut slices);
+    for (name, phases) in asynchronous {
+        assert_eq!(phases, ["b", "e"], "{name:?}");
+    }
+    assert_flows_are_bound(&flows, &slices);
+}
+
+/// On one track a slice lies in another or beside it. The slices are sorted by this.
+fn assert_slices_nest(slices: &mut Slices) {
+    for ((pid, tid), slices) in slices {
         slices.sort_by_key(|slice| (slice.0, -slice.1));
         let mut open: Vec<(i64, i64)> = Vec::new();
         for slice in slices {
             while open.last().is_some_and(|last| last.1 <= slice.0) {
                 open.pop();
             }
-            // On one track a slice lies in another or beside it.
             if let Some(last) = open.last() {
                 assert!(slice.1 <= last.1, "{pid}/{tid}: {last:?} {slice:?}");
             }
             open.push(*slice);
         }
     }
-    for (name, phases) in asynchronous {
-        assert_eq!(phases, ["b", "e"], "{name:?}");
-    }
+}
+
+/// A flow has two ends, and each is bound to the slice around it.
+fn assert_flows_are_bound(flows: &BTreeMap<u64, Vec<&Value>>, slices: &Slices) {
     for (id, ends) in flows {
         let phases: Vec<_> = ends.iter().map(|end| word(end, "ph")).collect();
         assert_eq!(phases, ["s", "f"], "flow {id}");
         assert!(ns(&ends[0]["ts"]) <= ns(&ends[1]["ts"]), "flow {id}");
         for end in ends {
-            // A flow is bound to the slice around it.
             let track = (
                 end["pid"].as_u64().expect("a pid"),
                 end["tid"].as_u64().expect("a tid"),

@@ -122,7 +122,14 @@ fn call_error(status: &Status) -> CallError {
             code: status.code() as u32,
             message,
         },
-        _ => CallError::Unknown(message),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => CallError::Unknown(message),
     }
 }
 

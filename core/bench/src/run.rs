@@ -1,7 +1,5 @@
 //! The clients of a benchmark.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -11,12 +9,11 @@ use veridical_proto::etcdserverpb::RangeRequest;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
-use super::distribution::Zipf;
 use super::endpoint::Connection;
 use super::flags::BenchFlags;
 use super::recording::{Recorded, Recorder, Recording, RecordingError, Sinks};
 use super::report::Measurements;
-use super::workload::{StepKind, Workload};
+use super::workload::{Common, StepKind, Workload};
 
 /// Keys written by one transaction while loading; below etcd's limit on operations.
 const LOAD_KEYS_PER_TXN: u64 = 100;
@@ -280,23 +277,11 @@ fn hire(
     recording: Option<&Recording>,
 ) -> Vec<Worker> {
     let keys = flags.keys as u64;
-    let zipf = Arc::new(Zipf::new(keys));
-    let inserted = Arc::new(AtomicU64::new(keys));
-    let workload = |client| {
-        Workload::new(
-            flags.workload,
-            keys,
-            flags.value_bytes,
-            Arc::clone(&zipf),
-            Arc::clone(&inserted),
-            client,
-            flags.seed,
-        )
-    };
+    let common = Common::new(flags.workload, keys, flags.value_bytes, flags.seed);
     let worker = |number: usize| Worker {
         number: number as u64,
         connection: connections[number % connections.len()].clone(),
-        workload: workload(number as u64),
+        workload: Workload::new(&common, number as u64),
         recorder: recording.map(Recording::recorder),
         measurements: Measurements::new(),
     };

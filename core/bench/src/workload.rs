@@ -71,15 +71,36 @@ pub(crate) struct Step {
     pub(crate) ask: Ask,
 }
 
-/// Makes the requests of one client.
-pub(crate) struct Workload {
+/// What the workloads of all clients have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
     kind: WorkloadKind,
     /// Keys that existed when the clients began.
     keys: u64,
     value_bytes: usize,
+    seed: u64,
     zipf: Arc<Zipf>,
     /// Keys that exist or are about to; shared by all clients.
     inserted: Arc<AtomicU64>,
+}
+
+impl Common {
+    /// Workloads of this kind on `keys` keys, drawn from `seed`.
+    pub(crate) fn new(kind: WorkloadKind, keys: u64, value_bytes: usize, seed: u64) -> Self {
+        Self {
+            kind,
+            keys,
+            value_bytes,
+            seed,
+            zipf: Arc::new(Zipf::new(keys)),
+            inserted: Arc::new(AtomicU64::new(keys)),
+        }
+    }
+}
+
+/// Makes the requests of one client.
+pub(crate) struct Workload {
+    common: Common,
     client: u64,
     writes: u64,
     random: Random,
@@ -106,23 +127,12 @@ impl WorkloadKind {
 }
 
 impl Workload {
-    pub(crate) fn new(
-        kind: WorkloadKind,
-        keys: u64,
-        value_bytes: usize,
-        zipf: Arc<Zipf>,
-        inserted: Arc<AtomicU64>,
-        client: u64,
-        seed: u64,
-    ) -> Self {
+    /// The workload of a client.
+    pub(crate) fn new(common: &Common, client: u64) -> Self {
         // Far apart for neighbouring clients.
-        let random = Random::new(seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = Random::new(common.seed ^ (client + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self {
-            kind,
-            keys,
-            value_bytes,
-            zipf,
-            inserted,
+            common: common.clone(),
             client,
             writes: 0,
             random,
@@ -133,11 +143,11 @@ impl Workload {
     fn value(&mut self) -> Bytes {
         self.writes += 1;
         let mut value = format!("{}/{}/", self.client, self.writes).into_bytes();
-        let filler = self.value_bytes.saturating_sub(value.len());
+        let filler = self.common.value_bytes.saturating_sub(value.len());
         value.reserve(filler);
-        while value.len() < self.value_bytes {
+        while value.len() < self.common.value_bytes {
             let word = self.random.next_u64().to_le_bytes();
-            let taken = word.len().min(self.value_bytes - value.len());
+            let taken = word.len().min(self.common.value_bytes - value.len());
             value.extend_from_slice(&word[..taken]);
         }
         Bytes::from(value)
@@ -156,7 +166,7 @@ impl Workload {
     }
 
     fn insert(&mut self) -> Step {
-        let number = self.inserted.fetch_add(1, Ordering::Relaxed);
+        let number = self.common.inserted.fetch_add(1, Ordering::Relaxed);
         self.put(number)
     }
 
@@ -182,8 +192,8 @@ impl Workload {
     /// The next step.
     pub(crate) fn next(&mut self) -> Step {
         let percent = self.random.below(100);
-        let uniform = self.random.below(self.keys);
-        match self.kind {
+        let uniform = self.random.below(self.common.keys);
+        match self.common.kind {
             WorkloadKind::Put => self.put(uniform),
             WorkloadKind::Get => read(uniform),
             WorkloadKind::Mixed if percent < 50 => read(uniform),
@@ -196,8 +206,8 @@ impl Workload {
                 self.put(number)
             }
             WorkloadKind::YcsbD if percent < 95 => {
-                let newest = self.inserted.load(Ordering::Relaxed) - 1;
-                let age = self.zipf.rank(&mut self.random);
+                let newest = self.common.inserted.load(Ordering::Relaxed) - 1;
+                let age = self.common.zipf.rank(&mut self.random);
                 read(newest.saturating_sub(age))
             }
             WorkloadKind::YcsbE if percent < 95 => {
@@ -222,7 +232,7 @@ impl Workload {
     }
 
     fn popular(&mut self) -> u64 {
-        self.zipf.scattered(&mut self.random)
+        self.common.zipf.scattered(&mut self.random)
     }
 
     fn popular_read(&mut self) -> Step {
@@ -269,8 +279,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn workload(kind: WorkloadKind, client: u64) -> Workload {
-        let (zipf, inserted) = (Arc::new(Zipf::new(50)), Arc::new(AtomicU64::new(50)));
-        Workload::new(kind, 50, 20, zipf, inserted, client, 1)
+        Workload::new(&Common::new(kind, 50, 20, 1), client)
     }
 
     /// How many of 10 000 steps are of each kind, in percent.

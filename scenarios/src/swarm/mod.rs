@@ -20,7 +20,7 @@ use veridical_node::Limits;
 use veridical_world::{Latency, Rng, Stream};
 
 use crate::knobs;
-use crate::plan::{HostPlan, PLAN_FORMAT, Plan};
+use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
@@ -139,20 +139,7 @@ pub fn plan(seed: u64) -> Plan {
     for family in &chosen {
         nemesis.family(*family, &knobs);
     }
-    let mut changes = Vec::new();
-    if spares > 0 {
-        changes = nemesis.changes(knobs.election_timeout_ms);
-    }
-    let mut previous_format = BTreeSet::new();
-    if chosen.contains(&Family::Upgrade) {
-        previous_format = nemesis.formats();
-        changes.extend(nemesis.upgrades(&previous_format));
-        changes.sort_by_key(|change| change.at_ms);
-    }
-    if chosen.contains(&Family::HandOver) {
-        changes.extend(nemesis.hand_overs());
-        changes.sort_by_key(|change| change.at_ms);
-    }
+    let (previous_format, changes) = changes(&mut nemesis, &chosen, &knobs);
     let hunt = chosen
         .contains(&Family::LeaderHunt)
         .then(|| nemesis.hunt(&mut knobs, is_pure_hunt));
@@ -189,6 +176,29 @@ pub fn plan(seed: u64) -> Plan {
         schedule_seed: None,
         schedule: schedule(seed, None),
     }
+}
+
+/// The members that begin with the previous format of data, and what the operator does.
+fn changes(
+    nemesis: &mut Nemesis,
+    chosen: &[Family],
+    knobs: &Limits,
+) -> (BTreeSet<u32>, Vec<PlannedChange>) {
+    let mut changes = Vec::new();
+    if chosen.contains(&Family::Membership) {
+        changes = nemesis.changes(knobs.election_timeout_ms);
+    }
+    let mut previous_format = BTreeSet::new();
+    if chosen.contains(&Family::Upgrade) {
+        previous_format = nemesis.formats();
+        changes.extend(nemesis.upgrades(&previous_format));
+        changes.sort_by_key(|change| change.at_ms);
+    }
+    if chosen.contains(&Family::HandOver) {
+        changes.extend(nemesis.hand_overs());
+        changes.sort_by_key(|change| change.at_ms);
+    }
+    (previous_format, changes)
 }
 
 /// A snapshot of long values in tiny chunks would take longer than the run.

@@ -31,7 +31,12 @@ pub fn keys_of(request: &Request) -> Vec<String> {
         Request::Put(put) => keys.push(key(&put.key)),
         Request::DeleteRange(delete) => keys.push(range(&delete.range)),
         Request::Txn(txn) => collect(txn, &mut keys),
-        _ => {}
+        Request::Compact { .. }
+        | Request::LeaseGrant { .. }
+        | Request::LeaseRevoke { .. }
+        | Request::LeaseKeepAlive { .. }
+        | Request::LeaseTimeToLive { .. }
+        | Request::LeaseLeases => {}
     }
     keys.sort_unstable();
     keys.dedup();

@@ -1,5 +1,6 @@
 //! Everything that can be done to the world on purpose.
 
+mod conditions;
 mod processes;
 
 use crate::disk::DiskFaults;

@@ -17,8 +17,7 @@ use veridical_store::ApiError;
 use gate::Gate;
 
 /// The generated service traits and client stubs of package `etcdserverpb`.
-#[allow(missing_docs)]
-#[allow(clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "this code is generated")]
 pub(crate) mod api {
     tonic::include_proto!("etcdserverpb");
 }

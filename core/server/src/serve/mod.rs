@@ -187,7 +187,7 @@ async fn start(
                         .await?
                         .members
                 }
-                _ => BTreeMap::new(),
+                Beginning::Join { .. } | Beginning::Found { .. } => BTreeMap::new(),
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,

@@ -7,9 +7,12 @@ use veridical_store::{
     ApiError, Code, check_delete_range, check_put, check_range, check_request_bytes, check_txn,
 };
 
-#[test]
-fn codes_and_messages_are_etcd_s() {
-    let golden: &[(ApiError, u8, &str)] = &[
+/// Each error with its gRPC code and its message.
+type Golden = Vec<(ApiError, u8, &'static str)>;
+
+/// What a request itself is refused for.
+fn golden_of_requests() -> Golden {
+    vec![
         (ApiError::empty_key(), 3, "etcdserver: key is not provided"),
         (ApiError::key_not_found(), 3, "etcdserver: key not found"),
         (
@@ -52,6 +55,22 @@ fn codes_and_messages_are_etcd_s() {
             8,
             "etcdserver: mvcc: database space exceeded",
         ),
+        (
+            ApiError::request_too_large(),
+            3,
+            "etcdserver: request is too large",
+        ),
+        (
+            ApiError::too_many_requests(),
+            8,
+            "etcdserver: too many requests",
+        ),
+    ]
+}
+
+/// What leases and changes of the membership are refused for.
+fn golden_of_leases_and_members() -> Golden {
+    vec![
         (
             ApiError::lease_not_found(),
             5,
@@ -107,16 +126,12 @@ fn codes_and_messages_are_etcd_s() {
             9,
             "etcdserver: too many learner members in cluster",
         ),
-        (
-            ApiError::request_too_large(),
-            3,
-            "etcdserver: request is too large",
-        ),
-        (
-            ApiError::too_many_requests(),
-            8,
-            "etcdserver: too many requests",
-        ),
+    ]
+}
+
+/// What the state of the cluster keeps from being answered.
+fn golden_of_the_cluster() -> Golden {
+    vec![
         (ApiError::no_leader(), 14, "etcdserver: no leader"),
         (ApiError::not_leader(), 9, "etcdserver: not leader"),
         (ApiError::leader_changed(), 14, "etcdserver: leader changed"),
@@ -145,10 +160,19 @@ fn codes_and_messages_are_etcd_s() {
             "etcdserver: bad leader transferee",
         ),
         (ApiError::not_capable(), 14, "etcdserver: not capable"),
+    ]
+}
+
+#[test]
+fn codes_and_messages_are_etcd_s() {
+    let golden = [
+        golden_of_requests(),
+        golden_of_leases_and_members(),
+        golden_of_the_cluster(),
     ];
-    for (error, code, message) in golden {
-        assert_eq!(error.code.number(), *code, "{message}");
-        assert_eq!(error.to_string(), *message);
+    for (error, code, message) in golden.into_iter().flatten() {
+        assert_eq!(error.code.number(), code, "{message}");
+        assert_eq!(error.to_string(), message);
     }
 }
 

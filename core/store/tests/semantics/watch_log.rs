@@ -264,6 +264,52 @@ impl Client {
         watched.received.extend(response.events);
         Ok(())
     }
+
+    /// Everything that is due has been taken, and every watch has had its events.
+    fn check_at_the_end(&mut self, model: &Model) -> Result<(), TestCaseError> {
+        self.poll(model, 100_000)?;
+        prop_assert!(
+            !self.woken.load(Ordering::Relaxed),
+            "the stream never rests"
+        );
+        for watched in self.watches.values() {
+            watched.check_received(model, model.revision())?;
+        }
+        for watched in &self.done {
+            let last = watched.received.last().map_or(0, revision);
+            let mut expected = watched.expected(model, last);
+            // A canceled watch may have been cut short within a fragmented revision.
+            if watched.in_fragment {
+                expected.truncate(watched.received.len());
+            }
+            let received: Vec<Event> = watched.received.iter().map(without_prev).collect();
+            let expected: Vec<Event> = expected.iter().map(without_prev).collect();
+            prop_assert_eq!(received, expected);
+        }
+        Ok(())
+    }
+}
+
+/// Installs a snapshot of a member that was further than this one, and has compacted what
+/// it did.
+fn install_from_ahead(store: &mut Store, model: &mut Model, config: &StoreConfig) {
+    let mut source = store.snapshot();
+    let mut restorer = Restorer::new(config.clone());
+    while let Some(chunk) = source.next_chunk(1000) {
+        restorer.push(&chunk).expect("our own bytes");
+    }
+    drop(source);
+    let mut ahead = restorer.finish().expect("our own bytes");
+    for value in ["1", "2"] {
+        let put = crate::put("a", value);
+        model.apply(&put).expect("a put succeeds");
+        apply(&mut ahead, put);
+    }
+    let compact = crate::compact(model.revision() - 1);
+    model.apply(&compact).expect("a new revision to compact");
+    apply(&mut ahead, compact);
+    ahead.publish();
+    store.install(ahead);
 }
 
 /// Runs the steps on a store and its model with clients that watch.
@@ -324,50 +370,12 @@ fn run(
                 client.woken.store(true, Ordering::Relaxed);
             }
             Step::Poll(client, times) => clients[*client].poll(&model, *times)?,
-            Step::Install => {
-                let mut source = store.snapshot();
-                let mut restorer = Restorer::new(config.clone());
-                while let Some(chunk) = source.next_chunk(1000) {
-                    restorer.push(&chunk).expect("our own bytes");
-                }
-                drop(source);
-                let mut ahead = restorer.finish().expect("our own bytes");
-                // The snapshot comes from a member that was further than this one, and
-                // has compacted what it did.
-                for value in ["1", "2"] {
-                    let put = crate::put("a", value);
-                    model.apply(&put).expect("a put succeeds");
-                    apply(&mut ahead, put);
-                }
-                let compact = crate::compact(model.revision() - 1);
-                model.apply(&compact).expect("a new revision to compact");
-                apply(&mut ahead, compact);
-                ahead.publish();
-                store.install(ahead);
-            }
+            Step::Install => install_from_ahead(&mut store, &mut model, &config),
         }
     }
     store.publish();
     for client in &mut clients {
-        client.poll(&model, 100_000)?;
-        prop_assert!(
-            !client.woken.load(Ordering::Relaxed),
-            "the stream never rests"
-        );
-        for watched in client.watches.values() {
-            watched.check_received(&model, model.revision())?;
-        }
-        for watched in &client.done {
-            let last = watched.received.last().map_or(0, revision);
-            let mut expected = watched.expected(&model, last);
-            // A canceled watch may have been cut short within a fragmented revision.
-            if watched.in_fragment {
-                expected.truncate(watched.received.len());
-            }
-            let received: Vec<Event> = watched.received.iter().map(without_prev).collect();
-            let expected: Vec<Event> = expected.iter().map(without_prev).collect();
-            prop_assert_eq!(received, expected);
-        }
+        client.check_at_the_end(&model)?;
     }
     Ok(())
 }
