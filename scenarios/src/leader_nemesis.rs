@@ -1,12 +1,12 @@
-//! The hunt for leaders: faults that follow the elections instead of a timetable.
+//! The leader nemesis: faults that follow the elections instead of a timetable.
 
 use std::time::Duration;
 use veridical_world::{CrashKind, Fault, FaultId, ProcessId, Rng, Stream, World};
 
 use crate::cluster::Cluster;
-use crate::plan::HuntPlan;
+use crate::plan::LeaderNemesisPlan;
 
-/// How long a voter that is crashed by the hunt stays down at most, in ms: it has to be
+/// How long a voter that is crashed by it stays down at most, in ms: it has to be
 /// back before the election is forgotten.
 const VOTER_DOWN_MS_MAX: u64 = 60;
 
@@ -19,8 +19,8 @@ const LEADER_DOWN_MS_MIN: u64 = 50;
 /// How long a new leader has to commit something before it is struck all the same, in ms.
 const FIRST_COMMIT_MS_MAX: u64 = 500;
 
-/// Hunts until it is dropped.
-pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan) {
+/// Follows the elections until it is dropped.
+pub async fn follow_elections(world: World, cluster: Cluster, plan: LeaderNemesisPlan) {
     world.sleep(Duration::from_millis(plan.from_ms)).await;
     let mut draws = world.rng(Stream::Nemesis);
     let mut elections = cluster.elections();
@@ -62,6 +62,7 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan) {
                 world.heal(cut);
             }
         }
+        // The name is part of the digest.
         world.record("hunt", number);
         strike(
             &world,
@@ -77,7 +78,7 @@ pub async fn hunt(world: World, cluster: Cluster, plan: HuntPlan) {
 fn strike(
     world: &World,
     cluster: &Cluster,
-    plan: &HuntPlan,
+    plan: &LeaderNemesisPlan,
     leader: u32,
     rng: &mut Rng,
     cuts: &mut Vec<FaultId>,

@@ -32,10 +32,10 @@ pub fn plan(seed: u64) -> Plan {
             faults.lying_sync_probability = lying_sync_probability;
         }
     }
-    if let Some(hunt) = &mut plan.hunt {
+    if let Some(nemesis) = &mut plan.leader_nemesis {
         // Those are losses of power.
-        hunt.crash_probability = 0.0;
-        hunt.voter_crash_probability = 0.0;
+        nemesis.crash_probability = 0.0;
+        nemesis.voter_crash_probability = 0.0;
     }
     for planned in &mut plan.changes {
         if let Change::Leave { power_off, .. } = &mut planned.change {

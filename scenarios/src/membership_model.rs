@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Membership {
     /// It belongs to the cluster.
     Member,
     /// It may belong to the cluster or not: its removal was asked for.
@@ -16,42 +16,44 @@ enum Told {
 /// The members that there were and are.
 #[derive(Clone, Debug, Default)]
 pub struct MembershipModel {
-    told: BTreeMap<u64, Told>,
+    members: BTreeMap<u64, Membership>,
 }
 
 impl MembershipModel {
-    /// Of a cluster with these founders.
-    pub fn new(founders: impl IntoIterator<Item = u64>) -> Self {
-        let told = founders.into_iter().map(|id| (id, Told::Member));
+    /// Of a cluster with these bootstrap members.
+    pub fn new(bootstrap_members: impl IntoIterator<Item = u64>) -> Self {
+        let members = bootstrap_members
+            .into_iter()
+            .map(|id| (id, Membership::Member));
         Self {
-            told: told.collect(),
+            members: members.collect(),
         }
     }
 
     /// A member was added.
     pub fn added(&mut self, id: u64) {
-        self.told.insert(id, Told::Member);
+        self.members.insert(id, Membership::Member);
     }
 
     /// The removal of a member was asked for.
     pub fn leaves(&mut self, id: u64) {
-        self.told.insert(id, Told::Leaving);
+        self.members.insert(id, Membership::Leaving);
     }
 
     /// A member was removed.
     pub fn removed(&mut self, id: u64) {
-        self.told.insert(id, Told::Gone);
+        self.members.insert(id, Membership::Gone);
     }
 
     /// Takes note of the list of members as of now. What contradicts what was told
     /// before, if anything does.
     pub fn listed(&mut self, list: &BTreeSet<u64>) -> Option<String> {
-        for (id, told) in &mut self.told {
-            let wrong = match (*told, list.contains(id)) {
-                (Told::Member, false) => "lost",
-                (Told::Gone, true) => "back",
-                (Told::Leaving, false) => {
-                    *told = Told::Gone;
+        for (id, membership) in &mut self.members {
+            let wrong = match (*membership, list.contains(id)) {
+                (Membership::Member, false) => "lost",
+                (Membership::Gone, true) => "back",
+                (Membership::Leaving, false) => {
+                    *membership = Membership::Gone;
                     continue;
                 }
                 _ => continue,
@@ -61,7 +63,7 @@ impl MembershipModel {
             ));
         }
         for id in list {
-            self.told.entry(*id).or_insert(Told::Member);
+            self.members.entry(*id).or_insert(Membership::Member);
         }
         None
     }
@@ -71,36 +73,36 @@ impl MembershipModel {
 mod tests {
     use super::*;
 
-    fn listed(roll: &mut MembershipModel, list: &[u64]) -> bool {
-        roll.listed(&list.iter().copied().collect()).is_none()
+    fn listed(model: &mut MembershipModel, list: &[u64]) -> bool {
+        model.listed(&list.iter().copied().collect()).is_none()
     }
 
     #[test]
     fn a_member_stays_until_its_removal_is_asked_for() {
-        let mut roll = MembershipModel::new([1, 2]);
-        roll.added(3);
-        assert!(listed(&mut roll, &[1, 2, 3]));
-        roll.leaves(2);
-        assert!(listed(&mut roll, &[1, 2, 3]));
-        assert!(listed(&mut roll, &[1, 3]));
-        assert!(!listed(&mut roll, &[1]));
+        let mut model = MembershipModel::new([1, 2]);
+        model.added(3);
+        assert!(listed(&mut model, &[1, 2, 3]));
+        model.leaves(2);
+        assert!(listed(&mut model, &[1, 2, 3]));
+        assert!(listed(&mut model, &[1, 3]));
+        assert!(!listed(&mut model, &[1]));
     }
 
     #[test]
     fn who_is_gone_never_comes_back() {
-        let mut roll = MembershipModel::new([1, 2, 3]);
-        roll.leaves(2);
-        assert!(listed(&mut roll, &[1, 3]));
-        assert!(!listed(&mut roll, &[1, 2, 3]));
-        let mut roll = MembershipModel::new([1, 2, 3]);
-        roll.removed(3);
-        assert!(!listed(&mut roll, &[1, 2, 3]));
+        let mut model = MembershipModel::new([1, 2, 3]);
+        model.leaves(2);
+        assert!(listed(&mut model, &[1, 3]));
+        assert!(!listed(&mut model, &[1, 2, 3]));
+        let mut model = MembershipModel::new([1, 2, 3]);
+        model.removed(3);
+        assert!(!listed(&mut model, &[1, 2, 3]));
     }
 
     #[test]
     fn a_member_that_was_added_without_an_answer_counts_once_it_is_listed() {
-        let mut roll = MembershipModel::new([1]);
-        assert!(listed(&mut roll, &[1, 9]));
-        assert!(!listed(&mut roll, &[1]));
+        let mut model = MembershipModel::new([1]);
+        assert!(listed(&mut model, &[1, 9]));
+        assert!(!listed(&mut model, &[1]));
     }
 }

@@ -32,7 +32,7 @@ pub struct Plan {
     /// The planted bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,
-    /// Founders of the cluster.
+    /// The bootstrap members of the cluster.
     pub members: u32,
     /// Machines beside theirs, on which no member runs until one is installed there.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -61,8 +61,12 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PlannedChange>,
     /// What is done whenever a new leader appears.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hunt: Option<HuntPlan>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        alias = "hunt" // It was called that in plans that are kept.
+    )]
+    pub leader_nemesis: Option<LeaderNemesisPlan>,
     /// When all faults end, in ms of simulated time.
     pub heal_at_ms: u64,
     /// How long after that the cluster may take until everything works.
@@ -100,7 +104,7 @@ fn is_zero(number: &u32) -> bool {
 pub struct PlannedChange {
     /// In ms of simulated time.
     pub at_ms: u64,
-    /// What.
+    /// What the operator does.
     pub change: Change,
     /// At the moment when something is asked of the leader for it, the leader is cut off from
     /// the other members, for so many ms: what it has put into its log is lost, as a rule.
@@ -139,7 +143,7 @@ pub enum Change {
     },
     /// Removes a member.
     Leave {
-        /// Which.
+        /// The member.
         who: Who,
         /// Its machine is switched off before.
         #[serde(default)]
@@ -147,7 +151,7 @@ pub enum Change {
     },
     /// Replaces a member by one on another machine.
     Replace {
-        /// Which.
+        /// The member that is replaced.
         who: Who,
         /// The other machine.
         by: u32,
@@ -175,7 +179,7 @@ pub enum Change {
     /// The disk of a machine is lost. A voter must not forget what it promised, so the
     /// member is removed, and the machine joins again under a new id.
     Wipe {
-        /// Whose.
+        /// The member of that machine.
         who: Who,
     },
 }
@@ -221,18 +225,18 @@ pub enum Who {
     Site(u32),
 }
 
-/// A hunt for leaders: shortly after a member has become leader, something is done to
+/// A nemesis that follows leaders: shortly after a member has become leader, something is done to
 /// it or to those who elected it. Logs diverge and terms rise, which is what the subtle
 /// rules of Raft are for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HuntPlan {
+pub struct LeaderNemesisPlan {
     /// When it begins, in ms.
     pub from_ms: u64,
-    /// After the election the hunt waits for an exponentially distributed time of this
+    /// After the election the nemesis waits for an exponentially distributed time of this
     /// mean, in ms.
     pub delay_mean_ms: u64,
-    /// The probability that the hunt waits instead until the leader has committed
+    /// The probability that the nemesis waits instead until the leader has committed
     /// something, and strikes at that moment: what was just acknowledged has the fewest
     /// copies.
     #[serde(default)]
@@ -271,7 +275,8 @@ pub struct HostPlan {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub value_bytes: u32,
     /// Its clients; each does one operation after the other.
-    pub lanes: Vec<Vec<PlannedOp>>,
+    #[serde(alias = "lanes")] // They were called that in plans that are kept.
+    pub clients: Vec<Vec<PlannedOp>>,
 }
 
 /// A watcher: it follows a range and resumes when its stream breaks.
@@ -354,7 +359,7 @@ pub struct PlannedOp {
     /// before it is taken out of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
-    /// What.
+    /// What the client does.
     pub op: Op,
 }
 
@@ -365,7 +370,7 @@ pub struct PlannedOp {
 pub enum Op {
     /// Write a key.
     Put {
-        /// Which.
+        /// The key.
         key: u32,
         /// Ask for the pair before.
         prev_kv: bool,
@@ -375,7 +380,7 @@ pub enum Op {
     },
     /// Read a key.
     Get {
-        /// Which.
+        /// The key.
         key: u32,
         /// From the member's own state.
         serializable: bool,
@@ -402,7 +407,7 @@ pub enum Op {
     },
     /// Write a key if it is as the client saw it last, else read it.
     CompareAndSwap {
-        /// Which.
+        /// The key.
         key: u32,
     },
     /// Write the same value to two keys at once.
@@ -424,7 +429,7 @@ pub enum Op {
     },
     /// Delete a key.
     Delete {
-        /// Which.
+        /// The key.
         key: u32,
         /// Ask for the pair before.
         prev_kv: bool,
@@ -442,7 +447,7 @@ pub enum Op {
     /// Forget history up to so many revisions before the newest that the client has seen;
     /// a negative number asks for the future, which is refused.
     Compact {
-        /// How many.
+        /// The number of revisions.
         back: i64,
     },
     /// Get a lease.
@@ -492,7 +497,7 @@ pub enum Op {
     LeaseLeases,
     /// Write a key of which something is kept as it is.
     PutKeeping {
-        /// Which key.
+        /// The key.
         key: u32,
         /// What is kept.
         keep: Keep,
@@ -518,7 +523,7 @@ impl Plan {
     pub fn operations(&self) -> usize {
         self.hosts
             .iter()
-            .flat_map(|host| &host.lanes)
+            .flat_map(|host| &host.clients)
             .map(Vec::len)
             .sum()
     }

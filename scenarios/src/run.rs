@@ -22,12 +22,12 @@ use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 use crate::cluster::{Cluster, client_address};
 use crate::keyspace::key;
 use crate::knobs;
-use crate::leader_nemesis::hunt;
+use crate::leader_nemesis::follow_elections;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::finding;
-use crate::properties::leases::{LeaseBound, LeaseDeadlines, Told};
+use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::scenario::ABOUT;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::MemberState;
@@ -122,9 +122,9 @@ async fn drive(
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
     let cluster = Cluster::start(&world, &observer, &plan, recorder);
-    let mut run = Driver {
+    let mut run = RunDriver {
         cluster: cluster.clone(),
-        lanes_left: Arc::new(AtomicU64::new(0)),
+        clients_left: Arc::new(AtomicU64::new(0)),
         reached: Vec::new(),
         world: world.clone(),
         observer: observer.clone(),
@@ -154,16 +154,16 @@ fn lease_tolerance_ns(plan: &Plan) -> u64 {
     LONGEST_TTL_NS / 1_000_000 * plan.claimed_drift_ppm * 2
 }
 
-struct Driver {
+struct RunDriver {
     world: World,
     observer: Observer,
     cluster: Cluster,
     plan: Arc<Plan>,
-    lanes_left: Arc<AtomicU64>,
+    clients_left: Arc<AtomicU64>,
     reached: Vec<Reached>,
 }
 
-impl Driver {
+impl RunDriver {
     async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
         let operating = self.start_operator();
@@ -177,13 +177,16 @@ impl Driver {
         let comparing = self
             .world
             .spawn(compare(self.world.clone(), self.cluster.clone()));
-        let hunting = self.plan.hunt.clone().map(|plan| {
-            self.world
-                .spawn(hunt(self.world.clone(), self.cluster.clone(), plan))
+        let nemesis = self.plan.leader_nemesis.clone().map(|plan| {
+            self.world.spawn(follow_elections(
+                self.world.clone(),
+                self.cluster.clone(),
+                plan,
+            ))
         });
         self.nemesis().await;
-        if let Some(hunting) = hunting {
-            hunting.abort();
+        if let Some(nemesis) = nemesis {
+            nemesis.abort();
         }
         self.heal().await;
         let result = self.converge(operating).await;
@@ -206,7 +209,7 @@ impl Driver {
         let mut first_client = 0;
         let planted = self.plan.planted();
         for (number, host) in self.plan.hosts.iter().enumerate() {
-            let lanes = host.lanes.len() as u64;
+            let clients = host.clients.len() as u64;
             let host = Arc::new(Host {
                 plan: host.clone(),
                 members: self.plan.sites(),
@@ -214,8 +217,8 @@ impl Driver {
                 planted,
                 max_txn_ops: self.plan.knobs.max_txn_ops,
             });
-            self.lanes_left.fetch_add(lanes, Ordering::Relaxed);
-            let (observer, left) = (self.observer.clone(), Arc::clone(&self.lanes_left));
+            self.clients_left.fetch_add(clients, Ordering::Relaxed);
+            let (observer, left) = (self.observer.clone(), Arc::clone(&self.clients_left));
             let audited = audited.clone();
             self.world
                 .add_process(&host_name(number), move |environment| {
@@ -227,7 +230,7 @@ impl Driver {
                     );
                     run_host(environment, host, observer, audited, left)
                 });
-            first_client += lanes;
+            first_client += clients;
         }
         for (number, watcher) in self.plan.watchers.iter().enumerate() {
             let reached = self.reached[number].clone();
@@ -293,7 +296,7 @@ impl Driver {
         )
         .await?;
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
-            self.lanes_left.load(Ordering::Relaxed) == 0
+            self.clients_left.load(Ordering::Relaxed) == 0
         })
         .await?;
         sleep_until(&self.world, Duration::from_millis(self.plan.end_at_ms)).await;
@@ -342,7 +345,7 @@ impl Driver {
     }
 
     /// A lease in a cluster without faults: how long it lasts is told as it is. The answers
-    /// themselves are compared with what was granted by the checker of the history. Goes out:
+    /// themselves are compared with what was granted by the checker of the history. It returns
     /// how long a renewal may still be under way.
     async fn probe_lease(&self, client: &ProbeClient) -> Result<Duration, Finding> {
         // What was given up is carried out until then, or not at all.
@@ -377,8 +380,8 @@ impl Driver {
             }
             self.world.sleep(PROBE_LEASE_PAUSE).await;
             let asked_at = self.world.now();
-            let told = self.probe_call(client, question.clone()).await;
-            let Ok(Answer::LeaseTimeToLive(told)) = told else {
+            let answer = self.probe_call(client, question.clone()).await;
+            let Ok(Answer::LeaseTimeToLive(told)) = answer else {
                 return Ok(Duration::ZERO);
             };
             // A new leader gives it its whole time anew; and where an answer took too long, it
@@ -386,13 +389,15 @@ impl Driver {
             if self.cluster.term() != term || told.granted_ttl == 0 {
                 return Ok(Duration::ZERO);
             }
-            let told = Told {
+            let remaining = RemainingTime {
                 renewed_by,
                 asked_at,
                 granted_ttl_s: told.granted_ttl,
                 left_s: told.ttl,
             };
-            told.check(self.plan.claimed_drift_ppm).map_err(finding)?;
+            remaining
+                .check(self.plan.claimed_drift_ppm)
+                .map_err(finding)?;
         }
         Ok(Duration::ZERO)
     }
@@ -534,7 +539,7 @@ impl Driver {
             "{signature} at {} ms, all faults having ended at {} ms; {} clients are not done{}",
             self.world.now().as_millis(),
             self.plan.heal_at_ms,
-            self.lanes_left.load(Ordering::Relaxed),
+            self.clients_left.load(Ordering::Relaxed),
             self.cluster.describe(),
         );
         Finding::new(Class::Liveness, signature, text)

@@ -198,10 +198,10 @@ fn shape(plan: &Plan) -> String {
         .iter()
         .map(|timed| timed.fault.name().to_owned())
         .collect();
-    if plan.hunt.is_some() {
-        words.insert("hunt".to_owned());
+    if plan.leader_nemesis.is_some() {
+        words.insert("leader-nemesis".to_owned());
     }
-    let operations = plan.hosts.iter().flat_map(|host| &host.lanes).flatten();
+    let operations = plan.hosts.iter().flat_map(|host| &host.clients).flatten();
     for planned in operations {
         let name = serde_json::to_value(&planned.op)
             .ok()
@@ -241,7 +241,7 @@ mod tests {
         twice.faults.clear();
         twice.hosts.clear();
         twice.watchers.clear();
-        twice.hunt = None;
+        twice.leader_nemesis = None;
         assert_eq!(shape(&twice), "nothing but time");
     }
 

@@ -40,7 +40,7 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     }
     let mut first = 0;
     for (number, host) in plan.hosts.iter().enumerate() {
-        first += host.lanes.len() as u64;
+        first += host.clients.len() as u64;
         if client < first {
             return Some(host_name(number));
         }
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_session_belongs_to_the_host_of_its_client() {
         let plan = swarm::plan(3);
-        let first = plan.hosts[0].lanes.len() as u64;
+        let first = plan.hosts[0].clients.len() as u64;
         let name = |session| process_of(&plan, session);
         assert_eq!(name(first - 1).as_deref(), Some("clients-0"));
         assert_eq!(name(first).as_deref(), Some("clients-1"));

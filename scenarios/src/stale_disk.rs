@@ -17,7 +17,7 @@ use veridical_harness::TimedFault;
 /// The scenario's name.
 pub const NAME: &str = "stale-disk";
 
-/// Founders; one of them forgets.
+/// Bootstrap members; one of them loses what it had written.
 const MEMBERS: u32 = 3;
 
 /// From one old image put back to the next, in ms.
@@ -34,23 +34,23 @@ pub fn plan(seed: u64) -> Plan {
     while episode_ms + EPISODE_MS < base.heal_at_ms {
         let mut members: Vec<ProcessId> = (0..MEMBERS).map(ProcessId).collect();
         rng.shuffle(&mut members);
-        let (forgetful, lagging, last) = (members[0], members[1], members[2]);
+        let (stale, lagging, last) = (members[0], members[1], members[2]);
         let cut_ms = 1_500 + rng.below(2_000);
         let cut_at_ms = episode_ms + rng.below(1_000);
         let lost_at_ms = cut_at_ms + cut_ms;
         let mut add = |at_ms, fault| faults.push(TimedFault { at_ms, fault });
-        add(episode_ms, Fault::KeepDisk { process: forgetful });
+        add(episode_ms, Fault::KeepDisk { process: stale });
         add(
             cut_at_ms,
             Fault::Partition {
-                groups: vec![vec![lagging], vec![forgetful, last]],
+                groups: vec![vec![lagging], vec![stale, last]],
                 duration_ms: Some(cut_ms),
             },
         );
         add(
             lost_at_ms,
             Fault::RestoreDisk {
-                process: forgetful,
+                process: stale,
                 restart_after_ms: Some(10 + rng.below(200)),
             },
         );
@@ -95,7 +95,7 @@ pub fn plan(seed: u64) -> Plan {
         faults,
         previous_format: Default::default(),
         changes: Vec::new(),
-        hunt: None,
+        leader_nemesis: None,
         schedule: Schedule::Uniform,
         ..base
     }

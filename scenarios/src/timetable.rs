@@ -17,10 +17,10 @@ pub fn pin(plan: &Plan, timetable: &[Began]) -> Plan {
         .map(|began| ((began.client, began.number), began.at_ms))
         .collect();
     let mut pinned = plan.clone();
-    let lanes = pinned.hosts.iter_mut().flat_map(|host| &mut host.lanes);
-    for (client, lane) in lanes.enumerate() {
-        let planned = std::mem::take(lane);
-        *lane = planned
+    let clients = pinned.hosts.iter_mut().flat_map(|host| &mut host.clients);
+    for (client, operations) in clients.enumerate() {
+        let planned = std::mem::take(operations);
+        *operations = planned
             .into_iter()
             .enumerate()
             .filter_map(|(number, planned)| {
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn operations_get_their_times_and_those_never_called_are_left_out() {
         let plan = swarm::plan(3);
-        let first_lane = plan.hosts[0].lanes.len() as u64;
+        let first_client = plan.hosts[0].clients.len() as u64;
         let called = [
             Began {
                 client: 0,
@@ -52,15 +52,15 @@ mod tests {
                 at_ms: 5,
             },
             Began {
-                client: first_lane,
+                client: first_client,
                 number: 2,
                 at_ms: 70,
             },
         ];
         let pinned = pin(&plan, &called);
         assert_eq!(pinned.operations(), 2);
-        let second = &pinned.hosts[1].lanes[0][0];
+        let second = &pinned.hosts[1].clients[0][0];
         assert_eq!((second.at_ms, second.after_ms), (Some(70), 0));
-        assert_eq!(second.op, plan.hosts[1].lanes[0][2].op);
+        assert_eq!(second.op, plan.hosts[1].clients[0][2].op);
     }
 }

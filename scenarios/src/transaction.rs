@@ -11,7 +11,7 @@ pub enum Keep {
     Value,
     /// The lease (`ignore_lease`).
     Lease,
-    /// Both.
+    /// Value and lease.
     Both,
 }
 
@@ -91,7 +91,7 @@ pub struct PlannedCompare {
     pub to: Option<u32>,
     /// What is compared.
     pub part: Part,
-    /// How.
+    /// How the two are compared.
     pub relation: Relation,
     /// Added to what the client saw, where that is a number.
     pub offset: i64,
@@ -103,7 +103,7 @@ pub struct PlannedCompare {
 pub enum TxnStep {
     /// Write a key.
     Put {
-        /// Which.
+        /// The key.
         key: u32,
         /// Ask for the pair before.
         prev_kv: bool,

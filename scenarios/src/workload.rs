@@ -53,9 +53,9 @@ pub async fn run_host(
     left: Arc<AtomicU64>,
 ) {
     let port = Port::new(&environment, &host.plan, host.members, host.planted);
-    let lanes: Vec<_> = (0..host.plan.lanes.len())
+    let clients: Vec<_> = (0..host.plan.clients.len())
         .map(|number| {
-            let lane = Lane {
+            let client = SequentialClient {
                 client: host.first_client + number as u64,
                 clock: environment.clock().clone(),
                 port: port.clone(),
@@ -67,14 +67,14 @@ pub async fn run_host(
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
             veridical_env::task::spawn(async move {
-                lane.run(&host.plan.lanes[number]).await;
+                client.run(&host.plan.clients[number]).await;
                 left.fetch_sub(1, Ordering::Relaxed);
             })
         })
         .collect();
-    for lane in lanes {
-        // A panic of a lane is a panic of the host's process, which the world reports.
-        let _ = lane.await;
+    for client in clients {
+        // A panic of a client is a panic of the host's process, which the world reports.
+        let _ = client.await;
     }
 }
 
@@ -163,7 +163,7 @@ impl Port {
 }
 
 /// One client.
-struct Lane {
+struct SequentialClient {
     client: u64,
     clock: SimClock,
     port: Port,
@@ -175,7 +175,7 @@ struct Lane {
     max_txn_ops: usize,
 }
 
-impl Lane {
+impl SequentialClient {
     async fn run(mut self, plan: &[PlannedOp]) {
         for (number, planned) in plan.iter().enumerate() {
             if let Some(at_ms) = planned.at_ms {

@@ -98,7 +98,7 @@ impl Cluster {
     /// Starts a cluster of the program; both programs have the same flags.
     fn start(program: &str, first: &[&str], folder: &Path, size: usize) -> Self {
         let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
-        let founders: Vec<String> = ports
+        let bootstrap_members: Vec<String> = ports
             .iter()
             .enumerate()
             .map(|(number, (_, peer))| format!("m{number}=http://127.0.0.1:{peer}"))
@@ -121,7 +121,7 @@ impl Cluster {
                     .arg(format!(
                         "--initial-advertise-peer-urls=http://127.0.0.1:{peer}"
                     ))
-                    .arg(format!("--initial-cluster={}", founders.join(",")))
+                    .arg(format!("--initial-cluster={}", bootstrap_members.join(",")))
                     .arg("--log-level=error")
                     .stdout(Stdio::null())
                     .stderr(log)

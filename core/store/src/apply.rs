@@ -21,7 +21,7 @@ use crate::memtable::{NEWEST, PutWrite, select};
 use crate::outcome::{Applied, CommandResponse};
 use crate::session::SessionTable;
 use crate::state::State;
-use crate::txn::{Plan, TxnTarget};
+use crate::txn::{DecidedTxn, TxnTarget};
 use crate::view::{View, header};
 
 /// The writer's own state: ahead of what has been published.
@@ -88,7 +88,7 @@ impl Writer {
     fn txn(&mut self, state: &State, request: &TxnRequest) -> Result<TxnResponse, ApiError> {
         let mut txn = WriteTxn::begin(self, state);
         let view = txn.view();
-        let plan = Plan::decide(&view, request);
+        let plan = DecidedTxn::decide(&view, request);
         plan.check(&view, &txn.writer.leases)?;
         let mut response = plan
             .run(&mut txn)

@@ -12,7 +12,7 @@ use crate::lease::{LeaseTable, LeaseView};
 use crate::memtable::NEWEST;
 use crate::pins::Pin;
 use crate::state::{Shared, State};
-use crate::txn::{Plan, ReadTarget};
+use crate::txn::{DecidedTxn, ReadTarget};
 use crate::view::{View, header};
 use crate::watch::{Notify, WatchStream};
 
@@ -50,7 +50,7 @@ impl StoreReader {
     /// [`is_read_only_txn`](crate::is_read_only_txn).
     pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, ApiError> {
         self.read(&|view| {
-            let plan = Plan::decide(view, request);
+            let plan = DecidedTxn::decide(view, request);
             plan.check(view, &LeaseTable::default())?;
             let mut response = plan.run(&mut ReadTarget { view: *view })?;
             response.header = header(view.revision);

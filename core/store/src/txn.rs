@@ -17,7 +17,7 @@ use crate::view::View;
 
 /// A transaction whose compares have been decided.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct DecidedTxn<'a> {
     succeeded: bool,
     steps: Vec<Step<'a>>,
 }
@@ -27,7 +27,7 @@ enum Step<'a> {
     Range(&'a RangeRequest),
     Put(&'a PutRequest),
     DeleteRange(&'a DeleteRangeRequest),
-    Txn(Plan<'a>),
+    Txn(DecidedTxn<'a>),
     /// An operation without a request; [`check_txn`](crate::check_txn) refuses it.
     Empty,
 }
@@ -39,7 +39,7 @@ pub(crate) trait TxnTarget {
     fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse;
 }
 
-impl<'a> Plan<'a> {
+impl<'a> DecidedTxn<'a> {
     /// Decides all compares on `view`.
     pub(crate) fn decide(view: &View<'_>, request: &'a TxnRequest) -> Self {
         let succeeded = view.compares_hold(&request.compare);

@@ -1,11 +1,11 @@
 //! The members of a run: on which machines they run, and what is checked of them from
 //! outside.
 //!
-//! A *site* is a machine with a name, an address and a disk. The founders' sites come
+//! A *site* is a machine with a name, an address and a disk. The sites of the bootstrap members come
 //! first, then spare ones, on which nothing runs until a member is installed there. Which
 //! member a site has may change; the process of a site without one only waits.
 
-mod laws;
+mod invariants;
 mod member;
 mod seen;
 
@@ -20,7 +20,7 @@ use veridical_raft::Role;
 use veridical_storage::engine::MemoryEngine;
 use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
-use crate::cluster::laws::Laws;
+use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
 use crate::cluster::seen::Seen;
 use crate::observer::Observer;
@@ -99,7 +99,7 @@ pub struct Cluster {
     processes: Vec<ProcessId>,
     shared: Arc<Mutex<Shared>>,
     elections: Arc<watch::Sender<Election>>,
-    laws: Laws,
+    invariants: Invariants,
     plan: Arc<Plan>,
 }
 
@@ -119,26 +119,26 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Cluster {
-    /// Adds the sites to the world and starts the founders.
+    /// Adds the sites to the world and starts the bootstrap members.
     pub fn start(
         world: &World,
         observer: &Observer,
         plan: &Arc<Plan>,
         recorder: Option<Recorder<MemberState>>,
     ) -> Self {
-        let laws = Laws::new(world.clone(), observer.clone());
+        let invariants = Invariants::new(world.clone(), observer.clone());
         let sites = (0..plan.sites()).map(|site| {
-            let is_founder = site < plan.members;
+            let is_bootstrap_member = site < plan.members;
             Site {
-                config: is_founder.then(|| founder(plan, site, &laws)),
-                engine: (is_founder && plan.engine).then(MemoryEngine::new),
+                config: is_bootstrap_member.then(|| bootstrap_member(plan, site, &invariants)),
+                engine: (is_bootstrap_member && plan.engine).then(MemoryEngine::new),
                 format: if plan.previous_format.contains(&site) {
                     DataFormat::Previous
                 } else {
                     DataFormat::Current
                 },
                 stop_asked: false,
-                is_used: is_founder,
+                is_used: is_bootstrap_member,
             }
         });
         let shared = Arc::new(Mutex::new(Shared {
@@ -170,7 +170,7 @@ impl Cluster {
             processes,
             shared,
             elections,
-            laws,
+            invariants,
             plan: Arc::clone(plan),
         }
     }
@@ -230,7 +230,7 @@ impl Cluster {
                 member_id: id,
                 initial_members: members,
                 join: true,
-                ..founder(&self.plan, site, &self.laws)
+                ..bootstrap_member(&self.plan, site, &self.invariants)
             });
             site_state.engine = self.plan.engine.then(MemoryEngine::new);
             site_state.is_used = true;
@@ -448,7 +448,7 @@ impl Cluster {
     }
 }
 
-fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
+fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConfig {
     let initial_members = (0..plan.members)
         .map(|site| {
             let id = u64::from(site) + 1;
@@ -472,7 +472,7 @@ fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),
-        observer: Some(laws.watching(ProcessId(site), plan.rotten_member == Some(site))),
+        observer: Some(invariants.watching(ProcessId(site), plan.rotten_member == Some(site))),
     }
 }
 

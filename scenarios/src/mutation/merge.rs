@@ -34,8 +34,8 @@ pub fn merged(base: &Plan, other: &Plan, rng: &mut Rng) -> Plan {
     if rng.chance(0.5) {
         child.schedule.clone_from(&other.schedule);
     }
-    if child.hunt.is_none() || (other.hunt.is_some() && rng.chance(0.5)) {
-        child.hunt.clone_from(&other.hunt);
+    if child.leader_nemesis.is_none() || (other.leader_nemesis.is_some() && rng.chance(0.5)) {
+        child.leader_nemesis.clone_from(&other.leader_nemesis);
     }
     faults(&mut child, other, rng);
     child.heal_bound_ms = HEAL_BOUND_MS;

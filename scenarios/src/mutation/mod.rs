@@ -1,6 +1,6 @@
 //! How a plan is changed: other draws, merging with another plan, and the changes below.
 //!
-//! Everything stays inside the swarm's fault atlas: changes move, repeat, aim and combine
+//! Everything stays inside the swarm's fault envelope: changes move, repeat, aim and combine
 //! what plans of the swarm have, and every fault ends with the plan's heal. Faults that
 //! are harmless only where the operator put them (a lost disk) stay in their plan.
 
@@ -46,8 +46,8 @@ enum Change {
     Knobs,
     /// Another schedule.
     Schedule,
-    /// The hunt of another plan, or another pace of the own one.
-    Hunt,
+    /// The leader nemesis of another plan, or another pace of the own one.
+    LeaderNemesis,
     /// Operations in a burst around a fault.
     Burst,
     /// The clients of another plan.
@@ -68,7 +68,7 @@ const CHANGES: [Change; 15] = [
     Change::Knobs,
     Change::Knobs,
     Change::Schedule,
-    Change::Hunt,
+    Change::LeaderNemesis,
     Change::Burst,
     Change::Clients,
     Change::Operator,
@@ -132,7 +132,7 @@ fn apply(change: Change, child: &mut Plan, partner: &Plan, rng: &mut Rng) {
                     .map_or(Schedule::Uniform, |other| other.schedule)
             };
         }
-        Change::Hunt => hunt(child, partner, rng),
+        Change::LeaderNemesis => leader_nemesis(child, partner, rng),
         Change::Burst => burst(child, rng),
         Change::Clients => clients(child, partner),
         Change::Operator => operator(child, partner),
@@ -281,16 +281,16 @@ fn mix_knobs(child: &mut Plan, partner: &Plan, rng: &mut Rng) {
     child.knobs = mixed;
 }
 
-fn hunt(child: &mut Plan, partner: &Plan, rng: &mut Rng) {
-    match (&mut child.hunt, &partner.hunt) {
-        (Some(_), None) if rng.chance(0.2) => child.hunt = None,
+fn leader_nemesis(child: &mut Plan, partner: &Plan, rng: &mut Rng) {
+    match (&mut child.leader_nemesis, &partner.leader_nemesis) {
+        (Some(_), None) if rng.chance(0.2) => child.leader_nemesis = None,
         (Some(own), _) => {
             own.delay_mean_ms = 1 + rng.exponential(own.delay_mean_ms);
             own.cut_mean_ms = 1 + rng.exponential(own.cut_mean_ms);
             own.commit_probability = rng.unit();
             own.spare_probability = rng.unit() * 0.6;
         }
-        (None, other) => child.hunt.clone_from(other),
+        (None, other) => child.leader_nemesis.clone_from(other),
     }
 }
 
@@ -301,25 +301,25 @@ fn burst(child: &mut Plan, rng: &mut Rng) {
     }
     let at_ms = child.faults[rng.index(child.faults.len())].at_ms;
     let begin_ms = at_ms.saturating_sub(rng.below(50));
-    let lanes: usize = child.hosts.iter().map(|host| host.lanes.len()).sum();
-    if lanes == 0 {
+    let clients: usize = child.hosts.iter().map(|host| host.clients.len()).sum();
+    if clients == 0 {
         return;
     }
-    let chosen = rng.index(lanes);
-    let lane = child.hosts.iter_mut().flat_map(|host| &mut host.lanes);
-    let Some(lane) = lane.into_iter().nth(chosen) else {
+    let chosen = rng.index(clients);
+    let client = child.hosts.iter_mut().flat_map(|host| &mut host.clients);
+    let Some(client) = client.into_iter().nth(chosen) else {
         return;
     };
     // A client thinks between operations; those that it would do at about that time are
     // done at once.
     let mut thought_ms = 0;
-    let first = lane.iter().position(|planned| {
+    let first = client.iter().position(|planned| {
         thought_ms += planned.after_ms;
         thought_ms >= begin_ms
     });
     let Some(first) = first else { return };
     let count = 1 + rng.below(BURST_MAX) as usize;
-    for planned in lane.iter_mut().skip(first).take(count) {
+    for planned in client.iter_mut().skip(first).take(count) {
         planned.after_ms = 0;
         planned.at_ms = Some(begin_ms);
     }

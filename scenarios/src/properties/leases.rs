@@ -96,7 +96,7 @@ fn longest_time(ttl_s: i64, drift_ppm: u64) -> Duration {
 
 /// What a member said of a lease that nobody has renewed meanwhile.
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
+pub struct RemainingTime {
     /// The last renewal was before.
     pub renewed_by: Duration,
     /// The question was put then.
@@ -107,7 +107,7 @@ pub struct Told {
     pub left_s: i64,
 }
 
-impl Told {
+impl RemainingTime {
     /// With clocks that run slow by so many millionths, and no new leader since the renewal.
     ///
     /// # Errors
@@ -184,17 +184,17 @@ mod tests {
 
     #[test]
     fn a_lease_is_not_said_to_last_longer_than_it_can() {
-        let told = |asked_s, left_s| {
-            let told = Told {
+        let check = |asked_s, left_s| {
+            let remaining = RemainingTime {
                 renewed_by: Duration::from_secs(100),
                 asked_at: Duration::from_secs(asked_s),
                 granted_ttl_s: 10,
                 left_s,
             };
-            told.check(10_000)
+            remaining.check(10_000)
         };
-        told(101, 9).expect("nine are left");
-        told(101, 10).expect_err("ten were left a second ago");
+        check(101, 9).expect("nine are left");
+        check(101, 10).expect_err("ten were left a second ago");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use veridical_node::Limits;
 use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
 use crate::knobs;
-use crate::plan::{HuntPlan, Plan, PlannedChange};
+use crate::plan::{LeaderNemesisPlan, Plan, PlannedChange};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
 
-/// Elections that a hunt is thought to follow before they are counted.
+/// Elections that the leader nemesis is thought to follow before they are counted.
 const ELECTIONS_MAX: u64 = 128;
 
 /// A sort of parts.
@@ -22,7 +22,7 @@ const ELECTIONS_MAX: u64 = 128;
 pub enum Kind {
     /// Faults with a time.
     Faults,
-    /// Elections that the hunt follows.
+    /// Elections that the leader nemesis follows.
     Elections,
     /// Changes of the membership.
     Changes,
@@ -63,7 +63,10 @@ impl Kind {
     pub fn count(self, plan: &Plan) -> usize {
         match self {
             Self::Faults => plan.faults.len(),
-            Self::Elections => plan.hunt.as_ref().map_or(0, |hunt| elections(hunt).len()),
+            Self::Elections => plan
+                .leader_nemesis
+                .as_ref()
+                .map_or(0, |nemesis| elections(nemesis).len()),
             Self::Changes => plan.changes.len(),
             Self::Clients => clients(plan).len(),
             Self::Operations => plan.operations(),
@@ -81,26 +84,26 @@ impl Kind {
             Self::Changes => less.changes = keep(&plan.changes, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
-                if let Some(hunt) = &mut less.hunt {
-                    let left = keep(&elections(hunt), out);
+                if let Some(nemesis) = &mut less.leader_nemesis {
+                    let left = keep(&elections(nemesis), out);
                     if left.is_empty() {
-                        less.hunt = None;
+                        less.leader_nemesis = None;
                     } else {
-                        hunt.elections = Some(left.into_iter().collect());
+                        nemesis.elections = Some(left.into_iter().collect());
                     }
                 }
             }
             Self::Clients => {
-                for (number, (host, lane)) in clients(plan).into_iter().enumerate() {
+                for (number, (host, client)) in clients(plan).into_iter().enumerate() {
                     if out.contains(&number) {
-                        less.hosts[host].lanes[lane].clear();
+                        less.hosts[host].clients[client].clear();
                     }
                 }
             }
             Self::Operations => {
                 let mut number = 0;
-                for lane in less.hosts.iter_mut().flat_map(|host| &mut host.lanes) {
-                    lane.retain(|_| {
+                for client in less.hosts.iter_mut().flat_map(|host| &mut host.clients) {
+                    client.retain(|_| {
                         number += 1;
                         !out.contains(&(number - 1))
                     });
@@ -111,21 +114,21 @@ impl Kind {
     }
 }
 
-/// Clients that do something: host and lane.
+/// Clients that do something: host and number on it.
 fn clients(plan: &Plan) -> Vec<(usize, usize)> {
     let mut clients = Vec::new();
     for (host, host_plan) in plan.hosts.iter().enumerate() {
-        for (lane, operations) in host_plan.lanes.iter().enumerate() {
+        for (client, operations) in host_plan.clients.iter().enumerate() {
             if !operations.is_empty() {
-                clients.push((host, lane));
+                clients.push((host, client));
             }
         }
     }
     clients
 }
 
-fn elections(hunt: &HuntPlan) -> Vec<u64> {
-    match &hunt.elections {
+fn elections(nemesis: &LeaderNemesisPlan) -> Vec<u64> {
+    match &nemesis.elections {
         Some(followed) => followed.iter().copied().collect(),
         None => (0..ELECTIONS_MAX).collect(),
     }
@@ -247,7 +250,7 @@ fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
     let idle: Vec<bool> = plan
         .hosts
         .iter()
-        .map(|host| host.lanes.iter().all(Vec::is_empty))
+        .map(|host| host.clients.iter().all(Vec::is_empty))
         .collect();
     if !idle.contains(&true) {
         return None;
@@ -264,9 +267,9 @@ fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
     };
     let mut busy = renumbered(plan, number);
     busy.hosts
-        .retain(|host| !host.lanes.iter().all(Vec::is_empty));
+        .retain(|host| !host.clients.iter().all(Vec::is_empty));
     for host in &mut busy.hosts {
-        host.lanes.retain(|lane| !lane.is_empty());
+        host.clients.retain(|client| !client.is_empty());
     }
     Some(busy)
 }
@@ -309,7 +312,7 @@ fn without_spares(plan: &Plan) -> Option<Plan> {
         return None;
     }
     let number = |id: ProcessId| match id.0 {
-        founder if founder < plan.members => Some(id),
+        member if member < plan.members => Some(id),
         spare if spare < plan.sites() => None,
         client => Some(ProcessId(client - plan.spares)),
     };
@@ -366,13 +369,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hunt_without_elections_is_no_hunt() {
+    fn a_leader_nemesis_without_elections_is_none() {
         let plan = (0..200)
             .map(swarm::plan)
-            .find(|plan| plan.hunt.is_some())
-            .expect("some seeds hunt");
+            .find(|plan| plan.leader_nemesis.is_some())
+            .expect("some seeds have one");
         let all: BTreeSet<usize> = (0..Kind::Elections.count(&plan)).collect();
-        assert_eq!(Kind::Elections.without(&plan, &all).hunt, None);
+        assert_eq!(Kind::Elections.without(&plan, &all).leader_nemesis, None);
     }
 
     #[test]
@@ -391,8 +394,8 @@ mod tests {
     #[test]
     fn idle_hosts_go_and_the_others_keep_what_they_do() {
         let plan = swarm::plan(5);
-        let lanes = plan.hosts[0].lanes.len();
-        let idle = Kind::Clients.without(&plan, &(0..lanes).collect());
+        let clients = plan.hosts[0].clients.len();
+        let idle = Kind::Clients.without(&plan, &(0..clients).collect());
         let busy = without_idle_hosts(&idle).expect("the first host is idle");
         assert_eq!(busy.hosts[..], plan.hosts[1..]);
         assert_eq!(without_idle_hosts(&busy), None);

@@ -48,15 +48,15 @@ pub fn resampled(plan: &Plan, rng: &mut Rng) -> Plan {
     small.schedule_seed = Some(rng.next_u64());
     small.faults = faults(plan, rng);
     small.changes = changes(plan, &small.faults, rng);
-    // A hunt is a chain of elections; drawn faults stand for it most of the time.
-    if let Some(hunt) = &mut small.hunt {
+    // The leader nemesis makes a chain of elections; drawn faults stand for it most of the time.
+    if let Some(nemesis) = &mut small.leader_nemesis {
         let taken = small.faults.len() + small.changes.len();
         if taken >= FAULTS_GOAL || rng.chance(0.7) {
-            small.hunt = None;
+            small.leader_nemesis = None;
         } else {
             let free = (FAULTS_GOAL - taken) as u64;
-            hunt.elections = Some((0..1 + rng.below(free)).collect());
-            hunt.from_ms = 0;
+            nemesis.elections = Some((0..1 + rng.below(free)).collect());
+            nemesis.from_ms = 0;
         }
     }
     let last_ms = small.faults.last().map_or(0, |timed| timed.at_ms);
@@ -131,7 +131,7 @@ fn crash(member: u32, pace: &Pace, rng: &mut Rng) -> Fault {
     }
 }
 
-/// What a hunt does, and what makes elections disagree: a crash, a member that is cut
+/// What the leader nemesis does, and what makes elections disagree: a crash, a member that is cut
 /// off, two that do not hear each other.
 fn drawn(plan: &Plan, pace: &Pace, rng: &mut Rng) -> Fault {
     let mut members: Vec<ProcessId> = (0..plan.members).map(ProcessId).collect();
@@ -171,9 +171,9 @@ fn operations(small: &mut Plan, rng: &mut Rng) {
     let distance_ms = one_of(&DISTANCE_MEANS_MS, rng);
     let times: Vec<u64> = small.faults.iter().map(|timed| timed.at_ms).collect();
     let mut number = 0;
-    for lane in small.hosts.iter_mut().flat_map(|host| &mut host.lanes) {
+    for client in small.hosts.iter_mut().flat_map(|host| &mut host.clients) {
         let mut kept: Vec<PlannedOp> = Vec::new();
-        for planned in lane.drain(..) {
+        for planned in client.drain(..) {
             number += 1;
             if !left[number - 1] {
                 continue;
@@ -192,7 +192,7 @@ fn operations(small: &mut Plan, rng: &mut Rng) {
             });
         }
         kept.sort_by_key(|planned| planned.at_ms);
-        *lane = kept;
+        *client = kept;
     }
 }
 

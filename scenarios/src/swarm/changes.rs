@@ -11,7 +11,7 @@ const CUT_SHARE: f64 = 0.2;
 
 impl Nemesis {
     /// What the operator does, about `gap_ms` apart. The first machines are the
-    /// founders', the others are spare.
+    /// of bootstrap members, the others are spare.
     pub(super) fn changes(&mut self, election_ms: u64) -> Vec<PlannedChange> {
         let gap_ms = pick(&mut self.rng, &[1_000, 3_000, 6_000]);
         let mut changes = Vec::new();

@@ -91,7 +91,7 @@ impl Nemesis {
             Family::LossyNetwork => self.storms(gap_ms),
             Family::SlowNetwork => self.slow_links(gap_ms, election_ms),
             // A plan of its own: it follows the elections.
-            Family::LeaderHunt => {}
+            Family::LeaderNemesis => {}
             // The operator's business.
             Family::Membership | Family::Upgrade | Family::HandOver => {}
             Family::Partition => self.partitions(gap_ms, election_ms),

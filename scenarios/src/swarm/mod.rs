@@ -2,7 +2,7 @@
 //! fault families on, and gives each a random intensity (Groce et al., "Swarm Testing",
 //! ISSTA 2012).
 //!
-//! The fault atlas that keeps a run answerable: whatever stops a member for good is
+//! The fault envelope that keeps a run answerable: whatever stops a member for good is
 //! undone at the latest when the faults end; disks lie to nobody and rot nowhere, so a
 //! majority can always recover. A disk is lost only together with its member: the operator
 //! removes it, one at a time and while two sound voters are left, and the machine joins
@@ -11,7 +11,8 @@
 mod baseline;
 mod changes;
 mod faults;
-mod hunt;
+
+mod leader_nemesis;
 mod schedule;
 mod workload;
 
@@ -39,8 +40,8 @@ const SPARES_MAX: u64 = 2;
 /// Seeds in which few writes fit into a response.
 const CUT_RESPONSES_SHARE: f64 = 0.15;
 
-/// Seeds that only hunt leaders.
-const PURE_HUNT_SHARE: f64 = 0.05;
+/// Seeds in which only leaders are attacked.
+const PURE_LEADER_NEMESIS_SHARE: f64 = 0.05;
 
 /// Families of faults that a seed can switch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ enum Family {
     Clock,
     DiskErrors,
     SlowDisk,
-    LeaderHunt,
+    LeaderNemesis,
     Membership,
     Upgrade,
     HandOver,
@@ -76,7 +77,7 @@ const FAMILIES: [Family; 16] = [
     Family::Clock,
     Family::DiskErrors,
     Family::SlowDisk,
-    Family::LeaderHunt,
+    Family::LeaderNemesis,
     Family::Membership,
     Family::Upgrade,
     Family::HandOver,
@@ -117,10 +118,10 @@ pub fn plan(seed: u64) -> Plan {
         .into_iter()
         .filter(|_| nemesis_rng.chance(0.4))
         .collect();
-    // A few seeds do nothing but hunt leaders, so that nothing else gets in between.
-    let is_pure_hunt = nemesis_rng.chance(PURE_HUNT_SHARE);
-    if is_pure_hunt {
-        chosen = vec![Family::LeaderHunt];
+    // A few seeds do nothing but attack leaders, so that nothing else gets in between.
+    let is_leader_nemesis_alone = nemesis_rng.chance(PURE_LEADER_NEMESIS_SHARE);
+    if is_leader_nemesis_alone {
+        chosen = vec![Family::LeaderNemesis];
     }
     let spares = if chosen.contains(&Family::Membership) {
         nemesis_rng.between(1, SPARES_MAX) as u32
@@ -140,10 +141,10 @@ pub fn plan(seed: u64) -> Plan {
         nemesis.family(*family, &knobs);
     }
     let (previous_format, changes) = changes(&mut nemesis, &chosen, &knobs);
-    let hunt = chosen
-        .contains(&Family::LeaderHunt)
-        .then(|| nemesis.hunt(&mut knobs, is_pure_hunt));
-    if is_pure_hunt {
+    let leader_nemesis = chosen
+        .contains(&Family::LeaderNemesis)
+        .then(|| nemesis.leader_nemesis(&mut knobs, is_leader_nemesis_alone));
+    if is_leader_nemesis_alone {
         // Slow enough that a cut falls between an entry and the next one.
         network.delay = Latency::new(5_000, 1_000);
     }
@@ -165,7 +166,7 @@ pub fn plan(seed: u64) -> Plan {
         faults,
         previous_format,
         changes,
-        hunt,
+        leader_nemesis,
         heal_at_ms,
         heal_bound_ms: 30_000,
         end_at_ms,

@@ -21,13 +21,13 @@ const OPERATIONS_MAX: u64 = 900;
 
 pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> Vec<HostPlan> {
     let host_count = rng.between(2, 5);
-    let lanes: Vec<u64> = (0..host_count).map(|_| rng.between(1, 4)).collect();
-    let lane_count: u64 = lanes.iter().sum();
+    let clients: Vec<u64> = (0..host_count).map(|_| rng.between(1, 4)).collect();
+    let client_count: u64 = clients.iter().sum();
     let operations = rng.between(OPERATIONS_MIN, OPERATIONS_MAX);
-    let per_lane = operations.div_ceil(lane_count);
+    let per_client = operations.div_ceil(client_count);
     // Bursts find what a steady trickle does not, and the other way round.
     let busy_share = pick(rng, &[0.35, 0.6, 0.85]);
-    let think_mean_ms = ((end_at_ms as f64 * busy_share) as u64 / per_lane).max(1);
+    let think_mean_ms = ((end_at_ms as f64 * busy_share) as u64 / per_client).max(1);
     let all_shapes = rng.chance(ALL_SHAPES_SHARE);
     let requests = Requests {
         keys,
@@ -36,11 +36,11 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
         many_leases: rng.chance(LEASE_SHARE),
     };
     let mut hosts = Vec::new();
-    for lanes in lanes {
+    for clients in clients {
         let retries = rng.chance(0.5);
-        let lanes = (0..lanes)
+        let clients = (0..clients)
             .map(|_| {
-                (0..per_lane)
+                (0..per_client)
                     .map(|_| PlannedOp {
                         after_ms: think_ms(rng, think_mean_ms),
                         at_ms: None,
@@ -58,7 +58,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
             } else {
                 0
             },
-            lanes,
+            clients,
         });
     }
     hosts

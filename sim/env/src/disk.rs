@@ -72,7 +72,7 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, offset: u64, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send;
 
     /// Makes data and length durable. After an error nothing is known about what is
-    /// on the disk, and a later success does not mend that: the caller must stop.
+    /// on the disk, and a later success does not repair that: the caller must stop.
     fn sync(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Cuts or extends (with zeros) the file. Durable after `sync`.

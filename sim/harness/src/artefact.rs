@@ -139,23 +139,23 @@ pub enum ReadError {
     /// A file is missing or cannot be read.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A file is not what it should be.
     #[error("{path}: {source}")]
     Content {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the parser says.
         source: serde_json::Error,
     },
     /// The plan was written by another version of this program.
     #[error("{path}: plan format {found}, this program reads {readable}")]
     Format {
-        /// Which.
+        /// The path of the plan.
         path: PathBuf,
         /// Its format.
         found: u32,

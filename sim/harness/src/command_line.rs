@@ -183,7 +183,7 @@ pub struct ExploreArguments {
     /// The first seed: with the number of runs it decides everything.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How many runs.
+    /// The number of runs.
     #[arg(long, default_value_t = 1_000)]
     pub executions: u64,
     /// Print what was counted, too: faults and their effects, queues, coverage points.

@@ -29,9 +29,9 @@ pub enum CommandError {
     /// A file cannot be written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A folder or a plan cannot be used.

@@ -47,6 +47,8 @@ pub mod simulate;
 pub mod size;
 pub mod style;
 pub mod summary;
+#[cfg(madsim)]
+pub mod system;
 pub mod timed_fault;
 pub mod timed_plan;
 pub mod view;
@@ -71,6 +73,8 @@ use error::CommandError;
 #[cfg(madsim)]
 pub use object_recorder::{Ending, ObjectRecorder};
 pub use scenario::{About, Identity, Named, Plan, PlantedName, Scenario};
+#[cfg(madsim)]
+pub use system::{Load, System};
 pub use timed_fault::TimedFault;
 pub use timed_plan::{TimedOperation, TimedPlan};
 

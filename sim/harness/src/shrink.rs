@@ -97,7 +97,7 @@ pub struct Shrink<'a> {
 /// The smallest plan so far.
 #[derive(Clone, Debug)]
 pub struct Smallest<P> {
-    /// It.
+    /// The plan itself.
     pub plan: P,
     /// When it failed, in ms of simulated time.
     pub failed_at_ms: u64,

@@ -17,7 +17,7 @@ pub struct ShownOperation {
     pub call_ns: u64,
     /// When it ended, in ns.
     pub end_ns: Option<u64>,
-    /// How.
+    /// How it ended.
     pub ending: Ending,
     /// Whether it only reads.
     pub is_read: bool,

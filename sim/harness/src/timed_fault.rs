@@ -9,7 +9,7 @@ use veridical_world::Fault;
 pub struct TimedFault {
     /// In ms of simulated time.
     pub at_ms: u64,
-    /// What.
+    /// What is done.
     pub fault: Fault,
 }
 

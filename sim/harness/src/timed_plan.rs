@@ -25,7 +25,7 @@ pub struct TimedOperation<O> {
     pub at_ms: u64,
     /// The client, from 0.
     pub client: u64,
-    /// What.
+    /// What the client does.
     pub op: O,
 }
 

@@ -208,7 +208,7 @@ fn a_one_way_partition_leaves_the_way_back_open() {
     });
 }
 
-/// Which of five hosts reaches which under a fault, and that healing mends all.
+/// Which of five hosts reaches which under a fault, and that the end of the fault heals all.
 fn reach(fault: Fault) -> [[bool; 5]; 5] {
     World::run(1, WorldConfig::default(), |world| async move {
         for name in ["a", "b", "c", "d", "e"] {

@@ -89,19 +89,19 @@ fn members_are_added_listed_updated_and_removed() {
         serde_json::json!(["http://127.0.0.1:2"])
     );
 
-    let founder = cluster
+    let first = cluster
         .addresses()
         .into_iter()
         .find(|address| *address != leader)
         .expect("one");
-    let founder_id = hexadecimal(&status_of(&founder)["header"]["member_id"]);
-    for victim in [&id, &founder_id] {
+    let first_id = hexadecimal(&status_of(&first)["header"]["member_id"]);
+    for victim in [&id, &first_id] {
         etcdctl.ok(&["member", "remove", victim]);
         assert_eq!(listed(victim), None);
         assert_eq!(etcdctl.ok(&["put", "k", "v"]), "OK\n");
     }
     assert_eq!(
-        etcdctl.error(&["member", "remove", &founder_id]),
+        etcdctl.error(&["member", "remove", &first_id]),
         "Error: etcdserver: member not found"
     );
 }

@@ -25,8 +25,8 @@ fn join(flags: &[&str]) {
         return;
     }
     let cluster = Cluster::start(1, flags);
-    let founder = cluster.addresses().remove(0);
-    let etcdctl = Etcdctl::new(std::slice::from_ref(&founder)).expect("it is there");
+    let first = cluster.addresses().remove(0);
+    let etcdctl = Etcdctl::new(std::slice::from_ref(&first)).expect("it is there");
     for number in 0..30 {
         etcdctl.ok(&["put", &format!("k{number}"), "v"]);
     }
@@ -43,7 +43,7 @@ fn join(flags: &[&str]) {
     let mut newcomer = newcomer.with_flags(&[
         "--initial-cluster-state=existing",
         &format!("--initial-cluster=newcomer={peer_url}"),
-        &format!("--join-endpoints=http://{founder}"),
+        &format!("--join-endpoints=http://{first}"),
     ]);
     newcomer.start();
     let of_newcomer = Etcdctl::new(&[newcomer.client_address()]).expect("it is there");

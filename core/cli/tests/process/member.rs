@@ -186,16 +186,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts that many founders and waits until they serve.
+    /// Starts that many bootstrap members and waits until they serve.
     pub fn start(size: usize, flags: &[&str]) -> Self {
         let members: Vec<Member> = (0..size)
             .map(|number| Member::new(&format!("m{number}")))
             .collect();
-        let founders: Vec<String> = members
+        let bootstrap_members: Vec<String> = members
             .iter()
             .map(|member| format!("{}={}", member.name, member.peer_url()))
             .collect();
-        let initial_cluster = format!("--initial-cluster={}", founders.join(","));
+        let initial_cluster = format!("--initial-cluster={}", bootstrap_members.join(","));
         let mut members: Vec<Member> = members
             .into_iter()
             .map(|member| member.with_flags(&[&initial_cluster]).with_flags(flags))

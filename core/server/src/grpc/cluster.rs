@@ -25,7 +25,7 @@ impl ClusterService {
     }
 
     /// Fills in what the log does not know of this member: its client URLs, and its name
-    /// if it was no founder.
+    /// if it was no bootstrap member.
     fn complete(&self, members: &mut [Member]) {
         let own_id = self.gate.node().member_id();
         if let Some(own) = members.iter_mut().find(|member| member.id == own_id) {

@@ -1,4 +1,4 @@
-//! Mends what etcd's Go client up to version 3.4 writes into `:authority` when its
+//! Repairs what etcd's Go client up to version 3.4 writes into `:authority` when its
 //! endpoint is a URL: the URL, `http://host:port`, instead of `host:port`. The HTTP/2
 //! library refuses such a request as malformed, as it should; etcd's server takes it, and
 //! `etcdctl --endpoints=http://… endpoint status` depends on that.
@@ -29,14 +29,14 @@ const FLAG_PRIORITY: u8 = 0x20;
 const STATIC_AUTHORITY: usize = 1;
 
 const PLAIN: &[u8] = b"http://";
-const PLAIN_MENDED: &[u8] = b"http--x";
+const PLAIN_REPAIRED: &[u8] = b"http--x";
 
 /// The bits of `http` in the Huffman code (RFC 7541, appendix B).
 const HTTP: [(u64, u32); 4] = [(0x27, 6), (0x9, 5), (0x9, 5), (0x2b, 6)];
 /// `://`.
 const SEPARATOR: [(u64, u32); 3] = [(0x5c, 7), (0x18, 6), (0x18, 6)];
 /// `--x`: as many bits.
-const SEPARATOR_MENDED: [(u64, u32); 3] = [(0x16, 6), (0x16, 6), (0x79, 7)];
+const SEPARATOR_REPAIRED: [(u64, u32); 3] = [(0x16, 6), (0x16, 6), (0x79, 7)];
 
 /// Bits of `http://`, and the bytes that hold them.
 const CODED_BITS: u32 = 41;
@@ -57,17 +57,17 @@ enum Position {
     /// This many bytes of the preface or of an uninteresting frame are left.
     Within(usize),
     FrameHead,
-    /// Nothing is to be mended any more.
+    /// Nothing is to be repaired any more.
     Beyond,
 }
 
 /// Follows the frames of one client.
 #[derive(Debug)]
-pub(crate) struct Mender {
+pub(crate) struct AuthorityRepair {
     position: Position,
 }
 
-impl Mender {
+impl AuthorityRepair {
     /// At the begin of a connection.
     pub(crate) fn new() -> Self {
         Self {
@@ -80,10 +80,10 @@ impl Mender {
         self.position == Position::Beyond
     }
 
-    /// Mends what has come in and returns how many bytes can be handed on. `read` has
+    /// Repairs what has come in and returns how many bytes can be handed on. `read` has
     /// to begin with the first byte that was not handed on yet; what is held back is
     /// less than one frame.
-    pub(crate) fn mend(&mut self, read: &mut BytesMut) -> usize {
+    pub(crate) fn repair(&mut self, read: &mut BytesMut) -> usize {
         let mut at = 0;
         loop {
             match self.position {
@@ -129,7 +129,7 @@ impl Mender {
     }
 }
 
-/// Mends the payload of a HEADERS frame; whether the client is one of those that need it,
+/// Repairs the payload of a HEADERS frame; whether the client is one of those that need it,
 /// as far as this frame tells.
 fn mend_headers(payload: &mut [u8], flags: u8) -> bool {
     let mut begin = 0;
@@ -143,17 +143,17 @@ fn mend_headers(payload: &mut [u8], flags: u8) -> bool {
         return false;
     };
     match find_authority(block) {
-        // Referred to by its place: it was mended when it was given one.
+        // Referred to by its place: it was repaired when it was given one.
         None => true,
-        Some(Literal { value, is_coded }) => mend_value(&mut block[value], is_coded),
+        Some(Literal { value, is_coded }) => repair_value(&mut block[value], is_coded),
     }
 }
 
-fn mend_value(value: &mut [u8], is_coded: bool) -> bool {
+fn repair_value(value: &mut [u8], is_coded: bool) -> bool {
     if !is_coded {
         let begins = value.starts_with(PLAIN);
         if begins {
-            value[..PLAIN.len()].copy_from_slice(PLAIN_MENDED);
+            value[..PLAIN.len()].copy_from_slice(PLAIN_REPAIRED);
         }
         return begins;
     }
@@ -167,8 +167,8 @@ fn mend_value(value: &mut [u8], is_coded: bool) -> bool {
     let rest_mask = (1 << (8 * CODED_BYTES as u32 - CODED_BITS)) - 1;
     let begins = bits & !rest_mask == wrong;
     if begins {
-        let mended = coded(SEPARATOR_MENDED) | bits & rest_mask;
-        begin.copy_from_slice(&mended.to_be_bytes()[8 - CODED_BYTES..]);
+        let repaired = coded(SEPARATOR_REPAIRED) | bits & rest_mask;
+        begin.copy_from_slice(&repaired.to_be_bytes()[8 - CODED_BYTES..]);
     }
     begins
 }
@@ -263,13 +263,13 @@ mod tests {
     }
 
     /// What comes out when the bytes come in pieces of that size.
-    fn mended(input: &[u8], piece_bytes: usize) -> Vec<u8> {
-        let mut mender = Mender::new();
+    fn repaired(input: &[u8], piece_bytes: usize) -> Vec<u8> {
+        let mut repair = AuthorityRepair::new();
         let mut held = BytesMut::new();
         let mut output = Vec::new();
         for piece in input.chunks(piece_bytes) {
             held.extend_from_slice(piece);
-            let ready = mender.mend(&mut held);
+            let ready = repair.repair(&mut held);
             output.extend_from_slice(&held.split_to(ready));
         }
         assert!(held.is_empty(), "a whole frame was held back");
@@ -298,7 +298,7 @@ mod tests {
         ];
         for piece_bytes in [1, 2, 7, 30, 1_000] {
             assert_eq!(
-                mended(&connection(&input), piece_bytes),
+                repaired(&connection(&input), piece_bytes),
                 connection(&output)
             );
         }
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(bits >> (64 - http_bits), http);
         let shifted = bits << (http_bits + s_bits);
         assert_eq!(shifted >> (64 - separator_bits), separator);
-        assert_eq!(separator_bits, code_of(&SEPARATOR_MENDED).1);
+        assert_eq!(separator_bits, code_of(&SEPARATOR_REPAIRED).1);
         assert_eq!(http_bits + separator_bits, CODED_BITS);
     }
 
@@ -329,20 +329,20 @@ mod tests {
     fn a_coded_url_keeps_its_length_and_what_follows_the_scheme() {
         let wrong = coded(SEPARATOR) | 0b010_1101;
         let mut value = [&wrong.to_be_bytes()[2..], &[0xab]].concat();
-        assert!(mend_value(&mut value, true));
-        let right = coded(SEPARATOR_MENDED) | 0b010_1101;
+        assert!(repair_value(&mut value, true));
+        let right = coded(SEPARATOR_REPAIRED) | 0b010_1101;
         assert_eq!(value, [&right.to_be_bytes()[2..], &[0xab]].concat());
-        assert!(!mend_value(&mut value, true), "it was mended");
+        assert!(!repair_value(&mut value, true), "it was repaired");
     }
 
     #[test]
     fn a_client_that_writes_it_right_is_left_alone_from_then_on() {
-        let mut mender = Mender::new();
+        let mut repair = AuthorityRepair::new();
         let input = connection(&[headers(&plain(b"localhost:2379"))]);
         let mut read = BytesMut::from(&input[..]);
-        assert_eq!(mender.mend(&mut read), input.len());
+        assert_eq!(repair.repair(&mut read), input.len());
         assert_eq!(read, input);
-        assert!(mender.is_done());
+        assert!(repair.is_done());
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
         let block = plain(b"http://a:1");
         let payload = [&[3][..], &[0; 5], &block, &[0; 3]].concat();
         let input = connection(&[frame(FRAME_HEADERS, FLAG_PADDED | FLAG_PRIORITY, &payload)]);
-        let output = mended(&input, input.len());
+        let output = repaired(&input, input.len());
         assert!(output.windows(10).any(|window| window == b"http--xa:1"));
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use veridical_node::{DataFormat, Limits};
 
-use super::founding::{InitialCluster, InitialClusterError};
+use super::bootstrap::{InitialCluster, InitialClusterError};
 use crate::url::{Url, UrlError};
 
 /// What `--name` is by default.
@@ -113,7 +113,7 @@ pub struct ServeFlags {
     )]
     initial_advertise_peer_urls: Vec<String>,
 
-    /// The founders as name=URL (comma-separated) [default: this member alone]
+    /// The bootstrap members as name=URL (comma-separated) [default: this member alone]
     #[arg(long, env = "VERIDICAL_INITIAL_CLUSTER")]
     initial_cluster: Option<String>,
 
@@ -214,10 +214,10 @@ pub(crate) enum FlagError {
 /// How a member without data begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Beginning {
-    /// With the other founders.
-    Found {
-        /// All founders.
-        founders: InitialCluster,
+    /// With the other bootstrap members.
+    Bootstrap {
+        /// All bootstrap members.
+        cluster: InitialCluster,
         /// See `--initial-cluster-token`.
         token: String,
     },
@@ -314,14 +314,14 @@ impl ServeFlags {
         let listen_peer_url = listen_peer_urls
             .pop()
             .ok_or(FlagError::NoUrl("listen-peer-urls"))?;
-        let founders = match &self.initial_cluster {
+        let cluster = match &self.initial_cluster {
             Some(text) => text.parse()?,
             None => InitialCluster::alone(&self.name, &advertise_peer_urls),
         };
-        founders.check_contains(&self.name, &advertise_peer_urls)?;
+        cluster.check_contains(&self.name, &advertise_peer_urls)?;
         let beginning = match self.initial_cluster_state {
-            ClusterState::New => Beginning::Found {
-                founders,
+            ClusterState::New => Beginning::Bootstrap {
+                cluster,
                 token: self.initial_cluster_token.clone(),
             },
             ClusterState::Existing => Beginning::Join {

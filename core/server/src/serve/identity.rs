@@ -121,7 +121,7 @@ impl DataDir {
         Ok(Some(identity))
     }
 
-    /// Whether it holds the state of some log index: that of the founding, of a snapshot
+    /// Whether it holds the state of some log index: that of the bootstrap, of a snapshot
     /// of its own, or of one that it was sent.
     pub(crate) fn has_state(&self) -> bool {
         fs::read_dir(self.path.join(SNAPSHOT_DIR)).is_ok_and(|mut files| files.next().is_some())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::transport::Endpoint;
 use veridical_proto::etcdserverpb::{Member, MemberListRequest, MemberListResponse};
 
-use super::founding::texts;
+use super::bootstrap::texts;
 use super::identity::Identity;
 use crate::grpc::api::cluster_client::ClusterClient;
 use crate::url::Url;

@@ -1,10 +1,11 @@
 //! The life of a member's process.
 
 mod authority;
+mod bootstrap;
 mod clients;
 mod engine;
 mod flags;
-mod founding;
+
 mod identity;
 mod join;
 mod listen;
@@ -128,7 +129,7 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     report(&config, &node, &listeners);
     let advertised = Advertised {
         name: config.name.clone(),
-        client_urls: founding::texts(&config.advertise_client_urls),
+        client_urls: bootstrap::texts(&config.advertise_client_urls),
     };
     let clients = Clients::serve(&node, advertised, listeners);
 
@@ -170,14 +171,14 @@ fn report(config: &ServeConfig, node: &Node<RealEnvironment>, listeners: &[TcpLi
     );
 }
 
-/// Starts the member: again, as a founder, or as one that joins.
+/// Starts the member: again, as a bootstrap member, or as one that joins.
 async fn start(
     config: &ServeConfig,
     data_dir: &DataDir,
 ) -> Result<Node<RealEnvironment>, ServeError> {
     let known = data_dir.identity()?;
     let (identity, initial_members, join) = match (known, &config.beginning) {
-        // The log says who the members are; nothing is ever founded in this folder again.
+        // The log says who the members are; nothing is ever bootstrapped in this folder again.
         (Some(identity), beginning) => {
             let mut members = match beginning {
                 // It stopped before the leader's snapshot arrived, and still has to be told
@@ -187,21 +188,21 @@ async fn start(
                         .await?
                         .members
                 }
-                Beginning::Join { .. } | Beginning::Found { .. } => BTreeMap::new(),
+                Beginning::Join { .. } | Beginning::Bootstrap { .. } => BTreeMap::new(),
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
-                peer_ur_ls: founding::texts(&config.advertise_peer_urls),
+                peer_ur_ls: bootstrap::texts(&config.advertise_peer_urls),
                 ..Member::default()
             });
             (identity, members, true)
         }
-        (None, Beginning::Found { founders, token }) => {
+        (None, Beginning::Bootstrap { cluster, token }) => {
             let identity = Identity {
-                cluster_id: founders.cluster_id(token),
-                member_id: founders.member_id(token, &config.name),
+                cluster_id: cluster.cluster_id(token),
+                member_id: cluster.member_id(token, &config.name),
             };
-            (identity, founders.directory(token), false)
+            (identity, cluster.directory(token), false)
         }
         (None, Beginning::Join { endpoints }) => {
             let invitation = join::join(endpoints, &config.advertise_peer_urls).await?;

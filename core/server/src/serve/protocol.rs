@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 use veridical_node::sessions::NATIVE_MAGIC;
 
-use super::authority::Mender;
+use super::authority::AuthorityRepair;
 
 /// A connection that says nothing for this long is closed.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
         false => Protocol::Http(Begun {
             held: begin,
             ready_bytes: 0,
-            mender: Mender::new(),
+            repair: AuthorityRepair::new(),
             stream,
         }),
     })
@@ -62,7 +62,7 @@ pub(crate) struct Begun {
     held: BytesMut,
     /// How many of them can be handed on.
     ready_bytes: usize,
-    mender: Mender,
+    repair: AuthorityRepair,
     stream: TcpStream,
 }
 
@@ -75,7 +75,7 @@ impl AsyncRead for Begun {
         let this = &mut *self;
         loop {
             if this.ready_bytes == 0 && !this.held.is_empty() {
-                this.ready_bytes = this.mender.mend(&mut this.held);
+                this.ready_bytes = this.repair.repair(&mut this.held);
             }
             if this.ready_bytes > 0 {
                 let taken = this.ready_bytes.min(buffer.remaining());
@@ -83,7 +83,7 @@ impl AsyncRead for Begun {
                 this.ready_bytes -= taken;
                 return Poll::Ready(Ok(()));
             }
-            if this.mender.is_done() {
+            if this.repair.is_done() {
                 return Pin::new(&mut this.stream).poll_read(context, buffer);
             }
             let read = pin!(this.stream.read_buf(&mut this.held));

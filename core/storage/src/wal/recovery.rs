@@ -7,7 +7,7 @@
 //! claims is the torn tail and ends the log.
 //!
 //! Recovery writes nothing in place. It plans a segment of its own that continues the
-//! log ([`Plan`]): its header says where the segment before it ends, which cuts off
+//! log ([`Continuation`]): its header says where the segment before it ends, which cuts off
 //! whatever lies behind for good, and it carries over the frames that were read but
 //! never claimed, because they may be in the operating system's cache alone, even
 //! after a failed fsync whose process died.
@@ -42,7 +42,7 @@ pub struct Recovered {
 }
 
 /// How the log goes on after recovery.
-pub(super) struct Plan {
+pub(super) struct Continuation {
     /// The header of the segment to be written (`version` and `head_end` are set when it is
     /// written).
     pub header: SegmentHeader,
@@ -69,7 +69,7 @@ pub(super) async fn read<D: Disk>(
     disk: &D,
     dir: &Path,
     planted: Planted,
-) -> Result<(Plan, Recovered), WalError> {
+) -> Result<(Continuation, Recovered), WalError> {
     let names = disk.list(dir).await.map_err(io_error("list", dir))?;
     let mut leftovers: Vec<String> = names
         .iter()
@@ -81,7 +81,7 @@ pub(super) async fn read<D: Disk>(
         .filter_map(|name| segment::parse_file_name(name))
         .collect();
     let Some(&last) = present.last() else {
-        return Ok((Plan::of_new_log(leftovers), Recovered::default()));
+        return Ok((Continuation::of_new_log(leftovers), Recovered::default()));
     };
 
     let tail = Tail::scan(Segment::read(disk, dir, last, planted).await?)?;
@@ -126,7 +126,7 @@ pub(super) async fn read<D: Disk>(
     Ok((plan, recovered))
 }
 
-impl Plan {
+impl Continuation {
     /// The beginning of a log in a folder without segments.
     fn of_new_log(leftovers: Vec<String>) -> Self {
         Self {
@@ -213,7 +213,7 @@ impl ClosedLog {
         mut self,
         tail: Tail,
         leftovers: Vec<String>,
-    ) -> Result<(Plan, Vec<LogEntry>), WalError> {
+    ) -> Result<(Continuation, Vec<LogEntry>), WalError> {
         self.fold.frames(&tail.segment, &tail.frames)?;
         let mut header = SegmentHeader {
             oldest_sequence: tail.oldest_sequence,
@@ -232,7 +232,7 @@ impl ClosedLog {
         mut self,
         mut tail: Tail,
         leftovers: Vec<String>,
-    ) -> Result<(Plan, Vec<LogEntry>), WalError> {
+    ) -> Result<(Continuation, Vec<LogEntry>), WalError> {
         let planted = tail.segment.planted;
         if planted.has(PlantedBug::WalTailTrusted) {
             tail.claimed_frames = tail.frames.len();
@@ -265,8 +265,8 @@ impl ClosedLog {
         header: SegmentHeader,
         carried: Vec<Payload>,
         leftovers: Vec<String>,
-    ) -> (Plan, Vec<LogEntry>) {
-        let plan = Plan {
+    ) -> (Continuation, Vec<LogEntry>) {
+        let plan = Continuation {
             header,
             carried,
             shape: self.fold.shape,

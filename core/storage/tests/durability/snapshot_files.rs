@@ -143,7 +143,7 @@ fn every_flipped_bit_and_every_cut_is_refused() {
     }
     refused([&whole[..], &[0]].concat());
     disk.tamper(&file.path, |bytes| *bytes = whole.clone());
-    run(store.verify(&file)).expect("mended");
+    run(store.verify(&file)).expect("repaired");
 }
 
 #[test]

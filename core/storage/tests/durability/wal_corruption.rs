@@ -139,7 +139,7 @@ fn a_damaged_record_before_the_last_sync_is_refused_at_its_place() {
         disk.tamper(&file, |bytes| bytes[at] ^= 1);
         assert_corrupt(&disk, &file, None);
         disk.tamper(&file, |bytes| bytes[at] ^= 1);
-        assert_eq!(open(&disk).expect("mended").1.entries.len(), 9);
+        assert_eq!(open(&disk).expect("repaired").1.entries.len(), 9);
     }
 }
 

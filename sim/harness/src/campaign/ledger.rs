@@ -40,9 +40,9 @@ pub enum LedgerError {
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A line that is not the last one is not a report.
@@ -52,7 +52,7 @@ pub enum LedgerError {
         path: PathBuf,
         /// Its number, from 1.
         line: usize,
-        /// Why.
+        /// What the parser says.
         source: serde_json::Error,
     },
     /// The folder belongs to another campaign.

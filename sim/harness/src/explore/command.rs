@@ -25,7 +25,7 @@ const KEPT_PER_SORT: usize = 3;
 /// Failures of one class and signature.
 #[derive(Default, Serialize)]
 struct Sort {
-    /// How many runs.
+    /// The number of runs.
     runs: u64,
     /// The numbers of those that were kept, and their folders.
     kept: Vec<(u64, PathBuf)>,

@@ -1,4 +1,4 @@
-//! What the run of a plan will reach, foretold from what the runs of other plans have.
+//! What the run of a plan will reach, predicted from what the runs of other plans have.
 //!
 //! A plan is drawn in microseconds and run in tenths of a second. So of several plans the
 //! most promising one is run: a ridge regression (Hoerl and Kennard, "Ridge Regression:
@@ -148,7 +148,7 @@ impl Forecast {
             .collect();
     }
 
-    /// By how much the run of a plan with these traits is foretold to surprise more than
+    /// By how much the run of a plan with these traits is predicted to surprise more than
     /// the average; 0 as long as nothing is learnt.
     pub fn surprise(&self, traits: &Traits) -> f64 {
         self.weights

@@ -5,7 +5,7 @@
 //! is that of greybox fuzzing (AFL; Böhme, Pham and Roychoudhury, "Coverage-based Greybox
 //! Fuzzing as Markov Chain", CCS 2016), with the places that the store's code declares
 //! instead of branches. Of several plans that come of that the one is run of which most is
-//! foretold by what was run before (`forecast`).
+//! predicted by what was run before (`forecast`).
 //!
 //! Runs are made in rounds. What a round runs is decided before it from what all rounds
 //! before it have reached, so an exploration is a function of its first seed and of the
@@ -35,7 +35,7 @@ pub const ROUND: usize = 8;
 /// So many runs are plans of seeds, before any is changed.
 const SEEDS_FIRST: u64 = 8;
 
-/// After that, one run in so many still is, whatever is foretold of it.
+/// After that, one run in so many still is, whatever is predicted of it.
 const SEEDS_EVERY: u64 = 8;
 
 /// Plans that are drawn for each of the others; the most promising one is run.

@@ -133,13 +133,13 @@ pub enum Turn {
 /// When a process's life took a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
-    /// When, in ns.
+    /// When it did, in ns.
     #[serde(rename = "t")]
     pub at_ns: u64,
-    /// Whose.
+    /// The process, by its number.
     #[serde(rename = "p")]
     pub process: u32,
-    /// Which turn.
+    /// What happened to it.
     pub turn: Turn,
 }
 
@@ -148,7 +148,7 @@ pub struct Life {
 pub struct InjectedFault {
     /// Its number in the run.
     pub id: u64,
-    /// When, in ns.
+    /// When it was injected, in ns.
     #[serde(rename = "t")]
     pub at_ns: u64,
     /// When it ended, in ns; none for one of a moment, or one that lasted to the end.
@@ -197,10 +197,10 @@ impl InjectedFault {
 /// A change of what a process says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange<S> {
-    /// When, in ns.
+    /// When it changed, in ns.
     #[serde(rename = "t")]
     pub at_ns: u64,
-    /// Whose.
+    /// The process, by its number.
     #[serde(rename = "p")]
     pub process: u32,
     /// What it is from then on.
@@ -211,13 +211,13 @@ pub struct StateChange<S> {
 /// Something else that befell a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// When, in ns.
+    /// When it happened, in ns.
     #[serde(rename = "t")]
     pub at_ns: u64,
-    /// Whom.
+    /// The process that it happened to, by its number.
     #[serde(rename = "p")]
     pub process: u32,
-    /// What.
+    /// What happened, in words.
     pub text: String,
 }
 

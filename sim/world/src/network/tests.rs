@@ -177,7 +177,7 @@ enum Step {
     Write(u8),
     Wait(u64),
     Cut,
-    Mend,
+    Heal,
     Clog,
     Unclog,
 }
@@ -187,7 +187,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..20u8).prop_map(Step::Write),
         4 => (0..2_000_000u64).prop_map(Step::Wait),
         1 => Just(Step::Cut),
-        1 => Just(Step::Mend),
+        1 => Just(Step::Heal),
         1 => Just(Step::Clog),
         1 => Just(Step::Unclog),
     ]
@@ -222,7 +222,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
                 bench.network.clog(A, B);
                 clogs += 1;
             }
-            Step::Mend if cuts > 0 => {
+            Step::Heal if cuts > 0 => {
                 bench.act(|network, context| network.heal(context, A, B));
                 cuts -= 1;
             }
@@ -230,7 +230,7 @@ fn written_and_read(faults: NetworkFaults, steps: Vec<Step>) -> (Vec<u8>, Vec<u8
                 bench.act(|network, context| network.unclog(context, A, B));
                 clogs -= 1;
             }
-            Step::Mend | Step::Unclog => {}
+            Step::Heal | Step::Unclog => {}
         }
     }
     for _ in 0..cuts {

@@ -38,10 +38,10 @@ fn without_flags_it_is_a_cluster_of_one_on_the_ports_of_etcd() {
     );
     assert_eq!(config.listen_peer_url.to_string(), "http://localhost:2380");
     assert_eq!(config.limits, Limits::default());
-    let Beginning::Found { founders, token } = config.beginning else {
+    let Beginning::Bootstrap { cluster, token } = config.beginning else {
         panic!("it founds a cluster");
     };
-    assert_eq!(founders, "default=http://localhost:2380".parse().unwrap());
+    assert_eq!(cluster, "default=http://localhost:2380".parse().unwrap());
     assert_eq!(token, "veridical-cluster");
 }
 
@@ -63,7 +63,7 @@ fn every_flag_reaches_its_setting() {
         "--max-request-bytes=9",
     ])
     .unwrap();
-    let founders = "a=http://a.example:3,b=http://b.example:3".parse().unwrap();
+    let cluster = "a=http://a.example:3,b=http://b.example:3".parse().unwrap();
     let expected = ServeConfig {
         name: "b".to_owned(),
         data_dir: PathBuf::from("/var/lib/b"),
@@ -71,8 +71,8 @@ fn every_flag_reaches_its_setting() {
         advertise_client_urls: urls(&["http://b.example:1"]),
         listen_peer_url: "http://0.0.0.0:3".parse().unwrap(),
         advertise_peer_urls: urls(&["http://b.example:3"]),
-        beginning: Beginning::Found {
-            founders,
+        beginning: Beginning::Bootstrap {
+            cluster,
             token: "t".to_owned(),
         },
         limits: Limits {

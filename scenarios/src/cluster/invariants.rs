@@ -12,10 +12,10 @@ use crate::properties::{InvariantViolation, finding};
 
 /// Watches over all members of a run.
 #[derive(Clone)]
-pub(super) struct Laws {
+pub(super) struct Invariants {
     world: World,
     observer: Observer,
-    state: Arc<Mutex<LawsState>>,
+    state: Arc<Mutex<InvariantsState>>,
     /// The process of the member that is watched.
     process: Option<ProcessId>,
     /// Whether its disk decays.
@@ -26,13 +26,13 @@ pub(super) struct Laws {
 const LOG_SUFFIX: &str = ".wal";
 
 #[derive(Default)]
-struct LawsState {
+struct InvariantsState {
     raft: ClusterInvariants,
     members: MembershipInvariants,
     reads: ReadInvariants,
 }
 
-impl Laws {
+impl Invariants {
     pub(super) fn new(world: World, observer: Observer) -> Self {
         Self {
             world,
@@ -52,18 +52,18 @@ impl Laws {
         })
     }
 
-    fn check(&self, check: impl FnOnce(&mut LawsState) -> Result<(), InvariantViolation>) {
+    fn check(&self, check: impl FnOnce(&mut InvariantsState) -> Result<(), InvariantViolation>) {
         let mut state = self
             .state
             .lock()
-            .expect("no panic while the laws are locked");
+            .expect("no panic while the invariants are locked");
         if let Err(broken) = check(&mut state) {
             self.observer.report(finding(broken));
         }
     }
 }
 
-impl NodeObserver for Laws {
+impl NodeObserver for Invariants {
     fn raft_started(&self, raft: &Raft) {
         let start = LogStart::from(raft);
         let entries = raft.entries(raft.first_index()..raft.last_index() + 1);

@@ -1,4 +1,4 @@
-//! The founders of a cluster and the identities that follow from them.
+//! The bootstrap members of a cluster and the identities that follow from them.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub(crate) struct InitialCluster {
     members: BTreeMap<String, Vec<Url>>,
 }
 
-/// Why a text names no founders.
+/// Why a text names no bootstrap members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum InitialClusterError {
@@ -95,7 +95,7 @@ impl InitialCluster {
         member_id_of(token_id, &texts(&sorted(&urls)))
     }
 
-    /// The id of a founder.
+    /// The id of a bootstrap member.
     ///
     /// # Panics
     /// If it is none: see [`InitialCluster::check_contains`].
@@ -107,7 +107,7 @@ impl InitialCluster {
         member_id_of(self.cluster_id(token), &texts(urls))
     }
 
-    /// The founders as the directory of members has them, by id.
+    /// The bootstrap members as the directory of members has them, by id.
     pub(crate) fn directory(&self, token: &str) -> BTreeMap<u64, Member> {
         let cluster_id = self.cluster_id(token);
         let member = |(name, urls): (&String, &Vec<Url>)| {

@@ -1,13 +1,17 @@
-//! The hunt for leaders of a plan.
+//! The leader nemesis of a plan.
 
 use veridical_node::Limits;
 
-use crate::plan::HuntPlan;
+use crate::plan::LeaderNemesisPlan;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::pick;
 
 impl Nemesis {
-    pub(super) fn hunt(&mut self, knobs: &mut Limits, is_pure: bool) -> HuntPlan {
+    pub(super) fn leader_nemesis(
+        &mut self,
+        knobs: &mut Limits,
+        is_pure: bool,
+    ) -> LeaderNemesisPlan {
         let rng = &mut self.rng;
         let from_ms = rng.below(5_000);
         let spare_probability = if is_pure {
@@ -24,7 +28,7 @@ impl Nemesis {
             knobs.election_timeout_ms = 250;
             knobs.connect_timeout_ms = 50;
             knobs.reconnect_delay_ms = 10;
-            return HuntPlan {
+            return LeaderNemesisPlan {
                 from_ms,
                 delay_mean_ms: if is_pure {
                     3
@@ -45,7 +49,7 @@ impl Nemesis {
                 elections: None,
             };
         }
-        HuntPlan {
+        LeaderNemesisPlan {
             from_ms,
             delay_mean_ms: pick(rng, &[3, 15, 60, 400]),
             commit_probability: pick(rng, &[0.0, 0.3]),
