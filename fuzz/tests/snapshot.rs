@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use veridical_fuzz::forge::{Version, push_chunk, push_footer, snapshot_header, snapshot_name};
 use veridical_fuzz::memory_disk::{MemoryDisk, run};
+use veridical_storage::FileError;
 use veridical_storage::format::DataFormat;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotFile, SnapshotStore};
 
@@ -48,11 +49,14 @@ fn check(bytes: &[u8]) -> bool {
             assert_eq!(written, bytes);
             true
         }
-        Err(SnapshotError::Corrupt { offset, .. }) => {
+        Err(SnapshotError::File(FileError::Corrupt { offset, .. })) => {
             assert!(offset <= bytes.len() as u64);
             false
         }
-        Err(SnapshotError::UnsupportedVersion { .. } | SnapshotError::Foreign { .. }) => false,
+        Err(
+            SnapshotError::File(FileError::UnsupportedVersion { .. })
+            | SnapshotError::Foreign { .. },
+        ) => false,
         Err(error) => panic!("{error:?}"),
     }
 }

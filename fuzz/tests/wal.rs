@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use veridical_fuzz::forge::{Version, push_frame, segment_chain, segment_header, segment_name};
 use veridical_fuzz::memory_disk::{MemoryDisk, run};
+use veridical_storage::FileError;
 use veridical_storage::wal::{Recovered, Wal, WalConfig, WalError, WalRecord};
 
 const DIR: &str = "/wal";
@@ -25,7 +26,10 @@ fn open(disk: &MemoryDisk) -> Result<(Wal<MemoryDisk>, Recovered), WalError> {
 fn check(disk: &MemoryDisk) -> bool {
     let recovered = match open(disk) {
         Ok((_, recovered)) => recovered,
-        Err(WalError::Corrupt { .. } | WalError::UnsupportedVersion { .. }) => return false,
+        Err(
+            WalError::File(FileError::Corrupt { .. })
+            | WalError::File(FileError::UnsupportedVersion { .. }),
+        ) => return false,
         Err(error) => panic!("{error:?}"),
     };
     let expected = Recovered {

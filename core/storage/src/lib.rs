@@ -12,6 +12,9 @@
 //! The formats are drawn byte by byte in `docs/formats.md`.
 
 pub mod engine;
+mod file_error;
 pub mod format;
 pub mod snapshot;
 pub mod wal;
+
+pub use file_error::FileError;

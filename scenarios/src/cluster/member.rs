@@ -8,6 +8,7 @@ use veridical_node::sessions::accept_clients;
 use veridical_node::{Node, NodeConfig, StartError, Status, StopReason};
 use veridical_probe::reachable;
 use veridical_raft::Role;
+use veridical_storage::FileError;
 use veridical_storage::engine::Engine;
 use veridical_storage::snapshot::SnapshotError;
 use veridical_storage::wal::WalError;
@@ -48,8 +49,8 @@ impl MemberExit {
             Self::Start(error) => matches!(
                 error,
                 StartError::Io(_)
-                    | StartError::Wal(WalError::Io { .. })
-                    | StartError::Snapshot(SnapshotError::Io { .. })
+                    | StartError::Wal(WalError::File(FileError::Io { .. }))
+                    | StartError::Snapshot(SnapshotError::File(FileError::Io { .. }))
             ),
             Self::Listen(_) => false,
         }

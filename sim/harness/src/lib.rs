@@ -7,7 +7,8 @@
 //! explorations, small failures, recall of planted bugs, pages, traces, JUnit, JSON.
 //! Dependencies: `world`, `probe`, `checkers`, `histories`; nothing of any system.
 //!
-//! [`main`] is the whole program of a scenario. [`scenario`] says what an implementor writes;
+//! [`main`] is the whole program of a scenario. `System` is the easy door for whoever
+//! implements one, [`scenario`] the one behind it;
 //! `campaign` runs many seeds, each in a process of its own ([`isolated`]); `explore` also
 //! changes the plans that reach what others do not; `shrink` makes failures small, `replay`
 //! and `bugbase` run kept ones again, `recall` looks for planted bugs, `view` shows a run.

@@ -1,4 +1,6 @@
-//! What somebody writes who wants to simulate a system: a [`Plan`] and a [`Scenario`].
+//! What somebody writes who wants to simulate a system with a plan or checks of its own: a
+//! [`Plan`] and a [`Scenario`]. For nodes and clients of one object, such as a register, there
+//! is less to write: see `System`, which implements [`Scenario`].
 //!
 //! | an implementor writes | as | how long it is |
 //! |---|---|---|
@@ -10,8 +12,7 @@
 //! Everything else follows: a process for each seed, campaigns that can be killed and go
 //! on, shards and their merging, exploration, shrinking, replay by the record of decisions,
 //! kept failures, recall of planted bugs, reports, pages and traces.
-//! [`main`](crate::main) makes a program of it. `sim/harness/examples/primary_backup` is a
-//! whole system with its scenario.
+//! [`main`](crate::main) makes a program of it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,5 +1,6 @@
 //! The bytes of a snapshot file: header, chunks, footer.
 
+use crate::file_error::BadHeader;
 use bytes::Bytes;
 
 use crate::format::DataFormat;
@@ -33,13 +34,6 @@ pub(super) struct FileHeader {
     pub index: u64,
     pub meta_bytes: u32,
     pub meta_crc: u32,
-}
-
-/// Why a header cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum BadHeader {
-    Corrupt(&'static str),
-    Version(u32),
 }
 
 /// What follows a chunk, or the header.

@@ -25,6 +25,7 @@ use veridical_env::Disk;
 use veridical_planted::Planted;
 use veridical_probe::sometimes;
 
+use crate::file_error::FileError;
 use crate::format::DataFormat;
 
 /// What a snapshot stands for.
@@ -75,34 +76,9 @@ pub struct SnapshotConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// The disk refused.
-    #[error("cannot {operation} {}", file.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With which file or folder.
-        file: PathBuf,
-        /// The disk's answer.
-        source: io::Error,
-    },
-    /// The file is damaged.
-    #[error("{} is corrupt at offset {offset}: {reason}", file.display())]
-    Corrupt {
-        /// The snapshot.
-        file: PathBuf,
-        /// Where, in bytes.
-        offset: u64,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// A later program wrote this file.
-    #[error("{} has format version {version}, which this program does not know", file.display())]
-    UnsupportedVersion {
-        /// The snapshot.
-        file: PathBuf,
-        /// Its version.
-        version: u32,
-    },
+    /// The file of a snapshot, or the folder, cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The snapshot is of another cluster.
     #[error("{} is of cluster {cluster_id:#x}, not of this one", file.display())]
     Foreign {
@@ -128,11 +104,7 @@ pub enum SnapshotError {
 
 /// For `map_err`.
 fn io_error(operation: &'static str, file: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
-    move |source| SnapshotError::Io {
-        operation,
-        file: file.to_owned(),
-        source,
-    }
+    move |source| FileError::io(operation, file, source).into()
 }
 
 /// The snapshots in one folder.
@@ -150,7 +122,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// writers left behind that never finished. Returns the names of those files.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`].
+    /// [`FileError::Io`].
     pub async fn open(
         disk: D,
         dir: &Path,
@@ -186,7 +158,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// Starts a snapshot. It exists once [`SnapshotWriter::finish`] returns.
     ///
     /// # Errors
-    /// [`SnapshotError::TooLarge`], [`SnapshotError::Io`].
+    /// [`SnapshotError::TooLarge`], [`FileError::Io`].
     pub async fn create(
         &self,
         header: &SnapshotHeader,
@@ -198,8 +170,8 @@ impl<D: Disk> SnapshotStore<D> {
     /// Opens a snapshot for reading.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`], [`SnapshotError::Corrupt`],
-    /// [`SnapshotError::UnsupportedVersion`], [`SnapshotError::Foreign`].
+    /// [`FileError::Io`], [`FileError::Corrupt`],
+    /// [`FileError::UnsupportedVersion`], [`SnapshotError::Foreign`].
     pub async fn read(&self, snapshot: &SnapshotFile) -> Result<SnapshotReader<D>, SnapshotError> {
         SnapshotReader::open(&self.disk, snapshot, self.config.cluster_id).await
     }
@@ -207,7 +179,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// All snapshots, newest first, by name alone.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`].
+    /// [`FileError::Io`].
     pub async fn list(&self) -> Result<Vec<SnapshotFile>, SnapshotError> {
         let names = self
             .disk
@@ -232,7 +204,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// Reads snapshots, newest first, until one is sound.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`]; damaged snapshots are part of the result.
+    /// [`FileError::Io`]; damaged snapshots are part of the result.
     pub async fn newest_valid(&self) -> Result<NewestSnapshot, SnapshotError> {
         let mut refused = Vec::new();
         for snapshot in self.list().await? {
@@ -243,7 +215,7 @@ impl<D: Disk> SnapshotStore<D> {
                         refused,
                     });
                 }
-                Err(error @ SnapshotError::Io { .. }) => return Err(error),
+                Err(error @ SnapshotError::File(FileError::Io { .. })) => return Err(error),
                 Err(error) => refused.push(error),
             }
         }
@@ -256,8 +228,8 @@ impl<D: Disk> SnapshotStore<D> {
     /// Reads all of a snapshot.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`], [`SnapshotError::Corrupt`],
-    /// [`SnapshotError::UnsupportedVersion`], [`SnapshotError::Foreign`].
+    /// [`FileError::Io`], [`FileError::Corrupt`],
+    /// [`FileError::UnsupportedVersion`], [`SnapshotError::Foreign`].
     pub async fn verify(&self, snapshot: &SnapshotFile) -> Result<(), SnapshotError> {
         let mut reader = self.read(snapshot).await?;
         while reader.next_chunk().await?.is_some() {}
@@ -267,7 +239,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// Deletes the snapshots that cover less than `index` and returns them.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`].
+    /// [`FileError::Io`].
     pub async fn delete_older_than(&self, index: u64) -> Result<Vec<SnapshotFile>, SnapshotError> {
         let mut old = self.list().await?;
         old.retain(|snapshot| snapshot.index < index);

@@ -1,9 +1,10 @@
 //! Reading a snapshot.
 
 use super::format::{
-    self, BadHeader, CHUNK_HEADER_BYTES, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES, Part,
-    Place,
+    self, CHUNK_HEADER_BYTES, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES, Part, Place,
 };
+use crate::file_error::FileError;
+
 use super::{SnapshotError, SnapshotFile, SnapshotHeader, io_error};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -38,10 +39,8 @@ impl<D: Disk> SnapshotReader<D> {
         cluster_id: u64,
     ) -> Result<Self, SnapshotError> {
         let path = snapshot.path.clone();
-        let corrupt = |offset, reason| SnapshotError::Corrupt {
-            file: snapshot.path.clone(),
-            offset,
-            reason,
+        let corrupt = |offset, reason: &'static str| {
+            SnapshotError::from(FileError::corrupt(&snapshot.path, offset, reason))
         };
         let file = disk
             .open(&path, OpenMode::Read)
@@ -53,13 +52,7 @@ impl<D: Disk> SnapshotReader<D> {
             .read_exact_at(0, length)
             .await
             .map_err(io_error("read", &path))?;
-        let header = FileHeader::decode(&bytes).map_err(|bad| match bad {
-            BadHeader::Corrupt(reason) => corrupt(0, reason),
-            BadHeader::Version(version) => SnapshotError::UnsupportedVersion {
-                file: path.clone(),
-                version,
-            },
-        })?;
+        let header = FileHeader::decode(&bytes).map_err(|bad| bad.of(&path))?;
         if (header.term, header.index) != (snapshot.term, snapshot.index) {
             return Err(corrupt(0, "the header belongs to another snapshot"));
         }
@@ -118,7 +111,7 @@ impl<D: Disk> SnapshotReader<D> {
     /// The next chunk, or `None` once the footer was found to agree with all of them.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`], [`SnapshotError::Corrupt`], and from then on
+    /// [`FileError::Io`], [`FileError::Corrupt`], and from then on
     /// [`SnapshotError::Stopped`].
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         match self.state {
@@ -180,11 +173,7 @@ impl<D: Disk> SnapshotReader<D> {
     }
 
     fn corrupt(&self, reason: &'static str) -> SnapshotError {
-        SnapshotError::Corrupt {
-            file: self.path.clone(),
-            offset: self.offset,
-            reason,
-        }
+        FileError::corrupt(&self.path, self.offset, reason).into()
     }
 }
 
@@ -200,11 +189,8 @@ async fn check_cluster<D: Disk>(
         .read_exact_at(HEADER_BYTES as u64, length)
         .await
         .map_err(io_error("read", path))?;
-    let named = format::decode_extension(&extension).map_err(|reason| SnapshotError::Corrupt {
-        file: path.to_owned(),
-        offset: HEADER_BYTES as u64,
-        reason,
-    })?;
+    let named = format::decode_extension(&extension)
+        .map_err(|reason| FileError::corrupt(path, HEADER_BYTES as u64, reason))?;
     if named == cluster_id {
         return Ok(());
     }

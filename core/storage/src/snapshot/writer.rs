@@ -61,7 +61,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Appends a chunk. The reader gets the same chunks.
     ///
     /// # Errors
-    /// [`SnapshotError::TooLarge`] before anything is written; [`SnapshotError::Io`],
+    /// [`SnapshotError::TooLarge`] before anything is written; [`FileError::Io`](crate::FileError::Io),
     /// which stops the writer; [`SnapshotError::Stopped`].
     pub async fn write_chunk(&mut self, data: &[u8]) -> Result<(), SnapshotError> {
         check_size("a chunk", data.len(), MAX_CHUNK_BYTES)?;
@@ -77,7 +77,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Makes the snapshot durable under its name.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`]: then the snapshot may or may not exist, and only opening
+    /// [`FileError::Io`](crate::FileError::Io): then the snapshot may or may not exist, and only opening
     /// the store anew tells. [`SnapshotError::Stopped`].
     pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
         self.assert_counted();
@@ -111,7 +111,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Gives up and removes the temporary file.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`].
+    /// [`FileError::Io`](crate::FileError::Io).
     pub async fn abort(self) -> Result<(), SnapshotError> {
         reachable!("snapshot.unfinished-one-was-given-up");
         remove_file(&self.store.disk, &self.temporary).await

@@ -1,7 +1,9 @@
 //! What can go wrong with the log.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::file_error::FileError;
 
 use super::record::MAX_ENTRY_DATA_BYTES;
 
@@ -9,35 +11,11 @@ use super::record::MAX_ENTRY_DATA_BYTES;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalError {
-    /// The disk refused. The log is stopped.
-    #[error("cannot {operation} {}", file.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With which file or folder.
-        file: PathBuf,
-        /// The disk's answer.
-        source: io::Error,
-    },
-    /// Records that were durable are damaged or missing. Nothing was dropped and
-    /// nothing was changed: the member can be restored or rejoin from its peers.
-    #[error("{} is corrupt at offset {offset}: {reason}", file.display())]
-    Corrupt {
-        /// The segment.
-        file: PathBuf,
-        /// Where, in bytes.
-        offset: u64,
-        /// What is wrong, and what proves that it was right once.
-        reason: String,
-    },
-    /// A later program wrote this segment.
-    #[error("{} has format version {version}, which this program does not know", file.display())]
-    UnsupportedVersion {
-        /// The segment.
-        file: PathBuf,
-        /// Its version.
-        version: u32,
-    },
+    /// A segment cannot be used. If the disk refused, the log is stopped. If records that
+    /// were durable are damaged or missing, nothing was dropped and nothing was changed:
+    /// the member can be restored or rejoin from its peers.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// An entry's data exceeds [`MAX_ENTRY_DATA_BYTES`]. Nothing was written.
     #[error("an entry of {bytes} bytes exceeds the limit of {MAX_ENTRY_DATA_BYTES}")]
     EntryTooLarge {
@@ -50,25 +28,7 @@ pub enum WalError {
     Stopped,
 }
 
-impl WalError {
-    pub(super) fn corrupt(
-        file: impl Into<PathBuf>,
-        offset: u64,
-        reason: impl Into<String>,
-    ) -> Self {
-        Self::Corrupt {
-            file: file.into(),
-            offset,
-            reason: reason.into(),
-        }
-    }
-}
-
 /// For `map_err`.
 pub(super) fn io_error(operation: &'static str, file: &Path) -> impl FnOnce(io::Error) -> WalError {
-    move |source| WalError::Io {
-        operation,
-        file: file.to_owned(),
-        source,
-    }
+    move |source| FileError::io(operation, file, source).into()
 }

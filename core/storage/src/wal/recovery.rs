@@ -18,6 +18,7 @@ use super::record::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 use super::scan::{PlacedFrame, Segment, Tail, TruncatedTail};
 use super::segment::{self, Chain, SegmentHeader};
 use super::shape::{Effect, LogShape};
+use crate::file_error::FileError;
 use crate::format::DataFormat;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -175,11 +176,12 @@ impl ClosedLog {
         for sequence in tail.oldest_sequence..last {
             if !present.contains(&sequence) {
                 let file = dir.join(segment::file_name(sequence));
-                return Err(WalError::corrupt(
+                return Err(FileError::corrupt(
                     file,
                     0,
                     "the segment is missing, and a later one needs it",
-                ));
+                )
+                .into());
             }
             let segment = match following.take() {
                 Some(segment) => segment,

@@ -2,10 +2,9 @@
 
 use super::error::{WalError, io_error};
 use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
-use super::segment::{
-    self, BadHeader, Chain, SEGMENT_HEADER_BYTES, SegmentHeader, WRITE_ALIGNMENT_BYTES,
-};
+use super::segment::{self, Chain, SEGMENT_HEADER_BYTES, SegmentHeader, WRITE_ALIGNMENT_BYTES};
 use super::zeros::{is_zero, length_without_zeros};
+use crate::file_error::FileError;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
 use veridical_planted::Planted;
@@ -45,16 +44,10 @@ impl SegmentHeader {
     fn check(path: &Path, sequence: u64, bytes: &[u8]) -> Result<Self, WalError> {
         match Self::decode(bytes) {
             Ok(header) if header.sequence == sequence => Ok(header),
-            Ok(_) => Err(WalError::corrupt(
-                path,
-                0,
-                "the header belongs to another segment",
-            )),
-            Err(BadHeader::Corrupt(reason)) => Err(WalError::corrupt(path, 0, reason)),
-            Err(BadHeader::Version(version)) => Err(WalError::UnsupportedVersion {
-                file: path.to_owned(),
-                version,
-            }),
+            Ok(_) => {
+                Err(FileError::corrupt(path, 0, "the header belongs to another segment").into())
+            }
+            Err(bad) => Err(bad.of(path).into()),
         }
     }
 }
@@ -109,7 +102,7 @@ impl Segment {
     }
 
     pub fn corrupt(&self, offset: usize, reason: impl Into<String>) -> WalError {
-        WalError::corrupt(&self.file, offset as u64, reason)
+        FileError::corrupt(&self.file, offset as u64, reason).into()
     }
 
     /// The frame at or, if the writer left a gap there, after `offset`.

@@ -3,6 +3,7 @@
 use super::frame::{FRAME_HEADER_BYTES, half_word_at, put_words, word_at};
 use super::record::{HardState, MemberRecord, SnapshotMark};
 use super::shape::CarriedState;
+use crate::file_error::BadHeader;
 use crate::format::DataFormat;
 
 /// Bytes of the header.
@@ -73,13 +74,6 @@ impl Chain {
     pub fn value(self) -> u32 {
         self.0
     }
-}
-
-/// Why a header cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum BadHeader {
-    Corrupt(&'static str),
-    Version(u32),
 }
 
 /// The file name of a segment.

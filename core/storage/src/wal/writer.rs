@@ -87,7 +87,7 @@ impl<D: Disk> Wal<D> {
     /// before. Nothing is changed in place: a damaged log stays as it is.
     ///
     /// # Errors
-    /// [`WalError::Io`], [`WalError::Corrupt`], [`WalError::UnsupportedVersion`].
+    /// [`FileError::Io`](crate::FileError::Io), [`FileError::Corrupt`], [`FileError::UnsupportedVersion`].
     pub async fn open(
         disk: D,
         dir: &Path,
@@ -145,7 +145,7 @@ impl<D: Disk> Wal<D> {
     /// there.
     ///
     /// # Errors
-    /// [`WalError::EntryTooLarge`] before anything is written; [`WalError::Io`], which
+    /// [`WalError::EntryTooLarge`] before anything is written; [`FileError::Io`](crate::FileError::Io), which
     /// stops the log; [`WalError::Stopped`].
     ///
     /// # Panics
@@ -187,7 +187,7 @@ impl<D: Disk> Wal<D> {
     /// Makes everything that was appended durable.
     ///
     /// # Errors
-    /// [`WalError::Io`], which stops the log; [`WalError::Stopped`].
+    /// [`FileError::Io`](crate::FileError::Io), which stops the log; [`WalError::Stopped`].
     pub async fn sync(&mut self) -> Result<(), WalError> {
         if self.stopped {
             return Err(WalError::Stopped);
@@ -210,7 +210,7 @@ impl<D: Disk> Wal<D> {
     /// Hard state, member record and snapshot mark survive. Also synchronises.
     ///
     /// # Errors
-    /// [`WalError::Io`], which stops the log; [`WalError::Stopped`].
+    /// [`FileError::Io`](crate::FileError::Io), which stops the log; [`WalError::Stopped`].
     pub async fn release_before(&mut self, index: u64) -> Result<(), WalError> {
         if self.stopped {
             return Err(WalError::Stopped);

@@ -4,6 +4,7 @@ use super::faulty_disk::{FaultyDisk, run};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
+use veridical_storage::FileError;
 use veridical_storage::format::DataFormat;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotError, SnapshotHeader, SnapshotStore};
 use veridical_storage::wal::{LogEntry, Recovered, Wal, WalConfig, WalError, WalRecord};
@@ -117,7 +118,7 @@ fn a_segment_of_another_log_is_noticed_from_version_2_on() {
         match (opened, is_noticed) {
             // Entries of two logs in one, and nothing that says so.
             (Ok(12), false) => {}
-            (Err(WalError::Corrupt { file, reason, .. }), true) => {
+            (Err(WalError::File(FileError::Corrupt { file, reason, .. })), true) => {
                 assert!(file == *second || file == files(&ours, DIR)[2], "{file:?}");
                 assert!(reason.contains("the segment before it"), "{reason}");
             }
@@ -209,7 +210,7 @@ fn every_flipped_bit_in_what_version_2_adds_to_a_snapshot_is_refused() {
         let file = run(store.list()).expect("no fault").remove(0);
         let refused = run(store.verify(&file));
         assert!(
-            matches!(refused, Err(SnapshotError::Corrupt { .. })),
+            matches!(refused, Err(SnapshotError::File(FileError::Corrupt { .. }))),
             "bit {bit}: {refused:?}"
         );
     }

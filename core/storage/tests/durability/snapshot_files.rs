@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use veridical_env::Disk;
 use veridical_planted::{Planted, PlantedBug};
+use veridical_storage::FileError;
 use veridical_storage::snapshot::{
     MAX_CHUNK_BYTES, SnapshotConfig, SnapshotError, SnapshotFile, SnapshotHeader, SnapshotStore,
 };
@@ -122,11 +123,11 @@ fn every_flipped_bit_and_every_cut_is_refused() {
     let refused = |damaged: Vec<u8>| {
         disk.tamper(&file.path, |bytes| *bytes = damaged);
         match run(store.verify(&file)) {
-            Err(SnapshotError::Corrupt {
+            Err(SnapshotError::File(FileError::Corrupt {
                 file: named,
                 offset,
                 ..
-            }) => {
+            })) => {
                 assert_eq!(named, file.path);
                 assert!(offset <= whole.len() as u64);
             }
@@ -156,7 +157,7 @@ fn falling_back_to_an_older_snapshot_is_reported() {
     let newest = run(store.newest_valid()).expect("no fault");
     assert_eq!(newest.valid, Some(old));
     assert!(
-        matches!(&newest.refused[..], [SnapshotError::Corrupt { file, .. }] if *file == new.path)
+        matches!(&newest.refused[..], [SnapshotError::File(FileError::Corrupt { file, .. })] if *file == new.path)
     );
 }
 
@@ -169,7 +170,7 @@ fn a_snapshot_under_the_name_of_another_is_refused() {
     disk.tamper(&second.path, |bytes| *bytes = stranger);
     assert!(matches!(
         run(store.verify(&second)),
-        Err(SnapshotError::Corrupt { offset: 0, .. })
+        Err(SnapshotError::File(FileError::Corrupt { offset: 0, .. }))
     ));
 }
 
@@ -222,10 +223,10 @@ fn a_chunk_above_the_limit_and_a_failed_sync_are_errors() {
     });
     assert!(matches!(
         run(writer.finish()),
-        Err(SnapshotError::Io {
+        Err(SnapshotError::File(FileError::Io {
             operation: "synchronise",
             ..
-        })
+        }))
     ));
     assert!(run(store.list()).expect("no fault").is_empty());
 }

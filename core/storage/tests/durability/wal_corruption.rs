@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use veridical_env::Disk;
 use veridical_planted::Planted;
+use veridical_storage::FileError;
 use veridical_storage::wal::{HardState, LogEntry, Recovered, Wal, WalConfig, WalError, WalRecord};
 
 fn entry(index: u64, bytes: usize) -> WalRecord {
@@ -50,11 +51,11 @@ fn filled(count: u64) -> FaultyDisk {
 #[track_caller]
 fn assert_corrupt(disk: &FaultyDisk, at: &Path, at_offset: Option<u64>) {
     match open(disk).map(|(_, recovered)| recovered) {
-        Err(WalError::Corrupt {
+        Err(WalError::File(FileError::Corrupt {
             file,
             offset,
             reason,
-        }) => {
+        })) => {
             assert_eq!(file, at, "{reason}");
             assert!(
                 at_offset.is_none_or(|at_offset| offset == at_offset),
@@ -112,7 +113,7 @@ proptest! {
         });
         match run(Wal::open(disk.clone(), Path::new(DIR), scenario.config)) {
             // With the last segment goes the knowledge of what was released.
-            Err(WalError::Corrupt { file: named, .. }) => {
+            Err(WalError::File(FileError::Corrupt { file: named, .. })) => {
                 prop_assert!(*file == named || Some(file) == files.last(), "{named:?}");
             }
             Err(error) => prop_assert!(false, "{error}"),
@@ -205,7 +206,10 @@ fn a_segment_of_another_version_is_named_as_such() {
     });
     assert!(matches!(
         open(&disk),
-        Err(WalError::UnsupportedVersion { version: 9, .. })
+        Err(WalError::File(FileError::UnsupportedVersion {
+            version: 9,
+            ..
+        }))
     ));
 }
 
@@ -231,7 +235,10 @@ fn a_record_that_contradicts_the_log_is_refused_although_its_checksum_is_right()
     let short = short.kill();
     let file = segments(&short)[short_files.len()].clone();
     short.tamper(&file, |bytes| *bytes = stranger);
-    assert!(matches!(open(&short), Err(WalError::Corrupt { .. })));
+    assert!(matches!(
+        open(&short),
+        Err(WalError::File(FileError::Corrupt { .. }))
+    ));
 }
 
 #[test]

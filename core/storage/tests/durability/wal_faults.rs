@@ -6,6 +6,7 @@ use super::wal_scenario::DIR;
 use bytes::Bytes;
 use std::path::Path;
 use veridical_env::{Disk, DiskFile, OpenMode};
+use veridical_storage::FileError;
 use veridical_storage::wal::{
     HardState, LogEntry, MAX_ENTRY_DATA_BYTES, MemberRecord, Recovered, SnapshotMark, Wal,
     WalConfig, WalError, WalRecord,
@@ -63,10 +64,10 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     });
     assert!(matches!(
         run(wal.sync()),
-        Err(WalError::Io {
+        Err(WalError::File(FileError::Io {
             operation: "synchronise",
             ..
-        })
+        }))
     ));
     // The disk would say yes now.
     assert!(matches!(run(wal.sync()), Err(WalError::Stopped)));

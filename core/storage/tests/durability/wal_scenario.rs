@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::path::Path;
 use veridical_planted::Planted;
+use veridical_storage::FileError;
 use veridical_storage::wal::{
     HardState, LogEntry, MemberRecord, SnapshotMark, Wal, WalConfig, WalError, WalRecord,
 };
@@ -203,10 +204,10 @@ impl Scenario {
         let mut wal = self.wal.take().expect("the log is open");
         if !matches!(
             error,
-            WalError::Io {
+            WalError::File(FileError::Io {
                 operation: "synchronise",
                 ..
-            }
+            })
         ) {
             return Err(format!("not the fault that was injected: {error:?}"));
         }
@@ -236,10 +237,10 @@ impl Scenario {
                 Ok((_, recovered)) => {
                     self.check(&recovered)?;
                 }
-                Err(WalError::Io {
+                Err(WalError::File(FileError::Io {
                     operation: "synchronise",
                     ..
-                }) => {}
+                })) => {}
                 Err(error) => return Err(format!("opening: {error}")),
             }
             self.disk = self.disk.kill();
