@@ -3,7 +3,7 @@
 //! A comment in a document says which command printed the fenced block that follows it:
 //! `<!-- printed by: cargo sim run --seed 4 -->`. The program prints the same again, but for
 //! times and memory. With `in part` (`<!-- printed in part by: … -->`) the block may leave
-//! lines out, anywhere. Of several commands with `&&` between them the last one printed the
+//! lines out, anywhere, and may show what stands on standard error before the rest. Of several commands with `&&` between them the last one printed the
 //! block; the others made what it needs.
 //!
 //! `VERIDICAL_README=write` lets the test write anew what differs.
@@ -156,8 +156,9 @@ fn renewed(block: &Block, shown: &[&str], printed: &[&str]) -> Vec<String> {
     lines
 }
 
-/// Runs the commands where they may leave their artefacts; what the last one prints.
-pub fn printed_by(program: &Path, commands: &[Vec<String>]) -> String {
+/// Runs the commands where they may leave their artefacts; what the last one prints, behind
+/// what it says on standard error if that is wanted.
+pub fn printed_by(program: &Path, commands: &[Vec<String>], with_errors: bool) -> String {
     let dir = tempfile::tempdir().expect("a folder");
     let mut printed = Vec::new();
     for arguments in commands {
@@ -166,7 +167,11 @@ pub fn printed_by(program: &Path, commands: &[Vec<String>]) -> String {
             .current_dir(dir.path())
             .output()
             .expect("the program starts");
-        printed = output.stdout;
+        printed.clear();
+        if with_errors {
+            printed.extend(output.stderr);
+        }
+        printed.extend(output.stdout);
     }
     String::from_utf8(printed).expect("what it prints is text")
 }
@@ -175,7 +180,7 @@ pub fn printed_by(program: &Path, commands: &[Vec<String>]) -> String {
 fn renew(document: &str, program: &Program<'_>) -> String {
     let mut lines: Vec<String> = document.lines().map(str::to_owned).collect();
     for block in blocks(document, program.command).iter().rev() {
-        let printed = printed_by(&program.path, &block.commands);
+        let printed = printed_by(&program.path, &block.commands, block.is_part);
         let printed: Vec<&str> = printed.lines().collect();
         let shown: Vec<&str> = lines[block.lines.clone()]
             .iter()
