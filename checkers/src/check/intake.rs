@@ -24,6 +24,7 @@ const WATCHED_MAX: usize = 1 << 20;
 pub(super) struct Damage {
     first: Option<Undecided>,
     is_everything: bool,
+    reaches_back: bool,
     keys: FxHashSet<Value>,
 }
 
@@ -31,6 +32,12 @@ impl Damage {
     /// Whether nothing can be judged any more.
     pub fn is_everything(&self) -> bool {
         self.is_everything
+    }
+
+    /// Whether a line is missing, or in the wrong place, before the one that showed it: then
+    /// nothing that came before is certain either.
+    pub fn reaches_back(&self) -> bool {
+        self.reaches_back
     }
 
     /// What cannot be judged, if there is anything.
@@ -126,6 +133,7 @@ impl Intake {
         if self.damage.is_everything && error.may_be_consequence() {
             return false;
         }
+        self.damage.reaches_back |= error.is_about_earlier_lines();
         self.leave_out(error.affected(), event, error.to_string());
         true
     }
@@ -184,6 +192,21 @@ impl Intake {
         }
     }
 
+    /// Follows an event that is not judged any more; why it shows that a line before it is
+    /// missing, if it does.
+    pub fn is_out_of_step(&mut self, event: &ObjectEvent, line: Option<u64>) -> Option<String> {
+        let op = event.operation()?;
+        let is_wrong = match self.admit(event, line) {
+            _ if self.open.len() >= WATCHED_MAX => false,
+            Admission::Judged { key } => !event.is_call() && key.is_none(),
+            Admission::LeftOut => false,
+        };
+        is_wrong.then(|| {
+            let line = line.unwrap_or(0);
+            format!("line {line}: operation {op} ends, but it is not open: its call is missing")
+        })
+    }
+
     fn went_on(&mut self, open: &Open) {
         if self.clients_wait
             && (self.ended.len() < WATCHED_MAX || self.ended.contains_key(&open.client))
@@ -214,14 +237,18 @@ impl Intake {
                 }
             }
             (MalformedReason::OutputOfOtherKind(_), _, Some(key)) => Affected::Key(key),
-            _ => Affected::History,
+            _ => {
+                self.damage.reaches_back = true;
+                Affected::History
+            }
         };
         self.leave_out(&affected, malformed.event, what.clone());
         what
     }
 
-    /// Takes in a reason why nothing from here on can be judged.
+    /// Takes in that a line is missing or in the wrong place, so that nothing can be judged.
     pub fn give_up(&mut self, event: u64, what: String) {
+        self.damage.reaches_back = true;
         self.leave_out(&Affected::History, event, what);
     }
 

@@ -91,6 +91,9 @@ pub struct CheckOptions {
     /// Bytes that may be taken: idle keys are moved to disk, and what does not fit even
     /// then is undecided.
     pub memory_limit_bytes: Option<u64>,
+    /// Once something is wrong, reads on for events that betray a missing line before it: an end
+    /// whose call nobody saw. Not for a source that may be silent for long.
+    pub looks_behind_violations: bool,
     /// Told how far the check has come.
     pub on_progress: Option<OnProgress>,
     /// The check ends early, with what it has, once this is set.

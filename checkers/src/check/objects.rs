@@ -24,6 +24,9 @@ const GUESS_CALLS_MAX: usize = 10_000;
 /// Bytes of values that are kept meanwhile, estimated.
 const GUESS_BYTES_MAX: usize = 4 << 20;
 
+/// Events that are read behind a violation.
+const EVENTS_BEHIND_MAX: usize = 1 << 20;
+
 /// What parallel and single checkers end with.
 pub(super) type Ended = (Verdict, ObjectStatistics, Option<std::io::Error>);
 
@@ -98,11 +101,55 @@ impl Run {
                 }
             };
             if let Flow::Stop = flow {
+                let rest = beginning.into_iter().chain(std::iter::from_fn(|| {
+                    let event = events.next()?;
+                    Some((event, events.line()))
+                }));
+                self.look_behind(&mut judging, rest);
                 self.read_to_end(&mut events)?;
                 return self.finish_objects(judging);
             }
         }
-        self.end_of_objects(judging)
+        if let Flow::Stop = self.judge_waiting(&mut judging) {
+            return self.finish_objects(judging);
+        }
+        if !self.report.stopped_early && self.report.truncated.is_none() {
+            for what in judging.intake.missing_ends(self.report.events) {
+                self.report.bad_line(what);
+            }
+        }
+        self.finish_objects(judging)
+    }
+
+    /// Looks, once something is wrong, for a later event that betrays a line that is missing
+    /// before it: then it may have been that line which would explain what is wrong.
+    fn look_behind(&mut self, judging: &mut Judging, rest: impl Iterator<Item = Line>) {
+        if !self.options.looks_behind_violations {
+            return;
+        }
+        // What had been read, but came behind what is wrong, is no more than read.
+        let waiting = std::mem::take(&mut judging.waiting).into_iter();
+        let waiting = waiting.map(|(event, line)| (Ok(event), line));
+        for (event, line) in waiting.chain(rest).take(EVENTS_BEHIND_MAX) {
+            let betrayed = match event {
+                Ok(event) if event.time_ns < judging.last_time_ns => {
+                    let (last, at) = (judging.last_time_ns, self.report.events);
+                    Some(out_of_order(last, event.time_ns, at, line))
+                }
+                Ok(event) => {
+                    judging.last_time_ns = event.time_ns;
+                    judging.intake.is_out_of_step(&event, line)
+                }
+                Err(error) if error.is_about_earlier_lines() => Some(error.to_string()),
+                Err(error) if error.is_local() => None,
+                Err(_) => return,
+            };
+            if let Some(what) = betrayed {
+                judging.intake.give_up(self.report.events, what.clone());
+                self.report.bad_line(what);
+                return;
+            }
+        }
     }
 
     /// Takes in one event of a text.
@@ -120,21 +167,22 @@ impl Run {
         if is_full && !is_later {
             self.report.note_places_count();
         }
-        if (is_later || is_full)
-            && let Flow::Stop = self.judge_waiting(judging)
-        {
-            return Flow::Stop;
-        }
+        let flow = match is_later || is_full {
+            true => self.judge_waiting(judging),
+            false => Flow::On,
+        };
         judging.waiting.push((event, line));
-        Flow::On
+        flow
     }
 
     /// Judges the events that have waited for others of their time.
     fn judge_waiting(&mut self, judging: &mut Judging) -> Flow {
         let mut waiting = std::mem::take(&mut judging.waiting);
         order(&mut waiting);
-        for (event, line) in &waiting {
+        for at in 0..waiting.len() {
+            let (event, line) = &waiting[at];
             if let Flow::Stop = self.judge(judging, event, *line) {
+                judging.waiting = waiting.split_off(at + 1);
                 return Flow::Stop;
             }
         }
@@ -180,7 +228,7 @@ impl Run {
             }
             end = blocks.read_block(&mut events);
         }
-        self.end_of_objects(judging)
+        self.finish_objects(judging)
     }
 
     /// The model of a history that begins with these events.
@@ -280,21 +328,9 @@ impl Run {
         }
     }
 
-    /// Judges what waited for the end of the history.
-    fn end_of_objects(&mut self, mut judging: Judging) -> Result<(), CheckError> {
-        if let Flow::Stop = self.judge_waiting(&mut judging) {
-            return self.finish_objects(judging);
-        }
-        if !self.report.stopped_early && self.report.truncated.is_none() {
-            for what in judging.intake.missing_ends(self.report.events) {
-                self.report.bad_line(what);
-            }
-        }
-        self.finish_objects(judging)
-    }
-
     fn finish_objects(&mut self, judging: Judging) -> Result<(), CheckError> {
         let mut unreadable = judging.intake.damage().undecided().cloned();
+        let is_in_doubt = judging.intake.damage().reaches_back();
         let (verdict, statistics, spill_error) = match judging.checker {
             Objects::Here(mut checker) => {
                 let verdict = checker.finish();
@@ -313,6 +349,11 @@ impl Run {
         if let Some(error) = spill_error {
             return Err(CheckError::Spill(error));
         }
+        // What a missing line would explain is no violation.
+        let verdict = match verdict {
+            Verdict::Violation(_) if is_in_doubt => Verdict::Ok,
+            verdict => verdict,
+        };
         self.conclude(verdict, unreadable);
         if let (Verdict::Violation(_), Some(initial)) = (&self.report.verdict, judging.initial) {
             self.report.note(&format!(

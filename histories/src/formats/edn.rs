@@ -20,6 +20,8 @@ pub(crate) enum Form {
     Text(String),
     Keyword(String),
     Symbol(String),
+    /// A whole number beyond 64 bits, as it is written.
+    LargeInt(String),
     /// A vector, a list or a set.
     Sequence(Vec<Form>),
     Map(Vec<(Form, Form)>),
@@ -35,11 +37,26 @@ impl Form {
         pair.map(|(_, value)| value)
     }
 
+    /// A symbol in it, if there is one: no value of a history is one, but half a `nil` or a
+    /// `true` is.
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Self::Symbol(name) => Some(name),
+            Self::Sequence(forms) => forms.iter().find_map(Self::symbol),
+            Self::Map(pairs) => pairs
+                .iter()
+                .find_map(|(key, value)| key.symbol().or_else(|| value.symbol())),
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::LargeInt(_) => None,
+            Self::Text(_) | Self::Keyword(_) => None,
+        }
+    }
+
     /// What a keyword, a string or a symbol says.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Keyword(name) | Self::Text(name) | Self::Symbol(name) => Some(name),
             Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) => None,
+            Self::LargeInt(_) => None,
             Self::Sequence(_) | Self::Map(_) => None,
         }
     }
@@ -336,7 +353,7 @@ fn atom(token: &str) -> Option<Form> {
                 Form::Int(number)
             } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
                 // Too large for a number, and not to be rounded.
-                Form::Symbol(number.to_owned())
+                Form::LargeInt(number.to_owned())
             } else if number.starts_with(|c: char| c.is_ascii_digit() || c == '-')
                 && let Ok(number) = number.parse::<f64>()
             {
@@ -439,7 +456,7 @@ mod tests {
     #[test]
     fn large_numbers_are_not_rounded() {
         let forms = all("9223372036854775808 9223372036854775809N -9223372036854775808").unwrap();
-        assert_eq!(forms[0], Form::Symbol("9223372036854775808".into()));
+        assert_eq!(forms[0], Form::LargeInt("9223372036854775808".into()));
         assert_ne!(forms[0], forms[1]);
         assert_eq!(forms[2], Form::Int(i64::MIN));
     }

@@ -117,6 +117,11 @@ impl ReadError {
         matches!(self, Self::Misplaced { .. })
     }
 
+    /// Whether it shows that a line is missing, or stands in the wrong place, before this one.
+    pub fn is_about_earlier_lines(&self) -> bool {
+        matches!(self, Self::Misplaced { affects, .. } if *affects == Affected::History)
+    }
+
     /// What of the history cannot be judged because of this error.
     pub fn affected(&self) -> &Affected {
         match self {

@@ -192,6 +192,13 @@ impl<R: BufRead> EdnReader<R> {
             .ok_or_else(|| wrong("a :type of :invoke, :ok, :fail or :info"))?;
         let f = (form.get("f").and_then(Form::name)).ok_or_else(|| wrong("an :f"))?;
         refuse_misspelt(place, form)?;
+        for field in ["key", "value"] {
+            if let Some(symbol) = form.get(field).and_then(Form::symbol) {
+                return Err(wrong(&format!(
+                    "a value in :{field}, found the symbol {symbol}"
+                )));
+            }
+        }
         let time_ns = self.time_of(place, form)?;
         Ok(Some(Fields {
             place,
@@ -225,15 +232,17 @@ impl<R: BufRead> EdnReader<R> {
             (None, Some(time_ns)) => Order::Time(time_ns),
             (None, None) => Order::Place,
         };
+        let too_early =
+            |expected: String| Err(ReadError::misplaced(place, expected, Affected::History));
         match (self.order, order) {
             (Some(Order::Index(last)), Order::Index(index)) if index <= last => {
-                return Err(wrong(format!("an :index above {last}, found {index}")));
+                return too_early(format!("an :index above {last}, found {index}"));
             }
             (Some(Order::Time(last)), Order::Time(time)) if time < last => {
                 let expected = format!(
                     "a :time of at least {last}, found {time}: events have to be in the order of their times"
                 );
-                return Err(wrong(expected));
+                return too_early(expected);
             }
             (Some(Order::Index(_)), Order::Time(_) | Order::Place) => {
                 return Err(wrong("an :index, as the events before have one".to_owned()));
@@ -483,7 +492,7 @@ pub(super) fn to_value(form: &Form) -> Value {
         Form::Int(number) => Value::Int(*number),
         Form::Bool(value) => Value::text(if *value { "true" } else { "false" }),
         Form::Float(number) => Value::text(&format!("{number:?}")),
-        Form::Text(text) | Form::Symbol(text) => Value::text(text),
+        Form::Text(text) | Form::Symbol(text) | Form::LargeInt(text) => Value::text(text),
         Form::Keyword(name) => Value::text(&format!(":{name}")),
         Form::Sequence(forms) => Value::list(forms.iter().map(to_value)),
         Form::Map(pairs) => Value::list(

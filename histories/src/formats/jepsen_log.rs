@@ -107,6 +107,9 @@ impl<'a> Fields<'a> {
             Err(_) => Err(unexpected),
         };
         let value = next()?.ok_or(unexpected)?;
+        if value.symbol().is_some() {
+            return Err(unexpected);
+        }
         let has_error = next()?.is_some();
         match has_error && next()?.is_some() {
             true => Err((at, "a value and at most one error behind it")),

@@ -168,6 +168,7 @@ impl Checking<'_> {
                 move |now| progress.show(now)
             })),
             stop: Some(self.stop.clone()),
+            looks_behind_violations: input.is_rereadable(),
             ..options(flags)
         };
         let report = check_stream(source, options);
@@ -219,6 +220,7 @@ fn options(flags: &CheckFlags) -> CheckOptions {
         etcd: etcd_options(flags),
         nil_is_wildcard: flags.nil_is_wildcard,
         memory_limit_bytes: flags.memory_limit.map(for_keys),
+        looks_behind_violations: false,
         on_progress: None,
         stop: None,
     }
