@@ -246,6 +246,23 @@ impl Intake {
         what
     }
 
+    /// How many operations are open and watched.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Takes in that more operations are open than there is memory for.
+    pub fn too_many_open(&mut self, event: u64) {
+        self.damage.is_everything = true;
+        let open = self.open.len();
+        self.damage.first.get_or_insert_with(|| Undecided {
+            cause: Cause::Memory,
+            key: None,
+            events: (event, event),
+            text: format!("{open} operations are open, which is more than there is memory for"),
+        });
+    }
+
     /// Takes in that a line is missing or in the wrong place, so that nothing can be judged.
     pub fn give_up(&mut self, event: u64, what: String) {
         self.damage.reaches_back = true;

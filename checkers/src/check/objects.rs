@@ -24,6 +24,8 @@ const GUESS_CALLS_MAX: usize = 10_000;
 /// Bytes of values that are kept meanwhile, estimated.
 const GUESS_BYTES_MAX: usize = 4 << 20;
 
+/// What an open operation takes, estimated: in the reader, here, and in an engine.
+const OPEN_BYTES: usize = 1 << 10;
 /// Events that are read behind a violation.
 const EVENTS_BEHIND_MAX: usize = 1 << 20;
 
@@ -124,7 +126,7 @@ impl Run {
     /// Looks, once something is wrong, for a later event that betrays a line that is missing
     /// before it: then it may have been that line which would explain what is wrong.
     fn look_behind(&mut self, judging: &mut Judging, rest: impl Iterator<Item = Line>) {
-        if !self.options.looks_behind_violations {
+        if !self.options.looks_behind_violations || judging.intake.damage().is_everything() {
             return;
         }
         // What had been read, but came behind what is wrong, is no more than read.
@@ -291,6 +293,12 @@ impl Run {
         }
     }
 
+    /// How many operations may be open at once: half of the memory is for them.
+    fn open_max(&self) -> usize {
+        let limit = self.options.memory_limit_bytes;
+        limit.map_or(usize::MAX, |limit| limit as usize / 2 / OPEN_BYTES)
+    }
+
     /// Judges one event. `Stop` where nothing more need be judged.
     fn judge(&mut self, judging: &mut Judging, event: &ObjectEvent, line: Option<u64>) -> Flow {
         let Judging {
@@ -312,6 +320,10 @@ impl Run {
             return Flow::On;
         }
         judging.last_time_ns = event.time_ns;
+        if intake.open_count() >= self.open_max() {
+            intake.too_many_open(at);
+            return Flow::Stop;
+        }
         let Admission::Judged { key } = intake.admit(event, line) else {
             return self.looks(at / 2);
         };
@@ -375,9 +387,13 @@ fn read_beginning(events: &mut Events<ObjectEvent>) -> VecDeque<Line> {
             break;
         };
         let is_last = matches!(&event, Err(error) if !error.is_local());
-        if let Ok(event) = &event {
-            calls += usize::from(event.is_call());
-            bytes += size_of::<ObjectEvent>() + event_bytes(event);
+        bytes += size_of::<Line>();
+        match &event {
+            Ok(event) => {
+                calls += usize::from(event.is_call());
+                bytes += event_bytes(event);
+            }
+            Err(error) => bytes += error.to_string().len(),
         }
         beginning.push_back((event, events.line()));
         if is_last {

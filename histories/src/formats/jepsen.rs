@@ -107,7 +107,6 @@ impl<R: BufRead> EdnReader<R> {
         if self.has_ended || self.failure.is_some() || is_full {
             return false;
         }
-        let before = self.parser.place();
         match self.parser.next_form() {
             Ok(None) => self.has_ended = true,
             Ok(Some((place, form @ Form::Map(_)))) => {
@@ -120,9 +119,8 @@ impl<R: BufRead> EdnReader<R> {
                 self.failure = Some(ReadError::syntax(place, expected));
             }
             Err(error) => {
-                // After an error that consumed nothing the rest of the line is skipped.
+                // What follows in the same line is a part of what could not be read.
                 if error.is_local()
-                    && self.parser.place() == before
                     && let Err(error) = self.parser.skip_line()
                 {
                     self.failure = Some(error);
