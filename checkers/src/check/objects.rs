@@ -17,7 +17,7 @@ use super::{CheckError, CheckModel};
 use crate::lists::ListChecker;
 use crate::models::{ObjectKind, ObjectModel};
 use crate::objects::{ObjectChecker, ObjectStatistics};
-use crate::verdict::{Rejection, Verdict};
+use crate::verdict::{Cause, Rejection, Verdict};
 
 /// Calls looked at to guess the model.
 const GUESS_CALLS_MAX: usize = 10_000;
@@ -25,7 +25,7 @@ const GUESS_CALLS_MAX: usize = 10_000;
 const GUESS_BYTES_MAX: usize = 4 << 20;
 
 /// What an open operation takes, estimated: in the reader, here, and in an engine.
-const OPEN_BYTES: usize = 1 << 10;
+const OPEN_BYTES: usize = 2 << 10;
 /// Events that are read behind a violation.
 const EVENTS_BEHIND_MAX: usize = 1 << 20;
 
@@ -343,7 +343,12 @@ impl Run {
     fn finish_objects(&mut self, judging: Judging) -> Result<(), CheckError> {
         let mut unreadable = judging.intake.damage().undecided().cloned();
         let is_in_doubt = judging.intake.damage().reaches_back();
+        let is_out_of_memory = unreadable
+            .as_ref()
+            .is_some_and(|it| it.cause == Cause::Memory);
         let (verdict, statistics, spill_error) = match judging.checker {
+            // Whatever is open would have to be gone through.
+            Objects::Here(checker) if is_out_of_memory => (Verdict::Ok, checker.statistics(), None),
             Objects::Here(mut checker) => {
                 let verdict = checker.finish();
                 (verdict, checker.statistics(), checker.take_spill_error())
