@@ -386,7 +386,10 @@ fn corpus(_: bool) -> (u64, f64, Verdict) {
         let kind = ObjectKind::from_name(fields[1]).expect("a known model");
         let begin = Instant::now();
         let file = File::open(folder.join(fields[0])).expect("a listed file");
-        let History::Object(events) = formats::open(file, None).expect("a history").history else {
+        let History::Object(events) = formats::open(file, &formats::OpenOptions::default())
+            .expect("a history")
+            .history
+        else {
             panic!("{} is not of objects", fields[0]);
         };
         let mut checker = ObjectChecker::new(ObjectModel::new(kind), CheckerOptions::default());

@@ -31,7 +31,7 @@ mod zones;
 pub use linearization::linearization_points;
 pub use lists::ListChecker;
 pub use model::Model;
-pub use models::{LogState, ObjectKind, ObjectModel, ObjectState};
+pub use models::{InitialRefused, LogState, ObjectKind, ObjectModel, ObjectState};
 pub use objects::{ObjectChecker, ObjectStatistics};
 pub use online::{
     Checker, CheckerOptions, CheckerStatistics, Operation, check_events, check_operations,

@@ -13,7 +13,8 @@ pub enum Verdict {
     Ok,
     /// No legal order exists.
     Violation(Box<Violation>),
-    /// A limit was reached before the answer was known. Never reported as `Ok`.
+    /// A limit was reached before the answer was known, or a part of the history could not be
+    /// read. Never reported as `Ok`.
     Unknown(Undecided),
 }
 
@@ -153,7 +154,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The limits that can be reached.
+/// Why no answer was found: the limits that can be reached, and what a file can lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -163,12 +164,16 @@ pub enum Cause {
     Retention,
     /// More memory than allowed would be needed.
     Memory,
+    /// Something that it may depend on could not be read.
+    Unreadable,
+    /// The file ends before the history does.
+    Truncated,
 }
 
-/// A part of a history for which no answer was found within the limits.
+/// A part of a history for which no answer was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undecided {
-    /// The limit that was reached.
+    /// The limit that was reached, or what was missing.
     pub cause: Cause,
     /// The key concerned, printable, where it is one key.
     pub key: Option<String>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use veridical_checkers::{Checker, CheckerOptions, ObjectKind, ObjectModel, Rejection, Verdict};
-use veridical_histories::formats::{self, History};
+use veridical_histories::formats::{self, History, OpenOptions};
 
 fn corpus() -> Option<PathBuf> {
     let folder = match std::env::var_os("VERIDICAL_CORPUS") {
@@ -35,7 +35,11 @@ fn verdicts_of_the_corpus_are_known_and_quick() {
         };
         let kind = ObjectKind::from_name(model).unwrap();
         let begin = Instant::now();
-        let opened = formats::open(File::open(corpus.join(file)).unwrap(), None).unwrap();
+        let opened = formats::open(
+            File::open(corpus.join(file)).unwrap(),
+            &OpenOptions::default(),
+        )
+        .unwrap();
         let History::Object(events) = opened.history else {
             panic!("{file}: not of objects")
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use veridical_fuzz::forge::{native_header, push_native_block};
 use veridical_histories::etcd::EtcdEvent;
-use veridical_histories::formats::{Events, Format, History, ReadError, open};
+use veridical_histories::formats::{Events, Format, History, OpenOptions, ReadError, open};
 use veridical_histories::native::{Compression, NativeWriter};
 use veridical_histories::object::ObjectEvent;
 
@@ -17,7 +17,7 @@ const VOCABULARIES: [u8; 2] = [1, 2];
 /// Reads a history to its end. Returns how many events were understood. What is understood
 /// means the same when it is written in the native format and read once more.
 fn check(bytes: &[u8], format: Option<Format>) -> u64 {
-    let Ok(opened) = open(Cursor::new(bytes.to_vec()), format) else {
+    let Ok(opened) = open(Cursor::new(bytes.to_vec()), &OpenOptions::of_format(format)) else {
         return 0;
     };
     match opened.history {
@@ -43,7 +43,11 @@ fn check_objects(events: Events<ObjectEvent>) -> u64 {
         writer.finish()
     });
     let written = sink.expect("memory takes what is written");
-    let opened = open(Cursor::new(written), Some(Format::Native)).expect("it is a native file");
+    let opened = open(
+        Cursor::new(written),
+        &OpenOptions::of_format(Some(Format::Native)),
+    )
+    .expect("it is a native file");
     let History::ObjectBlocks(again) = opened.history else {
         panic!("another vocabulary than was written");
     };
@@ -58,7 +62,11 @@ fn check_etcd(events: Events<EtcdEvent>) -> u64 {
         writer.finish()
     });
     let written = sink.expect("memory takes what is written");
-    let opened = open(Cursor::new(written), Some(Format::Native)).expect("it is a native file");
+    let opened = open(
+        Cursor::new(written),
+        &OpenOptions::of_format(Some(Format::Native)),
+    )
+    .expect("it is a native file");
     let History::Etcd(again) = opened.history else {
         panic!("another vocabulary than was written");
     };
@@ -114,7 +122,7 @@ const EXAMPLES: [&str; 5] = [
         "INFO  jepsen.util - 0\t:ok\t:write\t3\n",
         "INFO  jepsen.util - 1\t:invoke\t:read\tnil\n"
     ),
-    r#"{"ClientId":0,"Input":{"Type":"range"},"Call":1,"Output":{},"Return":2}"#,
+    r#"{"ClientId":0,"Input":{"Type":"range"},"Call":1,"Output":{"Range":{}},"Return":2}"#,
     r#"{"event":{"Start":{"Append":{"num_records":1}}},"client_id":1,"op_id":2}"#,
 ];
 

@@ -48,7 +48,8 @@ pub enum ConvertError {
 pub struct Converted {
     /// What the history looks like.
     pub summary: Summary,
-    /// Lines that were no events and were skipped.
+    /// Lines that were no events. Nothing behind the first of them is written; for statistics
+    /// they are left out.
     pub bad_line_count: u64,
     /// The first of them, at most [`BAD_LINES_MAX`].
     pub bad_lines: Vec<ReadError>,
@@ -197,8 +198,12 @@ where
                 if bad_lines.len() < BAD_LINES_MAX {
                     bad_lines.push(error);
                 }
+                // Without what that line says, what follows would be another history.
+                if target.is_some() {
+                    break;
+                }
             }
-            Err(error @ ReadError::Truncated { .. }) => {
+            Err(error) if error.is_truncation() => {
                 truncated = Some(error);
                 break;
             }
@@ -223,7 +228,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::open;
+    use crate::formats::{OpenOptions, open};
     use crate::generate::object::{ObjectHistory, ObjectWorkload};
 
     #[test]
@@ -240,7 +245,7 @@ mod tests {
             Target::Jsonl,
         ];
         for target in targets {
-            let opened = open(io::Cursor::new(file), None).unwrap();
+            let opened = open(io::Cursor::new(file), &OpenOptions::default()).unwrap();
             let mut written = Vec::new();
             let converted = convert(opened.history, target, &mut written).unwrap();
             assert_eq!(converted.summary.operations, 1_000);
@@ -259,7 +264,7 @@ mod tests {
         events.for_each(|event| writer.write(&event).unwrap());
         let mut file = writer.finish().unwrap();
         file.truncate(file.len() - 10);
-        let opened = open(io::Cursor::new(file), None).unwrap();
+        let opened = open(io::Cursor::new(file), &OpenOptions::default()).unwrap();
         let summary = summarize(opened.history).unwrap();
         assert!(summary.truncated.is_some());
         assert!(summary.summary.operations > 10_000);

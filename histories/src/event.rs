@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Names one operation within a history. Unique for the whole history: the call and
 /// the end of an operation carry the same number.
@@ -25,7 +26,7 @@ pub enum NoNote {}
 /// One event. The order of events in a stream is the order in which they happened; a
 /// call and a return with the same time are ordered call first (so that the two
 /// operations count as concurrent).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event<I, O, N = NoNote> {
     /// When it happened, in nanoseconds since an origin of the history's own.
     #[serde(rename = "t")]
@@ -39,8 +40,95 @@ pub struct Event<I, O, N = NoNote> {
     pub kind: EventKind<I, O, N>,
 }
 
+/// The fields of an event as they are written: those of one kind of event, and no others.
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    bound(deserialize = "I: Deserialize<'de>, O: Deserialize<'de>, N: Deserialize<'de>")
+)]
+struct Fields<I, O, N> {
+    t: u64,
+    c: u64,
+    e: KindName,
+    op: Option<OperationId>,
+    #[serde(rename = "in")]
+    input: Option<I>,
+    #[serde(rename = "out")]
+    output: Option<O>,
+    note: Option<N>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KindName {
+    Call,
+    Return,
+    Unknown,
+    Failed,
+    Note,
+}
+
+impl<'de, I, O, N> Deserialize<'de> for Event<I, O, N>
+where
+    I: Deserialize<'de>,
+    O: Deserialize<'de>,
+    N: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Fields {
+            t,
+            c,
+            e,
+            op,
+            input,
+            output,
+            note,
+        } = Fields::deserialize(deserializer)?;
+        let operation = || op.ok_or_else(|| D::Error::missing_field("op"));
+        let (kind, is_alone) = match e {
+            KindName::Call => {
+                let input = input.ok_or_else(|| D::Error::missing_field("in"))?;
+                let op = operation()?;
+                (
+                    EventKind::Call { op, input },
+                    output.is_none() && note.is_none(),
+                )
+            }
+            KindName::Return => {
+                let is_alone = input.is_none() && note.is_none();
+                let output = output.ok_or_else(|| D::Error::missing_field("out"))?;
+                let op = operation()?;
+                (EventKind::Return { op, output }, is_alone)
+            }
+            KindName::Unknown => {
+                let is_alone = input.is_none() && output.is_none() && note.is_none();
+                (EventKind::Unknown { op: operation()? }, is_alone)
+            }
+            KindName::Failed => {
+                let is_alone = input.is_none() && output.is_none() && note.is_none();
+                (EventKind::Failed { op: operation()? }, is_alone)
+            }
+            KindName::Note => {
+                let is_alone = input.is_none() && output.is_none() && op.is_none();
+                let note = note.ok_or_else(|| D::Error::missing_field("note"))?;
+                (EventKind::Note { note }, is_alone)
+            }
+        };
+        if !is_alone {
+            return Err(D::Error::custom(
+                "only the fields of one kind of event, found those of another",
+            ));
+        }
+        Ok(Self {
+            time_ns: t,
+            client: c,
+            kind,
+        })
+    }
+}
+
 /// What happened in an [`Event`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 pub enum EventKind<I, O, N = NoNote> {
     /// The operation was called, strictly before its request was sent.

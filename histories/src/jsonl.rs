@@ -12,40 +12,13 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Event;
+use crate::formats::{Affected, ReadError};
+use crate::lines::{Lines, NextLine};
+use crate::{Event, OperationId};
 
 /// The longest line that is read, in bytes. A longer one is refused rather than
 /// collected without end.
 pub const LINE_LENGTH_MAX: usize = 64 << 20;
-
-/// Why a line could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The source failed.
-    #[error("line {line}: {source}")]
-    Io {
-        /// The line, counted from 1.
-        line: u64,
-        /// What the source reported.
-        source: io::Error,
-    },
-    /// The line is not an event.
-    #[error("line {line}, column {column}: expected {expected}")]
-    Syntax {
-        /// The line, counted from 1.
-        line: u64,
-        /// The column, counted from 1, in bytes.
-        column: usize,
-        /// What was expected.
-        expected: String,
-    },
-    /// The line is longer than [`LINE_LENGTH_MAX`].
-    #[error("line {line}: longer than {LINE_LENGTH_MAX} bytes")]
-    TooLong {
-        /// The line, counted from 1.
-        line: u64,
-    },
-}
 
 /// Writes events, one a line.
 #[derive(Debug)]
@@ -87,64 +60,27 @@ impl<W: Write> Writer<W> {
 /// goes on with the next line.
 #[derive(Debug)]
 pub struct Reader<R, I, O, N> {
-    source: R,
-    line: u64,
-    buffer: Vec<u8>,
+    lines: Lines<R>,
     types: PhantomData<Event<I, O, N>>,
 }
 
 impl<R: BufRead, I, O, N> Reader<R, I, O, N> {
-    /// A reader from `source`.
+    /// A reader from `source`, of lines of at most [`LINE_LENGTH_MAX`].
     pub fn new(source: R) -> Self {
+        Self::with_line_length_max(source, LINE_LENGTH_MAX)
+    }
+
+    /// A reader from `source`, of lines of at most `line_length_max` bytes.
+    pub fn with_line_length_max(source: R, line_length_max: usize) -> Self {
         Self {
-            source,
-            line: 0,
-            buffer: Vec::new(),
+            lines: Lines::new(source, line_length_max),
             types: PhantomData,
         }
     }
 
-    /// Lines read so far.
+    /// The number of the line that was read last, counted from 1.
     pub fn line(&self) -> u64 {
-        self.line
-    }
-
-    fn next_line(&mut self) -> Result<bool, ReadError> {
-        loop {
-            self.buffer.clear();
-            self.line += 1;
-            let line = self.line;
-            let mut limited = io::Read::take(&mut self.source, LINE_LENGTH_MAX as u64 + 1);
-            let read = limited
-                .read_until(b'\n', &mut self.buffer)
-                .map_err(|source| ReadError::Io { line, source })?;
-            if read == 0 {
-                return Ok(false);
-            }
-            if read > LINE_LENGTH_MAX {
-                self.skip_line()
-                    .map_err(|source| ReadError::Io { line, source })?;
-                return Err(ReadError::TooLong { line });
-            }
-            if !self.buffer.trim_ascii().is_empty() {
-                return Ok(true);
-            }
-        }
-    }
-
-    fn skip_line(&mut self) -> io::Result<()> {
-        loop {
-            let available = self.source.fill_buf()?;
-            if available.is_empty() {
-                return Ok(());
-            }
-            let newline = available.iter().position(|byte| *byte == b'\n');
-            let consumed = newline.map_or(available.len(), |at| at + 1);
-            self.source.consume(consumed);
-            if newline.is_some() {
-                return Ok(());
-            }
-        }
+        self.lines.line()
     }
 }
 
@@ -158,25 +94,50 @@ where
     type Item = Result<Event<I, O, N>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.next_line() {
-            Err(error) => Some(Err(error)),
-            Ok(false) => None,
-            Ok(true) => Some(
-                serde_json::from_slice(self.buffer.trim_ascii_end()).map_err(|error| {
-                    ReadError::Syntax {
-                        line: self.line,
-                        column: error.column(),
-                        expected: expected(&error.to_string()),
-                    }
-                }),
-            ),
+        match self.lines.advance() {
+            Err(error) => Some(Err(error.into())),
+            Ok(NextLine::End) => None,
+            Ok(NextLine::TooLong) => Some(Err(self.lines.too_long())),
+            Ok(NextLine::Line) => {
+                let bytes = self.lines.bytes();
+                let event = serde_json::from_slice(bytes);
+                Some(event.map_err(|error| ReadError::Syntax {
+                    line: self.lines.line(),
+                    column: error.column() as u64,
+                    expected: expected(&error.to_string()),
+                    affects: affected(bytes),
+                }))
+            }
         }
     }
 }
 
+/// What a line that is no event is about, as far as that is certain.
+fn affected(line: &[u8]) -> Affected {
+    let operation = || {
+        let event: serde_json::Value = serde_json::from_slice(line).ok()?;
+        let op = OperationId(event.get("op")?.as_u64()?);
+        let key = match event.get("e")?.as_str()? {
+            "return" | "unknown" | "failed" => None,
+            "call" => {
+                let request = event.get("in")?.as_object()?;
+                let is_known = |field: &String| matches!(field.as_str(), "key" | "do");
+                if !request.keys().all(is_known) || !request.contains_key("do") {
+                    return None;
+                }
+                let key = request.get("key").cloned().unwrap_or_default();
+                Some(serde_json::from_value(key).ok()?)
+            }
+            _ => return None,
+        };
+        Some(Affected::Operation { op, key })
+    };
+    operation().unwrap_or(Affected::History)
+}
+
 /// What serde expected, from its message: without the place, of which it knows one line
 /// only, and with what it found in brackets.
-fn expected(message: &str) -> String {
+pub(crate) fn expected(message: &str) -> String {
     let reason = message.split(" at line ").next().unwrap_or(message);
     if let Some(wanted) = reason.strip_prefix("expected ") {
         wanted.to_owned()
@@ -192,7 +153,6 @@ fn expected(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OperationId;
     use crate::etcd::{
         Compare, CompareResult, CompareTarget, DeleteRangeResult, ErrorKind, EtcdEvent, Header,
         KeyRange, KeyValue, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request,

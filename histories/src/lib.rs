@@ -14,6 +14,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod event;
+mod lines;
 
 pub mod convert;
 pub mod etcd;

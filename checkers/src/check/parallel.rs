@@ -10,27 +10,32 @@ use rustc_hash::{FxHashMap, FxHasher};
 use veridical_histories::EventKind;
 use veridical_histories::object::ObjectEvent;
 
-use super::{CheckError, Ended};
+use super::objects::Ended;
 use crate::models::ObjectModel;
 use crate::objects::{ObjectChecker, ObjectStatistics};
 use crate::online::CheckerOptions;
-use crate::verdict::{Malformed, MalformedReason, Rejection, Verdict};
+use crate::verdict::{Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict};
 
 /// Events handed over at once.
 const BATCH_EVENTS: usize = 4096;
 /// Batches that may wait for a thread.
 const BATCHES_WAITING_MAX: usize = 4;
 
-type Batch = Vec<(u64, ObjectEvent)>;
+/// An event with its number, and the line that it was read from.
+type Numbered = (u64, Option<u64>, ObjectEvent);
+type Batch = Vec<Numbered>;
+/// Why a worker could not go on, and in which line.
+type Stopped = (Malformed, Option<u64>);
 
 struct Worker {
     batches: Option<SyncSender<Batch>>,
     batch: Batch,
-    thread: JoinHandle<Result<Ended, Malformed>>,
+    thread: JoinHandle<(Ended, Option<Stopped>)>,
 }
 
 /// Divides a history over threads by key.
 pub(super) struct ParallelChecker {
+    model: ObjectModel,
     workers: Vec<Worker>,
     /// Which worker has an open operation.
     open: FxHashMap<u64, u32>,
@@ -62,6 +67,7 @@ impl ParallelChecker {
             })
             .collect();
         Self {
+            model,
             workers,
             open: FxHashMap::default(),
             events: 0,
@@ -69,12 +75,15 @@ impl ParallelChecker {
         }
     }
 
-    pub fn observe(&mut self, event: &ObjectEvent) -> Result<(), Rejection> {
+    pub fn observe(&mut self, event: &ObjectEvent, line: Option<u64>) -> Result<(), Rejection> {
         let at = self.events;
         self.events += 1;
         let malformed = |reason| Rejection::Malformed(Malformed { event: at, reason });
         let worker = match &event.kind {
             EventKind::Call { op, input } => {
+                if !self.model.knows(&input.action) {
+                    return Err(malformed(MalformedReason::InputOfOtherKind(*op)));
+                }
                 let mut hasher = FxHasher::default();
                 input.key.hash(&mut hasher);
                 let hash = hasher.finish();
@@ -92,7 +101,7 @@ impl ParallelChecker {
             EventKind::Note { note } => match *note {},
         };
         let worker = &mut self.workers[worker as usize];
-        worker.batch.push((at, event.clone()));
+        worker.batch.push((at, line, event.clone()));
         if worker.batch.len() >= BATCH_EVENTS {
             let batch = std::mem::replace(&mut worker.batch, Vec::with_capacity(BATCH_EVENTS));
             // A thread that is gone has its result for `finish`.
@@ -106,17 +115,23 @@ impl ParallelChecker {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// The violation at the earliest event counts.
-    pub fn finish(mut self) -> Result<Ended, CheckError> {
+    /// The violation at the earliest event counts. Beside it, what kept a thread from going on,
+    /// in two forms.
+    pub fn finish(mut self) -> (Ended, Option<(Undecided, String)>) {
         for worker in &mut self.workers {
             let batch = std::mem::take(&mut worker.batch);
             let _ = worker.batches.take().map(|batches| batches.send(batch));
         }
         let mut ended: Ended = (Verdict::Ok, ObjectStatistics::default(), None);
+        let mut stopped: Option<Stopped> = None;
         for worker in self.workers {
-            let (verdict, statistics, spill_error) = match worker.thread.join() {
-                Ok(result) => result?,
+            let ((verdict, statistics, spill_error), why) = match worker.thread.join() {
+                Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
+            };
+            stopped = match (stopped, why) {
+                (Some(a), Some(b)) => Some(if a.0.event <= b.0.event { a } else { b }),
+                (a, b) => a.or(b),
             };
             ended = (
                 match (ended.0, verdict) {
@@ -129,7 +144,20 @@ impl ParallelChecker {
                 ended.2.or(spill_error),
             );
         }
-        Ok(ended)
+        let stopped = stopped.map(|(malformed, line)| {
+            let what = match line {
+                Some(line) => format!("line {line}: {}", malformed.reason),
+                None => malformed.to_string(),
+            };
+            let undecided = Undecided {
+                cause: Cause::Unreadable,
+                key: None,
+                events: (malformed.event, malformed.event),
+                text: what.clone(),
+            };
+            (undecided, what)
+        });
+        (ended, stopped)
     }
 }
 
@@ -137,22 +165,25 @@ fn work(
     mut checker: ObjectChecker,
     batches: &Receiver<Batch>,
     has_failed: &AtomicBool,
-) -> Result<Ended, Malformed> {
-    for batch in batches {
-        for (at, event) in &batch {
+) -> (Ended, Option<Stopped>) {
+    let mut stopped = None;
+    'batches: for batch in batches {
+        for (at, line, event) in &batch {
             match checker.observe_at(*at, event) {
                 Ok(()) => {}
                 Err(Rejection::Violation(_)) => {
                     has_failed.store(true, Ordering::Relaxed);
-                    return Ok((checker.finish(), checker.statistics(), None));
+                    break 'batches;
                 }
                 Err(Rejection::Malformed(malformed)) => {
                     has_failed.store(true, Ordering::Relaxed);
-                    return Err(malformed);
+                    stopped = Some((malformed, *line));
+                    break 'batches;
                 }
             }
         }
     }
     let verdict = checker.finish();
-    Ok((verdict, checker.statistics(), checker.take_spill_error()))
+    let ended = (verdict, checker.statistics(), checker.take_spill_error());
+    (ended, stopped)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::simultaneous::SIMULTANEOUS_MAX;
 use crate::etcd::EtcdStatistics;
 use crate::objects::ObjectStatistics;
 use crate::verdict::{Undecided, Verdict, Violation};
@@ -33,6 +34,8 @@ pub struct Report {
     pub format: String,
     /// What it was judged by.
     pub model: String,
+    /// From what that was told, where nobody had said it.
+    pub model_because: Option<String>,
     /// Events read.
     pub events: u64,
     /// Operations with a known outcome.
@@ -61,6 +64,8 @@ pub struct Report {
     pub truncated: Option<String>,
     /// The check was ended before the history.
     pub stopped_early: bool,
+    /// How the history was read where that is not certain, one sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Default for Report {
@@ -69,6 +74,7 @@ impl Default for Report {
             verdict: Verdict::Ok,
             format: String::new(),
             model: String::new(),
+            model_because: None,
             events: 0,
             operations: 0,
             keys: 0,
@@ -83,6 +89,7 @@ impl Default for Report {
             bad_lines: Vec::new(),
             truncated: None,
             stopped_early: false,
+            notes: Vec::new(),
         }
     }
 }
@@ -92,6 +99,8 @@ struct ReportJson {
     verdict: String,
     format: String,
     model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_because: Option<String>,
     events: u64,
     operations: u64,
     keys: u64,
@@ -110,6 +119,8 @@ struct ReportJson {
     truncated: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stopped_early: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     witness: Option<Box<Violation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +143,7 @@ impl From<Report> for ReportJson {
             verdict,
             format: report.format,
             model: report.model,
+            model_because: report.model_because,
             events: report.events,
             operations: report.operations,
             keys: report.keys,
@@ -146,6 +158,7 @@ impl From<Report> for ReportJson {
             bad_lines: report.bad_lines,
             truncated: report.truncated,
             stopped_early: report.stopped_early,
+            notes: report.notes,
             witness,
             cause,
         }
@@ -162,6 +175,7 @@ impl From<ReportJson> for Report {
             },
             format: json.format,
             model: json.model,
+            model_because: json.model_because,
             events: json.events,
             operations: json.operations,
             keys: json.keys,
@@ -176,11 +190,27 @@ impl From<ReportJson> for Report {
             bad_lines: json.bad_lines,
             truncated: json.truncated,
             stopped_early: json.stopped_early,
+            notes: json.notes,
         }
     }
 }
 
 impl Report {
+    /// Notes how the history was read, once.
+    pub(super) fn note(&mut self, note: &str) {
+        if !self.notes.iter().any(|other| other == note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// Notes that the order of events of one time was taken from their places.
+    pub(super) fn note_places_count(&mut self) {
+        self.note(&format!(
+            "more than {SIMULTANEOUS_MAX} events have the same time: their order is that of the \
+             file"
+        ));
+    }
+
     pub(super) fn count_objects(&mut self, statistics: &ObjectStatistics) {
         self.operations = statistics.operations;
         self.unknown_outcomes = statistics.unknown_outcomes;
@@ -200,11 +230,17 @@ impl Report {
         self.keys = keys as u64;
     }
 
-    /// The exit code of a program that checks: 0 ok, 1 violation, 3 unknown.
+    /// Whether something was wrong with the input, beside what it says.
+    pub fn is_damaged(&self) -> bool {
+        self.bad_line_count > 0 || self.truncated.is_some()
+    }
+
+    /// The exit code of a program that checks: 0 ok, 1 violation, 2 bad input, 3 unknown.
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
-            Verdict::Ok => 0,
             Verdict::Violation(_) => 1,
+            Verdict::Ok | Verdict::Unknown(_) if self.is_damaged() => 2,
+            Verdict::Ok => 0,
             Verdict::Unknown(_) => 3,
         }
     }

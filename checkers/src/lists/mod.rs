@@ -161,6 +161,12 @@ impl ListChecker {
             EventKind::Call { op, input } => self.called(now, event, *op, input),
             EventKind::Return { op, output } => {
                 let open = self.take_open(now, *op)?;
+                if !self.model.can_answer(&open.request.action, output) {
+                    return Err(Self::malformed(
+                        now,
+                        MalformedReason::OutputOfOtherKind(*op),
+                    ));
+                }
                 self.statistics.operations += 1;
                 self.statistics.graph_operations += 1;
                 if self.fallback.is_some() {
@@ -232,6 +238,9 @@ impl ListChecker {
         op: OperationId,
         request: &Request,
     ) -> Result<(), Rejection> {
+        if !self.model.knows(&request.action) {
+            return Err(Self::malformed(now, MalformedReason::InputOfOtherKind(op)));
+        }
         let open = OpenTransaction {
             client: event.client,
             call_event: now,

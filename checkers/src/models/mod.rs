@@ -34,6 +34,8 @@ pub struct ObjectModel {
     kind: ObjectKind,
     /// A read of nil tells nothing (as Knossos has it), instead of "there is nothing".
     nil_reads_anything: bool,
+    /// What every object holds in the beginning, instead of what those of its kind do.
+    initial: Option<Value>,
 }
 
 impl ObjectModel {
@@ -42,7 +44,26 @@ impl ObjectModel {
         Self {
             kind,
             nil_reads_anything: false,
+            initial: None,
         }
+    }
+
+    /// Lets every object begin with `value`.
+    ///
+    /// # Errors
+    /// Objects of this kind are not one value, or not this one.
+    pub fn with_initial(mut self, value: Value) -> Result<Self, InitialRefused> {
+        let is_of_kind = match self.kind {
+            ObjectKind::KvAppend => matches!(value, Value::Text(_)),
+            ObjectKind::Counter => matches!(value, Value::Int(_)),
+            kind => kind.has_initial(),
+        };
+        if !is_of_kind {
+            let kind = self.kind;
+            return Err(InitialRefused { kind, value });
+        }
+        self.initial = Some(value);
+        Ok(self)
     }
 
     /// Lets an acknowledged read of nil stand for a read of anything.
@@ -57,30 +78,78 @@ impl ObjectModel {
     pub fn knows(&self, action: &Action) -> bool {
         use Action as A;
         match self.kind {
+            ObjectKind::Register => matches!(action, A::Read | A::Write(_)),
+            ObjectKind::CasRegister => matches!(action, A::Read | A::Write(_) | A::Cas { .. }),
+            ObjectKind::Kv => {
+                matches!(action, A::Read | A::Write(_) | A::Cas { .. } | A::Delete)
+            }
+            ObjectKind::KvAppend => matches!(
+                action,
+                A::Read | A::Write(_) | A::Cas { .. } | A::Delete | A::Append(_)
+            ),
             ObjectKind::Set => {
                 matches!(action, A::Add(_) | A::Remove(_) | A::Contains(_) | A::Read)
             }
-            ObjectKind::Queue | ObjectKind::Stack => matches!(
-                action,
-                A::Enqueue(_) | A::Dequeue | A::Push(_) | A::Pop | A::Read
+            ObjectKind::Queue => matches!(action, A::Enqueue(_) | A::Dequeue | A::Read),
+            ObjectKind::Stack => matches!(action, A::Push(_) | A::Pop | A::Read),
+            ObjectKind::Lock => matches!(action, A::Acquire(_) | A::Release(_) | A::Read),
+            ObjectKind::Counter => {
+                matches!(action, A::Increment(_) | A::Add(Value::Int(_)) | A::Read)
+            }
+            ObjectKind::ListAppend => match action {
+                A::Txn(steps) => steps.iter().all(|step| is_step_of_list(&step.action)),
+                action => is_step_of_list(action),
+            },
+            ObjectKind::Log => matches!(action, A::LogAppend(_) | A::CheckTail | A::Read),
+        }
+    }
+
+    /// Whether `action` can be answered by `answer` in some state: an answer that never can be
+    /// given was misread, and is no violation.
+    pub fn can_answer(&self, action: &Action, answer: &Answer) -> bool {
+        use Action as A;
+        match action {
+            A::Read => matches!(answer, Answer::Value(value) if self.can_be_read(value)),
+            A::Write(_) | A::Append(_) | A::Enqueue(_) | A::Push(_) => {
+                matches!(answer, Answer::Done | Answer::Applied(true))
+            }
+            A::Cas { .. } | A::Delete | A::Add(_) | A::Remove(_) => {
+                matches!(answer, Answer::Done | Answer::Applied(_))
+            }
+            A::Acquire(_) | A::Release(_) => matches!(answer, Answer::Done | Answer::Applied(_)),
+            A::Contains(_) => matches!(answer, Answer::Applied(_)),
+            A::Dequeue | A::Pop => {
+                matches!(answer, Answer::Value(_) | Answer::Applied(false))
+            }
+            A::Increment(_) => matches!(
+                answer,
+                Answer::Done | Answer::Applied(true) | Answer::Value(Value::Int(_))
             ),
-            ObjectKind::ListAppend | ObjectKind::Log => true,
-            ObjectKind::Register
-            | ObjectKind::CasRegister
-            | ObjectKind::Kv
-            | ObjectKind::KvAppend
-            | ObjectKind::Lock
-            | ObjectKind::Counter => matches!(
-                action,
-                A::Read
-                    | A::Write(_)
-                    | A::Cas { .. }
-                    | A::Delete
-                    | A::Append(_)
-                    | A::Acquire(_)
-                    | A::Release(_)
-                    | A::Increment(_)
-            ),
+            A::LogAppend(_) => matches!(answer, Answer::Value(Value::Int(_))),
+            A::CheckTail => matches!(answer, Answer::Value(Value::Int(_) | Value::List(_))),
+            A::Txn(steps) => match answer {
+                Answer::Txn(answers) => {
+                    let mut pairs = steps.iter().zip(answers);
+                    steps.len() == answers.len()
+                        && pairs.all(|(step, answer)| self.can_answer(&step.action, answer))
+                }
+                Answer::Done | Answer::Value(_) | Answer::Applied(_) => false,
+            },
+        }
+    }
+
+    /// Whether a read of an object of this kind can find `value` at all.
+    pub(crate) fn can_be_read(&self, value: &Value) -> bool {
+        match (self.kind, value) {
+            (_, Value::Nil) => self.kind != ObjectKind::Counter || self.nil_reads_anything,
+            (ObjectKind::Set | ObjectKind::Queue | ObjectKind::Stack, value) => {
+                matches!(value, Value::List(_))
+            }
+            (ObjectKind::Counter, value) => matches!(value, Value::Int(_)),
+            (ObjectKind::KvAppend, value) => !matches!(value, Value::List(_)),
+            (ObjectKind::Log, value) => matches!(value, Value::Int(_) | Value::List(_)),
+            (ObjectKind::Register | ObjectKind::CasRegister | ObjectKind::Kv, _) => true,
+            (ObjectKind::Lock | ObjectKind::ListAppend, _) => true,
         }
     }
 
@@ -96,6 +165,9 @@ impl ObjectModel {
 
     /// What a register holds before it is written.
     pub fn initial_value(&self) -> Value {
+        if let Some(value) = &self.initial {
+            return value.clone();
+        }
         match self.kind {
             ObjectKind::KvAppend => Value::text(""),
             ObjectKind::Counter => Value::Int(0),
@@ -106,6 +178,20 @@ impl ObjectModel {
             ObjectKind::ListAppend | ObjectKind::Log => Value::Nil,
         }
     }
+}
+
+/// Why objects cannot begin with a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {kind} cannot begin with {value}")]
+pub struct InitialRefused {
+    /// The kind of the objects.
+    pub kind: ObjectKind,
+    /// What they were to begin with.
+    pub value: Value,
+}
+
+fn is_step_of_list(action: &Action) -> bool {
+    matches!(action, Action::Read | Action::Write(_) | Action::Append(_))
 }
 
 impl Model for ObjectModel {

@@ -65,7 +65,8 @@ pub(super) fn step(
             Some(Answer::Applied(false)) => (state != owner).then(stays),
             Some(_) => None,
         },
-        Action::Increment(by) => {
+        // To add to a number is to increment it.
+        Action::Increment(by) | A::Add(Value::Int(by)) => {
             let before = match state {
                 Value::Int(number) => *number,
                 Value::Nil | Value::Text(_) | Value::List(_) => 0,

@@ -230,6 +230,9 @@ impl ObjectChecker {
             EventKind::Call { op, input } => self.call(now, event, *op, input),
             EventKind::Return { op, output } => {
                 let open = self.close(now, *op)?;
+                if !open.wanted.is_answered_by(&self.model, output) {
+                    return Err(self.malformed(now, MalformedReason::OutputOfOtherKind(*op)));
+                }
                 self.statistics.operations += 1;
                 self.returned(now, event.time_ns, *op, open, output)
             }

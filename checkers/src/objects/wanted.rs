@@ -1,6 +1,8 @@
 //! What open operations want, as short as possible.
 
-use veridical_histories::object::{Action, Value};
+use veridical_histories::object::{Action, Answer, Value};
+
+use crate::models::ObjectModel;
 
 /// What an open operation wants, as short as possible.
 #[derive(Clone, Debug)]
@@ -45,6 +47,17 @@ impl Wanted {
             Self::Delete => Some(&NIL),
             Self::Other(action) => written_by(action),
             Self::Read => None,
+        }
+    }
+
+    /// Whether it can be answered by `answer` at all.
+    pub fn is_answered_by(&self, model: &ObjectModel, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Read, Answer::Value(value)) => model.can_be_read(value),
+            (Self::Read, Answer::Done | Answer::Applied(_) | Answer::Txn(_)) => false,
+            (Self::Write(_), answer) => matches!(answer, Answer::Done | Answer::Applied(true)),
+            (Self::Delete, answer) => matches!(answer, Answer::Done | Answer::Applied(_)),
+            (Self::Other(action), answer) => model.can_answer(action, answer),
         }
     }
 

@@ -144,7 +144,7 @@ impl<I, O> Window<I, O> {
             let event = match event {
                 Ok(event) => event,
                 Err(error) if error.is_local() => continue,
-                Err(ReadError::Truncated { .. }) => break,
+                Err(error) if error.is_truncation() => break,
                 Err(error) => return Err(error),
             };
             let is_before = options.event.is_some_and(|event| at < event);
@@ -276,6 +276,7 @@ fn etcd_key(request: &EtcdRequest) -> String {
 mod tests {
     use super::*;
     use crate::models::ObjectKind;
+    use veridical_histories::formats::made;
     use veridical_histories::generate::object::{ObjectHistory, ObjectWorkload};
 
     fn history(operations: u64) -> History {
@@ -283,7 +284,7 @@ mod tests {
             operations,
             ..ObjectWorkload::default()
         };
-        History::Object(Box::new(ObjectHistory::new(workload).map(Ok)))
+        History::Object(made(ObjectHistory::new(workload)))
     }
 
     fn options(operations_max: usize, event: Option<u64>) -> PictureOptions {

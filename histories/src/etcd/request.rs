@@ -11,6 +11,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// Keys from `key` on, by the rules of etcd's `RangeRequest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyRange {
     /// The first key.
     #[serde(with = "text_bytes")]
@@ -90,7 +91,7 @@ impl KeyRange {
 
 /// The order of the pairs in a range's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SortOrder {
     /// By key, ascending; or ascending by [`SortTarget`] where that is not the key.
     #[default]
@@ -103,7 +104,7 @@ pub enum SortOrder {
 
 /// What a range's answer is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SortTarget {
     /// The key.
     #[default]
@@ -120,7 +121,7 @@ pub enum SortTarget {
 
 /// Reads a range of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct RangeRequest {
     /// The keys that are meant.
     #[serde(flatten)]
@@ -180,7 +181,7 @@ impl RangeRequest {
 
 /// Writes one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct PutRequest {
     /// The key.
     #[serde(with = "text_bytes")]
@@ -223,7 +224,7 @@ impl PutRequest {
 
 /// Deletes a range of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct DeleteRangeRequest {
     /// The keys that are meant.
     #[serde(flatten)]
@@ -245,7 +246,7 @@ impl DeleteRangeRequest {
 
 /// How a comparison of a transaction relates the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CompareResult {
     /// The key's side equals the given one.
     Equal,
@@ -260,7 +261,7 @@ pub enum CompareResult {
 /// What a comparison of a transaction looks at. A key that does not exist has 0
 /// everywhere, and fails every comparison of its value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CompareTarget {
     /// The version.
     Version(i64),
@@ -276,6 +277,7 @@ pub enum CompareTarget {
 
 /// One comparison of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Compare {
     /// Which keys; where there are several, each of them has to pass.
     #[serde(flatten)]
@@ -288,7 +290,7 @@ pub struct Compare {
 
 /// One operation inside a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TxnOp {
     /// A read.
     Range(RangeRequest),
@@ -302,7 +304,7 @@ pub enum TxnOp {
 
 /// Compares, then runs one of two lists of operations, all at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TxnRequest {
     /// All of them have to hold for `success` to run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -369,7 +371,7 @@ impl TxnRequest {
 
 /// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// A read.
     Range(RangeRequest),

@@ -11,6 +11,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The head of every response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
     /// The store's revision when the request was carried out.
     pub revision: i64,
@@ -22,7 +23,7 @@ pub struct Header {
 
 /// A pair as the store holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct KeyValue {
     /// The key.
     #[serde(with = "text_bytes")]
@@ -43,7 +44,7 @@ pub struct KeyValue {
 
 /// The answer to a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct RangeResult {
     /// The pairs.
     pub kvs: Vec<KeyValue>,
@@ -56,7 +57,7 @@ pub struct RangeResult {
 
 /// The answer to a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct PutResult {
     /// The pair as it was before, where asked for and existing.
     #[serde(skip_serializing_if = "is_default")]
@@ -65,7 +66,7 @@ pub struct PutResult {
 
 /// The answer to a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct DeleteRangeResult {
     /// How many keys were deleted.
     pub deleted: i64,
@@ -76,7 +77,7 @@ pub struct DeleteRangeResult {
 
 /// The answer to one operation inside a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TxnOpResult {
     /// The result of a read.
     Range(RangeResult),
@@ -90,7 +91,7 @@ pub enum TxnOpResult {
 
 /// The answer to a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TxnResult {
     /// Whether the comparisons held.
     pub succeeded: bool,
@@ -113,7 +114,7 @@ impl TxnResult {
 
 /// A successful answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Response {
     /// The answer to a range.
     Range(RangeResult),
@@ -162,7 +163,7 @@ pub enum Response {
 
 /// Why a request was refused. A refusal had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ErrorKind {
     /// The wanted revision has been compacted away.
     Compacted,
@@ -181,7 +182,7 @@ pub enum ErrorKind {
 
 /// The known end of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     /// It was carried out.
     Done {

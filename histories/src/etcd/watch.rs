@@ -11,7 +11,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// A record of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WatchNote {
     /// The server confirmed the creation of a watch.
     Created(WatchCreated),
@@ -21,7 +21,7 @@ pub enum WatchNote {
 
 /// A watch as it was asked for, recorded when the server confirmed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WatchCreated {
     /// Names the watch. Unique for the whole history, not only within a stream.
     pub watch: u64,
@@ -45,7 +45,7 @@ pub struct WatchCreated {
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WatchEventKind {
     /// A key was written.
     Put,
@@ -55,6 +55,7 @@ pub enum WatchEventKind {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WatchEvent {
     /// The kind of the change.
     pub kind: WatchEventKind,
@@ -67,7 +68,7 @@ pub struct WatchEvent {
 
 /// Something the server sent on a watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WatchResponse {
     /// The number of the watch.
     pub watch: u64,

@@ -20,19 +20,45 @@ pub(crate) enum Form {
     Text(String),
     Keyword(String),
     Symbol(String),
+    /// A whole number beyond 64 bits, as it is written.
+    LargeInt(String),
     /// A vector, a list or a set.
     Sequence(Vec<Form>),
     Map(Vec<(Form, Form)>),
 }
 
 impl Form {
-    pub fn get(&self, keyword: &str) -> Option<&Form> {
+    /// The value of a map's field; fields may be named by keywords, strings or symbols.
+    pub fn get(&self, field: &str) -> Option<&Form> {
         let Self::Map(pairs) = self else {
             return None;
         };
-        let is_wanted = |key: &Self| matches!(key, Self::Keyword(name) if name == keyword);
-        let pair = pairs.iter().find(|(key, _)| is_wanted(key));
+        let pair = pairs.iter().find(|(key, _)| key.name() == Some(field));
         pair.map(|(_, value)| value)
+    }
+
+    /// A symbol in it, if there is one: no value of a history is one, but half a `nil` or a
+    /// `true` is.
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Self::Symbol(name) => Some(name),
+            Self::Sequence(forms) => forms.iter().find_map(Self::symbol),
+            Self::Map(pairs) => pairs
+                .iter()
+                .find_map(|(key, value)| key.symbol().or_else(|| value.symbol())),
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::LargeInt(_) => None,
+            Self::Text(_) | Self::Keyword(_) => None,
+        }
+    }
+
+    /// What a keyword, a string or a symbol says.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Keyword(name) | Self::Text(name) | Self::Symbol(name) => Some(name),
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) => None,
+            Self::LargeInt(_) => None,
+            Self::Sequence(_) | Self::Map(_) => None,
+        }
     }
 }
 
@@ -44,20 +70,35 @@ pub(crate) struct Parser<R> {
     /// Whether the forms stand inside one vector or list around the whole text.
     is_wrapped: bool,
     has_begun: bool,
+    /// What one top-level form may take in memory.
+    form_bytes_max: u64,
+    /// What the form that is being read takes so far, and where it begins.
+    form_bytes: u64,
+    form_begin: Place,
 }
 
 impl<R: BufRead> Parser<R> {
-    pub fn new(source: R) -> Self {
+    /// A parser of forms that may take `form_bytes_max` bytes of memory each.
+    pub fn new(source: R, form_bytes_max: u64) -> Self {
+        let begin = Place { line: 1, column: 1 };
         Self {
             source,
-            place: Place { line: 1, column: 1 },
+            place: begin,
             is_wrapped: false,
             has_begun: false,
+            form_bytes_max,
+            form_bytes: 0,
+            form_begin: begin,
         }
     }
 
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// What the form that was read last takes in memory, in bytes.
+    pub fn form_bytes(&self) -> u64 {
+        self.form_bytes
     }
 
     /// The next top-level form; those inside one vector or list around the whole text
@@ -90,10 +131,34 @@ impl<R: BufRead> Parser<R> {
                 continue;
             }
             let place = self.place;
+            self.form_begin = place;
+            self.form_bytes = 0;
             if let Some(form) = self.form(0)? {
                 return Ok(Some((place, form)));
             }
         }
+    }
+
+    /// The next form, brackets around several of them not seen through.
+    pub fn next_inner_form(&mut self) -> Result<Option<Form>, ReadError> {
+        loop {
+            self.skip_blank()?;
+            if self.peek()?.is_none() {
+                return Ok(None);
+            }
+            if let Some(form) = self.form(0)? {
+                return Ok(Some(form));
+            }
+        }
+    }
+
+    /// Counts what the form that is being read takes.
+    fn take(&mut self, bytes: usize) -> Result<(), ReadError> {
+        self.form_bytes += bytes as u64;
+        if self.form_bytes > self.form_bytes_max {
+            return Err(ReadError::too_large(self.form_begin, self.form_bytes_max));
+        }
+        Ok(())
     }
 
     /// Skips the rest of the line, to go on after an error.
@@ -142,6 +207,8 @@ impl<R: BufRead> Parser<R> {
 
     /// One form; `None` for one that is discarded (`#_`).
     fn form(&mut self, depth: u32) -> Result<Option<Form>, ReadError> {
+        // Vectors grow by doubling, and a map is read as a vector first.
+        self.take(4 * size_of::<Form>())?;
         if depth > DEPTH_MAX {
             return Err(ReadError::syntax(self.place, "less deeply nested forms"));
         }
@@ -201,6 +268,7 @@ impl<R: BufRead> Parser<R> {
                 break;
             }
             token.push(byte);
+            self.take(2)?;
             self.bump()?;
         }
         String::from_utf8(token).map_err(|_| ReadError::syntax(self.place, "UTF-8"))
@@ -214,6 +282,7 @@ impl<R: BufRead> Parser<R> {
             let Some(byte) = self.bump()? else {
                 return Err(ReadError::syntax(begin, "the end of a string"));
             };
+            self.take(2)?;
             match byte {
                 b'"' => break,
                 b'\\' => match self.bump()? {
@@ -284,7 +353,7 @@ fn atom(token: &str) -> Option<Form> {
                 Form::Int(number)
             } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
                 // Too large for a number, and not to be rounded.
-                Form::Symbol(number.to_owned())
+                Form::LargeInt(number.to_owned())
             } else if number.starts_with(|c: char| c.is_ascii_digit() || c == '-')
                 && let Ok(number) = number.parse::<f64>()
             {
@@ -301,7 +370,7 @@ mod tests {
     use super::*;
 
     fn all(text: &str) -> Result<Vec<Form>, ReadError> {
-        let mut parser = Parser::new(text.as_bytes());
+        let mut parser = Parser::new(text.as_bytes(), 1 << 20);
         let mut forms = Vec::new();
         while let Some((_, form)) = parser.next_form()? {
             forms.push(form);
@@ -350,7 +419,7 @@ mod tests {
     #[test]
     fn a_text_that_is_cut_off_ends_after_one_error() {
         for text in ["[{:a 1} {:a 2", "[{:a 1}", "({:a [1 2", "[", "{:a \"x"] {
-            let mut parser = Parser::new(text.as_bytes());
+            let mut parser = Parser::new(text.as_bytes(), 1 << 20);
             let mut errors = 0;
             while let Some(form) = parser.next_form().transpose() {
                 errors += usize::from(form.is_err());
@@ -361,9 +430,33 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_takes_too_much_is_refused_with_the_place_where_it_begins() {
+        for text in [
+            "[".repeat(60) + &"1 ".repeat(40_000),
+            format!("\"{}", "a".repeat(600_000)),
+        ] {
+            let text = format!("{{:a 1}}\n {text}");
+            let mut parser = Parser::new(text.as_bytes(), 1 << 20);
+            assert!(parser.next_form().unwrap().is_some());
+            let error = parser.next_form().unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    ReadError::TooLarge {
+                        line: 2,
+                        column: 2,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn large_numbers_are_not_rounded() {
         let forms = all("9223372036854775808 9223372036854775809N -9223372036854775808").unwrap();
-        assert_eq!(forms[0], Form::Symbol("9223372036854775808".into()));
+        assert_eq!(forms[0], Form::LargeInt("9223372036854775808".into()));
         assert_ne!(forms[0], forms[1]);
         assert_eq!(forms[2], Form::Int(i64::MIN));
     }

@@ -9,18 +9,20 @@ use std::io::Read;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::error::{Place, ReadError};
-use crate::OperationId;
 use crate::etcd::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResult, EtcdEvent,
     Header, KeyRange, KeyValue, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request,
     Response, TxnOp, TxnOpResult, TxnRequest, TxnResult,
 };
+use crate::{OperationId, jsonl};
 
+/// An operation as it is written.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Operation {
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Written {
     client_id: u64,
     input: Input,
     call: i64,
@@ -29,8 +31,43 @@ struct Operation {
     returned: i64,
 }
 
+/// An operation as it is checked.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(try_from = "Written")]
+struct Operation {
+    client_id: u64,
+    call_ns: u64,
+    /// `None` for one that changes nothing that is checked.
+    request: Option<Request>,
+    /// The outcome and when it was known; `None` where it is not.
+    returned: Option<(u64, Outcome)>,
+}
+
+impl TryFrom<Written> for Operation {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let request = to_request(written.input)?;
+        let outcome = match &request {
+            Some(request) => to_outcome(request, written.output)?,
+            None => None,
+        };
+        let returned = outcome.map(|outcome| {
+            let ns = u64::try_from(written.returned);
+            ns.map(|ns| (ns, outcome))
+                .map_err(|_| "a Return of at least 0".to_owned())
+        });
+        Ok(Self {
+            client_id: written.client_id,
+            call_ns: u64::try_from(written.call).map_err(|_| "a Call of at least 0".to_owned())?,
+            request,
+            returned: returned.transpose()?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Input {
     #[serde(rename = "Type")]
     kind: String,
@@ -39,22 +76,25 @@ struct Input {
     range: Option<RangeInput>,
     txn: Option<TxnInput>,
     compact: Option<CompactInput>,
+    #[serde(rename = "Defragment")]
+    _defragment: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Lease {
     #[serde(rename = "LeaseID", default)]
     id: i64,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct CompactInput {
     revision: i64,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct RangeInput {
     start: String,
     end: String,
@@ -63,7 +103,7 @@ struct RangeInput {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct TxnInput {
     conditions: Option<Vec<Condition>>,
     operations_on_success: Option<Vec<Step>>,
@@ -71,7 +111,7 @@ struct TxnInput {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Condition {
     key: String,
     #[serde(default)]
@@ -81,7 +121,7 @@ struct Condition {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Step {
     #[serde(rename = "Type")]
     kind: String,
@@ -94,7 +134,7 @@ struct Step {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct PutInput {
     key: String,
     value: ValueOrHash,
@@ -103,13 +143,13 @@ struct PutInput {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct DeleteInput {
     key: String,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct ValueOrHash {
     value: String,
     hash: u32,
@@ -126,15 +166,19 @@ impl ValueOrHash {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Output {
     #[serde(default)]
     revision: i64,
     txn: Option<TxnOutput>,
     range: Option<RangeOutput>,
-    lease_grant: Option<serde::de::IgnoredAny>,
-    lease_revoke: Option<serde::de::IgnoredAny>,
-    compact: Option<serde::de::IgnoredAny>,
+    lease_grant: Option<IgnoredAny>,
+    lease_revoke: Option<IgnoredAny>,
+    compact: Option<IgnoredAny>,
+    #[serde(rename = "Defragment")]
+    _defragment: Option<IgnoredAny>,
+    #[serde(rename = "PersistedRevision")]
+    _persisted_revision: Option<i64>,
     #[serde(default)]
     error: String,
     #[serde(default)]
@@ -144,7 +188,7 @@ struct Output {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct TxnOutput {
     #[serde(default)]
     failure: bool,
@@ -152,7 +196,7 @@ struct TxnOutput {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct RangeOutput {
     #[serde(rename = "KVs")]
     kvs: Option<Vec<Pair>>,
@@ -160,7 +204,7 @@ struct RangeOutput {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct StepOutput {
     #[serde(rename = "KVs")]
     kvs: Option<Vec<Pair>>,
@@ -169,7 +213,7 @@ struct StepOutput {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Pair {
     key: String,
     #[serde(default)]
@@ -211,8 +255,8 @@ fn to_range_result(kvs: Option<Vec<Pair>>, count: i64, limit: i64) -> RangeResul
     RangeResult { kvs, more, count }
 }
 
-fn to_step(step: Step) -> Option<TxnOp> {
-    Some(match step.kind.as_str() {
+fn to_step(step: Step) -> Result<TxnOp, String> {
+    Ok(match step.kind.as_str() {
         "range-operation" => TxnOp::Range(to_range(step.range)),
         "put-operation" => TxnOp::Put(PutRequest {
             lease: step.put.lease_id,
@@ -221,21 +265,23 @@ fn to_step(step: Step) -> Option<TxnOp> {
         "delete-operation" => {
             TxnOp::DeleteRange(DeleteRangeRequest::of(KeyRange::single(step.delete.key)))
         }
-        _ => return None,
+        other => return Err(format!("a Type of a known step, found {other:?}")),
     })
 }
 
-fn to_request(input: Input) -> Option<Request> {
-    Some(match input.kind.as_str() {
-        "range" => Request::Range(to_range(input.range?)),
+/// `None` for what changes nothing that is checked.
+fn to_request(input: Input) -> Result<Option<Request>, String> {
+    let missing = |field: &'static str| move || format!("a field `{field}` of the Input");
+    Ok(Some(match input.kind.as_str() {
+        "range" => Request::Range(to_range(input.range.ok_or_else(missing("Range"))?)),
         "txn" => {
-            let txn = input.txn?;
+            let txn = input.txn.ok_or_else(missing("Txn"))?;
             let steps = |steps: Option<Vec<Step>>| {
                 steps
                     .unwrap_or_default()
                     .into_iter()
                     .map(to_step)
-                    .collect::<Option<Vec<_>>>()
+                    .collect::<Result<Vec<_>, _>>()
             };
             let compares = txn
                 .conditions
@@ -262,28 +308,31 @@ fn to_request(input: Input) -> Option<Request> {
         }
         // Their times to live are not recorded, so any expiry is allowed.
         "leaseGrant" => Request::LeaseGrant {
-            id: input.lease_grant?.id,
+            id: input.lease_grant.ok_or_else(missing("LeaseGrant"))?.id,
             ttl_s: 0,
         },
         "leaseRevoke" => Request::LeaseRevoke {
-            id: input.lease_revoke?.id,
+            id: input.lease_revoke.ok_or_else(missing("LeaseRevoke"))?.id,
         },
         "compact" => Request::Compact {
-            revision: input.compact?.revision,
+            revision: input.compact.ok_or_else(missing("Compact"))?.revision,
         },
-        _ => return None,
-    })
+        "defragment" => return Ok(None),
+        other => return Err(format!("a Type of a known operation, found {other:?}")),
+    }))
 }
 
 /// `None` where nothing is known of the outcome.
-fn to_outcome(request: &Request, output: Output) -> Option<Outcome> {
+fn to_outcome(request: &Request, output: Output) -> Result<Option<Outcome>, String> {
     if !output.error.is_empty() || !output.client_error.is_empty() || output.persisted {
-        return None;
+        return Ok(None);
     }
+    let missing =
+        |field: &'static str| move || format!("a field `{field}` of the Output, or an Error");
     let mut revision = output.revision;
     let response = match request {
         Request::Range(range) => {
-            let result = output.range?;
+            let result = output.range.ok_or_else(missing("Range"))?;
             if revision <= 0 {
                 // Answers to stale reads are recorded without a revision.
                 revision = range.revision;
@@ -291,13 +340,16 @@ fn to_outcome(request: &Request, output: Output) -> Option<Outcome> {
             Response::Range(to_range_result(result.kvs, result.count, range.limit))
         }
         Request::Txn(txn) => {
-            let result = output.txn?;
+            let result = output.txn.ok_or_else(missing("Txn"))?;
             let steps = if result.failure {
                 &txn.failure
             } else {
                 &txn.success
             };
             let answers = result.results.unwrap_or_default();
+            if answers.len() != steps.len() {
+                return Err(format!("{} Results, one for each step", steps.len()));
+            }
             let results = steps.iter().zip(answers).map(|(step, answer)| match step {
                 TxnOp::Range(range) => {
                     TxnOpResult::Range(to_range_result(answer.kvs, answer.count, range.limit))
@@ -314,68 +366,75 @@ fn to_outcome(request: &Request, output: Output) -> Option<Outcome> {
             })
         }
         Request::LeaseGrant { id, .. } => {
-            output.lease_grant?;
+            output.lease_grant.ok_or_else(missing("LeaseGrant"))?;
             Response::LeaseGrant { id: *id, ttl_s: 0 }
         }
         Request::LeaseRevoke { .. } => {
-            output.lease_revoke?;
+            output.lease_revoke.ok_or_else(missing("LeaseRevoke"))?;
             Response::LeaseRevoke
         }
         Request::Compact { .. } => {
-            output.compact?;
+            output.compact.ok_or_else(missing("Compact"))?;
             Response::Compact
         }
-        Request::Put(_) | Request::DeleteRange(_) | Request::LeaseKeepAlive { .. } => return None,
-        Request::LeaseTimeToLive { .. } | Request::LeaseLeases => return None,
+        Request::Put(_)
+        | Request::DeleteRange(_)
+        | Request::LeaseKeepAlive { .. }
+        | Request::LeaseTimeToLive { .. }
+        | Request::LeaseLeases => unreachable!("no operation of these files is one of them"),
     };
-    Some(Outcome::Done {
+    Ok(Some(Outcome::Done {
         header: Header {
             revision,
             member: 0,
         },
         response,
-    })
+    }))
 }
 
-/// Reads all operations, as events in order of time.
+/// Reads all operations, as events in order of time, from a text of at most `length_max`
+/// bytes.
 ///
 /// # Errors
-/// [`ReadError::Syntax`] at the first value that is no operation.
-pub fn read(source: impl Read) -> Result<Vec<EtcdEvent>, ReadError> {
+/// [`ReadError::Syntax`] at the first value that is no operation, and
+/// [`ReadError::TooLarge`].
+pub fn read(source: impl Read, length_max: u64) -> Result<Vec<EtcdEvent>, ReadError> {
     let mut events: Vec<(u64, bool, EtcdEvent)> = Vec::new();
-    let operations = serde_json::Deserializer::from_reader(source).into_iter::<Operation>();
+    let mut source = source.take(length_max);
+    let operations = serde_json::Deserializer::from_reader(&mut source).into_iter::<Operation>();
+    let mut failure = None;
     for (index, operation) in operations.enumerate() {
-        let operation = operation.map_err(|error| {
-            if error.is_io() {
-                return ReadError::Io(error.into());
+        let operation = match operation {
+            Ok(operation) => operation,
+            Err(error) => {
+                failure = Some(error);
+                break;
             }
-            let place = Place {
-                line: error.line() as u64,
-                column: error.column() as u64,
-            };
-            ReadError::syntax(place, error.to_string())
-        })?;
-        let op = OperationId(index as u64);
-        let call_ns = operation.call.max(0) as u64;
-        // Defragmentation and the like change nothing that is checked.
-        let Some(request) = to_request(operation.input) else {
+        };
+        let Some(request) = operation.request else {
             continue;
         };
-        let outcome = to_outcome(&request, operation.output);
-        let client = operation.client_id;
-        events.push((
-            call_ns,
-            false,
-            EtcdEvent::call(call_ns, client, op, request),
-        ));
-        if let Some(outcome) = outcome {
-            let return_ns = operation.returned.max(0) as u64;
-            events.push((
-                return_ns,
-                true,
-                EtcdEvent::returned(return_ns, client, op, outcome),
-            ));
+        let op = OperationId(index as u64);
+        let (call_ns, client) = (operation.call_ns, operation.client_id);
+        let call = EtcdEvent::call(call_ns, client, op, request);
+        events.push((call_ns, false, call));
+        if let Some((return_ns, outcome)) = operation.returned {
+            let returned = EtcdEvent::returned(return_ns, client, op, outcome);
+            events.push((return_ns, true, returned));
         }
+    }
+    if let Some(error) = failure {
+        let place = Place {
+            line: error.line() as u64,
+            column: error.column() as u64,
+        };
+        return Err(if source.limit() == 0 {
+            ReadError::too_large(place, length_max)
+        } else if error.is_io() {
+            ReadError::Io(error.into())
+        } else {
+            ReadError::syntax(place, jsonl::expected(&error.to_string()))
+        });
     }
     // On a tie calls come first.
     events.sort_by_key(|(time_ns, is_end, _)| (*time_ns, *is_end));
@@ -419,7 +478,7 @@ mod tests {
 
     #[test]
     fn operations_become_events_in_order_of_time() {
-        let events = read(OPERATIONS.as_bytes()).unwrap();
+        let events = read(OPERATIONS.as_bytes(), 1 << 20).unwrap();
         let times: Vec<u64> = events.iter().map(|event| event.time_ns).collect();
         assert_eq!(times, [100, 150, 160, 200, 300]);
         assert!(events.iter().filter(|event| !event.is_call()).count() == 2);
@@ -427,9 +486,29 @@ mod tests {
 
     #[test]
     fn what_is_no_operation_is_named_with_its_place() {
-        match read(&b"{\n \"ClientId\": true}"[..]) {
+        match read(&b"{\n \"ClientId\": true}"[..], 1 << 20) {
             Err(ReadError::Syntax { line: 2, .. }) => {}
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_is_not_known_of_an_operation_is_an_error_and_never_left_out() {
+        let lost_answer = OPERATIONS.replacen("\"Range\": {\"KVs\"", "\"Rnage\": {\"KVs\"", 1);
+        let no_answer = OPERATIONS.replacen("\"Error\": \"timeout\", ", "", 1);
+        let other_kind = OPERATIONS.replacen("\"Type\": \"range\"", "\"Type\": \"rnage\"", 1);
+        let no_result = OPERATIONS.replacen("{\"KVs\": null, \"Count\": 0, \"Deleted\": 0}", "", 1);
+        for (text, expected) in [
+            (lost_answer, "Rnage"),
+            (no_answer, "`Range`"),
+            (other_kind, "rnage"),
+            (no_result, "1 Results"),
+        ] {
+            assert_ne!(text, OPERATIONS);
+            let error = read(text.as_bytes(), 1 << 20).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let error = read(OPERATIONS.as_bytes(), 100).unwrap_err();
+        assert!(matches!(error, ReadError::TooLarge { .. }), "{error}");
     }
 }

@@ -4,170 +4,241 @@ use std::io::BufRead;
 
 use super::edn::{Form, Parser};
 use super::error::{Place, ReadError};
-use super::jepsen::{Kind, Process, Processes, request, to_value};
+use super::jepsen::{Kind, Open, Process, Processes, request, to_value};
+use super::{Cut, EventReader};
+use crate::lines::{Lines, NextLine};
 use crate::object::{Action, Answer, ObjectEvent, Request, Value};
 
-/// Reads the lines of a Jepsen log of one register, tabs between the fields:
-/// `INFO  jepsen.util - 0<TAB>:invoke<TAB>:read<TAB>nil`.
+/// Reads the lines of a Jepsen log of one register: `INFO  jepsen.util - 0 :invoke :read nil`.
+/// Between the fields are tabs or blanks, and what a log writes before an operation may be
+/// missing.
+///
+/// `:fail` of a compare-and-swap without an error behind it says that the comparison was
+/// refused, as Porcupine has it; with one, or for anything else, nothing has happened.
 #[derive(Debug)]
 pub struct LogReader<R> {
-    source: R,
+    lines: Lines<R>,
     processes: Processes,
-    line: u64,
-    buffer: String,
+    /// Whether the source ended too early: a last line without its end may be half a line.
+    cut: Cut,
+    /// The event of a line that also showed an error.
+    event: Option<ObjectEvent>,
 }
 
 /// The fields of a line, each with the byte at which it begins.
+#[derive(Debug)]
 struct Fields<'a> {
     process: (usize, &'a str),
     kind: (usize, &'a str),
     f: (usize, &'a str),
+    /// The value, and the error behind it.
     value: (usize, &'a str),
 }
 
 /// Where in a line something else was expected, and what.
 type Unexpected = (usize, &'static str);
 
+/// What a logger writes before a message.
+const MESSAGE_MARK: &str = " - ";
+
+/// The words of `text`, which begins at the byte `at` of its line, each with its place.
+fn words(text: &str, at: usize) -> impl Iterator<Item = (usize, &str)> {
+    let begin = text.as_ptr() as usize;
+    text.split_whitespace()
+        .map(move |word| (at + (word.as_ptr() as usize - begin), word))
+}
+
+/// The part of a line that the logged program wrote, and where it begins.
+fn message(line: &str) -> (usize, &str) {
+    match line.find(MESSAGE_MARK) {
+        Some(mark) => {
+            let at = mark + MESSAGE_MARK.len();
+            (at, &line[at..])
+        }
+        None => (0, line),
+    }
+}
+
+/// Whether a line is about an operation of a process.
+pub(super) fn is_operation(line: &str) -> bool {
+    let (at, message) = message(line);
+    let mut words = words(message, at);
+    let process = words.next();
+    process.is_some_and(|(_, word)| word.parse::<i64>().is_ok())
+        && words.next().is_some_and(|(_, word)| {
+            let kind = word.strip_prefix(':').and_then(Kind::from_name);
+            kind.is_some()
+        })
+}
+
 impl<'a> Fields<'a> {
     /// The fields of `line`; `None` for a line of something else in the same log.
     fn of(line: &'a str) -> Result<Option<Self>, Unexpected> {
-        let fields_at = match line.find('\t') {
-            Some(tab) => line[..tab].rfind(' ').map_or(0, |space| space + 1),
-            None if line.contains(" - ") => return Ok(None),
-            None => return Err((line.len(), "a tab after the process")),
-        };
-        let mut places = Vec::new();
-        let mut at = fields_at;
-        for field in line[fields_at..].split('\t') {
-            places.push((at, field.trim()));
-            at += field.len() + 1;
+        let (at, message) = message(line);
+        let end = line.len();
+        let mut words = words(message, at);
+        let process = words.next().ok_or((end, "the number of a process"))?;
+        let is_number = process.1.parse::<i64>().is_ok();
+        let kind = words.next();
+        let is_about_operation = is_number || kind.is_some_and(|(_, word)| word.starts_with(':'));
+        if !is_about_operation && at > 0 {
+            return Ok(None);
         }
-        let [process, kind, f, value, ..] = places[..] else {
-            let expected = "process, type, function and value, tabs between";
-            return Err((line.len(), expected));
-        };
+        let expected = "process, type, function and value, tabs or blanks between";
+        let kind = kind.ok_or((end, expected))?;
+        let f = words.next().ok_or((end, expected))?;
+        let value = words.next().ok_or((end, expected))?;
         Ok(Some(Self {
             process,
             kind,
             f,
-            value,
+            value: (value.0, line[value.0..].trim_end()),
         }))
     }
 
-    /// The value as an EDN form.
-    fn form(&self) -> Result<Form, Unexpected> {
-        let text = format!("{{:value {}}}", self.value.1);
-        let parsed = Parser::new(text.as_bytes()).next_form();
-        let value = match parsed {
-            Ok(Some((_, map))) => map.get("value").cloned(),
-            Ok(None) | Err(_) => None,
+    /// The value as an EDN form, and whether an error stands behind it.
+    fn form(&self) -> Result<(Form, bool), Unexpected> {
+        let (at, text) = self.value;
+        let unexpected = (at, "a value");
+        // A line is bounded, and so is what it takes.
+        let mut parser = Parser::new(text.as_bytes(), u64::MAX);
+        let mut next = || match parser.next_inner_form() {
+            Ok(form) => Ok(form),
+            Err(_) => Err(unexpected),
         };
-        value.ok_or((self.value.0, "a value"))
+        let value = next()?.ok_or(unexpected)?;
+        if value.symbol().is_some() {
+            return Err(unexpected);
+        }
+        let has_error = next()?.is_some();
+        match has_error && next()?.is_some() {
+            true => Err((at, "a value and at most one error behind it")),
+            false => Ok((value, has_error)),
+        }
     }
 }
 
 impl<R: BufRead> LogReader<R> {
-    /// A reader from `source`.
-    pub fn new(source: R) -> Self {
+    /// A reader from `source`, of lines of at most `line_length_max` bytes.
+    pub(crate) fn new(source: R, line_length_max: usize, cut: Cut) -> Self {
         Self {
-            source,
+            lines: Lines::new(source, line_length_max),
             processes: Processes::default(),
-            line: 0,
-            buffer: String::new(),
+            cut,
+            event: None,
         }
     }
 
     fn next_event(&mut self) -> Result<Option<ObjectEvent>, ReadError> {
+        if let Some(event) = self.event.take() {
+            return Ok(Some(event));
+        }
         loop {
-            self.buffer.clear();
-            self.line += 1;
-            if self.source.read_line(&mut self.buffer)? == 0 {
-                return Ok(None);
+            match self.lines.advance()? {
+                NextLine::End => return Ok(None),
+                NextLine::TooLong => return Err(self.lines.too_long()),
+                NextLine::Line => {}
             }
-            let buffer = std::mem::take(&mut self.buffer);
-            let event = self.event(buffer.trim_end_matches(['\n', '\r']));
-            self.buffer = buffer;
-            let event = event.map_err(|(at, expected)| {
-                let place = Place {
-                    line: self.line,
-                    column: at as u64 + 1,
-                };
-                ReadError::syntax(place, expected)
-            })?;
-            if let Some(event) = event {
-                return Ok(Some(event));
+            let number = self.lines.line();
+            let place = |at: usize| Place {
+                line: number,
+                column: at as u64 + 1,
+            };
+            let bytes = self.lines.bytes();
+            let line = std::str::from_utf8(bytes)
+                .map_err(|error| ReadError::syntax(place(error.valid_up_to()), "UTF-8"))?;
+            if self.cut.is_set() && !self.lines.is_ended() {
+                return Err(ReadError::syntax(place(bytes.len()), "the end of the line"));
+            }
+            match event(&mut self.processes, number, line, &place)? {
+                (event, Some(error)) => {
+                    self.event = event;
+                    return Err(error);
+                }
+                (Some(event), None) => return Ok(Some(event)),
+                (None, None) => {}
             }
         }
     }
+}
 
-    fn event(&mut self, line: &str) -> Result<Option<ObjectEvent>, Unexpected> {
-        if line.trim().is_empty() {
-            return Ok(None);
-        }
-        let Some(fields) = Fields::of(line)? else {
-            return Ok(None);
+/// What a line says: an event, if it is about an operation, and what is wrong with the one
+/// before it of the same process.
+fn event(
+    processes: &mut Processes,
+    line_number: u64,
+    line: &str,
+    place: &impl Fn(usize) -> Place,
+) -> Result<(Option<ObjectEvent>, Option<ReadError>), ReadError> {
+    let syntax = |(at, expected): Unexpected| ReadError::syntax(place(at), expected);
+    let Some(fields) = Fields::of(line).map_err(syntax)? else {
+        return Ok((None, None));
+    };
+    let process = match fields.process.1.parse::<i64>() {
+        Ok(number) => Process::Number(number),
+        Err(_) if fields.process.1 == ":nemesis" => return Ok((None, None)),
+        Err(_) => return Err(syntax((fields.process.0, "the number of a process"))),
+    };
+    let kind = (fields.kind.1.strip_prefix(':'))
+        .and_then(Kind::from_name)
+        .ok_or((fields.kind.0, ":invoke, :ok, :fail or :info"))
+        .map_err(syntax)?;
+    let f = (fields.f.1.strip_prefix(':'))
+        .ok_or((fields.f.0, ":read, :write or :cas"))
+        .map_err(syntax)?;
+    let at = place(fields.process.0);
+    if kind == Kind::Invoke {
+        let request = called(f, &fields, &process);
+        return match request {
+            Ok(request) => match processes.call(process, at, line_number, f, request) {
+                Ok(event) => Ok((Some(event), None)),
+                Err((error, event)) => Ok((Some(event), Some(error))),
+            },
+            Err(unexpected) => {
+                processes.call_unreadable(process);
+                Err(syntax(unexpected))
+            }
         };
-        let process = match fields.process.1.parse::<i64>() {
-            Ok(number) => Process::Number(number),
-            Err(_) if fields.process.1 == ":nemesis" => return Ok(None),
-            Err(_) => return Err((fields.process.0, "the number of a process")),
-        };
-        let kind = (fields.kind.1.strip_prefix(':'))
-            .and_then(Kind::from_name)
-            .ok_or((fields.kind.0, ":invoke, :ok, :fail or :info"))?;
-        if kind == Kind::Invoke {
-            self.called(process, &fields).map(Some)
-        } else {
-            self.ended(process, kind, &fields).map(Some)
-        }
     }
+    let open = processes.end(&process, at, f)?;
+    let Open::Readable { op, request, .. } = open else {
+        return Ok((None, None));
+    };
+    let session = processes.session(&process);
+    let (value, has_error) = fields.form().map_err(syntax)?;
+    let is_timeout = matches!(&value, Form::Keyword(name) if name == "timed-out");
+    let returned = |answer| ObjectEvent::returned(line_number, session, op, answer);
+    let event = match (kind, &request.action) {
+        (Kind::Ok, Action::Read) => returned(Answer::Value(to_value(&value))),
+        (Kind::Ok, Action::Cas { .. }) => returned(Answer::Applied(true)),
+        (Kind::Ok, _) => returned(Answer::Done),
+        (Kind::Fail, Action::Cas { .. }) if !is_timeout && !has_error => {
+            returned(Answer::Applied(false))
+        }
+        (Kind::Fail, _) => ObjectEvent::failed(line_number, session, op),
+        (Kind::Info, _) => {
+            processes.lose(&process);
+            ObjectEvent::unknown(line_number, session, op)
+        }
+        (Kind::Invoke, _) => unreachable!("calls are no ends"),
+    };
+    Ok((Some(event), None))
+}
 
-    fn called(&mut self, process: Process, fields: &Fields<'_>) -> Result<ObjectEvent, Unexpected> {
-        let f = (fields.f.1.strip_prefix(':')).ok_or((fields.f.0, ":read, :write or :cas"))?;
-        let form = fields.form()?;
-        let of_register = |action| Request {
+fn called(f: &str, fields: &Fields<'_>, process: &Process) -> Result<Request, Unexpected> {
+    let (form, has_error) = fields.form()?;
+    if has_error {
+        return Err((fields.value.0, "one value"));
+    }
+    // One register: a pair is [old new], never [key value].
+    let request = match f {
+        "read" => Some(Request {
             key: Value::Nil,
-            action,
-        };
-        // One register: a pair is [old new], never [key value].
-        let request = match f {
-            "read" => Some(of_register(Action::Read)),
-            "write" => Some(of_register(Action::Write(to_value(&form)))),
-            f => request(f, &form, false, &process),
-        };
-        let request = request.ok_or((fields.f.0, ":read, :write or :cas with its value"))?;
-        let expected = "the end of this process's operation before the next";
-        let call = self.processes.call(process, self.line, request);
-        call.ok_or((fields.process.0, expected))
-    }
-
-    fn ended(
-        &mut self,
-        process: Process,
-        kind: Kind,
-        fields: &Fields<'_>,
-    ) -> Result<ObjectEvent, Unexpected> {
-        if !fields.f.1.starts_with(':') {
-            return Err((fields.f.0, ":read, :write or :cas"));
-        }
-        let open = self.processes.open.remove(&process);
-        let (op, request) = open.ok_or((fields.kind.0, "an :invoke before this"))?;
-        let (time_ns, session) = (self.line, self.processes.session(&process));
-        let is_timeout = fields.value.1 == ":timed-out";
-        let returned = |answer| ObjectEvent::returned(time_ns, session, op, answer);
-        Ok(match (kind, &request.action) {
-            (Kind::Ok, Action::Read) => returned(Answer::Value(to_value(&fields.form()?))),
-            (Kind::Ok, Action::Cas { .. }) => returned(Answer::Applied(true)),
-            (Kind::Ok, _) => returned(Answer::Done),
-            (Kind::Fail, Action::Cas { .. }) if !is_timeout => returned(Answer::Applied(false)),
-            (Kind::Fail, _) => ObjectEvent::failed(time_ns, session, op),
-            (Kind::Info, _) => {
-                self.processes.lose(&process);
-                ObjectEvent::unknown(time_ns, session, op)
-            }
-            (Kind::Invoke, _) => unreachable!("calls are no ends"),
-        })
-    }
+            action: Action::Read,
+        }),
+        f => request(f, Value::Nil, &form, process),
+    };
+    request.ok_or((fields.f.0, ":read, :write or :cas with its value"))
 }
 
 impl<R: BufRead> Iterator for LogReader<R> {
@@ -178,22 +249,31 @@ impl<R: BufRead> Iterator for LogReader<R> {
     }
 }
 
+impl<R: BufRead + Send> EventReader<ObjectEvent> for LogReader<R> {
+    fn line(&self) -> Option<u64> {
+        Some(self.lines.line())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::OperationId;
 
+    fn read(log: &str) -> Vec<Result<ObjectEvent, ReadError>> {
+        LogReader::new(log.as_bytes(), 1 << 10, Cut::default()).collect()
+    }
+
+    const LOG: &str = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
+        INFO  jepsen.util - 1\t:invoke\t:cas\t[2 0]\n\
+        INFO  jepsen.util - 0\t:fail\t:read\t:timed-out\n\
+        INFO  jepsen.util - 1\t:fail\t:cas\t[2 0]\n\
+        INFO  jepsen.util - 0\t:invoke\t:write\t4\n\
+        INFO  jepsen.util - 0\t:info\t:write\t:timed-out\n";
+
     #[test]
     fn lines_of_a_log_are_read_as_porcupine_reads_them() {
-        let log = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
-            INFO  jepsen.util - 1\t:invoke\t:cas\t[2 0]\n\
-            INFO  jepsen.util - 0\t:fail\t:read\t:timed-out\n\
-            INFO  jepsen.util - 1\t:fail\t:cas\t[2 0]\n\
-            INFO  jepsen.util - 0\t:invoke\t:write\t4\n\
-            INFO  jepsen.util - 0\t:info\t:write\t:timed-out\n";
-        let events: Vec<ObjectEvent> = LogReader::new(log.as_bytes())
-            .collect::<Result<_, _>>()
-            .unwrap();
+        let events: Vec<ObjectEvent> = read(LOG).into_iter().collect::<Result<_, _>>().unwrap();
         assert_eq!(events[2], ObjectEvent::failed(3, 0, OperationId(0)));
         assert_eq!(
             events[3],
@@ -203,11 +283,48 @@ mod tests {
     }
 
     #[test]
+    fn blanks_for_tabs_and_lines_without_a_logger_are_the_same_history() {
+        let all = |log: &str| -> Vec<ObjectEvent> {
+            read(log).into_iter().collect::<Result<_, _>>().unwrap()
+        };
+        let expected = all(LOG);
+        let spellings = [
+            LOG.replace('\t', " "),
+            LOG.replace('\t', "    "),
+            LOG.replace("INFO  jepsen.util - ", ""),
+            LOG.replace("INFO  jepsen.util - ", "").replace('\t', "  "),
+            LOG.replace('\n', " \r\n"),
+        ];
+        for spelling in spellings {
+            assert_eq!(all(&spelling), expected, "{spelling}");
+            assert!(spelling.lines().all(is_operation));
+        }
+    }
+
+    #[test]
+    fn a_comparison_was_refused_only_where_no_error_says_otherwise() {
+        let end = |line: &str| {
+            let log = format!("0 :invoke :cas [1 2]\n{line}\n");
+            read(&log).pop().unwrap().unwrap()
+        };
+        let refused = ObjectEvent::returned(2, 0, OperationId(0), Answer::Applied(false));
+        let nothing_happened = ObjectEvent::failed(2, 0, OperationId(0));
+        assert_eq!(end("0 :fail :cas [1 2]"), refused);
+        assert_eq!(
+            end("0\t:fail\t:cas\t[1 2]\t:no-connection"),
+            nothing_happened
+        );
+        assert_eq!(end("0 :fail :cas [1 2] {:type :refused}"), nothing_happened);
+        assert_eq!(end("0 :fail :cas :timed-out"), nothing_happened);
+    }
+
+    #[test]
     fn a_bad_line_is_named_and_the_rest_is_read() {
         let log = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
             INFO  jepsen.util - 0\t:what\t:read\t4\n\
+            INFO  jepsen.core - Everything is fine\n\
             INFO  jepsen.util - 0\t:ok\t:read\t4\n";
-        let read: Vec<_> = LogReader::new(log.as_bytes()).collect();
+        let read = read(log);
         assert!(
             matches!(
                 read[1],
@@ -220,5 +337,26 @@ mod tests {
             "{read:?}"
         );
         assert!(read[2].is_ok());
+    }
+
+    #[test]
+    fn no_damaged_line_about_an_operation_is_taken_for_another_line_of_the_log() {
+        for line in [
+            "INFO  jepsen.util - 0",
+            "INFO  jepsen.util - 0 :ok",
+            "INFO  jepsen.util - 0 :ok :read",
+            "INFO  jepsen.util - x :ok :read 4",
+            "INFO  jepsen.util  0 :ok :read 4",
+            "INFO  jepsen.util - 0 :ok :write 4",
+            "INFO  jepsen.util - 1 :ok :read 4",
+            "INFO  jepsen.util - 0 :ok :read [4",
+            "INFO  jepsen.util - 0 :invoke :read nil",
+            "INFO  jepsen.util - ",
+            "INFO",
+        ] {
+            let log = format!("INFO  jepsen.util - 0\t:invoke\t:read\tnil\n{line}\n");
+            let read = read(&log);
+            assert!(read.iter().any(Result::is_err), "{line}: {read:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! gives its events. Everything is read as it comes, except etcd's `operations.json`,
 //! which has to be sorted.
 
+mod compression;
 pub(crate) mod edn;
 mod error;
 mod etcd_operations;
@@ -17,10 +18,13 @@ use std::io::{BufRead, BufReader, Read};
 use crate::etcd::{EtcdEvent, Outcome, Request as EtcdRequest, WatchNote};
 use crate::native::{self, NativeReader, Vocabulary};
 use crate::object::{Answer, ObjectEvent, Request};
-use crate::{NoNote, jsonl};
-pub use error::ReadError;
+use crate::{Event, NoNote, jsonl};
+use compression::Compressed;
+pub(crate) use compression::Cut;
+pub(crate) use error::Place;
+pub use error::{Affected, ReadError};
 pub use etcd_operations::read as read_etcd_operations;
-pub use jepsen::EdnReader;
+pub use jepsen::{EdnReader, parse_value};
 pub use jepsen_log::LogReader;
 pub use s2::S2Reader;
 
@@ -87,15 +91,10 @@ impl Format {
             return Some(Self::Native);
         }
         let text = String::from_utf8_lossy(beginning);
-        let first = text
-            .lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty() && !line.starts_with(';'))?;
+        let mut lines = text.lines().map(str::trim);
+        let first = lines.find(|line| !line.is_empty() && !line.starts_with(';'))?;
         let has = |needle: &str| text.contains(needle);
-        if first.contains('\t') && (has("\t:invoke\t") || has("\t:ok\t")) {
-            return Some(Self::JepsenLog);
-        }
-        if has(":process") && has(":type") && first.starts_with(['{', '[', '(', '#']) {
+        if has(":type") && first.starts_with(['{', '[', '(', '#']) {
             return Some(Self::Edn);
         }
         if first.starts_with('{') && has("\"ClientId\"") {
@@ -108,7 +107,8 @@ impl Format {
             return Some(Self::Jsonl);
         }
         // A Jepsen log may begin with lines of something else.
-        (has("\t:invoke\t") && has(" - ")).then_some(Self::JepsenLog)
+        let is_log = text.lines().any(jepsen_log::is_operation);
+        is_log.then_some(Self::JepsenLog)
     }
 }
 
@@ -118,9 +118,81 @@ impl fmt::Display for Format {
     }
 }
 
-/// Events as they are read. An error that [`ReadError::is_local`] may be followed by
+/// Reads events one after the other. An error that [`ReadError::is_local`] may be followed by
 /// more events.
-pub type Events<E> = Box<dyn Iterator<Item = Result<E, ReadError>> + Send>;
+pub trait EventReader<E>: Iterator<Item = Result<E, ReadError>> + Send {
+    /// The line of the event that was read last, counted from 1; `None` for what has no lines.
+    fn line(&self) -> Option<u64>;
+}
+
+/// Events as they are read.
+pub type Events<E> = Box<dyn EventReader<E>>;
+
+/// Which values are pairs of a key and a value, in formats that write both in one field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// Told from the calls, where they tell; a history in which they do not, and in which it
+    /// would matter, is refused.
+    #[default]
+    Told,
+    /// Every value is a pair of a key and a value (`jepsen.independent`).
+    Independent,
+    /// No value is: all operations are about one object.
+    One,
+}
+
+/// How a history is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// The format; told from the content unless given.
+    pub format: Option<Format>,
+    /// Which values are pairs of a key and a value.
+    pub keys: Keys,
+    /// Memory for the whole process, in bytes: what one line or form may take is a part of it.
+    pub memory_bytes_max: Option<u64>,
+}
+
+impl OpenOptions {
+    /// Those of a history of this format; told from its content if `None`.
+    pub fn of_format(format: Option<Format>) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
+    /// One part in `parts` of the memory, but at least `least` and at most `most`: that is what
+    /// it is where there is no limit.
+    fn part(&self, parts: u64, least: u64, most: u64) -> u64 {
+        self.memory_bytes_max
+            .map_or(most, |memory| (memory / parts).clamp(least, most))
+    }
+
+    /// The longest line. An element of a list takes two bytes of it and 24 in memory, twice.
+    fn line_length_max(&self) -> usize {
+        self.part(64, 64 << 10, jsonl::LINE_LENGTH_MAX as u64) as usize
+    }
+
+    /// What a form of EDN may take in memory.
+    fn form_bytes_max(&self) -> u64 {
+        self.part(8, 1 << 20, 1 << 30)
+    }
+
+    /// The largest block of a native file; those that are written have little more than 64 KiB.
+    fn block_length_max(&self) -> u32 {
+        self.part(32, 1 << 20, u64::from(native::PAYLOAD_LENGTH_MAX)) as u32
+    }
+
+    /// The longest file that is kept as a whole, because it has to be sorted.
+    fn sorted_length_max(&self) -> u64 {
+        self.part(4, 1 << 20, 4 << 30)
+    }
+
+    /// How far back compressed data may refer; the highest levels go back 8 MiB.
+    fn window_bytes_max(&self) -> u64 {
+        self.part(8, 8 << 20, 128 << 20)
+    }
+}
 
 /// A history that is being read.
 pub enum History {
@@ -152,6 +224,8 @@ pub struct Opened {
     pub format: Format,
     /// What was looked at to tell it, uncompressed.
     pub beginning: Vec<u8>,
+    /// Whether it is compressed: then damage may show only at its end.
+    pub is_compressed: bool,
     /// Its events.
     pub history: History,
 }
@@ -162,82 +236,184 @@ pub struct Opened {
 /// [`ReadError::UnknownFormat`], and what reading the beginning runs into.
 pub fn open(
     source: impl Read + Send + 'static,
-    format: Option<Format>,
+    options: &OpenOptions,
 ) -> Result<Opened, ReadError> {
+    let cut = Cut::default();
     let (beginning, source) = peek(source)?;
-    let (beginning, source): (Vec<u8>, Source) = if beginning.starts_with(&[0x1f, 0x8b]) {
-        let (beginning, source) = peek(flate2::read::MultiGzDecoder::new(source))?;
-        (
-            beginning,
-            Box::new(BufReader::with_capacity(PEEK_LENGTH, source)),
-        )
-    } else if beginning.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(source).map_err(|error| {
-            ReadError::Damaged {
-                offset: 0,
-                reason: error.to_string(),
-            }
-        })?;
-        let (beginning, source) = peek(decoder)?;
-        (
-            beginning,
-            Box::new(BufReader::with_capacity(PEEK_LENGTH, source)),
-        )
-    } else {
-        (
-            beginning,
-            Box::new(BufReader::with_capacity(PEEK_LENGTH, source)),
-        )
+    let compressed = Compressed::detect(&beginning);
+    let (mut beginning, source): (Vec<u8>, Box<dyn Read + Send>) = match compressed {
+        Some(compressed) => {
+            let source = compressed.reader(source, options.window_bytes_max(), cut.clone());
+            let (beginning, source) = peek(source)?;
+            (beginning, Box::new(source))
+        }
+        None => (beginning, Box::new(source)),
     };
+    let mut source: Source = Box::new(BufReader::with_capacity(PEEK_LENGTH, source));
     // A byte order mark says nothing about UTF-8, but some editors write it.
-    let (mut beginning, mut source) = (beginning, source);
     if beginning.starts_with(BYTE_ORDER_MARK) {
         beginning.drain(..BYTE_ORDER_MARK.len());
         source.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
     }
-    let format = format
-        .or_else(|| Format::detect(&beginning))
-        .ok_or_else(|| {
-            if beginning.is_empty() {
-                return ReadError::Empty;
-            }
-            let shown = &beginning[..beginning.len().min(60)];
-            ReadError::UnknownFormat {
-                beginning: String::from_utf8_lossy(shown).into_owned(),
-            }
-        })?;
-    let history = history_of(source, format, &beginning)?;
+    let told = options.format.or_else(|| Format::detect(&beginning));
+    let format = told.ok_or_else(|| {
+        if beginning.is_empty() {
+            return ReadError::Empty;
+        }
+        let shown = &beginning[..beginning.len().min(60)];
+        ReadError::UnknownFormat {
+            beginning: String::from_utf8_lossy(shown).into_owned(),
+        }
+    })?;
+    let history = history_of(source, format, &beginning, options, cut)?;
     Ok(Opened {
         format,
         beginning,
+        is_compressed: compressed.is_some(),
         history,
     })
 }
 
-fn history_of(mut source: Source, format: Format, beginning: &[u8]) -> Result<History, ReadError> {
+fn history_of(
+    mut source: Source,
+    format: Format,
+    beginning: &[u8],
+    options: &OpenOptions,
+    cut: Cut,
+) -> Result<History, ReadError> {
+    let line_length_max = options.line_length_max();
+    let text = |events: Events<ObjectEvent>, cut| History::Object(UntilCut::boxed(events, cut));
     Ok(match format {
-        Format::Native => match native::read_header(&mut source)? {
-            Vocabulary::Object => History::ObjectBlocks(NativeReader::after_header(source)),
-            Vocabulary::Etcd => {
-                History::Etcd(Box::new(NativeReader::<_, EtcdEvent>::after_header(source)))
+        Format::Native => {
+            let vocabulary = native::read_header(&mut source)?;
+            let block_length_max = options.block_length_max();
+            match vocabulary {
+                Vocabulary::Object => History::ObjectBlocks(
+                    NativeReader::after_header(source).within(block_length_max, cut),
+                ),
+                Vocabulary::Etcd => {
+                    let reader = NativeReader::<_, EtcdEvent>::after_header(source);
+                    History::Etcd(Box::new(reader.within(block_length_max, cut)))
+                }
             }
-        },
+        }
         Format::Jsonl if is_etcd_jsonl(beginning) => {
-            let reader = jsonl::Reader::<_, EtcdRequest, Outcome, WatchNote>::new(source);
-            History::Etcd(Box::new(reader.map(|event| event.map_err(ReadError::from))))
+            let reader = jsonl::Reader::<_, EtcdRequest, Outcome, WatchNote>::with_line_length_max(
+                source,
+                line_length_max,
+            );
+            History::Etcd(UntilCut::boxed(Box::new(reader), cut))
         }
         Format::Jsonl => {
-            let reader = jsonl::Reader::<_, Request, Answer, NoNote>::new(source);
-            History::Object(Box::new(reader.map(|event| event.map_err(ReadError::from))))
+            let reader = jsonl::Reader::<_, Request, Answer, NoNote>::with_line_length_max(
+                source,
+                line_length_max,
+            );
+            text(Box::new(reader), cut)
         }
-        Format::JepsenLog => History::Object(Box::new(LogReader::new(source))),
-        Format::Edn => History::Object(Box::new(EdnReader::new(source))),
+        Format::JepsenLog => {
+            let reader = LogReader::new(source, line_length_max, cut.clone());
+            text(Box::new(reader), cut)
+        }
+        Format::Edn => {
+            let reader = EdnReader::new(source, options.keys, options.form_bytes_max());
+            text(Box::new(reader), cut)
+        }
         Format::EtcdOperations => {
-            let events = read_etcd_operations(source)?;
-            History::Etcd(Box::new(events.into_iter().map(Ok)))
+            let events = read_etcd_operations(source, options.sorted_length_max())?;
+            History::Etcd(UntilCut::boxed(made(events.into_iter()), cut))
         }
-        Format::S2 => History::Object(Box::new(S2Reader::new(source))),
+        Format::S2 => text(Box::new(S2Reader::new(source, line_length_max)), cut),
     })
+}
+
+/// Events that do not come from a file, such as generated ones.
+pub fn made<E: Send>(events: impl Iterator<Item = E> + Send + 'static) -> Events<E> {
+    Box::new(Made { events })
+}
+
+struct Made<S> {
+    events: S,
+}
+
+impl<E, S: Iterator<Item = E>> Iterator for Made<S> {
+    type Item = Result<E, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.events.next().map(Ok)
+    }
+}
+
+impl<E: Send, S: Iterator<Item = E> + Send> EventReader<E> for Made<S> {
+    fn line(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl<R, I, O, N> EventReader<Event<I, O, N>> for jsonl::Reader<R, I, O, N>
+where
+    R: BufRead + Send,
+    I: serde::de::DeserializeOwned + Send,
+    O: serde::de::DeserializeOwned + Send,
+    N: serde::de::DeserializeOwned + Send,
+{
+    fn line(&self) -> Option<u64> {
+        Some(self.line())
+    }
+}
+
+/// Tells, behind the last event of a text, that its compressed source was cut off. A last line
+/// that the cut tore is no line of its own.
+struct UntilCut<E> {
+    events: Events<E>,
+    cut: Cut,
+    /// What follows an error that might have been the torn line's.
+    next: Option<Option<Result<E, ReadError>>>,
+    is_told: bool,
+}
+
+impl<E: Send + 'static> UntilCut<E> {
+    fn boxed(events: Events<E>, cut: Cut) -> Events<E> {
+        Box::new(Self {
+            events,
+            cut,
+            next: None,
+            is_told: false,
+        })
+    }
+
+    fn end(&mut self) -> Option<Result<E, ReadError>> {
+        if !self.cut.is_set() || std::mem::replace(&mut self.is_told, true) {
+            return None;
+        }
+        let lines = self.events.line().unwrap_or(0);
+        Some(Err(ReadError::CompressedTruncated { lines }))
+    }
+}
+
+impl<E: Send + 'static> Iterator for UntilCut<E> {
+    type Item = Result<E, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next.take();
+        match next.unwrap_or_else(|| self.events.next()) {
+            None => self.end(),
+            Some(Err(error)) if error.is_local() && self.cut.is_set() => match self.events.next() {
+                None => self.end(),
+                next => {
+                    self.next = Some(next);
+                    Some(Err(error))
+                }
+            },
+            some => some,
+        }
+    }
+}
+
+impl<E: Send + 'static> EventReader<E> for UntilCut<E> {
+    fn line(&self) -> Option<u64> {
+        self.events.line()
+    }
 }
 
 /// Whether the first call in a JSONL history is one to an etcd-like store.
@@ -266,28 +442,6 @@ fn peek<R: Read>(mut source: R) -> Result<(Vec<u8>, impl Read + use<R>), ReadErr
     ))
 }
 
-impl From<jsonl::ReadError> for ReadError {
-    fn from(error: jsonl::ReadError) -> Self {
-        match error {
-            jsonl::ReadError::Io { source, .. } => Self::Io(source),
-            jsonl::ReadError::Syntax {
-                line,
-                column,
-                expected,
-            } => Self::Syntax {
-                line,
-                column: column as u64,
-                expected,
-            },
-            jsonl::ReadError::TooLong { line } => Self::Syntax {
-                line,
-                column: jsonl::LINE_LENGTH_MAX as u64,
-                expected: "the end of the line".to_owned(),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,7 +452,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<Vec<ObjectEvent>, ReadError> {
         let source = std::io::Cursor::new(bytes.to_vec());
-        let history = open(source, None)?.history;
+        let history = open(source, &OpenOptions::default())?.history;
         let History::Object(events) = history else {
             panic!("{history:?}");
         };

@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::EventReader;
 use super::error::{Place, ReadError};
-use crate::OperationId;
+use crate::lines::{Lines, NextLine};
 use crate::object::{Action, Answer, LogAppend, ObjectEvent, Request, Value};
+use crate::{OperationId, jsonl};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     event: Labeled,
     client_id: u64,
@@ -22,12 +25,14 @@ struct Line {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Labeled {
     Start(Start),
     Finish(Finish),
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Start {
     Append {
         num_records: u64,
@@ -45,6 +50,7 @@ enum Start {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 enum Finish {
     AppendDefiniteFailure,
     AppendIndefiniteFailure,
@@ -66,41 +72,31 @@ enum Finish {
 /// Reads a history of one stream.
 #[derive(Debug)]
 pub struct S2Reader<R> {
-    source: R,
-    line: u64,
-    buffer: Vec<u8>,
+    lines: Lines<R>,
 }
 
 impl<R: BufRead> S2Reader<R> {
-    /// A reader from `source`.
-    pub fn new(source: R) -> Self {
+    /// A reader from `source`, of lines of at most `line_length_max` bytes.
+    pub fn new(source: R, line_length_max: usize) -> Self {
         Self {
-            source,
-            line: 0,
-            buffer: Vec::new(),
+            lines: Lines::new(source, line_length_max),
         }
     }
 
     fn next_event(&mut self) -> Result<Option<ObjectEvent>, ReadError> {
-        loop {
-            self.buffer.clear();
-            self.line += 1;
-            if self.source.read_until(b'\n', &mut self.buffer)? == 0 {
-                return Ok(None);
-            }
-            let text = self.buffer.trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            let line: Line = serde_json::from_slice(text).map_err(|error| {
-                let place = Place {
-                    line: self.line,
-                    column: error.column() as u64,
-                };
-                ReadError::syntax(place, error.to_string())
-            })?;
-            return Ok(Some(to_event(line, self.line)));
+        match self.lines.advance()? {
+            NextLine::End => return Ok(None),
+            NextLine::TooLong => return Err(self.lines.too_long()),
+            NextLine::Line => {}
         }
+        let line: Line = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
+            let place = Place {
+                line: self.lines.line(),
+                column: error.column() as u64,
+            };
+            ReadError::syntax(place, jsonl::expected(&error.to_string()))
+        })?;
+        Ok(Some(to_event(line, self.lines.line())))
     }
 }
 
@@ -168,6 +164,12 @@ impl<R: BufRead> Iterator for S2Reader<R> {
     }
 }
 
+impl<R: BufRead + Send> EventReader<ObjectEvent> for S2Reader<R> {
+    fn line(&self) -> Option<u64> {
+        Some(self.lines.line())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +183,9 @@ mod tests {
 {"event":{"Start":"CheckTail"},"client_id":2,"op_id":3}
 {"event":{"Finish":"CheckTailFailure"},"client_id":2,"op_id":3}
 "#;
-        let events: Vec<ObjectEvent> = S2Reader::new(&text[..]).collect::<Result<_, _>>().unwrap();
+        let events: Vec<ObjectEvent> = S2Reader::new(&text[..], 1 << 20)
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert_eq!(events.len(), 6);
         assert_eq!(
             events[2],

@@ -21,7 +21,7 @@ use std::marker::PhantomData;
 
 use crate::Event;
 use crate::etcd::EtcdEvent;
-use crate::formats::ReadError;
+use crate::formats::{Cut, EventReader, ReadError};
 use crate::object::ObjectEvent;
 pub use block::Compression;
 use block::{BLOCK_HEADER_LENGTH, BlockHeader};
@@ -34,7 +34,7 @@ pub const VERSION: u16 = 1;
 /// Bytes of events after which a block is ended.
 pub const BLOCK_LENGTH: usize = 64 << 10;
 /// The longest payload of a block that is read, in bytes.
-const PAYLOAD_LENGTH_MAX: u32 = 256 << 20;
+pub(crate) const PAYLOAD_LENGTH_MAX: u32 = 256 << 20;
 const FILE_HEADER_LENGTH: usize = 16;
 
 /// Which events a file holds.
@@ -173,6 +173,9 @@ pub struct NativeReader<R, E> {
     raw: Vec<u8>,
     has_ended: bool,
     pending: std::vec::IntoIter<E>,
+    block_length_max: u32,
+    /// Whether what the file was compressed with ended too early.
+    cut: Cut,
 }
 
 /// Reads the header of a native file: which vocabulary follows.
@@ -219,6 +222,18 @@ impl<R: Read, E: NativeEvent> NativeReader<R, E> {
             raw: Vec::new(),
             has_ended: false,
             pending: Vec::new().into_iter(),
+            block_length_max: PAYLOAD_LENGTH_MAX,
+            cut: Cut::default(),
+        }
+    }
+
+    /// The same reader, for blocks of at most `block_length_max` bytes from a source that may
+    /// be cut off.
+    pub(crate) fn within(self, block_length_max: u32, cut: Cut) -> Self {
+        Self {
+            block_length_max,
+            cut,
+            ..self
         }
     }
 
@@ -249,6 +264,7 @@ impl<R: Read, E: NativeEvent> NativeReader<R, E> {
         };
         let mut header = [0; BLOCK_HEADER_LENGTH];
         match block::read_fully(&mut self.source, &mut header)? {
+            0 if self.cut.is_set() => return Err(truncated),
             0 => return Ok(false),
             BLOCK_HEADER_LENGTH => {}
             _ => return Err(truncated),
@@ -256,6 +272,12 @@ impl<R: Read, E: NativeEvent> NativeReader<R, E> {
         let header = BlockHeader::parse(&header)
             .filter(|header| header.payload_length.max(header.raw_length) <= PAYLOAD_LENGTH_MAX)
             .ok_or_else(|| damaged("the block's header is not one"))?;
+        if header.payload_length.max(header.raw_length) > self.block_length_max {
+            let bytes_max = self.block_length_max;
+            return Err(damaged(&format!(
+                "the block is larger than the {bytes_max} bytes that there is memory for"
+            )));
+        }
         self.stored.resize(header.payload_length as usize, 0);
         if block::read_fully(&mut self.source, &mut self.stored)? < self.stored.len() {
             return Err(truncated);
@@ -274,7 +296,8 @@ impl<R: Read, E: NativeEvent> NativeReader<R, E> {
         };
         let mut state = BlockState::default();
         let mut bytes = Cursor::new(raw);
-        events.reserve(header.events as usize);
+        // An event takes a byte at least, so that a wrong count reserves no more than that.
+        events.reserve((header.events as usize).min(raw.len()));
         for _ in 0..header.events {
             match E::decode(&mut state, &mut bytes) {
                 Some(event) => events.push(event),
@@ -309,6 +332,16 @@ where
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+impl<R: Read + Send, I: Send, O: Send, N: Send> EventReader<Event<I, O, N>>
+    for NativeReader<R, Event<I, O, N>>
+where
+    Event<I, O, N>: NativeEvent,
+{
+    fn line(&self) -> Option<u64> {
+        None
     }
 }
 

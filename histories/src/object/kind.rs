@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::{Action, Value};
-
 /// Which object a history is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
@@ -69,28 +67,13 @@ impl ObjectKind {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// The kind that a history is about, as far as its calls tell.
-    pub fn guess<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Self> {
-        let mut guess = None;
-        for action in actions {
-            let kind = match action {
-                Action::Read => continue,
-                Action::Write(_) => Self::Register,
-                Action::Cas { .. } => Self::CasRegister,
-                Action::Delete => Self::Kv,
-                Action::Append(Value::Text(_)) => Self::KvAppend,
-                Action::Append(_) | Action::Txn(_) => Self::ListAppend,
-                Action::Add(_) | Action::Remove(_) | Action::Contains(_) => Self::Set,
-                Action::Enqueue(_) | Action::Dequeue => Self::Queue,
-                Action::Push(_) | Action::Pop => Self::Stack,
-                Action::Acquire(_) | Action::Release(_) => Self::Lock,
-                Action::Increment(_) => Self::Counter,
-                Action::LogAppend(_) | Action::CheckTail => Self::Log,
-            };
-            // A map can do what a register can; one with append begins empty.
-            guess = guess.max(Some(kind));
+    /// Whether an object is one value, which it may hold before anybody writes it.
+    pub const fn has_initial(self) -> bool {
+        match self {
+            Self::Register | Self::CasRegister | Self::Kv | Self::KvAppend => true,
+            Self::Counter | Self::Lock => true,
+            Self::Set | Self::Queue | Self::Stack | Self::ListAppend | Self::Log => false,
         }
-        guess
     }
 
     /// Whether a generated history can write a value more than once

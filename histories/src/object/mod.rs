@@ -6,12 +6,13 @@ mod kind;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use kind::ObjectKind;
 
 /// A key, or something stored. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// Nothing.
@@ -36,9 +37,63 @@ impl Value {
         Self::List(values.into_iter().collect())
     }
 
+    /// Bytes that it takes elsewhere, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Nil | Self::Int(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::List(values) => {
+                let inner: usize = values.iter().map(Self::heap_bytes).sum();
+                size_of_val::<[Self]>(values) + inner
+            }
+        }
+    }
+
     /// Whether it is [`Value::Nil`].
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+/// Reads a [`Value`] without keeping a copy, and says what it found instead.
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("null, an integer of 64 bits, a string or a list of these")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Nil)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        let value = i64::try_from(number).map(Value::Int);
+        value.map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = values.next_element()? {
+            list.push(value);
+        }
+        Ok(Value::list(list))
     }
 }
 
@@ -73,7 +128,7 @@ impl fmt::Display for Value {
 
 /// What is asked of one object, or of several at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
     /// Reads the whole object.
     Read,
@@ -120,7 +175,7 @@ pub enum Action {
 
 /// An append to a log of records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LogAppend {
     /// How many records.
     pub records: u64,
@@ -140,6 +195,7 @@ pub struct LogAppend {
 
 /// One step of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TxnStep {
     /// The object.
     pub key: Value,
@@ -149,6 +205,7 @@ pub struct TxnStep {
 
 /// A request to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     /// The object that is asked.
     #[serde(default, skip_serializing_if = "Value::is_nil")]
@@ -156,6 +213,45 @@ pub struct Request {
     /// What is asked.
     #[serde(rename = "do")]
     pub action: Action,
+}
+
+impl Action {
+    /// Bytes that its values take, estimated.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Write(value) | Self::Append(value) | Self::Add(value) | Self::Remove(value) => {
+                value.heap_bytes()
+            }
+            Self::Contains(value) | Self::Enqueue(value) | Self::Push(value) => value.heap_bytes(),
+            Self::Acquire(owner) | Self::Release(owner) => owner.heap_bytes(),
+            Self::Cas { from, to } => from.heap_bytes() + to.heap_bytes(),
+            Self::LogAppend(append) => size_of_val::<[u64]>(&append.record_hashes),
+            Self::Txn(steps) => {
+                let step_bytes = |step: &TxnStep| step.key.heap_bytes() + step.action.heap_bytes();
+                size_of_val::<[TxnStep]>(steps) + steps.iter().map(step_bytes).sum::<usize>()
+            }
+            Self::Read | Self::Delete | Self::Dequeue | Self::Pop => 0,
+            Self::Increment(_) | Self::CheckTail => 0,
+        }
+    }
+}
+
+impl Request {
+    /// Bytes that its values take, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.key.heap_bytes() + self.action.heap_bytes()
+    }
+}
+
+impl Answer {
+    /// Bytes that its values take, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => value.heap_bytes(),
+            Self::Txn(answers) => answers.iter().map(Self::heap_bytes).sum(),
+            Self::Done | Self::Applied(_) => 0,
+        }
+    }
 }
 
 /// An answer of an object.

@@ -6,7 +6,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use veridical_checkers::ObjectKind;
 use veridical_checkers::check::CheckModel;
-use veridical_histories::formats::Format;
+use veridical_histories::formats::{self, Format, Keys, OpenOptions};
+use veridical_histories::object::Value;
 
 /// The flags of `check`.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +37,15 @@ pub struct CheckFlags {
     /// Threads that check, for histories of single objects
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,
+
+    /// What every register, text or counter holds in the beginning, such as 0, "" or [1 2]
+    #[arg(long, value_name = "VALUE", value_parser = formats::parse_value)]
+    pub(super) initial: Option<Value>,
+
+    /// Values of EDN are pairs of a key and a value (jepsen.independent), or never are, with
+    /// --independent=false [default: told from the calls]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    independent: Option<bool>,
 
     /// A read that returned nil tells nothing, as Knossos has it, instead of "absent"
     #[arg(long)]
@@ -67,6 +77,23 @@ impl CheckFlags {
         self.format.as_deref().and_then(Format::from_name)
     }
 
+    pub(super) fn keys(&self) -> Keys {
+        match self.independent {
+            None => Keys::Told,
+            Some(true) => Keys::Independent,
+            Some(false) => Keys::One,
+        }
+    }
+
+    /// How the files are opened.
+    pub(super) fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            format: self.format(),
+            keys: self.keys(),
+            memory_bytes_max: self.memory_limit,
+        }
+    }
+
     /// The command of `program` that checks `file` alone in the same way.
     pub(super) fn reproduce(&self, program: &str, file: &str) -> String {
         let mut command = format!("{program} check");
@@ -84,6 +111,12 @@ impl CheckFlags {
         }
         if self.initial_revision != 1 {
             flag("initial-revision", &self.initial_revision.to_string());
+        }
+        if let Some(initial) = &self.initial {
+            flag("initial", &quoted(&initial.to_string()));
+        }
+        if let Some(independent) = self.independent {
+            flag("independent", &independent.to_string());
         }
         if self.nil_is_wildcard {
             command.push_str(" --nil-is-wildcard");

@@ -48,7 +48,9 @@ pub fn run(flags: &CheckFlags, program: &str) -> ExitStatus {
         eprintln!("{program} check: {reason}");
         return ExitStatus::Usage;
     }
-    let stop = match crate::interrupt::stop_flag() {
+    let signals =
+        crate::interrupt::end_with_the_reader().and_then(|()| crate::interrupt::stop_flag());
+    let stop = match signals {
         Ok(stop) => stop,
         Err(reason) => {
             eprintln!("{program} check: signals: {reason}");
@@ -166,6 +168,7 @@ impl Checking<'_> {
                 move |now| progress.show(now)
             })),
             stop: Some(self.stop.clone()),
+            looks_behind_violations: input.is_rereadable(),
             ..options(flags)
         };
         let report = check_stream(source, options);
@@ -201,7 +204,7 @@ impl Checking<'_> {
     /// The history from its beginning, or why there is none, for a person.
     fn history(&self, again: &Again) -> Result<Opened, String> {
         let source = again.open(self.stop).map_err(|error| error.to_string())?;
-        formats::open(source, self.flags.format()).map_err(|error| error.to_string())
+        formats::open(source, &self.flags.open_options()).map_err(|error| error.to_string())
     }
 }
 
@@ -210,11 +213,14 @@ fn options(flags: &CheckFlags) -> CheckOptions {
     CheckOptions {
         model: flags.model(),
         format: flags.format(),
+        keys: flags.keys(),
+        initial: flags.initial.clone(),
         threads: usize::from(flags.threads),
         checker: checker_options(flags),
         etcd: etcd_options(flags),
         nil_is_wildcard: flags.nil_is_wildcard,
         memory_limit_bytes: flags.memory_limit.map(for_keys),
+        looks_behind_violations: false,
         on_progress: None,
         stop: None,
     }
@@ -245,11 +251,14 @@ fn etcd_options(flags: &CheckFlags) -> EtcdOptions {
 fn object_model(flags: &CheckFlags, report: &Report) -> Option<ObjectModel> {
     match CheckModel::from_name(&report.model)? {
         CheckModel::Object(kind) => {
-            let model = ObjectModel::new(kind);
-            Some(match flags.nil_is_wildcard {
-                true => model.with_nil_as_wildcard(),
-                false => model,
-            })
+            let mut model = ObjectModel::new(kind);
+            if flags.nil_is_wildcard {
+                model = model.with_nil_as_wildcard();
+            }
+            if let Some(initial) = &flags.initial {
+                model = model.with_initial(initial.clone()).ok()?;
+            }
+            Some(model)
         }
         CheckModel::Etcd => None,
     }

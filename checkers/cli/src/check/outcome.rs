@@ -91,7 +91,9 @@ impl Outcome {
             Verdict::Ok if self.is_cut_short() => ExitStatus::Unknown,
             Verdict::Ok => ExitStatus::Ok,
         };
-        let input = match self.bad_line_count() > 0 || self.picture_error.is_some() {
+        let is_cut_off = report.truncated.is_some() && !self.was_interrupted;
+        let is_bad = self.bad_line_count() > 0 || is_cut_off || self.picture_error.is_some();
+        let input = match is_bad {
             true => ExitStatus::Usage,
             false => ExitStatus::Ok,
         };
@@ -126,7 +128,10 @@ impl Outcome {
     pub(super) fn to_json(&self) -> Value {
         let report = match &self.result {
             Ok(report) => report,
-            Err(failure) => return json!({ "file": self.name, "error": failure.to_string() }),
+            Err(failure) => {
+                let error = failure.to_string();
+                return json!({ "file": self.name, "verdict": "unknown", "error": error });
+            }
         };
         let mut json = serde_json::to_value(report).expect("a report has a JSON form");
         json["file"] = json!(self.name);

@@ -193,7 +193,7 @@ fn part<I, O, N>(
         let event = match event {
             Ok(event) => event,
             Err(error) if error.is_local() => continue,
-            Err(ReadError::Truncated { .. }) => break,
+            Err(error) if error.is_truncation() => break,
             Err(error) => return Err(error.to_string()),
         };
         let is_after = at > last;

@@ -15,7 +15,7 @@ const WITNESS_SHOWN_MAX: usize = 24;
 /// it.
 pub(super) fn shown(outcome: &Outcome, reproduce: &str) -> String {
     let Ok(report) = &outcome.result else {
-        return format!("{}: not checked\n", outcome.name);
+        return format!("{}: unknown: not checked\n", outcome.name);
     };
     let mut text = String::new();
     let mut line = |args: std::fmt::Arguments<'_>| {
@@ -33,6 +33,15 @@ pub(super) fn shown(outcome: &Outcome, reproduce: &str) -> String {
     };
     line(format_args!("{}: {word}{so_far}", outcome.name));
     counts(report, &mut line);
+    if let Some(because) = &report.model_because {
+        line(format_args!(
+            "  read as     {}, because {because}",
+            report.model
+        ));
+    }
+    for note in &report.notes {
+        line(format_args!("  note        {note}"));
+    }
     match &report.verdict {
         Verdict::Ok => {}
         Verdict::Violation(violation) => {

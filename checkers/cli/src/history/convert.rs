@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use veridical_checkers::picture::{Picture, PictureOptions};
 use veridical_checkers::{ObjectKind, ObjectModel};
 use veridical_histories::convert::convert;
-use veridical_histories::formats::{self, Format, Opened};
+use veridical_histories::formats::{self, Format, OpenOptions, Opened};
 
 use super::WrittenForm;
 use crate::check::{PICTURE_OPERATIONS_MAX, format_names, grouped};
@@ -52,7 +52,8 @@ pub(super) fn run(flags: &ConvertFlags) -> Result<ExitStatus, String> {
     let never = Arc::new(AtomicBool::new(false));
     let source = input.open(&never).map_err(|error| failed(&error))?;
     let from = flags.from.as_deref().and_then(Format::from_name);
-    let opened = formats::open(source, from).map_err(|error| failed(&error))?;
+    let opened =
+        formats::open(source, &OpenOptions::of_format(from)).map_err(|error| failed(&error))?;
     let form = flags
         .to
         .unwrap_or_else(|| WrittenForm::of_output(&flags.output));

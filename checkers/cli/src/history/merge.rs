@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use veridical_histories::convert::{Target, Written, write};
-use veridical_histories::formats::{self, History, ReadError};
+use veridical_histories::formats::{self, History, OpenOptions};
 use veridical_histories::merge::Merge;
 use veridical_histories::{Event, EventKind, OperationId};
 
@@ -75,7 +75,8 @@ pub(super) fn run(flags: &MergeFlags) -> Result<ExitStatus, String> {
         let input = Input::from_argument(file);
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", input.name());
         let source = input.open(&never).map_err(|error| failed(&error))?;
-        let opened = formats::open(source, None).map_err(|error| failed(&error))?;
+        let opened =
+            formats::open(source, &OpenOptions::default()).map_err(|error| failed(&error))?;
         match opened.history {
             History::Object(events) => objects.push(Log::new(input.name(), events)),
             History::ObjectBlocks(events) => objects.push(Log::new(input.name(), Box::new(events))),
@@ -110,10 +111,7 @@ where
         return Err(failure);
     }
     eprintln!("{} logs, {} events", flags.files.len(), grouped(events));
-    match merged.bad_lines {
-        0 => Ok(ExitStatus::Ok),
-        count => Err(format!("{count} lines are no events")),
-    }
+    Ok(ExitStatus::Ok)
 }
 
 /// One log that is being read.
@@ -153,7 +151,6 @@ struct Merged<I, O, N> {
     /// where they are counted by their calls.
     written: BTreeMap<OperationId, (u64, OperationId)>,
     written_operations: u64,
-    bad_lines: u64,
     failure: Option<String>,
 }
 
@@ -166,7 +163,6 @@ impl<I, O, N> Merged<I, O, N> {
             read_operations: 0,
             written: BTreeMap::new(),
             written_operations: 0,
-            bad_lines: 0,
             failure: None,
         }
     }
@@ -186,16 +182,13 @@ impl<I, O, N> Merged<I, O, N> {
         let log = &mut self.logs[at];
         let event = match log.events.next() {
             Some(Ok(event)) => event,
-            Some(Err(error)) if error.is_local() => {
-                eprintln!("{}: {error}", log.name);
-                self.bad_lines += 1;
-                return Ok(true);
+            // Without one of its events a merged history would be another one.
+            Some(Err(error)) => {
+                return Err(format!(
+                    "{}: {error}; what comes before it is merged",
+                    log.name
+                ));
             }
-            Some(Err(error @ ReadError::Truncated { .. })) => {
-                eprintln!("{}: {error}; the rest is missing", log.name);
-                return self.end(at);
-            }
-            Some(Err(error)) => return Err(format!("{}: {error}", log.name)),
             None => return self.end(at),
         };
         let name = log.name.clone();
@@ -333,7 +326,7 @@ mod tests {
             own.push(event);
         }
         let log = |(client, events): (u64, Vec<ObjectEvent>)| {
-            Log::new(client.to_string(), Box::new(events.into_iter().map(Ok)))
+            Log::new(client.to_string(), formats::made(events.into_iter()))
         };
         of_client.into_iter().map(log).collect()
     }

@@ -30,6 +30,10 @@ pub enum HistoryCommand {
 
 /// Does it. `program` is the name of the process, for messages.
 pub fn run(command: HistoryCommand, program: &str) -> ExitStatus {
+    if let Err(error) = crate::interrupt::end_with_the_reader() {
+        eprintln!("{program} history: signals: {error}");
+        return ExitStatus::Crash;
+    }
     let done = match command {
         HistoryCommand::Gen(flags) => generate::run(&flags),
         HistoryCommand::Convert(flags) => convert::run(&flags),
@@ -119,7 +123,7 @@ fn refuse_overwriting(output: &Path, inputs: &[PathBuf]) -> Result<(), String> {
 }
 
 /// Tells on standard error what was wrong with a history that was read to its end.
-/// Lines that were skipped make the status [`ExitStatus::Usage`].
+/// Lines that are no events, or a missing end, make the status [`ExitStatus::Usage`].
 fn complain(name: &str, converted: &Converted) -> ExitStatus {
     for line in &converted.bad_lines {
         eprintln!("{name}: {line}");
@@ -131,8 +135,8 @@ fn complain(name: &str, converted: &Converted) -> ExitStatus {
     if let Some(truncated) = &converted.truncated {
         eprintln!("{name}: {truncated}; the rest is missing");
     }
-    match converted.bad_line_count {
-        0 => ExitStatus::Ok,
-        _ => ExitStatus::Usage,
+    match converted.bad_line_count > 0 || converted.truncated.is_some() {
+        true => ExitStatus::Usage,
+        false => ExitStatus::Ok,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use veridical_histories::convert::summarize;
-use veridical_histories::formats::{self, Format};
+use veridical_histories::formats::{self, Format, OpenOptions};
 
 use crate::check::format_names;
 use crate::exit::ExitStatus;
@@ -39,7 +39,8 @@ pub(super) fn run(flags: &StatFlags) -> Result<ExitStatus, String> {
     let never = Arc::new(AtomicBool::new(false));
     let source = input.open(&never).map_err(|error| failed(&error))?;
     let format = flags.format.as_deref().and_then(Format::from_name);
-    let opened = formats::open(source, format).map_err(|error| failed(&error))?;
+    let opened =
+        formats::open(source, &OpenOptions::of_format(format)).map_err(|error| failed(&error))?;
     let format = opened.format;
     let counted = summarize(opened.history).map_err(|error| failed(&error))?;
     let status = super::complain(&input.name(), &counted);

@@ -38,7 +38,7 @@ fn standard_input_and_compressed_files_get_the_verdict_of_the_file() {
 }
 
 #[test]
-fn a_bad_line_is_named_with_its_column_and_the_rest_is_checked() {
+fn a_bad_line_is_named_with_its_column_and_nothing_behind_it_is_judged() {
     let folder = Folder::new();
     let file = folder.generate(
         "h.jsonl",
@@ -46,10 +46,20 @@ fn a_bad_line_is_named_with_its_column_and_the_rest_is_checked() {
     );
     let lines = std::fs::read_to_string(&file).expect("it is there");
     let mut lines: Vec<&str> = lines.lines().collect();
+    let behind = [lines.as_slice(), &["[]"]].concat();
+    let behind = folder.write("behind.jsonl", behind.join("\n"));
+    let ran = check(&behind, &["--model=kv"]);
+    assert_eq!(
+        ran.status, 1,
+        "what came before it is certain: {}",
+        ran.said
+    );
     lines.insert(3, r#"{"t":1,"c":}"#);
     let file = folder.write("bad.jsonl", lines.join("\n"));
     let ran = check(&file, &["--model=kv"]);
-    assert_eq!(ran.status, 1, "a violation is more severe: {}", ran.said);
+    assert_eq!(ran.status, 2, "{}", ran.said);
+    assert_eq!(ran.object()["verdict"], "unknown");
+    assert_eq!(ran.object()["cause"]["cause"], "unreadable");
     let place = format!("{}: line 4, column 12: expected", file.display());
     assert!(ran.complained.contains(&place), "{}", ran.complained);
     assert_eq!(ran.object()["bad_line_count"], 1);
@@ -60,7 +70,7 @@ fn a_bad_line_is_named_with_its_column_and_the_rest_is_checked() {
     let file = folder.write("right-bad.jsonl", text);
     let ran = check(&file, &[]);
     assert_eq!(ran.status, 2, "{}", ran.said);
-    assert_eq!(ran.object()["verdict"], "ok");
+    assert_eq!(ran.object()["verdict"], "unknown");
     assert!(
         ran.complained.contains("line 201, column"),
         "{}",
@@ -69,14 +79,15 @@ fn a_bad_line_is_named_with_its_column_and_the_rest_is_checked() {
 }
 
 #[test]
-fn a_cut_off_tail_is_reported_and_the_rest_is_checked() {
+fn what_stands_before_a_cut_is_checked_and_what_is_behind_it_is_unknown() {
     let folder = Folder::new();
     for model in ["kv", "etcd"] {
         let file = folder.generate("h.vrdc", &["--ops=30000", "--model", model]);
         let bytes = std::fs::read(&file).expect("it is there");
         let cut = folder.write("cut.vrdc", &bytes[..bytes.len() - 10]);
         let ran = check(&cut, &[]);
-        assert_eq!(ran.status, 0, "{model}: {} {}", ran.said, ran.complained);
+        assert_eq!(ran.status, 2, "{model}: {} {}", ran.said, ran.complained);
+        assert_eq!(ran.object()["verdict"], "unknown");
         assert!(
             ran.complained.contains("ends within a block"),
             "{}",

@@ -4,6 +4,7 @@
 // The same driver as the pages of simulated runs have.
 #[path = "../../../../scenarios/tests/browser/mod.rs"]
 mod browser;
+mod edges;
 mod histories;
 mod input;
 mod interrupt;

@@ -299,9 +299,16 @@ impl Stack {
             if free > empty.end.min(there) {
                 let answer = Some(Answer::Value(Value::Nil));
                 self.last_wrong = Some(Retained::new(empty, Action::Pop, answer, false));
+                let below = self.there.first_key_value();
+                let expected = match below.filter(|((there, _), _)| *there < empty.call) {
+                    Some((_, value)) => {
+                        format!("a value, for {value} was on the stack all the time")
+                    }
+                    None => "a value, for there was one all the time".to_owned(),
+                };
                 return Err(Conflict {
-                    expected: "a value, for there was one all the time".to_owned(),
-                    got: "the answer that there was none".to_owned(),
+                    expected,
+                    got: "nil, as of an empty stack".to_owned(),
                 });
             }
         }
