@@ -88,8 +88,8 @@ impl ChangeLog {
             .ends
             .pop_front()
             .expect("there is a revision to forget");
-        self.keys.drain(..(end - self.dropped) as usize);
         assert!(end > self.dropped, "keys are forgotten with their revision");
+        self.keys.drain(..(end - self.dropped) as usize);
         self.dropped = end;
         self.first_revision += 1;
     }
@@ -118,5 +118,14 @@ mod tests {
     #[should_panic(expected = "store.revisions-have-no-gaps")]
     fn a_gap_is_a_bug() {
         ChangeLog::new(2).append(3, [Bytes::from("a")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "keys are forgotten with their revision")]
+    fn forgetting_a_revision_whose_keys_are_gone_is_a_bug() {
+        let mut log = ChangeLog::new(2);
+        log.append(2, [Bytes::from("a")]);
+        log.dropped = 9;
+        log.drop_first();
     }
 }

@@ -249,4 +249,12 @@ mod tests {
         clock.promote(at(5000), [(1, 5), (2, 5)]);
         assert_eq!(clock.next_expiry(), Some(at(10_000)));
     }
+
+    #[test]
+    #[should_panic(expected = "every timed lease has one deadline")]
+    fn a_lease_without_its_deadline_is_a_bug() {
+        let mut clock = promoted(&[(1, 5)]);
+        clock.deadlines = BTreeSet::from([(at(1), 1)]);
+        clock.revoked(1);
+    }
 }

@@ -119,4 +119,13 @@ mod tests {
         assert!(pins.pin(6).is_none());
         assert!(pins.pin(7).is_some());
     }
+
+    #[test]
+    #[should_panic(expected = "what is pinned is above the floor")]
+    fn a_floor_above_a_pin_is_a_bug() {
+        let pins = Pins::new(-1);
+        let _low = pins.pin(5).expect("above the floor");
+        pins.inner.lock().floor = 7;
+        let _high = pins.pin(7);
+    }
 }

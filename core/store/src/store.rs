@@ -363,3 +363,58 @@ fn feed_changes(feed: &mut Feed, state: &State, view: &PublishedView, writer: &W
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use veridical_proto::command::command::Request;
+    use veridical_proto::etcdserverpb::PutRequest;
+
+    /// A store that has published one put.
+    fn store_with_a_key() -> Store {
+        let mut store = Store::new(StoreConfig::default());
+        put(&mut store);
+        store.publish();
+        store
+    }
+
+    fn put(store: &mut Store) {
+        let index = store.applied_index() + 1;
+        let put = Command {
+            member_id: 1,
+            incarnation: 1,
+            sequence: index,
+            settled_below: index,
+            request: Some(Request::Put(PutRequest {
+                key: "a".into(),
+                ..PutRequest::default()
+            })),
+        };
+        let applied = store.apply(index, &put);
+        assert!(matches!(applied, Applied::Response(_)), "{applied:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "what readers see never goes back")]
+    fn a_published_index_that_goes_back_is_a_bug() {
+        let mut store = store_with_a_key();
+        store.writer.applied_index = 0;
+        store.publish();
+    }
+
+    #[test]
+    #[should_panic(expected = "a compaction ends with what is written")]
+    fn a_compaction_of_what_is_not_written_is_a_bug() {
+        let mut store = store_with_a_key();
+        store.writer.compacted_revision = 9;
+        store.publish();
+    }
+
+    #[test]
+    #[should_panic(expected = "nothing is written at or before a compaction")]
+    fn a_write_before_a_compaction_is_a_bug() {
+        let mut store = store_with_a_key();
+        store.writer.compacted_revision = 9;
+        put(&mut store);
+    }
+}

@@ -269,6 +269,29 @@ fn a_leader_claiming_a_contradiction_to_committed_entries_is_refused() {
 }
 
 #[test]
+fn an_acknowledgement_of_entries_that_do_not_exist_is_refused() {
+    let mut cluster = Cluster::new(3, 1, |_| {});
+    cluster.elect(1);
+    let leader = cluster.raft(1);
+    let (term, last_index) = (leader.term(), leader.last_index());
+    let acknowledgement = |index| Message {
+        from: 2,
+        to: 1,
+        term,
+        body: MessageBody::AppendResponse {
+            outcome: AppendOutcome::Accepted { index },
+        },
+    };
+    let impossible = acknowledgement(last_index + 1);
+    let outcome = cluster.act(1, |raft| raft.step(impossible)).expect("safe");
+    assert!(
+        matches!(outcome, Err(StepError::Malformed { .. })),
+        "{outcome:?}"
+    );
+    cluster.deliver(acknowledgement(last_index)).expect("safe");
+}
+
+#[test]
 fn a_heartbeat_that_counts_on_lost_entries_is_refused() {
     let mut cluster = Cluster::new(3, 1, |_| {});
     let heartbeat = Message {
