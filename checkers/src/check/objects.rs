@@ -367,9 +367,9 @@ impl Run {
             return Err(CheckError::Spill(error));
         }
         // What a missing line would explain is no violation.
-        let verdict = match verdict {
-            Verdict::Violation(_) if is_in_doubt => Verdict::Ok,
-            verdict => verdict,
+        let verdict = match is_in_doubt && verdict.violation().is_some() {
+            true => Verdict::Ok,
+            false => verdict,
         };
         self.conclude(verdict, unreadable);
         if let (Verdict::Violation(_), Some(initial)) = (&self.report.verdict, judging.initial) {

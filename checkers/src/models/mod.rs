@@ -53,12 +53,12 @@ impl ObjectModel {
     /// # Errors
     /// Objects of this kind are not one value, or not this one.
     pub fn with_initial(mut self, value: Value) -> Result<Self, InitialRefused> {
-        let is_of_kind = match self.kind {
-            ObjectKind::KvAppend => matches!(value, Value::Text(_)),
-            ObjectKind::Counter => matches!(value, Value::Int(_)),
-            kind => kind.has_initial(),
+        let is_of_kind = match (self.kind, &value) {
+            (ObjectKind::KvAppend, value) => matches!(value, Value::Text(_)),
+            (ObjectKind::Counter, value) => matches!(value, Value::Int(_)),
+            (_, Value::Nil | Value::Int(_) | Value::Text(_) | Value::List(_)) => true,
         };
-        if !is_of_kind {
+        if !is_of_kind || !self.kind.has_initial() {
             let kind = self.kind;
             return Err(InitialRefused { kind, value });
         }
@@ -96,10 +96,13 @@ impl ObjectModel {
             ObjectKind::Counter => {
                 matches!(action, A::Increment(_) | A::Add(Value::Int(_)) | A::Read)
             }
-            ObjectKind::ListAppend => match action {
-                A::Txn(steps) => steps.iter().all(|step| is_step_of_list(&step.action)),
-                action => is_step_of_list(action),
-            },
+            ObjectKind::ListAppend => {
+                let is_transaction = matches!(
+                    action,
+                    A::Txn(steps) if steps.iter().all(|step| is_step_of_list(&step.action))
+                );
+                is_transaction || is_step_of_list(action)
+            }
             ObjectKind::Log => matches!(action, A::LogAppend(_) | A::CheckTail | A::Read),
         }
     }

@@ -162,21 +162,13 @@ impl ReadError {
         }
     }
 
-    /// The same error, about one key alone.
-    pub(crate) fn about(self, key: Value) -> Self {
-        match self {
-            Self::Syntax {
-                line,
-                column,
-                expected,
-                ..
-            } => Self::Syntax {
-                line,
-                column,
-                expected,
-                affects: Affected::Key(key),
-            },
-            other => other,
+    /// Something else was expected at `place`, in a line that is about `key` alone.
+    pub(crate) fn syntax_about(place: Place, expected: impl Into<String>, key: Value) -> Self {
+        Self::Syntax {
+            line: place.line,
+            column: place.column,
+            expected: expected.into(),
+            affects: Affected::Key(key),
         }
     }
 }

@@ -300,9 +300,10 @@ impl<R: BufRead> EdnReader<R> {
         };
         let Some(request) = request else {
             let expected = "an :f and a :value of a known kind of operation";
-            let error = ReadError::syntax(place, expected);
-            let is_certain = fields.key.is_some() || is_tuple;
-            let error = if is_certain { error.about(key) } else { error };
+            let error = match fields.key.is_some() || is_tuple {
+                true => ReadError::syntax_about(place, expected, key),
+                false => ReadError::syntax(place, expected),
+            };
             return unreadable(&mut self.processes, error);
         };
         let call = self
@@ -311,13 +312,8 @@ impl<R: BufRead> EdnReader<R> {
         if is_tuple {
             self.processes.answers_are_tuples(&fields.process);
         }
-        let event = match call {
-            Ok(event) => event,
-            Err((error, event)) => {
-                self.events.push_back(Err(error));
-                event
-            }
-        };
+        let (event, lost) = call;
+        self.events.extend(lost.map(Err));
         self.events.push_back(Ok(event));
         Ok(())
     }
@@ -378,19 +374,14 @@ impl<R: BufRead> EdnReader<R> {
     /// came in between.
     fn drain_called(&mut self, fields: &Fields<'_>) -> Result<(), ReadError> {
         let (key, _, is_tuple) = self.keying.of_call(fields)?;
-        let wrong = |expected: &str| {
-            let error = ReadError::syntax(fields.place, expected);
-            let is_certain = fields.key.is_some() || is_tuple;
-            if is_certain {
-                error.about(key.clone())
-            } else {
-                error
-            }
-        };
         let taken = self.drained(&fields.process, is_tuple);
         let Some(taken) = taken else {
             self.processes.call_unreadable(fields.process.clone());
-            return Err(wrong("a :drain whose :ok says what it took"));
+            let expected = "a :drain whose :ok says what it took";
+            return Err(match fields.key.is_some() || is_tuple {
+                true => ReadError::syntax_about(fields.place, expected, key),
+                false => ReadError::syntax(fields.place, expected),
+            });
         };
         let request = Request {
             key: key.clone(),
@@ -403,10 +394,7 @@ impl<R: BufRead> EdnReader<R> {
             &request,
             taken,
         );
-        match calls {
-            Ok(calls) => self.events.extend(calls.into_iter().map(Ok)),
-            Err(error) => return Err(error),
-        }
+        self.events.extend(calls?.into_iter().map(Ok));
         Ok(())
     }
 
@@ -429,11 +417,14 @@ impl<R: BufRead> EdnReader<R> {
             if is_tuple {
                 value = &keys::pair(value)?[1];
             }
+            if !is_its_end {
+                return None;
+            }
             return match value {
-                _ if !is_its_end => None,
                 Form::Sequence(values) => Some(values.iter().map(to_value).collect()),
                 Form::Nil => Some(Vec::new()),
-                _ => None,
+                Form::Bool(_) | Form::Int(_) | Form::Float(_) | Form::LargeInt(_) => None,
+                Form::Text(_) | Form::Keyword(_) | Form::Symbol(_) | Form::Map(_) => None,
             };
         }
     }
@@ -603,9 +594,9 @@ fn answer(action: &Action, form: &Form) -> Option<Answer> {
                 let Form::Sequence(parts) = answer else {
                     unreachable!("steps are sequences");
                 };
-                Some(match answered.action {
-                    Action::Read => Answer::Value(to_value(parts.get(2)?)),
-                    _ => Answer::Done,
+                Some(match answered.action == Action::Read {
+                    true => Answer::Value(to_value(parts.get(2)?)),
+                    false => Answer::Done,
                 })
             });
             Answer::Txn(answers.collect::<Option<_>>()?)

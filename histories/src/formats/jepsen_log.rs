@@ -190,10 +190,10 @@ fn event(
     if kind == Kind::Invoke {
         let request = called(f, &fields, &process);
         return match request {
-            Ok(request) => match processes.call(process, at, line_number, f, request) {
-                Ok(event) => Ok((Some(event), None)),
-                Err((error, event)) => Ok((Some(event), Some(error))),
-            },
+            Ok(request) => {
+                let (event, lost) = processes.call(process, at, line_number, f, request);
+                Ok((Some(event), lost))
+            }
             Err(unexpected) => {
                 processes.call_unreadable(process);
                 Err(syntax(unexpected))

@@ -109,7 +109,7 @@ impl Processes {
         time_ns: u64,
         f: &str,
         request: Request,
-    ) -> Result<ObjectEvent, (ReadError, ObjectEvent)> {
+    ) -> (ObjectEvent, Option<ReadError>) {
         let lost = self.refuse_lost(&process, place);
         let op = self.new_op();
         let session = self.session(&process);
@@ -122,10 +122,7 @@ impl Processes {
         };
         self.open.insert(process, open);
         let event = ObjectEvent::call(time_ns, session, op, request);
-        match lost {
-            Some(error) => Err((error, event)),
-            None => Ok(event),
-        }
+        (event, lost)
     }
 
     /// The error of an operation that is still open when its process calls another one.
