@@ -10,7 +10,7 @@ use veridical_client::{CallError, Client, ClientConfig};
 use veridical_env::Environment;
 use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
-use veridical_harness::run::{Conditions, Keep, Observed, Run, Settings};
+use veridical_harness::run::{Conditions, Keep, Limits, Observed, Run, Settings};
 use veridical_harness::simulate::{simulate, stop_at};
 use veridical_harness::timed_fault::{inject_at_times, sleep_until};
 use veridical_histories::etcd::EtcdEvent;
@@ -97,10 +97,10 @@ pub fn run(plan: &Plan, settings: Settings) -> Run<EtcdEvent, MemberState> {
         knobs: knobs::changed(&plan.knobs),
         decode: crate::view::decode,
     };
-    let (keep, until) = (settings.keep, settings.until);
+    let (keep, limits, until) = (settings.keep, settings.limits, settings.until);
     let shared = Arc::new(plan.clone());
     simulate(ABOUT, plan, conditions, settings, |world, recorder| {
-        drive(world, shared, keep, recorder, until)
+        drive(world, shared, (keep, limits), recorder, until)
     })
 }
 
@@ -109,15 +109,15 @@ pub fn run(plan: &Plan, settings: Settings) -> Run<EtcdEvent, MemberState> {
 async fn drive(
     world: World,
     plan: Arc<Plan>,
-    keep: Keep,
+    (keep, limits): (Keep, Limits),
     recorder: Option<Recorder<MemberState>>,
     until: Option<Duration>,
 ) -> Observed<EtcdEvent> {
     let options = EtcdOptions {
         lease_tolerance_ns: lease_tolerance_ns(&plan),
         evidence_patience: EVIDENCE_PATIENCE,
-        hypotheses_max: HYPOTHESES_MAX,
-        distinct_hypotheses_max: DISTINCT_HYPOTHESES_MAX,
+        hypotheses_max: limits.of(HYPOTHESES_MAX),
+        distinct_hypotheses_max: limits.of(DISTINCT_HYPOTHESES_MAX),
         ..EtcdOptions::default()
     };
     let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);

@@ -255,3 +255,28 @@ fn result_of(body: Option<ResponseBody>) -> Result<ResponseBody, CallError> {
         None => Err(CallError::Unknown("an empty response".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply() -> Reply {
+        oneshot::channel().0
+    }
+
+    #[test]
+    #[should_panic(expected = "request 1 is sent after a later one")]
+    fn requests_have_rising_numbers() {
+        let mut in_flight = InFlight::default();
+        in_flight.insert(2, reply());
+        in_flight.insert(1, reply());
+    }
+
+    #[test]
+    #[should_panic(expected = "request 2 waits and was never sent")]
+    fn only_requests_that_were_sent_wait() {
+        let mut in_flight = InFlight::default();
+        in_flight.insert(2, reply());
+        in_flight.remove(2, 1);
+    }
+}

@@ -61,6 +61,9 @@ pub struct RunArguments {
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,
+    /// Begin no further seed after the first failure. What a checker could not decide is none.
+    #[arg(long)]
+    pub until_failure: bool,
     /// Run each seed in two processes and compare.
     #[arg(long)]
     pub check_determinism: bool,
@@ -118,6 +121,7 @@ impl RunArguments {
             seeds: None,
             counters: false,
             jobs: None,
+            until_failure: false,
             check_determinism: false,
             planted: None,
             json: None,
@@ -198,9 +202,9 @@ pub struct ExploreArguments {
     /// Begin with what a campaign of the same scenario has reached (its `--out`).
     #[arg(long, value_name = "DIR")]
     pub learn: Vec<PathBuf>,
-    /// End with the first failure.
-    #[arg(long)]
-    pub stop_at_first: bool,
+    /// End with the first failure. What a checker could not decide is none.
+    #[arg(long, alias = "stop-at-first")]
+    pub until_failure: bool,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "explore")]
     pub out: PathBuf,
@@ -225,6 +229,9 @@ pub struct CampaignArguments {
     /// Processes at once; as many as there are cores by default.
     #[arg(long)]
     pub jobs: Option<usize>,
+    /// Begin no further seed after the first failure. What a checker could not decide is none.
+    #[arg(long)]
+    pub until_failure: bool,
     /// Begin no further seed after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub time_limit: Option<u64>,
@@ -386,6 +393,9 @@ pub struct OneArguments {
     /// Where all of it goes.
     #[arg(long)]
     pub artefact: Option<PathBuf>,
+    /// Let checkers go further before they call something undecided.
+    #[arg(long)]
+    pub larger_limits: bool,
 }
 
 #[cfg(test)]

@@ -65,11 +65,11 @@ pub fn run<S: Scenario>(scenario: &S, arguments: &RunArguments) -> Result<u8, Co
     if arguments.counters {
         print!("{}", ran.summary.render_counters());
     }
+    let left = count - ran.summary.seeds;
     if interrupted.load(Ordering::Relaxed) {
-        println!(
-            "  interrupted: {} seeds were not run",
-            count - ran.summary.seeds
-        );
+        println!("  interrupted: {left} seeds were not run");
+    } else if left > 0 {
+        println!("  ended with the first failure: {left} seeds were not run");
     }
     Ok(ran.summary.most_severe().exit_code())
 }
@@ -97,10 +97,15 @@ fn run_seeds(
     let mut reports = Vec::new();
     let mut written = Ok(());
     let mut progress = Progress::new(count);
+    let has_failed = AtomicBool::new(false);
     campaign.run(
-        || seeds.next(),
+        || {
+            let is_over = arguments.until_failure && has_failed.load(Ordering::Relaxed);
+            if is_over { None } else { seeds.next() }
+        },
         interrupted,
         |report| {
+            has_failed.fetch_or(report.verdict.is_failure(), Ordering::Relaxed);
             ran.summary.add(&report);
             progress.advance(|| format!("{} failures", ran.failures.len()));
             if let (Some((file, path)), true) = (&mut json, written.is_ok()) {

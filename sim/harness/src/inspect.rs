@@ -24,7 +24,7 @@ mod simulated {
     use crate::process_log::ProcessLogs;
     use crate::recording::{RecordedState, Recording};
     use crate::report::{Class, RunReport};
-    use crate::run::{Keep, Run, Settings};
+    use crate::run::{Keep, Limits, Run, Settings};
     use crate::scenario::{Plan, Scenario};
     use crate::selection::{chosen, plan_of};
     use crate::style::Ending;
@@ -75,6 +75,10 @@ mod simulated {
             },
             record,
             until: None,
+            limits: match arguments.larger_limits {
+                true => Limits::Larger,
+                false => Limits::Usual,
+            },
         };
         let mut result = scenario.run(&plan, settings);
         if arguments.plan.is_some() {
@@ -132,6 +136,7 @@ mod simulated {
             },
             record: None,
             until: arguments.until,
+            limits: Limits::Usual,
         };
         let mut run = scenario.run(plan, settings);
         let logs = collected(&logs);

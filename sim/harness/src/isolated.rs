@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use crate::program::Program;
-use crate::report::{Class, Finding, RunReport, Subject};
+use crate::report::{Class, Finding, RunReport, Subject, UNDECIDED};
 use crate::scenario::Plan;
 
 /// A run that takes longer than this by the wall clock is ended.
@@ -97,9 +97,25 @@ impl<'a> IsolatedRun<'a> {
         self
     }
 
-    /// Carries it out with further arguments for `one`. Whatever goes wrong with the process
-    /// is a crash of the run.
+    /// Carries it out with further arguments for `one`; a run that a checker could not decide
+    /// once more, with larger limits. Whatever goes wrong with the process is a crash of the
+    /// run.
     pub fn run(&self, further: &[String]) -> RunReport {
+        let report = self.run_once(further);
+        let finding = report.finding.as_ref();
+        let is_undecided = finding.is_some_and(|finding| {
+            finding.class == Class::Unknown && finding.signature == UNDECIDED
+        });
+        match is_undecided {
+            true => {
+                let larger = [further, &["--larger-limits".to_owned()]].concat();
+                self.run_once(&larger)
+            }
+            false => report,
+        }
+    }
+
+    fn run_once(&self, further: &[String]) -> RunReport {
         let mut command = Command::new(&self.program.path);
         command.arg("one");
         if self.plan.is_some() {
@@ -246,24 +262,55 @@ mod tests {
         );
     }
 
+    /// A program of a test's own: what this script does.
+    #[cfg(unix)]
+    fn script(name: &str, text: &str) -> std::path::PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let program = std::env::temp_dir().join(format!("veridical-{name}-{}", std::process::id()));
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("written");
+        let executable = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&program, executable).expect("changed");
+        program
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_that_was_undecided_is_tried_again_with_larger_limits_and_only_that() {
+        let of = |finding| {
+            let subject = Subject {
+                scenario: "toy".to_owned(),
+                seed: 9,
+                planted: None,
+            };
+            let report = RunReport::without_result(subject, String::new(), finding);
+            serde_json::to_string(&report).expect("a report can be written")
+        };
+        let larger = of(Finding::new(Class::Violation, "seen-now", String::new()));
+        for (signature, expected) in [(UNDECIDED, "seen-now"), ("another", "another")] {
+            let usual = of(Finding::new(Class::Unknown, signature, String::new()));
+            let text = format!(
+                "cat >/dev/null\ncase \"$*\" in *--larger-limits*) echo '{larger}';; *) echo '{usual}';; esac"
+            );
+            let program = script(signature, &text);
+            let finding = report(program.to_str().expect("it is text")).finding;
+            let signature = finding.map(|finding| finding.signature);
+            assert_eq!(signature.as_deref(), Some(expected));
+            std::fs::remove_file(&program).expect("removed");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_process_that_somebody_stopped_says_nothing_and_one_that_aborts_is_a_crash() {
-        use std::os::unix::fs::PermissionsExt;
         for (signal, stopped) in [
             ("TERM", true),
             ("INT", true),
             ("ABRT", false),
             ("KILL", false),
         ] {
-            let name = format!("veridical-{signal}-{}", std::process::id());
-            let program = std::env::temp_dir().join(name);
             // A test that runs in the background inherits that SIGINT is ignored.
-            let script =
-                format!("#!/bin/sh\nexec env --default-signal=INT sh -c 'kill -{signal} $$'\n");
-            std::fs::write(&program, script).expect("written");
-            let executable = std::fs::Permissions::from_mode(0o700);
-            std::fs::set_permissions(&program, executable).expect("changed");
+            let text = format!("exec env --default-signal=INT sh -c 'kill -{signal} $$'");
+            let program = script(signal, &text);
             let path = program.to_str().expect("it is text");
             let report = report(path);
             assert_eq!(was_stopped(&report), stopped, "{signal}: {report:?}");

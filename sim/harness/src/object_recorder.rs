@@ -15,7 +15,7 @@ use veridical_histories::{EventKind, OperationId};
 use veridical_world::World;
 
 use crate::report::{Began, Class, Finding};
-use crate::run::{Keep, Observed};
+use crate::run::{Keep, Limits, Observed};
 use crate::simulate::stop_at;
 use crate::style::{Ending as ShownEnding, ShownOperation};
 
@@ -55,9 +55,14 @@ struct State {
 
 impl ObjectRecorder {
     /// A recorder at the start of a run, for histories of that model.
-    pub fn new(world: World, model: ObjectModel, keep: Keep) -> Self {
+    pub fn new(world: World, model: ObjectModel, keep: Keep, limits: Limits) -> Self {
+        let usual = CheckerOptions::default();
+        let options = CheckerOptions {
+            configurations_max: limits.of(usual.configurations_max),
+            ..usual
+        };
         let state = State {
-            checker: ObjectChecker::new(model, CheckerOptions::default()),
+            checker: ObjectChecker::new(model, options),
             keep,
             operations: 0,
             unknown_outcomes: 0,

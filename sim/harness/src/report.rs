@@ -6,6 +6,9 @@ use std::fmt;
 use veridical_checkers::Violation;
 use veridical_world::ReplayCounts;
 
+/// The signature of a run that a checker could not decide within its limits.
+pub(crate) const UNDECIDED: &str = "undecided";
+
 /// How a run ended. The order is that of the exit codes' gravity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +39,14 @@ impl Class {
             Self::Liveness => 4,
             Self::Crash => 5,
             Self::Nondeterminism => 6,
+        }
+    }
+
+    /// Whether something is wrong with the system, and not only with what is known of it.
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Violation | Self::Liveness | Self::Crash | Self::Nondeterminism => true,
+            Self::Ok | Self::Stopped | Self::Unknown => false,
         }
     }
 

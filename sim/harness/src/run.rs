@@ -31,6 +31,28 @@ pub struct Settings {
     pub record: Option<Vec<Decision>>,
     /// Stop at this simulated time.
     pub until: Option<Duration>,
+    /// How far a checker goes before it calls something undecided.
+    pub limits: Limits,
+}
+
+/// How far a checker goes before it calls something undecided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limits {
+    /// What nearly every run is decided with.
+    #[default]
+    Usual,
+    /// What a run that was undecided is tried again with.
+    Larger,
+}
+
+impl Limits {
+    /// What a limit of a checker becomes.
+    pub const fn of(self, usual: usize) -> usize {
+        match self {
+            Self::Usual => usual,
+            Self::Larger => usual.saturating_mul(8),
+        }
+    }
 }
 
 /// What a plan says of the world that the run takes place in.

@@ -8,7 +8,7 @@ use veridical_world::{
 
 use crate::program::reproduce;
 use crate::recording::{RecordedState, Recorder};
-use crate::report::{Class, Finding, QueueFilling, RunReport};
+use crate::report::{Class, Finding, QueueFilling, RunReport, UNDECIDED};
 use crate::run::{Conditions, Observed, Run, Settings};
 use crate::scenario::{About, Identity, Plan};
 
@@ -34,6 +34,7 @@ where
         keep,
         record,
         until,
+        limits: _,
     } = settings;
     let identity = plan.identity();
     let recorder = keep
@@ -100,7 +101,7 @@ fn report<E>(
         .or_else(|| process_panic(&exits))
         .or_else(|| {
             let undecided = observed.undecided.filter(|_| !is_stopped)?;
-            Some(Finding::new(Class::Unknown, "undecided", undecided))
+            Some(Finding::new(Class::Unknown, UNDECIDED, undecided))
         });
     let report = RunReport {
         seed: identity.seed,

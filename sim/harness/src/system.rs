@@ -176,11 +176,11 @@ impl<S: System> Scenario for S {
             knobs: Default::default(),
             decode: no_frames,
         };
-        let (keep, until) = (settings.keep, settings.until);
+        let (keep, limits, until) = (settings.keep, settings.limits, settings.until);
         let (system, shared) = (*self, Arc::new(plan.clone()));
         let about = System::about(self);
         simulate(about, plan, conditions, settings, |world, _| async move {
-            let recorder = ObjectRecorder::new(world.clone(), system.model(), keep);
+            let recorder = ObjectRecorder::new(world.clone(), system.model(), keep, limits);
             let work = drive(system, world, shared, recorder.clone());
             recorder.watch(work, until).await
         })

@@ -352,3 +352,18 @@ fn hard_state_since(mut hard_state: HardState, snapshot: &SnapshotMeta) -> HardS
     }
     hard_state
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the log begins after entry 5, entry 3 is applied")]
+    fn the_log_begins_at_or_before_what_is_applied() {
+        let at = |index| SnapshotMeta {
+            index,
+            ..SnapshotMeta::default()
+        };
+        initial_of(&Recovered::default(), &at(3), at(5), Vec::new(), 0);
+    }
+}

@@ -182,6 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_leases_end_at_once_than_may() {
+        let store = Store::new(StoreConfig::default());
+        let lessor = Lessor::new(&Limits::default(), Planted::none());
+        lessor.promote(1, Duration::ZERO, &store.reader());
+        let granted = [1, 2, 3].map(|id| LeaseChange::Granted {
+            id,
+            granted_ttl_s: 5,
+        });
+        lessor.follow(&granted, Duration::ZERO);
+        let mut expired = || lessor.expired(Duration::from_secs(6), 2);
+        assert_eq!(expired(), Some((1, vec![1, 2])));
+        assert_eq!(expired(), Some((1, vec![3])));
+    }
+
+    #[test]
     #[should_panic(expected = "the leases of term 2 are timed after those of term 3")]
     fn leases_are_timed_once_in_a_term_and_in_no_earlier_one() {
         let store = Store::new(StoreConfig::default());

@@ -399,7 +399,21 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "was never named")]
+    #[should_panic(expected = "command 1 settles what is below 1, after 2")]
+    fn what_is_settled_stays_settled() {
+        let proposals = proposals();
+        proposals.state().settled_below = 2;
+        proposals.unattended(put());
+    }
+
+    #[test]
+    #[should_panic(expected = "command 1 is applied and was never named")]
+    fn a_command_that_was_never_named_does_not_come_out_of_the_log() {
+        proposals().resolve(1, 1, Err(ApiError::no_leader()));
+    }
+
+    #[test]
+    #[should_panic(expected = "command 1 is dispatched and was never named")]
     fn a_command_that_was_never_named_is_not_dispatched() {
         proposals().attempt(1, ATTEMPT);
     }

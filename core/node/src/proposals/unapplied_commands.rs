@@ -107,4 +107,12 @@ mod tests {
         unapplied.applied(7);
         assert!(!unapplied.has(&name));
     }
+
+    #[test]
+    #[should_panic(expected = "the command at 9 was in the log already, at Some(7)")]
+    fn a_command_is_in_the_log_once() {
+        let mut unapplied = UnappliedCommands::default();
+        unapplied.insert(CommandName::default(), 7);
+        unapplied.insert(CommandName::default(), 9);
+    }
 }

@@ -154,14 +154,18 @@ mod tests {
     use super::*;
     use tokio::sync::oneshot;
 
-    #[test]
-    fn callers_are_counted_from_the_question_to_the_answer() {
-        let batch = |replies: usize| ReadBatch {
+    /// A question of so many callers.
+    fn batch(replies: usize) -> ReadBatch {
+        ReadBatch {
             replies: (0..replies).map(|_| oneshot::channel().0).collect(),
             own_term: None,
             asked_at: Duration::ZERO,
             term: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn callers_are_counted_from_the_question_to_the_answer() {
         let mut batches = ReadBatches::default();
         for replies in [2, 3] {
             let context = batches.next_context();
@@ -197,6 +201,23 @@ mod tests {
         let (past, mut past_reply) = oneshot::channel();
         waiters.wait(7, vec![past]);
         assert_eq!(past_reply.try_recv(), Ok(Ok(())));
+    }
+
+    #[test]
+    #[should_panic(expected = "two questions have the context 1")]
+    fn each_question_has_a_context_of_its_own() {
+        let mut batches = ReadBatches::default();
+        batches.insert(1, batch(1));
+        batches.insert(1, batch(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "2 readers of 1 go at once")]
+    fn no_more_callers_go_than_came() {
+        let mut batches = ReadBatches::default();
+        batches.insert(1, batch(2));
+        batches.readers = 1;
+        batches.remove(1);
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
     let ran = run_seeds(
         &campaign,
         wanted,
-        time_limit,
+        (time_limit, arguments.until_failure),
         &interrupted,
         &mut ledger,
         &mut sum,
@@ -126,7 +126,7 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
 fn run_seeds(
     campaign: &Campaign,
     wanted: Vec<u64>,
-    time_limit: Option<Duration>,
+    (time_limit, until_failure): (Option<Duration>, bool),
     interrupted: &AtomicBool,
     ledger: &mut Ledger,
     sum: &mut Sum,
@@ -137,10 +137,12 @@ fn run_seeds(
     let mut ran = 0;
     let mut written = Ok(());
     let failed_to_write = AtomicBool::new(false);
+    let has_failed = AtomicBool::new(false);
     campaign.run(
         || {
             let is_late = time_limit.is_some_and(|limit| started.elapsed() >= limit);
-            if is_late || failed_to_write.load(Ordering::Relaxed) {
+            let is_over = until_failure && has_failed.load(Ordering::Relaxed);
+            if is_late || is_over || failed_to_write.load(Ordering::Relaxed) {
                 return None;
             }
             next.lock().expect("no panic holds it").next()
@@ -155,6 +157,7 @@ fn run_seeds(
                 written = ledger.append(&report);
                 failed_to_write.store(written.is_err(), Ordering::Relaxed);
             }
+            has_failed.fetch_or(report.verdict.is_failure(), Ordering::Relaxed);
             sum.add(report);
             progress.advance(|| sum.status(ran, started.elapsed()));
         },

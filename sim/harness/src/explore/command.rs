@@ -83,12 +83,12 @@ pub fn explore<S: Scenario>(system: &S, arguments: &ExploreArguments) -> Result<
             ..execution.report.clone()
         });
         if let Some(finding) = &execution.report.finding {
-            failed += 1;
+            failed += u64::from(finding.class.is_failure());
             let sort = (finding.class, finding.signature.clone());
             failures.entry(sort).or_default().push(execution.clone());
         }
         progress.advance(|| status(reach, failed));
-        !(arguments.stop_at_first && failed > 0)
+        !(arguments.until_failure && failed > 0)
     });
     progress.finish();
     let mut sorts = BTreeMap::new();
