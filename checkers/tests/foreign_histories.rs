@@ -101,11 +101,11 @@ fn with_sessions(events: impl Iterator<Item = ObjectEvent>) -> Vec<ObjectEvent> 
 
 /// What is known of the operations of the events, in order.
 fn request_of(events: &[ObjectEvent], op: OperationId) -> &Request {
-    let call = events.iter().find_map(|event| match &event.kind {
-        EventKind::Call { op: called, input } if *called == op => Some(input),
-        _ => None,
-    });
-    call.expect("what ends was called")
+    let mut of_op = events.iter().filter(|event| event.operation() == Some(op));
+    match &of_op.next().expect("it is in the history").kind {
+        EventKind::Call { input, .. } => input,
+        other => panic!("what ends was called: {other:?}"),
+    }
 }
 
 /// How a history is spelt: everything that a reader has to see through.

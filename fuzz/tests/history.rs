@@ -144,3 +144,30 @@ fn an_example_with_some_bytes_changed_is_a_history_or_an_error() {
         });
     assert!(UNDERSTOOD.load(Relaxed) > 0);
 }
+
+#[test]
+fn a_compressed_example_with_some_bytes_changed_is_a_history_or_an_error() {
+    static UNDERSTOOD: AtomicU64 = AtomicU64::new(0);
+    let compressed = EXAMPLES.map(|example| {
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let zstd = ruzstd::encoding::compress_to_vec(example.as_bytes(), level);
+        let mut gzip =
+            flate2::read::GzEncoder::new(example.as_bytes(), flate2::Compression::fast());
+        let mut zipped = Vec::new();
+        std::io::Read::read_to_end(&mut gzip, &mut zipped).expect("memory is read");
+        [zstd, zipped]
+    });
+    bolero::check!()
+        .with_test_time(TEST_TIME)
+        .with_type::<(u8, bool, Vec<(u16, u8)>)>()
+        .for_each(|(example, is_gzip, changes)| {
+            let example = &compressed[usize::from(*example) % compressed.len()];
+            let mut bytes = example[usize::from(*is_gzip)].clone();
+            for (at, byte) in changes {
+                let at = usize::from(*at) % bytes.len();
+                bytes[at] = *byte;
+            }
+            UNDERSTOOD.fetch_add(check(&bytes, None), Relaxed);
+        });
+    assert!(UNDERSTOOD.load(Relaxed) > 0);
+}
