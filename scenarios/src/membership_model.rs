@@ -38,6 +38,13 @@ impl MembershipModel {
         self.told.insert(id, Told::Leaving);
     }
 
+    /// The removal of a member was asked for by somebody else.
+    pub fn may_leave(&mut self, id: u64) {
+        if let Some(told @ Told::Member) = self.told.get_mut(&id) {
+            *told = Told::Leaving;
+        }
+    }
+
     /// A member was removed.
     pub fn removed(&mut self, id: u64) {
         self.told.insert(id, Told::Gone);

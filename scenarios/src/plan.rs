@@ -13,6 +13,7 @@ use veridical_node::Limits;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
+use crate::impatience::HastyCall;
 use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
@@ -60,6 +61,12 @@ pub struct Plan {
     /// What the operator does to the cluster, one thing after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PlannedChange>,
+    /// What operators ask for who do not wait for each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hasty: Vec<HastyCall>,
+    /// That the cluster serves all the time, where nothing in the plan keeps it from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePlan>,
     /// What is done whenever a new leader appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunt: Option<HuntPlan>,
@@ -219,6 +226,17 @@ pub enum Who {
     Leader,
     /// The one on this machine.
     Site(u32),
+}
+
+/// A client that writes all the time, and how long it may have to wait for the next
+/// acknowledgement until the faults end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePlan {
+    /// From an acknowledgement to the next write, in ms.
+    pub write_every_ms: u64,
+    /// From an acknowledgement to the next one, in ms.
+    pub gap_max_ms: u64,
 }
 
 /// A hunt for leaders: shortly after a member has become leader, something is done to

@@ -70,6 +70,7 @@ pub fn plan(seed: u64) -> Plan {
     // Two sound disks have to be left, also for changes of the membership.
     plan.changes
         .retain(|planned| matches!(planned.change, Change::Reformat { .. }));
+    plan.hasty.clear();
     Plan {
         scenario: NAME.to_owned(),
         rotten_member: Some(rotten),

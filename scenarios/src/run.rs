@@ -19,6 +19,7 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::cluster::{Cluster, client_address};
+use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
 use crate::knobs;
 use crate::leader_nemesis::hunt;
@@ -28,6 +29,7 @@ use crate::plan::Plan;
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, Told};
 use crate::scenario::ABOUT;
+use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
@@ -166,6 +168,8 @@ impl Driver {
     async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
         let operating = self.start_operator();
+        self.start_impatient_operators();
+        self.start_service();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -244,7 +248,7 @@ impl Driver {
 
     /// Starts the one who changes the membership, if the plan has one.
     fn start_operator(&self) -> Option<JoinHandle<()>> {
-        if self.plan.changes.is_empty() {
+        if self.plan.changes.is_empty() && self.plan.hasty.is_empty() {
             return None;
         }
         let operator = Operator::new(
@@ -255,6 +259,34 @@ impl Driver {
             Arc::clone(&self.plan),
         );
         Some(self.world.spawn(operator.run()))
+    }
+
+    /// Starts those who change it and do not wait for each other, if the plan has any.
+    fn start_impatient_operators(&self) {
+        if self.plan.hasty.is_empty() {
+            return;
+        }
+        let operators = ImpatientOperators::new(
+            self.world.clone(),
+            self.cluster.clone(),
+            self.observer.clone(),
+            self.world.add_host("operators"),
+            Arc::clone(&self.plan),
+        );
+        self.world.spawn(operators.run());
+    }
+
+    /// Starts the client that writes all the time, if the plan has one.
+    fn start_service(&self) {
+        if let Some(law) = self.plan.service {
+            self.world.spawn(watch_service(
+                self.world.clone(),
+                self.cluster.clone(),
+                self.observer.clone(),
+                Arc::clone(&self.plan),
+                law,
+            ));
+        }
     }
 
     /// Injects the planned faults at their times.

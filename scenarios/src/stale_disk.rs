@@ -95,6 +95,7 @@ pub fn plan(seed: u64) -> Plan {
         faults,
         previous_format: Default::default(),
         changes: Vec::new(),
+        hasty: Vec::new(),
         hunt: None,
         schedule: Schedule::Uniform,
         ..base

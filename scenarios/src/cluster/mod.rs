@@ -283,6 +283,11 @@ impl Cluster {
         self.shared().removals.insert(id);
     }
 
+    /// Those of whom that was said.
+    pub fn removals(&self) -> BTreeSet<u64> {
+        self.shared().removals.clone()
+    }
+
     /// Starts a member again whenever it has ended by itself, as a supervisor would. A
     /// panic is a finding.
     pub async fn supervise(self, site: u32, restart_delay: Duration) {

@@ -350,6 +350,8 @@ fn operator(child: &mut Plan, partner: &Plan) {
     let heal_at_ms = child.heal_at_ms;
     child.changes.clone_from(&partner.changes);
     child.changes.retain(|planned| planned.at_ms < heal_at_ms);
+    child.hasty.clone_from(&partner.hasty);
+    child.hasty.retain(|hasty| hasty.at_ms < heal_at_ms);
     child.previous_format.clone_from(&partner.previous_format);
 }
 

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use veridical_node::Limits;
 use veridical_world::{Latency, Rng, Stream};
 
+use crate::impatience;
 use crate::knobs;
 use crate::plan::{HostPlan, PLAN_FORMAT, Plan};
 #[cfg(all(test, madsim))]
@@ -143,6 +144,11 @@ pub fn plan(seed: u64) -> Plan {
     if spares > 0 {
         changes = nemesis.changes(knobs.election_timeout_ms);
     }
+    // Whoever counts voters before he takes one away must be the only one who does.
+    let hasty = match spares {
+        0 => impatience::of_swarm(seed, members, heal_at_ms),
+        _ => Vec::new(),
+    };
     let mut previous_format = BTreeSet::new();
     if chosen.contains(&Family::Upgrade) {
         previous_format = nemesis.formats();
@@ -178,6 +184,8 @@ pub fn plan(seed: u64) -> Plan {
         faults,
         previous_format,
         changes,
+        hasty,
+        service: None,
         hunt,
         heal_at_ms,
         heal_bound_ms: 30_000,
