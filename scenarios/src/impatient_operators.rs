@@ -95,10 +95,10 @@ impl ImpatientOperators {
         let patience = Duration::from_millis(hasty.patience_ms);
         let answer = ask_member(&self.environment, site, ask, patience).await;
         self.observer.count(match &answer {
-            Ok(_) => "impatience.call_carried_out",
-            Err(CallError::Refused { .. }) => "impatience.call_refused",
-            Err(CallError::Unknown(_)) => "impatience.call_given_up",
-            Err(CallError::Unavailable(_)) => "impatience.nobody_to_ask",
+            Ok(_) => "membership.hasty_call_carried_out",
+            Err(CallError::Refused { .. }) => "membership.hasty_call_refused",
+            Err(CallError::Unknown(_)) => "membership.hasty_call_given_up",
+            Err(CallError::Unavailable(_)) => "membership.hasty_call_to_nobody",
         });
         if let Ok(Answer::MemberAdd(answer)) = answer {
             self.check(&answer.members);
@@ -145,7 +145,7 @@ impl ImpatientOperators {
         if !self.started().insert(id) {
             return;
         }
-        self.observer.count("impatience.newcomer_started");
+        self.observer.count("membership.newcomer_started");
         let members = directory.iter().map(|(id, member)| (id, member.clone()));
         self.cluster.install(machine, id, members.collect()).await;
     }

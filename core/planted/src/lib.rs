@@ -56,6 +56,8 @@ veridical_probe::planted_bugs! {
         SnapshotMislabelled => "snapshot-mislabelled",
         /// node: a member that leads again goes on with the lease clock of its former term.
         LeaseClockKept => "lease-clock-kept",
+        /// node: whoever is a voter counts as one that answers when another one is removed.
+        SilentVoterCounts => "silent-voter-counts",
         /// node: callers that wait for reads are not counted, however many they are.
         ReadsUnbounded => "reads-unbounded",
         /// client: a write whose outcome is unknown is sent again.

@@ -154,6 +154,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_MAX_REQUEST_BYTES", default_value_t = 1_572_864)]
     max_request_bytes: usize,
 
+    /// Most learners at once
+    #[arg(long, env = "VERIDICAL_MAX_LEARNERS", default_value_t = 1)]
+    max_learners: usize,
+
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
     engine: EngineKind,
@@ -364,6 +368,7 @@ impl ServeFlags {
             ("snapshot-count", self.snapshot_count),
             ("max-txn-ops", self.max_txn_ops as u64),
             ("max-request-bytes", self.max_request_bytes as u64),
+            ("max-learners", self.max_learners as u64),
         ] {
             if value == 0 {
                 return Err(FlagError::Zero(flag));
@@ -375,6 +380,7 @@ impl ServeFlags {
             snapshot_entries: self.snapshot_count,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
+            max_learners: self.max_learners,
             ..Limits::default()
         })
     }
