@@ -48,6 +48,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
         cluster_id: 77,
         initial_members,
         join: false,
+        force_new_cluster: false,
         data_dir: dir.join(format!("member-{id}")),
         listen_peer_address: peers[id as usize - 1].clone(),
         limits: Limits {

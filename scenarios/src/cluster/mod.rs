@@ -472,6 +472,7 @@ fn founder(plan: &Plan, site: u32, laws: &Laws) -> NodeConfig {
         cluster_id: CLUSTER_ID,
         initial_members,
         join: false,
+        force_new_cluster: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
         limits: plan.knobs.clone(),

@@ -134,6 +134,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_JOIN_ENDPOINTS", value_delimiter = ',')]
     join_endpoints: Vec<String>,
 
+    /// Go on as the only member, with the data of this one: the others are lost for good
+    #[arg(long, env = "VERIDICAL_FORCE_NEW_CLUSTER")]
+    force_new_cluster: bool,
+
     /// Milliseconds between two heartbeats
     #[arg(long, env = "VERIDICAL_HEARTBEAT_INTERVAL", default_value_t = 100)]
     heartbeat_interval: u64,
@@ -242,6 +246,7 @@ pub(crate) struct ServeConfig {
     pub(crate) listen_peer_url: Url,
     pub(crate) advertise_peer_urls: Vec<Url>,
     pub(crate) beginning: Beginning,
+    pub(crate) force_new_cluster: bool,
     pub(crate) engine: EngineKind,
     pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
@@ -343,6 +348,7 @@ impl ServeFlags {
             listen_peer_url,
             advertise_peer_urls,
             beginning,
+            force_new_cluster: self.force_new_cluster,
             engine: self.engine,
             data_format: self.data_format.into(),
             limits,

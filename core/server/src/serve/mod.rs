@@ -44,6 +44,8 @@ enum ServeError {
     Start(#[from] StartError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("--force-new-cluster: the data folder has no data of a member to go on with")]
+    NothingToForce,
     #[error("no runtime: {0}")]
     Runtime(io::Error),
     #[error("signals: {0}")]
@@ -81,6 +83,7 @@ impl From<ServeError> for ServeFailure {
         let is_usage_error = match &reason {
             ServeError::Listen(_)
             | ServeError::Join(_)
+            | ServeError::NothingToForce
             | ServeError::DataDir(DataDirError::InUse(_) | DataDirError::Io { .. })
             | ServeError::Start(StartError::Config(_) | StartError::Foreign { .. }) => true,
             ServeError::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
@@ -176,6 +179,9 @@ async fn start(
     data_dir: &DataDir,
 ) -> Result<Node<RealEnvironment>, ServeError> {
     let known = data_dir.identity()?;
+    if known.is_none() && config.force_new_cluster {
+        return Err(ServeError::NothingToForce);
+    }
     let (identity, initial_members, join) = match (known, &config.beginning) {
         // The log says who the members are; nothing is ever founded in this folder again.
         (Some(identity), beginning) => {
@@ -216,6 +222,7 @@ async fn start(
             cluster_id: identity.cluster_id,
             initial_members,
             join,
+            force_new_cluster: config.force_new_cluster,
             data_dir: config.data_dir.clone(),
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),
