@@ -38,8 +38,8 @@ const SPARES: u32 = 2;
 const BUSY_MS: u64 = 20_000;
 
 /// In a calm cluster whose leaders may be removed, acknowledged writes are at most so many
-/// election timeouts apart.
-const GAP_MAX_ELECTIONS: u64 = 12;
+/// election timeouts apart, in percent.
+const GAP_MAX_PERCENT: u64 = 1_200;
 
 /// A call of one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,7 +208,7 @@ pub fn plan(seed: u64) -> Plan {
     };
     let service = Some(ServicePlan {
         write_every_ms: 50,
-        gap_max_ms: GAP_MAX_ELECTIONS * knobs.election_timeout_ms,
+        gap_max_percent: GAP_MAX_PERCENT,
     });
     calm(Plan {
         scenario: NAME.to_owned(),
@@ -218,7 +218,7 @@ pub fn plan(seed: u64) -> Plan {
         service,
         heal_at_ms: BUSY_MS,
         end_at_ms: BUSY_MS + 10_000,
-        ..swarm::plan(seed)
+        ..swarm::drawn(seed)
     })
 }
 
@@ -232,6 +232,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         faults: Vec::new(),
         previous_format: Default::default(),
         changes: Vec::new(),
+        lease_rounds: Vec::new(),
         hunt: None,
         schedule: Schedule::Uniform,
         ..plan

@@ -135,6 +135,10 @@ impl Operator {
         if let Change::HandOver { to } = *change {
             return self.hand_over(to).await;
         }
+        if let Change::Terminate { who } = *change {
+            self.observer.count("upgrade.told_to_end");
+            return self.cluster.terminate(self.resolve(who));
+        }
         let voters = self.voters().await;
         let has_member = |site: &u32| self.cluster.members().contains_key(site);
         let may_lose_one = |site: &u32| {
@@ -198,7 +202,7 @@ impl Operator {
                     self.bring(by, Goal::Votes).await;
                 }
             }
-            Change::Reformat { .. } | Change::HandOver { .. } => {}
+            Change::Reformat { .. } | Change::HandOver { .. } | Change::Terminate { .. } => {}
             Change::Wipe { who } => {
                 let site = self.resolve(who);
                 if !may_lose_one(&site) {

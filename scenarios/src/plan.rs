@@ -67,6 +67,10 @@ pub struct Plan {
     /// That the cluster serves all the time, where nothing in the plan keeps it from that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePlan>,
+    /// When leases begin that are kept alive through every member until their owner ends
+    /// them, in ms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lease_rounds: Vec<u64>,
     /// What is done whenever a new leader appears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunt: Option<HuntPlan>,
@@ -170,6 +174,11 @@ pub enum Change {
         /// The machine.
         to: u32,
     },
+    /// Tells a member to end, as SIGTERM does; it is started again.
+    Terminate {
+        /// Which.
+        who: Who,
+    },
     /// Restarts the member of a machine with another version of the data formats: a step of
     /// a rolling upgrade or downgrade.
     Reformat {
@@ -201,10 +210,13 @@ impl Change {
             | Self::Reformat { site: by, .. } => {
                 *by = site(*by)?;
             }
-            Self::Leave { .. } | Self::Wipe { .. } => {}
+            Self::Leave { .. } | Self::Wipe { .. } | Self::Terminate { .. } => {}
         }
         match &mut self {
-            Self::Leave { who, .. } | Self::Replace { who, .. } | Self::Wipe { who } => {
+            Self::Leave { who, .. }
+            | Self::Replace { who, .. }
+            | Self::Wipe { who }
+            | Self::Terminate { who } => {
                 if let Who::Site(number) = who {
                     *number = site(*number)?;
                 }
@@ -235,8 +247,8 @@ pub enum Who {
 pub struct ServicePlan {
     /// From an acknowledgement to the next write, in ms.
     pub write_every_ms: u64,
-    /// From an acknowledgement to the next one, in ms.
-    pub gap_max_ms: u64,
+    /// From an acknowledgement to the next one, in percent of an election timeout.
+    pub gap_max_percent: u64,
 }
 
 /// A hunt for leaders: shortly after a member has become leader, something is done to

@@ -23,6 +23,7 @@ use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
 use crate::knobs;
 use crate::leader_nemesis::hunt;
+use crate::lease_keepers::LeaseKeepers;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
@@ -170,6 +171,7 @@ impl Driver {
         let operating = self.start_operator();
         self.start_impatient_operators();
         self.start_service();
+        self.start_lease_keepers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -287,6 +289,20 @@ impl Driver {
                 law,
             ));
         }
+    }
+
+    /// Starts those who keep leases alive while they are ended, if the plan has any.
+    fn start_lease_keepers(&self) {
+        if self.plan.lease_rounds.is_empty() {
+            return;
+        }
+        let keepers = LeaseKeepers::new(
+            self.world.clone(),
+            &self.cluster,
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        self.world.spawn(keepers.run());
     }
 
     /// Injects the planned faults at their times.

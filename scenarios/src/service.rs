@@ -67,7 +67,8 @@ pub async fn watch_service(
         }
     };
     let looking = async {
-        let gap_max = Duration::from_millis(law.gap_max_ms);
+        let gap_max_ms = plan.knobs.election_timeout_ms * law.gap_max_percent / 100;
+        let gap_max = Duration::from_millis(gap_max_ms);
         while world.now() < plan.heal_at() {
             world.sleep(LOOK_PERIOD).await;
             // The first election is not over before the first write is.
@@ -80,7 +81,7 @@ pub async fn watch_service(
                     "no write was acknowledged for {} ms, up to {} ms; {} ms are allowed{}",
                     gap.as_millis(),
                     world.now().as_millis(),
-                    law.gap_max_ms,
+                    gap_max_ms,
                     cluster.describe(),
                 );
                 observer.report(Finding::new(Class::Liveness, "service-interrupted", text));

@@ -11,6 +11,12 @@ pub const PROBE_CLIENT: u64 = 900_000;
 /// The number of the client that writes all the time, apart from all others.
 pub const STEADY_CLIENT: u64 = 910_000;
 
+/// The first client of the leases that are kept alive, apart from all others.
+pub const KEEPER_CLIENT: u64 = 920_000;
+
+/// The machine of those clients.
+pub const KEEPER_NAME: &str = "keepers";
+
 /// The first watcher's number as a client.
 pub const WATCHER_CLIENT: u64 = 800_000;
 
@@ -40,6 +46,9 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     let client = client_of(session);
     if client == PROBE_CLIENT {
         return Some(PROBE_NAME.to_owned());
+    }
+    if client >= KEEPER_CLIENT {
+        return Some(KEEPER_NAME.to_owned());
     }
     if client == STEADY_CLIENT {
         return Some(STEADY_NAME.to_owned());

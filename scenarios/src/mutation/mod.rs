@@ -92,6 +92,8 @@ pub fn changed(kept: &Plan, fresh: &Plan, rng: &mut Rng) -> Plan {
         merged(fresh, kept, rng)
     };
     child.seed = fresh.seed;
+    // What is promised in a calm world is not promised where faults were added.
+    child.service = None;
     child.schedule_seed = Some(rng.next_u64());
     for _ in 0..rng.below(CHANGES_MAX + 1) {
         let change = CHANGES[rng.index(CHANGES.len())];

@@ -273,6 +273,12 @@ impl<E: Environment> Driver<E> {
                     let result = self.raft.transfer_leadership(to);
                     let _ = reply.send(result.map_err(|error| transfer_refusal(&error)));
                 }
+                Request::HandOver { reply } => {
+                    let successor = self.raft.successor();
+                    let successor =
+                        successor.filter(|to| self.raft.transfer_leadership(*to).is_ok());
+                    let _ = reply.send(successor);
+                }
             }
         }
         if !readers.is_empty() {

@@ -141,6 +141,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         reason = node.stopped() => Some(reason),
     };
     info!("stopping");
+    // As long as clients are served: they wait for the next leader, and not for an election.
+    node.hand_over().await;
     clients.stop().await;
     node.stop();
     let reason = match stopped {
