@@ -45,7 +45,7 @@ const CUT_RESPONSES_SHARE: f64 = 0.15;
 const LEASE_ROUNDS_SHARE: f64 = 0.12;
 
 /// So many of them.
-const LEASE_ROUNDS: u32 = 12;
+const LEASE_ROUNDS: u32 = 30;
 
 /// Seeds that only hunt leaders.
 const PURE_HUNT_SHARE: f64 = 0.05;

@@ -483,11 +483,10 @@ impl<E: Environment> Driver<E> {
 
 /// What a caller is told who wants leadership somewhere else.
 fn transfer_refusal(error: &TransferError) -> ApiError {
-    match error {
-        TransferError::NotAVoter { .. } => ApiError::bad_leader_transferee(),
-        // There may be further reasons; whoever does not lead hands nothing over.
-        _ => ApiError::not_leader(),
+    if matches!(error, TransferError::NotAVoter { .. }) {
+        return ApiError::bad_leader_transferee();
     }
+    ApiError::not_leader()
 }
 
 /// How many items a channel holds.

@@ -282,8 +282,14 @@ mod tests {
     }
 
     fn outcome(raft: &Raft, intent: Intent, id: u64) -> Result<(), ApiError> {
+        // The founders have names from the beginning.
         let member = |id| api::Member {
             id,
+            name: if id <= 3 {
+                format!("m{id}")
+            } else {
+                String::new()
+            },
             peer_ur_ls: vec![format!("http://{id}")],
             ..Default::default()
         };
