@@ -19,7 +19,7 @@ use crate::operator::ask_member;
 use crate::plan::{Plan, Who};
 
 /// The id of a member that there never was.
-const NOBODY: u64 = 0x0bad_1d;
+const NOBODY: u64 = 0x000b_ad1d;
 
 /// Many operators, who share a machine.
 #[derive(Clone)]
