@@ -7,12 +7,15 @@
 //!
 //! [`scenario::Store`] is what the harness runs. A scenario makes the [`plan::Plan`] of a
 //! seed, `swarm` by default; `run` carries it out: `cluster` boots the members, `workload`
-//! and `watching` are the clients, `operator` changes the membership, `leader_nemesis`
-//! follows the elections, `observer` feeds the checker while they run. `shrinking` says what
+//! and `watching` are the clients, `operator` changes the membership one step after the
+//! other and `impatient_operators` all at once, `leader_nemesis` follows the elections,
+//! `service` sees to it that writes go on,
+//! `lease_keepers` keep alive what is being ended, `observer` feeds the checker while they run. `shrinking` says what
 //! a plan consists of, `mutation` how it is changed, `view` what its messages mean.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
+pub mod impatience;
 pub mod keyspace;
 pub mod knobs;
 pub mod lying_disk;
@@ -20,6 +23,7 @@ pub mod membership_model;
 pub mod mutation;
 pub mod plan;
 pub mod properties;
+pub mod rolling_restarts;
 pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
@@ -33,7 +37,11 @@ pub mod view;
 #[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
+mod impatient_operators;
+#[cfg(madsim)]
 mod leader_nemesis;
+#[cfg(madsim)]
+mod lease_keepers;
 #[cfg(madsim)]
 mod observer;
 #[cfg(madsim)]
@@ -44,6 +52,8 @@ mod refusals;
 mod requests;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+mod service;
 #[cfg(madsim)]
 mod watching;
 #[cfg(madsim)]

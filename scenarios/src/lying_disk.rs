@@ -20,7 +20,7 @@ const LIES: [f64; 3] = [0.1, 0.5, 1.0];
 
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
-    let mut plan = swarm::plan(seed);
+    let mut plan = swarm::drawn(seed);
     let mut rng = Rng::for_part(seed, Stream::Nemesis, NAME);
     let lying_sync_probability = LIES[rng.index(LIES.len())];
     plan.disk.lying_sync_probability = lying_sync_probability;

@@ -40,6 +40,13 @@ impl MembershipModel {
         self.members.insert(id, Membership::Leaving);
     }
 
+    /// The removal of a member was asked for by somebody else.
+    pub fn may_leave(&mut self, id: u64) {
+        if let Some(membership @ Membership::Member) = self.members.get_mut(&id) {
+            *membership = Membership::Leaving;
+        }
+    }
+
     /// A member was removed.
     pub fn removed(&mut self, id: u64) {
         self.members.insert(id, Membership::Gone);

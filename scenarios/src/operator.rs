@@ -135,6 +135,10 @@ impl Operator {
         if let Change::HandOver { to } = *change {
             return self.hand_over(to).await;
         }
+        if let Change::Terminate { who } = *change {
+            self.observer.count("upgrade.told_to_end");
+            return self.cluster.terminate(self.resolve(who));
+        }
         let voters = self.voters().await;
         let has_member = |site: &u32| self.cluster.members().contains_key(site);
         let may_lose_one = |site: &u32| {
@@ -198,7 +202,7 @@ impl Operator {
                     self.bring(by, Goal::Votes).await;
                 }
             }
-            Change::Reformat { .. } | Change::HandOver { .. } => {}
+            Change::Reformat { .. } | Change::HandOver { .. } | Change::Terminate { .. } => {}
             Change::Wipe { who } => {
                 let site = self.resolve(who);
                 if !may_lose_one(&site) {
@@ -318,8 +322,8 @@ impl Operator {
         }
     }
 
-    /// Brings everything in order: whoever is in the list runs and votes, and nobody else
-    /// has a machine.
+    /// Brings everything in order: whoever is in the list runs and votes, nobody else has a
+    /// machine, and who was added under the address of none is removed.
     async fn settle(&mut self) {
         loop {
             let list = self.member_list().await;
@@ -331,6 +335,11 @@ impl Operator {
                 if listed.get(&site) != Some(&id) {
                     self.cluster.vacate(site).await;
                 }
+            }
+            if let Some(nowhere) = list.iter().find(|member| self.site_of(member).is_none()) {
+                self.remove(nowhere.id).await;
+                self.world.sleep(PAUSE).await;
+                continue;
             }
             let installed = self.cluster.members();
             let unfinished = list.iter().find_map(|member| {
@@ -399,6 +408,9 @@ impl Operator {
         let request = api::MemberListRequest { linearizable: true };
         loop {
             if let Ok(Answer::MemberList(list)) = self.ask(Ask::MemberList(request)).await {
+                for id in self.cluster.removals() {
+                    self.roll.may_leave(id);
+                }
                 let ids = list.members.iter().map(|member| member.id).collect();
                 if let Some(text) = self.roll.listed(&ids) {
                     self.observer
@@ -435,16 +447,26 @@ impl Operator {
     }
 
     async fn ask_at(&self, site: u32, ask: Ask) -> Result<Answer, CallError> {
-        let (network, clock) = (self.environment.network(), self.environment.clock());
-        let address = client_address(site);
-        let (connection, _watches) =
-            Connection::open(network, clock, &address, CONNECT_TIMEOUT).await?;
-        tokio::select! {
-            biased;
-            result = connection.call(ask) => result,
-            () = clock.sleep(CALL_TIMEOUT) => {
-                Err(CallError::Unknown("no answer in time".to_owned()))
-            }
+        ask_member(&self.environment, site, ask, CALL_TIMEOUT).await
+    }
+}
+
+/// Asks one member for one thing, and gives up after a while.
+pub(crate) async fn ask_member(
+    environment: &SimEnvironment,
+    site: u32,
+    ask: Ask,
+    patience: Duration,
+) -> Result<Answer, CallError> {
+    let (network, clock) = (environment.network(), environment.clock());
+    let address = client_address(site);
+    let (connection, _watches) =
+        Connection::open(network, clock, &address, CONNECT_TIMEOUT).await?;
+    tokio::select! {
+        biased;
+        result = connection.call(ask) => result,
+        () = clock.sleep(patience) => {
+            Err(CallError::Unknown("no answer in time".to_owned()))
         }
     }
 }

@@ -13,6 +13,7 @@ use veridical_node::Limits;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
+use crate::impatience::HastyCall;
 use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
@@ -60,6 +61,16 @@ pub struct Plan {
     /// What the operator does to the cluster, one thing after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PlannedChange>,
+    /// What operators ask for who do not wait for each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hasty: Vec<HastyCall>,
+    /// That the cluster serves all the time, where nothing in the plan keeps it from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePlan>,
+    /// When leases begin that are kept alive through every member until their owner ends
+    /// them, in ms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lease_rounds: Vec<u64>,
     /// What is done whenever a new leader appears.
     #[serde(
         default,
@@ -167,6 +178,11 @@ pub enum Change {
         /// The machine.
         to: u32,
     },
+    /// Tells a member to end, as SIGTERM does; it is started again.
+    Terminate {
+        /// Which.
+        who: Who,
+    },
     /// Restarts the member of a machine with another version of the data formats: a step of
     /// a rolling upgrade or downgrade.
     Reformat {
@@ -198,10 +214,13 @@ impl Change {
             | Self::Reformat { site: by, .. } => {
                 *by = site(*by)?;
             }
-            Self::Leave { .. } | Self::Wipe { .. } => {}
+            Self::Leave { .. } | Self::Wipe { .. } | Self::Terminate { .. } => {}
         }
         match &mut self {
-            Self::Leave { who, .. } | Self::Replace { who, .. } | Self::Wipe { who } => {
+            Self::Leave { who, .. }
+            | Self::Replace { who, .. }
+            | Self::Wipe { who }
+            | Self::Terminate { who } => {
                 if let Who::Site(number) = who {
                     *number = site(*number)?;
                 }
@@ -223,6 +242,17 @@ pub enum Who {
     Leader,
     /// The one on this machine.
     Site(u32),
+}
+
+/// A client that writes all the time, and how long it may have to wait for the next
+/// acknowledgement until the faults end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePlan {
+    /// From an acknowledgement to the next write, in ms.
+    pub write_every_ms: u64,
+    /// From an acknowledgement to the next one, in percent of an election timeout.
+    pub gap_max_percent: u64,
 }
 
 /// A nemesis that follows leaders: shortly after a member has become leader, something is done to

@@ -29,7 +29,7 @@ const UNTIL_CRASH_MAX_MS: u64 = 1_000;
 
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
-    let mut plan = swarm::plan(seed);
+    let mut plan = swarm::drawn(seed);
     let mut rng = Rng::for_stream(seed ^ OWN_STREAM, Stream::Nemesis);
     let rotten = rng.below(u64::from(plan.members)) as u32;
     let process = ProcessId(rotten);
@@ -70,6 +70,7 @@ pub fn plan(seed: u64) -> Plan {
     // Two sound disks have to be left, also for changes of the membership.
     plan.changes
         .retain(|planned| matches!(planned.change, Change::Reformat { .. }));
+    plan.hasty.clear();
     Plan {
         scenario: NAME.to_owned(),
         rotten_member: Some(rotten),

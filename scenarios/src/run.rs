@@ -20,15 +20,18 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::cluster::{Cluster, client_address};
+use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
 use crate::knobs;
 use crate::leader_nemesis::follow_elections;
+use crate::lease_keepers::LeaseKeepers;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::scenario::ABOUT;
+use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
@@ -167,6 +170,9 @@ impl RunDriver {
     async fn carry_through(&mut self) -> Result<(), Finding> {
         self.start_clients();
         let operating = self.start_operator();
+        self.start_impatient_operators();
+        self.start_service();
+        self.start_lease_keepers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -248,7 +254,7 @@ impl RunDriver {
 
     /// Starts the one who changes the membership, if the plan has one.
     fn start_operator(&self) -> Option<JoinHandle<()>> {
-        if self.plan.changes.is_empty() {
+        if self.plan.changes.is_empty() && self.plan.hasty.is_empty() {
             return None;
         }
         let operator = Operator::new(
@@ -259,6 +265,48 @@ impl RunDriver {
             Arc::clone(&self.plan),
         );
         Some(self.world.spawn(operator.run()))
+    }
+
+    /// Starts those who change it and do not wait for each other, if the plan has any.
+    fn start_impatient_operators(&self) {
+        if self.plan.hasty.is_empty() {
+            return;
+        }
+        let operators = ImpatientOperators::new(
+            self.world.clone(),
+            self.cluster.clone(),
+            self.observer.clone(),
+            self.world.add_host("operators"),
+            Arc::clone(&self.plan),
+        );
+        self.world.spawn(operators.run());
+    }
+
+    /// Starts the client that writes all the time, if the plan has one.
+    fn start_service(&self) {
+        if let Some(law) = self.plan.service {
+            self.world.spawn(watch_service(
+                self.world.clone(),
+                self.cluster.clone(),
+                self.observer.clone(),
+                Arc::clone(&self.plan),
+                law,
+            ));
+        }
+    }
+
+    /// Starts those who keep leases alive while they are ended, if the plan has any.
+    fn start_lease_keepers(&self) {
+        if self.plan.lease_rounds.is_empty() {
+            return;
+        }
+        let keepers = LeaseKeepers::new(
+            self.world.clone(),
+            &self.cluster,
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        self.world.spawn(keepers.run());
     }
 
     /// Injects the planned faults at their times.

@@ -20,7 +20,7 @@ use crate::mutation;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
-use crate::{lying_disk, rotten_disk, stale_disk, swarm, timetable};
+use crate::{impatience, lying_disk, rolling_restarts, rotten_disk, stale_disk, swarm, timetable};
 
 /// How the program is called.
 pub const ABOUT: About = About {
@@ -175,6 +175,14 @@ fn all() -> impl Iterator<Item = Named> {
             about: "the swarm on disks that synchronise nothing, and no loss of power: nothing may be lost",
         },
         Named {
+            name: impatience::NAME,
+            about: "a calm world and operators who are many, impatient and wrong: writes go on",
+        },
+        Named {
+            name: rolling_restarts::NAME,
+            about: "a calm world and members that are told to end, one after the other: writes go on",
+        },
+        Named {
             name: stale_disk::NAME,
             about: "a member with an old copy of its disk: beyond what is promised, to see that it is noticed",
         },
@@ -186,6 +194,8 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     match scenario {
         rotten_disk::NAME => Some(rotten_disk::plan(seed)),
         lying_disk::NAME => Some(lying_disk::plan(seed)),
+        impatience::NAME => Some(impatience::plan(seed)),
+        rolling_restarts::NAME => Some(rolling_restarts::plan(seed)),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }

@@ -8,6 +8,15 @@ pub const SESSIONS_PER_CLIENT: u64 = 1 << 20;
 /// The probe's number as a client, apart from all others.
 pub const PROBE_CLIENT: u64 = 900_000;
 
+/// The number of the client that writes all the time, apart from all others.
+pub const STEADY_CLIENT: u64 = 910_000;
+
+/// The first client of the leases that are kept alive, apart from all others.
+pub const KEEPER_CLIENT: u64 = 920_000;
+
+/// The machine of those clients.
+pub const KEEPER_NAME: &str = "keepers";
+
 /// The first watcher's number as a client.
 pub const WATCHER_CLIENT: u64 = 800_000;
 
@@ -24,6 +33,9 @@ pub fn watcher_name(number: u64) -> String {
 /// The process of the probe.
 pub const PROBE_NAME: &str = "probe";
 
+/// The machine of the client that writes all the time.
+pub const STEADY_NAME: &str = "steady";
+
 /// The client that a session belongs to.
 pub const fn client_of(session: u64) -> u64 {
     session % SESSIONS_PER_CLIENT
@@ -34,6 +46,12 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     let client = client_of(session);
     if client == PROBE_CLIENT {
         return Some(PROBE_NAME.to_owned());
+    }
+    if client >= KEEPER_CLIENT {
+        return Some(KEEPER_NAME.to_owned());
+    }
+    if client == STEADY_CLIENT {
+        return Some(STEADY_NAME.to_owned());
     }
     if client >= WATCHER_CLIENT {
         return Some(watcher_name(client - WATCHER_CLIENT));

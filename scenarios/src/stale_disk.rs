@@ -28,7 +28,7 @@ const EPISODE_MS: u64 = 10_000;
 /// same writes are left.
 pub fn plan(seed: u64) -> Plan {
     let mut rng = Rng::for_stream(seed, Stream::Nemesis);
-    let base = swarm::plan(seed);
+    let base = swarm::drawn(seed);
     let mut faults = Vec::new();
     let mut episode_ms = 2_000 + rng.below(2_000);
     while episode_ms + EPISODE_MS < base.heal_at_ms {
@@ -96,6 +96,7 @@ pub fn plan(seed: u64) -> Plan {
         previous_format: Default::default(),
         changes: Vec::new(),
         leader_nemesis: None,
+        hasty: Vec::new(),
         schedule: Schedule::Uniform,
         ..base
     }

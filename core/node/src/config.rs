@@ -24,6 +24,8 @@ pub struct NodeConfig {
     /// The cluster exists already and this member was added to it: begin with nothing and
     /// wait for the leader.
     pub join: bool,
+    /// The other members are lost for good: go on with what this one has, as the only member.
+    pub force_new_cluster: bool,
     /// Where the write-ahead log and the snapshots live.
     pub data_dir: PathBuf,
     /// `host:port` on which peers reach this member.
@@ -90,6 +92,7 @@ mod tests {
             cluster_id: 9,
             initial_members: BTreeMap::from([(1, Member::default())]),
             join: false,
+            force_new_cluster: false,
             data_dir: PathBuf::from("data"),
             listen_peer_address: "127.0.0.1:0".to_owned(),
             limits: Limits::default(),

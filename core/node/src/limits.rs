@@ -240,6 +240,9 @@ limits! {
     /// Bytes of a batch in which a whole state is handed to the engine.
     engine_fill_bytes: usize, least 1, default 1024 * 1024,
         simulated 64..=4_096, edges [1], default in 50 percent;
+    /// Learners that the cluster may have at once (etcd: `--max-learners`).
+    max_learners: usize, least 1, default 1,
+        simulated 2..=3, edges [4], default in 60 percent;
     /// Lease calls and replies between members that wait; above it they are dropped and
     /// the callers ask again.
     max_lease_frames: usize, least 1, default 1_024,

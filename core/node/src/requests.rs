@@ -57,6 +57,8 @@ pub(crate) enum Request {
     },
     /// Transfer leadership to another member.
     Transfer { to: u64, reply: Reply },
+    /// Transfer leadership to whoever can have it soonest, and say who that is.
+    HandOver { reply: oneshot::Sender<Option<u64>> },
 }
 
 /// The sending end of the driver's queue of requests.
@@ -136,6 +138,17 @@ impl RaftHandle {
         let (reply, accepted) = oneshot::channel();
         self.send(Request::Transfer { to, reply }).await?;
         accepted.await.map_err(|_| ApiError::stopped())?
+    }
+
+    /// Waits until Raft has begun to transfer leadership to whoever can have it soonest, and
+    /// says who that is: nobody, if this member does not lead or no other voter answers.
+    ///
+    /// # Errors
+    /// The member stops.
+    pub(crate) async fn hand_over(&self) -> Result<Option<u64>, ApiError> {
+        let (reply, successor) = oneshot::channel();
+        self.send(Request::HandOver { reply }).await?;
+        successor.await.map_err(|_| ApiError::stopped())
     }
 
     async fn send(&self, request: Request) -> Result<(), ApiError> {

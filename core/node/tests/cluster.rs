@@ -48,6 +48,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
         cluster_id: 77,
         initial_members,
         join: false,
+        force_new_cluster: false,
         data_dir: dir.join(format!("member-{id}")),
         listen_peer_address: peers[id as usize - 1].clone(),
         limits: Limits {
@@ -131,6 +132,90 @@ async fn a_single_member_serves_and_keeps_what_it_acknowledged_over_a_restart() 
         (response.count, response.header.expect("a header").revision),
         (120, 121)
     );
+    node.stop();
+    node.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_about_to_stop_hands_leadership_over_and_goes_on_serving() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers: Vec<String> = (0..3)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
+        .collect();
+    let mut nodes = Vec::new();
+    let mut addresses = Vec::new();
+    for id in 1..=3 {
+        let (node, address) = serve(config(id, &peers, dir.path())).await;
+        nodes.push(node);
+        addresses.push(address);
+    }
+    client(addresses.clone())
+        .put(put("a", "1"))
+        .await
+        .expect("a put");
+    let leader = nodes[0].raft_status().leader.expect("it is led");
+    let number = leader as usize - 1;
+    nodes[number].hand_over().await;
+    let next = nodes[number].raft_status().leader.expect("it is led");
+    assert_ne!(next, leader);
+    client(vec![addresses[number].clone()])
+        .put(put("a", "2"))
+        .await
+        .expect("it serves until it stops");
+    // Whoever does not lead has nothing to hand over.
+    nodes[number].hand_over().await;
+    assert_eq!(nodes[number].raft_status().leader, Some(next));
+    for node in &nodes {
+        node.stop();
+        node.stopped().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_majority_is_lost_goes_on_alone_when_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers: Vec<String> = (0..3)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
+        .collect();
+    let mut nodes = Vec::new();
+    let mut addresses = Vec::new();
+    for id in 1..=3 {
+        let (node, address) = serve(config(id, &peers, dir.path())).await;
+        nodes.push(node);
+        addresses.push(address);
+    }
+    for number in 0..80 {
+        let put = put(&format!("k{number}"), "v");
+        client(addresses.clone()).put(put).await.expect("a put");
+    }
+    // It has everything.
+    client(vec![addresses[2].clone()])
+        .range(get("k0"))
+        .await
+        .expect("a range");
+    for node in &nodes {
+        node.stop();
+        node.stopped().await;
+    }
+    for _ in 0..2 {
+        let mut alone = config(3, &peers, dir.path());
+        alone.force_new_cluster = true;
+        let (node, address) = serve(alone).await;
+        let one = client(vec![address]);
+        let response = one.range(get("k79")).await.expect("a range");
+        assert_eq!(response.kvs.len(), 1);
+        one.put(put("alone", "v")).await.expect("a put");
+        let members: Vec<u64> = node.directory().iter().map(|(id, _)| id).collect();
+        assert_eq!(members, [3]);
+        node.stop();
+        node.stopped().await;
+    }
+    // From then on it needs no telling.
+    let (node, address) = serve(config(3, &peers, dir.path())).await;
+    client(vec![address])
+        .range(get("alone"))
+        .await
+        .expect("a range");
     node.stop();
     node.stopped().await;
 }

@@ -45,6 +45,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
             .map(member)
             .collect::<BTreeMap<_, _>>(),
         join: false,
+        force_new_cluster: false,
         data_dir: dir.join(format!("member-{id}")),
         listen_peer_address: peers[id as usize - 1].clone(),
         limits: Limits {

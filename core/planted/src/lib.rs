@@ -56,6 +56,15 @@ veridical_probe::planted_bugs! {
         SnapshotMislabelled => "snapshot-mislabelled",
         /// node: a member that leads again goes on with the lease clock of its former term.
         LeaseClockKept => "lease-clock-kept",
+        /// node: a renewal is answered with the revision that this member has reached by then.
+        RenewalHeaderLate => "renewal-header-late",
+        /// node: a leader renews a lease without confirming that it has applied what is
+        /// committed.
+        RenewalUnconfirmed => "renewal-unconfirmed",
+        /// node: a leader that is asked to stop keeps leadership to its end.
+        StopsWithoutHandOver => "stops-without-hand-over",
+        /// node: whoever is a voter counts as one that answers when another one is removed.
+        SilentVoterCounts => "silent-voter-counts",
         /// node: callers that wait for reads are not counted, however many they are.
         ReadsUnbounded => "reads-unbounded",
         /// client: a write whose outcome is unknown is sent again.

@@ -15,6 +15,8 @@ pub struct Progress {
     active: bool,
     /// The same, in the period before the last check.
     was_active: bool,
+    /// Whether it ever answered this leader.
+    answered: bool,
     /// An append is due even if it carries nothing new: the member may have missed one.
     pub(crate) append_due: bool,
     /// The highest commit index that an append has carried to it.
@@ -54,6 +56,7 @@ impl Progress {
             // A new member gets a whole election timeout to say something.
             active: true,
             was_active: false,
+            answered: false,
             append_due: true,
             sent_commit: 0,
             read_sequence: 0,
@@ -84,9 +87,16 @@ impl Progress {
     }
 
     /// Whether the member was heard of since the check before the last one (at most two
-    /// election timeouts ago). Right after a check nobody has been heard of since.
+    /// election timeouts ago), or is given the time to say something. Right after a check
+    /// nobody has been heard of since.
     pub fn is_recently_active(&self) -> bool {
         self.active || self.was_active
+    }
+
+    /// Whether the member ever answered this leader. One that was just added has not, and may
+    /// never start.
+    pub fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// The number of unacknowledged appends.
@@ -102,6 +112,7 @@ impl Progress {
     /// Notes a sign of life of the member.
     pub(crate) fn mark_active(&mut self) {
         self.active = true;
+        self.answered = true;
     }
 
     /// A new period begins, in which the member has not been heard of yet.

@@ -268,19 +268,34 @@ impl Cluster {
     /// Stops the member of a machine; whoever supervises it starts it again, and from then
     /// on it writes another version of the data formats.
     pub fn reformat(&self, site: u32, format: DataFormat) {
-        let mut shared = self.shared();
-        let node = shared.nodes.get(&site).cloned();
-        let site_state = &mut shared.sites[site as usize];
-        site_state.format = format;
-        site_state.stop_asked = true;
+        self.shared().sites[site as usize].format = format;
+        self.terminate(site);
+    }
+
+    /// Tells the member of a machine to end, as SIGTERM does; whoever supervises it starts it
+    /// again.
+    pub fn terminate(&self, site: u32) {
+        let node = {
+            let mut shared = self.shared();
+            shared.sites[site as usize].stop_asked = true;
+            shared.nodes.get(&site).cloned()
+        };
         if let Some(node) = node {
-            node.stop();
+            self.world.spawn(async move {
+                node.hand_over().await;
+                node.stop();
+            });
         }
     }
 
     /// Member `id` may find itself removed from now on.
     pub fn expect_removal(&self, id: u64) {
         self.shared().removals.insert(id);
+    }
+
+    /// Those of whom that was said.
+    pub fn removals(&self) -> BTreeSet<u64> {
+        self.shared().removals.clone()
     }
 
     /// Starts a member again whenever it has ended by itself, as a supervisor would. A
@@ -467,6 +482,7 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
         cluster_id: CLUSTER_ID,
         initial_members,
         join: false,
+        force_new_cluster: false,
         data_dir: "/data".into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
         limits: plan.knobs.clone(),

@@ -92,6 +92,8 @@ pub fn changed(kept: &Plan, fresh: &Plan, rng: &mut Rng) -> Plan {
         merged(fresh, kept, rng)
     };
     child.seed = fresh.seed;
+    // What is promised in a calm world is not promised where faults were added.
+    child.service = None;
     child.schedule_seed = Some(rng.next_u64());
     for _ in 0..rng.below(CHANGES_MAX + 1) {
         let change = CHANGES[rng.index(CHANGES.len())];
@@ -350,6 +352,8 @@ fn operator(child: &mut Plan, partner: &Plan) {
     let heal_at_ms = child.heal_at_ms;
     child.changes.clone_from(&partner.changes);
     child.changes.retain(|planned| planned.at_ms < heal_at_ms);
+    child.hasty.clone_from(&partner.hasty);
+    child.hasty.retain(|hasty| hasty.at_ms < heal_at_ms);
     child.previous_format.clone_from(&partner.previous_format);
 }
 

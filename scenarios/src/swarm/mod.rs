@@ -20,8 +20,10 @@ use std::collections::BTreeSet;
 use veridical_node::Limits;
 use veridical_world::{Latency, Rng, Stream};
 
+use crate::impatience;
 use crate::knobs;
 use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange};
+use crate::rolling_restarts;
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
@@ -39,6 +41,12 @@ const SPARES_MAX: u64 = 2;
 
 /// Seeds in which few writes fit into a response.
 const CUT_RESPONSES_SHARE: f64 = 0.15;
+
+/// Seeds in which leases are kept alive through every member until they are ended.
+const LEASE_ROUNDS_SHARE: f64 = 0.12;
+
+/// So many of them.
+const LEASE_ROUNDS: u32 = 30;
 
 /// Seeds in which only leaders are attacked.
 const PURE_LEADER_NEMESIS_SHARE: f64 = 0.05;
@@ -91,15 +99,29 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The plan of a seed of the scenario with this name, if it is one of the swarm's.
 pub fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     let (name, sort) = SORTS.iter().find(|(name, _)| *name == scenario)?;
+    let plan = plan(seed);
     Some(Plan {
         scenario: (*name).to_owned(),
-        schedule: schedule(seed, *sort),
-        ..plan(seed)
+        // Where messages are held back, clients wait.
+        schedule: match plan.service {
+            None => schedule(seed, *sort),
+            Some(_) => plan.schedule.clone(),
+        },
+        ..plan
     })
 }
 
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
+    let drawn = drawn(seed);
+    if rolling_restarts::is_in_swarm(seed) {
+        return rolling_restarts::of(drawn);
+    }
+    drawn
+}
+
+/// The plan of a seed as it is drawn, before a few are replaced by one in a calm world.
+pub(crate) fn drawn(seed: u64) -> Plan {
     let mut knobs_rng = Rng::for_stream(seed, Stream::Knobs);
     let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
@@ -141,6 +163,11 @@ pub fn plan(seed: u64) -> Plan {
         nemesis.family(*family, &knobs);
     }
     let (previous_format, changes) = changes(&mut nemesis, &chosen, &knobs);
+    // Whoever counts voters before he takes one away must be the only one who does.
+    let hasty = match spares {
+        0 => impatience::of_swarm(seed, members, heal_at_ms),
+        _ => Vec::new(),
+    };
     let leader_nemesis = chosen
         .contains(&Family::LeaderNemesis)
         .then(|| nemesis.leader_nemesis(&mut knobs, is_leader_nemesis_alone));
@@ -166,6 +193,9 @@ pub fn plan(seed: u64) -> Plan {
         faults,
         previous_format,
         changes,
+        hasty,
+        service: None,
+        lease_rounds: lease_rounds(seed, heal_at_ms),
         leader_nemesis,
         heal_at_ms,
         heal_bound_ms: 30_000,
@@ -218,6 +248,18 @@ fn cut_responses(seed: u64, knobs: &mut Limits, hosts: &[HostPlan]) {
         let longest_value = hosts.iter().map(|host| host.value_bytes).max();
         knobs.max_request_bytes = 1_024 + 4 * longest_value.unwrap_or_default() as usize;
     }
+}
+
+/// When leases begin that are kept alive until they are ended, in some seeds. They draw from a
+/// stream of their own.
+fn lease_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
+    let mut rng = Rng::for_part(seed, Stream::Workload, "lease rounds");
+    if !rng.chance(LEASE_ROUNDS_SHARE) {
+        return Vec::new();
+    }
+    let mut rounds: Vec<u64> = (0..LEASE_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
+    rounds.sort_unstable();
+    rounds
 }
 
 /// Clocks may run this much wrong before leases are not promised any more.

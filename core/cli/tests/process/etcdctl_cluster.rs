@@ -13,7 +13,7 @@ fn status_of(address: &str) -> serde_json::Value {
 }
 
 /// The address of the leader.
-fn leader(cluster: &Cluster) -> String {
+pub fn leader(cluster: &Cluster) -> String {
     let deadline = Instant::now() + SETTLED_TIMEOUT;
     loop {
         for address in cluster.addresses() {

@@ -8,5 +8,6 @@ mod etcdctl_cluster;
 mod joining;
 mod kills;
 mod lifecycle;
+mod lost_majority;
 mod member;
 mod verified_bench;

@@ -4,7 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
-use veridical_env::Environment;
+use tracing::info;
+use veridical_env::{Clock, Environment};
+use veridical_planted::PlantedBug;
+use veridical_probe::{reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
 use veridical_storage::engine::Engine;
@@ -102,6 +105,36 @@ impl<E: Environment> Node<E> {
     /// The members as of the applied log.
     pub fn directory(&self) -> Directory {
         self.member.membership.directory()
+    }
+
+    /// Hands leadership over to another voter, if this member has it, before it is asked to
+    /// stop: until somebody else leads, for an election timeout at most. Meanwhile it serves.
+    pub async fn hand_over(&self) {
+        if self.config().planted.has(PlantedBug::StopsWithoutHandOver) {
+            return;
+        }
+        let own = self.member_id();
+        let handed_over = async {
+            let Ok(Some(successor)) = self.member.raft.hand_over().await else {
+                return;
+            };
+            info!(
+                successor = format_args!("{successor:x}"),
+                "handing leadership over"
+            );
+            let mut status = self.member.status.clone();
+            let is_over = |status: &Status| status.leader.is_some_and(|leader| leader != own);
+            let handed_over = status.wait_for(is_over).await.is_ok();
+            sometimes!(handed_over, "node.leadership-handed-over-before-the-end");
+        };
+        let patience = ms(self.config().limits.election_timeout_ms);
+        tokio::select! {
+            biased;
+            () = handed_over => {}
+            () = self.member.environment.clock().sleep(patience) => {
+                reachable!("node.leadership-kept-until-the-end", rare: "the successor answers no more, or the log moves on faster than it follows");
+            }
+        }
     }
 
     /// Asks it to stop.
@@ -297,9 +330,15 @@ impl<E: Environment> Node<E> {
     /// # Errors
     /// No leader answers in time.
     pub async fn lease_keep_alive(&self, id: i64) -> Result<api::LeaseKeepAliveResponse, ApiError> {
+        // As of before the leader is asked: a lease that lives when it answers has not ended
+        // with this revision or an earlier one. As of afterwards, it might have.
+        let mut revision = self.member.reader.revision();
         let state = self.member.leases.query_leader(id, true).await?;
+        if self.config().planted.has(PlantedBug::RenewalHeaderLate) {
+            revision = self.member.reader.revision();
+        }
         Ok(api::LeaseKeepAliveResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(revision)),
             id,
             ttl: state.map_or(0, |state| state.granted_ttl_s),
         })

@@ -66,6 +66,12 @@ pub enum StartError {
         /// Of which cluster.
         cluster_id: u64,
     },
+    /// A member that was removed from its cluster is to go on alone.
+    #[error("member {member_id:#x} was removed from its cluster and cannot go on with its data")]
+    NoMember {
+        /// Which.
+        member_id: u64,
+    },
     /// The log does not follow the newest state, that of a snapshot or of the engine.
     #[error(
         "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \

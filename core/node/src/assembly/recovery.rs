@@ -14,6 +14,7 @@ use veridical_storage::wal::{
 use veridical_store::{Restorer, Store, StoreConfig};
 
 use crate::assembly::error::StartError;
+use crate::assembly::lone_member::go_on_alone;
 use crate::codec::{entry_from_log, membership_from_bytes, membership_to_bytes};
 use crate::config::NodeConfig;
 use crate::membership::directory::Directory;
@@ -69,13 +70,16 @@ pub(crate) async fn recover<E: Environment>(
         revision = state.store.revision(),
         "recovered"
     );
-    let initial = initial_of(
+    let mut initial = initial_of(
         &recovered,
         &state.meta,
         base,
         entries,
         environment.random_seed(),
     );
+    if config.force_new_cluster {
+        go_on_alone(&mut wal, config.member_id, &state.directory, &mut initial).await?;
+    }
     let raft = Raft::new(raft_config, initial)?;
     Ok(RecoveredMember {
         incarnation,

@@ -10,7 +10,9 @@ use tracing::{debug, info};
 use veridical_env::{Clock, Environment};
 use veridical_probe::{failpoint, queue, reachable};
 use veridical_proto::peer::peer_frame::Body;
-use veridical_raft::{Raft, Ready, Role, SnapshotMeta, SnapshotOutcome, SoftState, StepError};
+use veridical_raft::{
+    Raft, Ready, Role, SnapshotMeta, SnapshotOutcome, SoftState, StepError, TransferError,
+};
 use veridical_store::ApiError;
 
 use crate::config::ms;
@@ -269,7 +271,13 @@ impl<E: Environment> Driver<E> {
                 }
                 Request::Transfer { to, reply } => {
                     let result = self.raft.transfer_leadership(to);
-                    let _ = reply.send(result.map_err(|_| ApiError::not_leader()));
+                    let _ = reply.send(result.map_err(|error| transfer_refusal(&error)));
+                }
+                Request::HandOver { reply } => {
+                    let successor = self.raft.successor();
+                    let successor =
+                        successor.filter(|to| self.raft.transfer_leadership(*to).is_ok());
+                    let _ = reply.send(successor);
                 }
             }
         }
@@ -471,6 +479,14 @@ impl<E: Environment> Driver<E> {
             MEMBERSHIP_CHANGES_MAX
         );
     }
+}
+
+/// What a caller is told who wants leadership somewhere else.
+fn transfer_refusal(error: &TransferError) -> ApiError {
+    if matches!(error, TransferError::NotAVoter { .. }) {
+        return ApiError::bad_leader_transferee();
+    }
+    ApiError::not_leader()
 }
 
 /// How many items a channel holds.

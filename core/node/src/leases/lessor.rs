@@ -114,6 +114,11 @@ impl Lessor {
         }
     }
 
+    /// Whether this member has the planted bug.
+    pub(crate) fn is_planted(&self, bug: PlantedBug) -> bool {
+        self.planted.has(bug)
+    }
+
     /// The term in which this member times the leases.
     pub(crate) fn term(&self) -> Option<u64> {
         self.state().term

@@ -30,6 +30,7 @@ pub(crate) struct MembershipTracker<E: Environment> {
     changes: Vec<PendingChange>,
     /// Whether connections are open to members that were removed.
     leaving: bool,
+    learners_max: usize,
 }
 
 impl<E: Environment> MembershipTracker<E> {
@@ -38,6 +39,7 @@ impl<E: Environment> MembershipTracker<E> {
             transport: handles.transport.clone(),
             changes: Vec::new(),
             leaving: false,
+            learners_max: handles.config.limits.max_learners,
         }
     }
 
@@ -99,7 +101,7 @@ impl<E: Environment> MembershipTracker<E> {
             let _ = reply.send(Err(ApiError::too_many_requests()));
             return;
         }
-        match propose_change(raft, applied, intent, member) {
+        match propose_change(raft, applied, intent, member, self.learners_max) {
             Ok((term, index)) => {
                 assert!(
                     index > raft.commit_index(),

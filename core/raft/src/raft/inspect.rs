@@ -116,6 +116,19 @@ impl Raft {
         self.progress.get(&node)
     }
 
+    /// To whom a leader can hand leadership over soonest: of the other voters that answer, the
+    /// one that has most of the log. `None` on anybody else, and where nobody answers.
+    pub fn successor(&self) -> Option<NodeId> {
+        let answering = |voter: &NodeId| {
+            let progress = self.progress.get(voter)?;
+            (progress.is_recently_active() && progress.has_answered())
+                .then_some((progress.matched(), *voter))
+        };
+        let voters = self.membership().voters.iter();
+        let successor = voters.filter_map(answering).max();
+        successor.map(|(_, voter)| voter)
+    }
+
     /// Bytes of a leader's entries that are not committed; 0 on anybody else.
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes

@@ -134,6 +134,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_JOIN_ENDPOINTS", value_delimiter = ',')]
     join_endpoints: Vec<String>,
 
+    /// Go on as the only member, with the data of this one: the others are lost for good
+    #[arg(long, env = "VERIDICAL_FORCE_NEW_CLUSTER")]
+    force_new_cluster: bool,
+
     /// Milliseconds between two heartbeats
     #[arg(long, env = "VERIDICAL_HEARTBEAT_INTERVAL", default_value_t = 100)]
     heartbeat_interval: u64,
@@ -153,6 +157,10 @@ pub struct ServeFlags {
     /// Most bytes in one request
     #[arg(long, env = "VERIDICAL_MAX_REQUEST_BYTES", default_value_t = 1_572_864)]
     max_request_bytes: usize,
+
+    /// Most learners at once
+    #[arg(long, env = "VERIDICAL_MAX_LEARNERS", default_value_t = 1)]
+    max_learners: usize,
 
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
@@ -238,6 +246,7 @@ pub(crate) struct ServeConfig {
     pub(crate) listen_peer_url: Url,
     pub(crate) advertise_peer_urls: Vec<Url>,
     pub(crate) beginning: Beginning,
+    pub(crate) force_new_cluster: bool,
     pub(crate) engine: EngineKind,
     pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
@@ -339,6 +348,7 @@ impl ServeFlags {
             listen_peer_url,
             advertise_peer_urls,
             beginning,
+            force_new_cluster: self.force_new_cluster,
             engine: self.engine,
             data_format: self.data_format.into(),
             limits,
@@ -364,6 +374,7 @@ impl ServeFlags {
             ("snapshot-count", self.snapshot_count),
             ("max-txn-ops", self.max_txn_ops as u64),
             ("max-request-bytes", self.max_request_bytes as u64),
+            ("max-learners", self.max_learners as u64),
         ] {
             if value == 0 {
                 return Err(FlagError::Zero(flag));
@@ -375,6 +386,7 @@ impl ServeFlags {
             snapshot_entries: self.snapshot_count,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
+            max_learners: self.max_learners,
             ..Limits::default()
         })
     }

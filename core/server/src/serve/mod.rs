@@ -45,6 +45,8 @@ enum ServeError {
     Start(#[from] StartError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("--force-new-cluster: the data folder has no data of a member to go on with")]
+    NothingToForce,
     #[error("no runtime: {0}")]
     Runtime(io::Error),
     #[error("signals: {0}")]
@@ -82,6 +84,7 @@ impl From<ServeError> for ServeFailure {
         let is_usage_error = match &reason {
             ServeError::Listen(_)
             | ServeError::Join(_)
+            | ServeError::NothingToForce
             | ServeError::DataDir(DataDirError::InUse(_) | DataDirError::Io { .. })
             | ServeError::Start(StartError::Config(_) | StartError::Foreign { .. }) => true,
             ServeError::DataDir(DataDirError::Syntax { .. } | DataDirError::NoLog { .. })
@@ -139,6 +142,8 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         reason = node.stopped() => Some(reason),
     };
     info!("stopping");
+    // As long as clients are served: they wait for the next leader, and not for an election.
+    node.hand_over().await;
     clients.stop().await;
     node.stop();
     let reason = match stopped {
@@ -177,6 +182,9 @@ async fn start(
     data_dir: &DataDir,
 ) -> Result<Node<RealEnvironment>, ServeError> {
     let known = data_dir.identity()?;
+    if known.is_none() && config.force_new_cluster {
+        return Err(ServeError::NothingToForce);
+    }
     let (identity, initial_members, join) = match (known, &config.beginning) {
         // The log says who the members are; nothing is ever bootstrapped in this folder again.
         (Some(identity), beginning) => {
@@ -217,6 +225,7 @@ async fn start(
             cluster_id: identity.cluster_id,
             initial_members,
             join,
+            force_new_cluster: config.force_new_cluster,
             data_dir: config.data_dir.clone(),
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),

@@ -71,6 +71,7 @@ fn every_flag_reaches_its_setting() {
         advertise_client_urls: urls(&["http://b.example:1"]),
         listen_peer_url: "http://0.0.0.0:3".parse().unwrap(),
         advertise_peer_urls: urls(&["http://b.example:3"]),
+        force_new_cluster: false,
         beginning: Beginning::Bootstrap {
             cluster,
             token: "t".to_owned(),

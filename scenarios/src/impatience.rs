@@ -1,0 +1,273 @@
+//! Operators who are many, impatient and wrong: they change the membership at the same
+//! time, do not wait for what the others have begun, give their calls up, name members that
+//! there are not, and add machines on which nothing ever starts.
+//!
+//! Whatever they ask for, a healthy majority must not lose its progress by it: the cluster
+//! refuses what could cost that.
+
+use serde::{Deserialize, Serialize};
+use veridical_node::Limits;
+use veridical_world::{DiskFaults, NetworkFaults, Rng, Schedule, Stream};
+
+use crate::plan::{Plan, ServicePlan, Who};
+use crate::swarm;
+
+/// The scenario's name.
+pub const NAME: &str = "impatient-operators";
+
+/// The share of the swarm's plans with such operators, of those in which nobody else changes
+/// the membership.
+const SWARM_SHARE: f64 = 0.15;
+
+/// Machines that are named and of which there is none.
+const MISSING_MACHINES: u64 = 6;
+
+/// Calls that are made at about the same time.
+const BURST_CALLS: (u64, u64) = (2, 7);
+
+/// The last calls are made this long before the faults end, so that they are over then, in ms.
+const LAST_CALL_MS: u64 = 1_500;
+
+/// Founders of the scenario.
+const FOUNDERS: u32 = 3;
+
+/// Its machines on which a newcomer can be started.
+const SPARES: u32 = 2;
+
+/// How long its operators are at work, in ms.
+const BUSY_MS: u64 = 20_000;
+
+/// In a calm cluster whose leaders may be removed, acknowledged writes are at most so many
+/// election timeouts apart, in percent.
+const GAP_MAX_PERCENT: u64 = 1_200;
+
+/// A call of one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HastyCall {
+    /// When it is made, in ms of simulated time.
+    pub at_ms: u64,
+    /// Which member is asked.
+    pub asked: Who,
+    /// What for.
+    pub call: AdminCall,
+    /// After so many ms the caller gives up.
+    pub patience_ms: u64,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminCall {
+    /// Adds a member under the address of a machine, which may not exist.
+    Add {
+        /// The machine.
+        machine: u32,
+        /// It learns; otherwise it votes from the beginning.
+        is_learner: bool,
+    },
+    /// Removes a member.
+    Remove {
+        /// Which.
+        whom: Whom,
+    },
+    /// Makes a learner a voter.
+    Promote {
+        /// Which.
+        whom: Whom,
+    },
+    /// Hands leadership over.
+    HandOver {
+        /// To whom.
+        whom: Whom,
+    },
+    /// Starts the newcomer that was added under the address of a machine, if there is one and
+    /// the machine is free.
+    Start {
+        /// The machine.
+        machine: u32,
+    },
+}
+
+/// Whom a call names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// A founder, by its machine.
+    Founder(u32),
+    /// One of those that were added later and are members now, counted from the first.
+    Newcomer(u32),
+    /// A member that there never was.
+    Nobody,
+    /// The id 0, which nobody can have.
+    Zero,
+}
+
+/// The machines of a cluster: those of the founders come first, then the spare ones.
+#[derive(Clone, Copy, Debug)]
+struct Machines {
+    founders: u32,
+    sites: u32,
+}
+
+/// What such operators do to the swarm's plan of a seed, if there are any. They draw from a
+/// stream of their own, and nothing else in a plan moves.
+pub(crate) fn of_swarm(seed: u64, founders: u32, heal_at_ms: u64) -> Vec<HastyCall> {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, NAME);
+    if !rng.chance(SWARM_SHARE) {
+        return Vec::new();
+    }
+    let machines = Machines {
+        founders,
+        sites: founders,
+    };
+    bursts(&mut rng, machines, heal_at_ms)
+}
+
+/// Calls in bursts until shortly before the faults end.
+fn bursts(rng: &mut Rng, machines: Machines, heal_at_ms: u64) -> Vec<HastyCall> {
+    let gap_ms = [1_500, 6_000][rng.index(2)];
+    let mut calls = Vec::new();
+    let mut at_ms = 1_000 + rng.exponential(gap_ms);
+    while at_ms + 2 * LAST_CALL_MS < heal_at_ms {
+        let width_ms = [1, 50, 1_000][rng.index(3)];
+        for _ in 0..rng.between(BURST_CALLS.0, BURST_CALLS.1) {
+            calls.push(HastyCall {
+                at_ms: at_ms + rng.below(width_ms),
+                asked: if rng.chance(0.8) {
+                    Who::Leader
+                } else {
+                    Who::Site(rng.below(u64::from(machines.founders)) as u32)
+                },
+                call: call(rng, machines),
+                patience_ms: [20, 300, 8_000][rng.index(3)],
+            });
+        }
+        at_ms += width_ms + rng.exponential(gap_ms);
+    }
+    calls.sort_by_key(|call| call.at_ms);
+    calls
+}
+
+fn call(rng: &mut Rng, machines: Machines) -> AdminCall {
+    match rng.below(20) {
+        0..=7 => AdminCall::Add {
+            machine: machine(rng, machines),
+            is_learner: false,
+        },
+        8..=10 => AdminCall::Add {
+            machine: machine(rng, machines),
+            is_learner: true,
+        },
+        11..=14 => AdminCall::Remove {
+            whom: whom(rng, machines),
+        },
+        15 | 16 => AdminCall::Promote {
+            whom: whom(rng, machines),
+        },
+        17 => AdminCall::HandOver {
+            whom: whom(rng, machines),
+        },
+        _ => AdminCall::Start {
+            machine: machine(rng, machines),
+        },
+    }
+}
+
+/// Mostly one that has no member; a few callers mistake a founder's for one.
+fn machine(rng: &mut Rng, machines: Machines) -> u32 {
+    let Machines { founders, sites } = machines;
+    if rng.chance(0.05) {
+        return rng.below(u64::from(founders)) as u32;
+    }
+    founders + rng.below(u64::from(sites - founders) + MISSING_MACHINES) as u32
+}
+
+fn whom(rng: &mut Rng, machines: Machines) -> Whom {
+    match rng.below(10) {
+        0..=3 => Whom::Founder(rng.below(u64::from(machines.founders)) as u32),
+        4..=7 => Whom::Newcomer(rng.below(4) as u32),
+        8 => Whom::Nobody,
+        _ => Whom::Zero,
+    }
+}
+
+/// The plan of a seed: a calm world in which nothing but the operators does any harm, so that
+/// the cluster may never be without service for long.
+pub fn plan(seed: u64) -> Plan {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, "impatient operators in a calm world");
+    let machines = Machines {
+        founders: FOUNDERS,
+        sites: FOUNDERS + SPARES,
+    };
+    let hasty = bursts(&mut rng, machines, BUSY_MS);
+    let knobs = Limits {
+        heartbeat_ms: 50,
+        election_timeout_ms: 300,
+        ..Limits::default()
+    };
+    let service = Some(ServicePlan {
+        write_every_ms: 50,
+        gap_max_percent: GAP_MAX_PERCENT,
+    });
+    calm(Plan {
+        scenario: NAME.to_owned(),
+        spares: SPARES,
+        knobs,
+        hasty,
+        service,
+        heal_at_ms: BUSY_MS,
+        end_at_ms: BUSY_MS + 10_000,
+        ..swarm::drawn(seed)
+    })
+}
+
+/// The plan in a world without faults, of which three members are the founders.
+pub(crate) fn calm(plan: Plan) -> Plan {
+    let mut plan = Plan {
+        members: FOUNDERS,
+        engine: false,
+        network: NetworkFaults::none(),
+        disk: DiskFaults::none(),
+        faults: Vec::new(),
+        previous_format: Default::default(),
+        changes: Vec::new(),
+        lease_rounds: Vec::new(),
+        leader_nemesis: None,
+        schedule: Schedule::Uniform,
+        ..plan
+    };
+    for host in &mut plan.hosts {
+        host.first_member %= FOUNDERS;
+    }
+    for watcher in &mut plan.watchers {
+        watcher.first_member %= FOUNDERS;
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_come_in_bursts_and_are_done_before_the_faults_end() {
+        let mut has_burst = false;
+        for seed in 0..100 {
+            let plan = plan(seed);
+            let times: Vec<u64> = plan.hasty.iter().map(|call| call.at_ms).collect();
+            assert!(times.is_sorted());
+            assert!(times.iter().all(|at_ms| at_ms + LAST_CALL_MS < BUSY_MS));
+            has_burst |= times.windows(3).any(|three| three[2] - three[0] < 10);
+        }
+        assert!(has_burst);
+    }
+
+    #[test]
+    fn some_plans_of_the_swarm_have_them_and_no_other_operator_then() {
+        let plans = (0..400).map(swarm::plan);
+        let hasty: Vec<Plan> = plans.filter(|plan| !plan.hasty.is_empty()).collect();
+        assert!((15..80).contains(&hasty.len()), "{}", hasty.len());
+        assert!(hasty.iter().all(|plan| plan.spares == 0));
+    }
+}
