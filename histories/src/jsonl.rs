@@ -12,8 +12,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::formats::{Affected, ReadError};
-use crate::lines::{Lines, NextLine};
+use crate::reading::{Affected, Lines, NextLine, ReadError};
 use crate::{Event, OperationId};
 
 /// The longest line that is read, in bytes. A longer one is refused rather than

@@ -14,7 +14,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod event;
-mod lines;
+mod reading;
 
 pub mod convert;
 pub mod etcd;

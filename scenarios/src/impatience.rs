@@ -5,12 +5,10 @@
 //! Whatever they ask for, a healthy majority must not lose its progress by it: the cluster
 //! refuses what could cost that.
 
-use serde::{Deserialize, Serialize};
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, NetworkFaults, Rng, Schedule, Stream};
 
-use crate::plan::{Plan, ServicePlan, Who};
-use crate::swarm;
+use crate::plan::{AdminCall, HastyCall, Plan, ServicePlan, Who, Whom};
 
 /// The scenario's name.
 pub const NAME: &str = "impatient-operators";
@@ -40,68 +38,6 @@ const BUSY_MS: u64 = 20_000;
 /// In a calm cluster whose leaders may be removed, acknowledged writes are at most so many
 /// election timeouts apart, in percent.
 const GAP_MAX_PERCENT: u64 = 1_200;
-
-/// A call of one of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HastyCall {
-    /// When it is made, in ms of simulated time.
-    pub at_ms: u64,
-    /// Which member is asked.
-    pub asked: Who,
-    /// What for.
-    pub call: AdminCall,
-    /// After so many ms the caller gives up.
-    pub patience_ms: u64,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AdminCall {
-    /// Adds a member under the address of a machine, which may not exist.
-    Add {
-        /// The machine.
-        machine: u32,
-        /// It learns; otherwise it votes from the beginning.
-        is_learner: bool,
-    },
-    /// Removes a member.
-    Remove {
-        /// Which.
-        whom: Whom,
-    },
-    /// Makes a learner a voter.
-    Promote {
-        /// Which.
-        whom: Whom,
-    },
-    /// Hands leadership over.
-    HandOver {
-        /// To whom.
-        whom: Whom,
-    },
-    /// Starts the newcomer that was added under the address of a machine, if there is one and
-    /// the machine is free.
-    Start {
-        /// The machine.
-        machine: u32,
-    },
-}
-
-/// Whom a call names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Whom {
-    /// A founder, by its machine.
-    Founder(u32),
-    /// One of those that were added later and are members now, counted from the first.
-    Newcomer(u32),
-    /// A member that there never was.
-    Nobody,
-    /// The id 0, which nobody can have.
-    Zero,
-}
 
 /// The machines of a cluster: those of the founders come first, then the spare ones.
 #[derive(Clone, Copy, Debug)]
@@ -192,10 +128,14 @@ fn whom(rng: &mut Rng, machines: Machines) -> Whom {
     }
 }
 
-/// The plan of a seed: a calm world in which nothing but the operators does any harm, so that
-/// the cluster may never be without service for long.
-pub fn plan(seed: u64) -> Plan {
-    let mut rng = Rng::for_part(seed, Stream::Nemesis, "impatient operators in a calm world");
+/// The clients of a plan of the swarm, in a calm world in which nothing but the operators does
+/// any harm, so that the cluster may never be without service for long.
+pub fn plan(drawn: Plan) -> Plan {
+    let mut rng = Rng::for_part(
+        drawn.seed,
+        Stream::Nemesis,
+        "impatient operators in a calm world",
+    );
     let machines = Machines {
         founders: FOUNDERS,
         sites: FOUNDERS + SPARES,
@@ -218,7 +158,7 @@ pub fn plan(seed: u64) -> Plan {
         service,
         heal_at_ms: BUSY_MS,
         end_at_ms: BUSY_MS + 10_000,
-        ..swarm::drawn(seed)
+        ..drawn
     })
 }
 
@@ -249,12 +189,13 @@ pub(crate) fn calm(plan: Plan) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm;
 
     #[test]
     fn operators_come_in_bursts_and_are_done_before_the_faults_end() {
         let mut has_burst = false;
         for seed in 0..100 {
-            let plan = plan(seed);
+            let plan = plan(swarm::drawn(seed));
             let times: Vec<u64> = plan.hasty.iter().map(|call| call.at_ms).collect();
             assert!(times.is_sorted());
             assert!(times.iter().all(|at_ms| at_ms + LAST_CALL_MS < BUSY_MS));

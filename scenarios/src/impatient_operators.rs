@@ -13,10 +13,10 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{SimEnvironment, World};
 
 use crate::cluster::{Cluster, peer_url};
-use crate::impatience::{AdminCall, HastyCall, Whom};
+
 use crate::observer::Observer;
 use crate::operator::ask_member;
-use crate::plan::{Plan, Who};
+use crate::plan::{AdminCall, HastyCall, Plan, Who, Whom};
 
 /// The id of a member that there never was.
 const NOBODY: u64 = 0x000b_ad1d;

@@ -15,6 +15,7 @@
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
+mod about;
 pub mod impatience;
 pub mod keyspace;
 pub mod knobs;

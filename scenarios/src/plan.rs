@@ -13,7 +13,6 @@ use veridical_node::Limits;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
-use crate::impatience::HastyCall;
 use crate::keyspace::{key, range_end};
 use crate::transaction::{Keep, PlannedTxn, Query};
 
@@ -242,6 +241,68 @@ pub enum Who {
     Leader,
     /// The one on this machine.
     Site(u32),
+}
+
+/// A call of an operator who does not wait for the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HastyCall {
+    /// When it is made, in ms of simulated time.
+    pub at_ms: u64,
+    /// Which member is asked.
+    pub asked: Who,
+    /// What for.
+    pub call: AdminCall,
+    /// After so many ms the caller gives up.
+    pub patience_ms: u64,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminCall {
+    /// Adds a member under the address of a machine, which may not exist.
+    Add {
+        /// The machine.
+        machine: u32,
+        /// It learns; otherwise it votes from the beginning.
+        is_learner: bool,
+    },
+    /// Removes a member.
+    Remove {
+        /// Which.
+        whom: Whom,
+    },
+    /// Makes a learner a voter.
+    Promote {
+        /// Which.
+        whom: Whom,
+    },
+    /// Hands leadership over.
+    HandOver {
+        /// To whom.
+        whom: Whom,
+    },
+    /// Starts the newcomer that was added under the address of a machine, if there is one and
+    /// the machine is free.
+    Start {
+        /// The machine.
+        machine: u32,
+    },
+}
+
+/// Whom a call names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// A founder, by its machine.
+    Founder(u32),
+    /// One of those that were added later and are members now, counted from the first.
+    Newcomer(u32),
+    /// A member that there never was.
+    Nobody,
+    /// The id 0, which nobody can have.
+    Zero,
 }
 
 /// A client that writes all the time, and how long it may have to wait for the next

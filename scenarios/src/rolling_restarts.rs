@@ -8,7 +8,6 @@ use veridical_world::{Rng, Stream};
 
 use crate::impatience::calm;
 use crate::plan::{Change, Plan, PlannedChange, ServicePlan, Who};
-use crate::swarm;
 
 /// The scenario's name.
 pub const NAME: &str = "rolling-restarts";
@@ -34,11 +33,11 @@ pub(crate) fn is_in_swarm(seed: u64) -> bool {
     Rng::for_part(seed, Stream::Nemesis, "rolling restarts in the swarm").chance(SWARM_SHARE)
 }
 
-/// The plan of a seed.
-pub fn plan(seed: u64) -> Plan {
+/// The clients of a plan of the swarm, in the scenario of this name.
+pub fn plan(drawn: Plan) -> Plan {
     Plan {
         scenario: NAME.to_owned(),
-        ..of(swarm::drawn(seed))
+        ..of(drawn)
     }
 }
 
@@ -73,11 +72,12 @@ pub(crate) fn of(drawn: Plan) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm;
 
     #[test]
     fn members_end_one_after_the_other() {
         for seed in 0..50 {
-            let plan = plan(seed);
+            let plan = plan(swarm::drawn(seed));
             assert!(plan.changes.len() > 3);
             let times: Vec<u64> = plan.changes.iter().map(|change| change.at_ms).collect();
             assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= GAP_MS));

@@ -19,6 +19,7 @@ use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
+use crate::about::ABOUT;
 use crate::cluster::{Cluster, client_address};
 use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
@@ -30,7 +31,6 @@ use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
-use crate::scenario::ABOUT;
 use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::view::MemberState;

@@ -16,18 +16,12 @@ use veridical_node::KNOBS;
 use veridical_planted::PlantedBug;
 use veridical_world::Rng;
 
+use crate::about::ABOUT;
 use crate::mutation;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
 use crate::{impatience, lying_disk, rolling_restarts, rotten_disk, stale_disk, swarm, timetable};
-
-/// How the program is called.
-pub const ABOUT: About = About {
-    command: "cargo sim",
-    text: "Seeded simulation of the whole store, with every history checked while it is made",
-    version: env!("CARGO_PKG_VERSION"),
-};
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
 /// named. Tests of their crates find them.
@@ -194,8 +188,8 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     match scenario {
         rotten_disk::NAME => Some(rotten_disk::plan(seed)),
         lying_disk::NAME => Some(lying_disk::plan(seed)),
-        impatience::NAME => Some(impatience::plan(seed)),
-        rolling_restarts::NAME => Some(rolling_restarts::plan(seed)),
+        impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
+        rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }

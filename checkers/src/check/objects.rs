@@ -16,7 +16,7 @@ use super::simultaneous::{SIMULTANEOUS_MAX, last_time_begins, order};
 use super::{CheckError, CheckModel};
 use crate::lists::ListChecker;
 use crate::models::{ObjectKind, ObjectModel};
-use crate::objects::{ObjectChecker, ObjectStatistics};
+use crate::objects::ObjectChecker;
 use crate::verdict::{Cause, Rejection, Verdict};
 
 /// Calls looked at to guess the model.
@@ -28,9 +28,6 @@ const GUESS_BYTES_MAX: usize = 4 << 20;
 const OPEN_BYTES: usize = 2 << 10;
 /// Events that are read behind a violation.
 const EVENTS_BEHIND_MAX: usize = 1 << 20;
-
-/// What parallel and single checkers end with.
-pub(super) type Ended = (Verdict, ObjectStatistics, Option<std::io::Error>);
 
 /// An event, or why it could not be read, and the line that it was read from.
 type Line = (Result<ObjectEvent, ReadError>, Option<u64>);

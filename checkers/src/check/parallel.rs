@@ -10,11 +10,14 @@ use rustc_hash::{FxHashMap, FxHasher};
 use veridical_histories::EventKind;
 use veridical_histories::object::ObjectEvent;
 
-use super::objects::Ended;
 use crate::models::ObjectModel;
 use crate::objects::{ObjectChecker, ObjectStatistics};
 use crate::online::CheckerOptions;
 use crate::verdict::{Cause, Malformed, MalformedReason, Rejection, Undecided, Verdict};
+
+/// What a checker ends with: its verdict, what it counted, why idle keys could not be moved to
+/// disk.
+pub(super) type Ended = (Verdict, ObjectStatistics, Option<std::io::Error>);
 
 /// Events handed over at once.
 const BATCH_EVENTS: usize = 4096;

@@ -8,7 +8,7 @@ use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 
-use crate::limits::Limits;
+use crate::limits::{ConfigError, Limits};
 use crate::membership::directory::Directory;
 use crate::observe::NodeObserver;
 
@@ -38,16 +38,6 @@ pub struct NodeConfig {
     pub planted: Planted,
     /// Watches over this member's steps; nobody does in production.
     pub observer: Option<Arc<dyn NodeObserver>>,
-}
-
-/// A setting that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct ConfigError {
-    /// The setting.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
 }
 
 impl NodeConfig {

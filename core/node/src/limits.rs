@@ -6,8 +6,6 @@
 //! A field of [`Limits`] cannot be declared without its range for simulation, and what
 //! has to hold between fields is written next to them, in [`CONSTRAINTS`].
 
-use crate::config::ConfigError;
-
 /// One of the [`Limits`], as a number: how to read and set it, and what a simulation may
 /// set it to. Its unit is the end of its name: ms, bytes, or a count of what it names.
 #[derive(Clone, Copy, Debug)]
@@ -287,6 +285,16 @@ pub const CONSTRAINTS: &[Constraint] = &[
         repair: |limits| limits.lease_revoke_retry_max_ms = limits.lease_revoke_retry_ms,
     },
 ];
+
+/// A setting that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct ConfigError {
+    /// The setting.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
 
 impl Limits {
     /// Refuses values with which a member could not work.

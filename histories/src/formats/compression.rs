@@ -1,33 +1,19 @@
 //! Compressed sources: gzip and Zstandard, of one or several members, which may be cut off.
 //!
-//! A source that ends within its compressed data gives what came before and sets [`Cut`]; one
+//! A source that ends within its compressed data gives what came before and sets the mark that it was cut off; one
 //! whose data is damaged, or does not match its checksum, is an error.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use crate::reading::Cut;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// The first bytes of frames that hold nothing; any of sixteen (RFC 8878, section 3.1.2).
 const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x2a, 0x4d, 0x18];
-
-/// Whether a compressed source ended too early; shared by who decompresses and who reads.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
-
-impl Cut {
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// How a source is compressed, told from its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

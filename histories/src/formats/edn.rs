@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 
-use super::error::{Place, ReadError};
+use crate::reading::{Place, ReadError};
 
 /// How deep forms may nest before the text is refused.
 const DEPTH_MAX: u32 = 64;

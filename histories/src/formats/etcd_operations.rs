@@ -11,12 +11,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::error::{Place, ReadError};
 use crate::etcd::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResult, EtcdEvent,
     Header, KeyRange, KeyValue, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request,
     Response, TxnOp, TxnOpResult, TxnRequest, TxnResult,
 };
+use crate::reading::{Place, ReadError};
 use crate::{OperationId, jsonl};
 
 /// An operation as it is written.

@@ -11,10 +11,11 @@ mod processes;
 use std::collections::VecDeque;
 use std::io::BufRead;
 
+use super::Keys;
 use super::edn::{Form, Parser};
-use super::error::{Affected, Place, ReadError};
-use super::{EventReader, Keys};
 use crate::object::{Action, Answer, ObjectEvent, Request, TxnStep, Value};
+use crate::reading::EventReader;
+use crate::reading::{Affected, Place, ReadError};
 use keys::{Keying, split};
 pub(super) use processes::{Kind, Open, Process, Processes};
 

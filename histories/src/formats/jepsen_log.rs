@@ -3,11 +3,11 @@
 use std::io::BufRead;
 
 use super::edn::{Form, Parser};
-use super::error::{Place, ReadError};
 use super::jepsen::{Kind, Open, Process, Processes, request, to_value};
-use super::{Cut, EventReader};
-use crate::lines::{Lines, NextLine};
 use crate::object::{Action, Answer, ObjectEvent, Request, Value};
+use crate::reading::{Cut, EventReader};
+use crate::reading::{Lines, NextLine};
+use crate::reading::{Place, ReadError};
 
 /// Reads the lines of a Jepsen log of one register: `INFO  jepsen.util - 0 :invoke :read nil`.
 /// Between the fields are tabs or blanks, and what a log writes before an operation may be

@@ -6,7 +6,6 @@
 
 mod compression;
 pub(crate) mod edn;
-mod error;
 mod etcd_operations;
 mod jepsen;
 mod jepsen_log;
@@ -18,11 +17,10 @@ use std::io::{BufRead, BufReader, Read};
 use crate::etcd::{EtcdEvent, Outcome, Request as EtcdRequest, WatchNote};
 use crate::native::{self, NativeReader, Vocabulary};
 use crate::object::{Answer, ObjectEvent, Request};
+use crate::reading::Cut;
+pub use crate::reading::{Affected, EventReader, Events, ReadError};
 use crate::{Event, NoNote, jsonl};
 use compression::Compressed;
-pub(crate) use compression::Cut;
-pub(crate) use error::Place;
-pub use error::{Affected, ReadError};
 pub use etcd_operations::read as read_etcd_operations;
 pub use jepsen::{EdnReader, parse_value};
 pub use jepsen_log::LogReader;
@@ -117,16 +115,6 @@ impl fmt::Display for Format {
         f.write_str(self.name())
     }
 }
-
-/// Reads events one after the other. An error that [`ReadError::is_local`] may be followed by
-/// more events.
-pub trait EventReader<E>: Iterator<Item = Result<E, ReadError>> + Send {
-    /// The line of the event that was read last, counted from 1; `None` for what has no lines.
-    fn line(&self) -> Option<u64>;
-}
-
-/// Events as they are read.
-pub type Events<E> = Box<dyn EventReader<E>>;
 
 /// Which values are pairs of a key and a value, in formats that write both in one field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

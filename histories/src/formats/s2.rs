@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::EventReader;
-use super::error::{Place, ReadError};
-use crate::lines::{Lines, NextLine};
 use crate::object::{Action, Answer, LogAppend, ObjectEvent, Request, Value};
+use crate::reading::EventReader;
+use crate::reading::{Lines, NextLine};
+use crate::reading::{Place, ReadError};
 use crate::{OperationId, jsonl};
 
 #[derive(Deserialize)]

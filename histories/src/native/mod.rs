@@ -21,8 +21,8 @@ use std::marker::PhantomData;
 
 use crate::Event;
 use crate::etcd::EtcdEvent;
-use crate::formats::{Cut, EventReader, ReadError};
 use crate::object::ObjectEvent;
+use crate::reading::{Cut, EventReader, ReadError};
 pub use block::Compression;
 use block::{BLOCK_HEADER_LENGTH, BlockHeader};
 use cursor::{Cursor, put_varint};

@@ -15,7 +15,8 @@ use veridical_storage::wal::WalError;
 use veridical_store::StoreReader;
 use veridical_world::{ProcessId, SimEnvironment, World};
 
-use crate::cluster::{Election, Shared, client_address, lock, member_name};
+use crate::cluster::names::{client_address, member_name};
+use crate::cluster::shared::{Election, Shared, lock};
 use crate::observer::Observer;
 use crate::view::MemberState;
 use veridical_harness::recording::Recorder;

@@ -7,7 +7,9 @@
 
 mod invariants;
 mod member;
+mod names;
 mod seen;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +24,11 @@ use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
 use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
+use crate::cluster::names::{PEER_PORT, member_name};
+pub use crate::cluster::names::{client_address, peer_url};
 use crate::cluster::seen::Seen;
+pub use crate::cluster::shared::Election;
+use crate::cluster::shared::{Shared, Site, lock};
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::properties::finding;
@@ -31,65 +37,11 @@ use crate::view::MemberState;
 use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
 
-/// Where members listen for clients.
-pub const CLIENT_PORT: u16 = 2379;
-
-/// Where members listen for each other.
-const PEER_PORT: u16 = 2380;
-
 /// The cluster that all members of a run belong to.
 const CLUSTER_ID: u64 = 0x5eed;
 
 /// The restart of a process takes a moment.
 const RESTART_PAUSE: Duration = Duration::from_millis(5);
-
-/// The host name of a site.
-pub fn member_name(site: u32) -> String {
-    format!("member-{}", site + 1)
-}
-
-/// Where the member at a site listens for clients.
-pub fn client_address(site: u32) -> String {
-    format!("{}:{CLIENT_PORT}", member_name(site))
-}
-
-/// The URL under which the peers of the member at a site reach it.
-pub fn peer_url(site: u32) -> String {
-    format!("http://{}:{PEER_PORT}", member_name(site))
-}
-
-/// What a site has.
-struct Site {
-    /// The member that runs here, if any.
-    config: Option<NodeConfig>,
-    /// Its engine, if members have one.
-    engine: Option<MemoryEngine>,
-    /// The version of the data formats that is written here.
-    format: DataFormat,
-    /// The member was asked to stop.
-    stop_asked: bool,
-    /// Whether the disk may hold something of a member.
-    is_used: bool,
-}
-
-impl Site {
-    /// What the member is started with.
-    fn config(&self) -> Option<NodeConfig> {
-        let mut config = self.config.clone()?;
-        config.data_format = self.format;
-        Some(config)
-    }
-}
-
-/// Everything about the members that changes.
-struct Shared {
-    sites: Vec<Site>,
-    /// By site.
-    nodes: BTreeMap<u32, Node<SimEnvironment>>,
-    /// Members that somebody asked to be removed.
-    removals: BTreeSet<u64>,
-    seen: Seen,
-}
 
 /// The members of a run, seen from outside.
 #[derive(Clone)]
@@ -101,21 +53,6 @@ pub struct Cluster {
     elections: Arc<watch::Sender<Election>>,
     invariants: Invariants,
     plan: Arc<Plan>,
-}
-
-/// A member has become leader.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Election {
-    /// Of this term.
-    pub term: u64,
-    /// The site of this member.
-    pub leader: u32,
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared
-        .lock()
-        .expect("no panic while what is known of the members is locked")
 }
 
 impl Cluster {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use veridical_store::StateHash;
 
-use crate::cluster::member_name;
+use crate::cluster::names::member_name;
 use veridical_harness::report::{Class, Finding};
 
 /// States of members that are remembered for comparison, by applied index.

@@ -2,8 +2,8 @@
 
 use veridical_world::{CrashRules, DiskFaults, Latency, LossMode, NetworkFaults};
 
+use crate::swarm::draw::{Family, pick};
 use crate::swarm::faults::Nemesis;
-use crate::swarm::{Family, pick};
 
 impl Nemesis {
     /// How the network is when nothing special happens.

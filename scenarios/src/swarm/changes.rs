@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{Change, PlannedChange, Who};
+use crate::swarm::draw::pick;
 use crate::swarm::faults::Nemesis;
-use crate::swarm::pick;
 
 /// Of the changes, those at which the leader is cut off when it takes them.
 const CUT_SHARE: f64 = 0.2;

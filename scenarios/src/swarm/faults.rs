@@ -5,7 +5,7 @@ use veridical_world::{
     CrashKind, CrashPoint, DiskFaults, Fault, Latency, NetworkFaults, ProcessId, Rng,
 };
 
-use crate::swarm::{CLAIMED_DRIFT_PPM, Family, pick};
+use crate::swarm::draw::{CLAIMED_DRIFT_PPM, Family, pick};
 use veridical_harness::TimedFault;
 
 /// The failpoints of the store, in alphabetical order.

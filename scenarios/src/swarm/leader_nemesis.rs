@@ -3,8 +3,8 @@
 use veridical_node::Limits;
 
 use crate::plan::LeaderNemesisPlan;
+use crate::swarm::draw::pick;
 use crate::swarm::faults::Nemesis;
-use crate::swarm::pick;
 
 impl Nemesis {
     pub(super) fn leader_nemesis(

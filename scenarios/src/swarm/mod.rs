@@ -10,6 +10,7 @@
 
 mod baseline;
 mod changes;
+mod draw;
 mod faults;
 
 mod leader_nemesis;
@@ -24,14 +25,13 @@ use crate::impatience;
 use crate::knobs;
 use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange};
 use crate::rolling_restarts;
+pub use crate::swarm::draw::NAME;
+use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{hosts, watchers};
-
-/// The scenario's name.
-pub const NAME: &str = "swarm";
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
@@ -50,46 +50,6 @@ const LEASE_ROUNDS: u32 = 30;
 
 /// Seeds in which only leaders are attacked.
 const PURE_LEADER_NEMESIS_SHARE: f64 = 0.05;
-
-/// Families of faults that a seed can switch on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    Partition,
-    Clog,
-    LossyNetwork,
-    Corruption,
-    SlowNetwork,
-    Crash,
-    CrashAtPoint,
-    PowerFailure,
-    Pause,
-    Clock,
-    DiskErrors,
-    SlowDisk,
-    LeaderNemesis,
-    Membership,
-    Upgrade,
-    HandOver,
-}
-
-const FAMILIES: [Family; 16] = [
-    Family::Partition,
-    Family::Clog,
-    Family::LossyNetwork,
-    Family::Corruption,
-    Family::SlowNetwork,
-    Family::Crash,
-    Family::CrashAtPoint,
-    Family::PowerFailure,
-    Family::Pause,
-    Family::Clock,
-    Family::DiskErrors,
-    Family::SlowDisk,
-    Family::LeaderNemesis,
-    Family::Membership,
-    Family::Upgrade,
-    Family::HandOver,
-];
 
 /// The names of the swarm's scenarios: as it is, and with one sort of schedule only.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -260,13 +220,6 @@ fn lease_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
     let mut rounds: Vec<u64> = (0..LEASE_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
     rounds.sort_unstable();
     rounds
-}
-
-/// Clocks may run this much wrong before leases are not promised any more.
-const CLAIMED_DRIFT_PPM: u64 = 10_000;
-
-fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
-    from[rng.index(from.len())]
 }
 
 #[cfg(test)]

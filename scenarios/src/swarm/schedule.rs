@@ -3,7 +3,7 @@
 
 use veridical_world::{DelayBounded, MessageDelay, Pct, Rng, Schedule, Stream};
 
-use crate::swarm::{NAME, pick};
+use crate::swarm::draw::{NAME, pick};
 
 /// A sort of schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use veridical_world::Rng;
 
 use crate::keyspace::TO_THE_END;
 use crate::plan::{BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};
-use crate::swarm::pick;
+use crate::swarm::draw::pick;
 use crate::transaction::{
     Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, RevisionBound, TxnStep,
 };

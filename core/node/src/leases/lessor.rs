@@ -196,7 +196,7 @@ mod tests {
             granted_ttl_s: 5,
         });
         lessor.follow(&granted, Duration::ZERO);
-        let mut expired = || lessor.expired(Duration::from_secs(6), 2);
+        let expired = || lessor.expired(Duration::from_secs(6), 2);
         assert_eq!(expired(), Some((1, vec![1, 2])));
         assert_eq!(expired(), Some((1, vec![3])));
     }

@@ -7,8 +7,8 @@
 use super::Fields;
 use crate::formats::Keys;
 use crate::formats::edn::Form;
-use crate::formats::error::{Place, ReadError};
 use crate::object::Value;
+use crate::reading::{Place, ReadError};
 
 use super::to_value;
 

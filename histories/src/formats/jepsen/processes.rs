@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::OperationId;
 use crate::formats::edn::Form;
-use crate::formats::error::{Affected, Place, ReadError};
 use crate::object::{ObjectEvent, Request, Value};
+use crate::reading::{Affected, Place, ReadError};
 
 /// Operations of processes, numbered as they are called.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use crate::formats::{Place, ReadError};
+use super::error::{Place, ReadError};
 
 /// What became of a line.
 #[derive(Debug, PartialEq, Eq)]
