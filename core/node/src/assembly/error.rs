@@ -7,7 +7,7 @@ use veridical_storage::wal::WalError;
 use veridical_store::RestoreError;
 
 use crate::codec::CodecError;
-use crate::config::ConfigError;
+use crate::limits::ConfigError;
 
 /// Why a member cannot start.
 #[derive(Debug, thiserror::Error)]
