@@ -36,7 +36,7 @@ pub fn write(dir: &Path, logs: &KeptLogs) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// It cannot be read.

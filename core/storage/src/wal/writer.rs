@@ -87,7 +87,8 @@ impl<D: Disk> Wal<D> {
     /// before. Nothing is changed in place: a damaged log stays as it is.
     ///
     /// # Errors
-    /// [`FileError::Io`](crate::FileError::Io), [`FileError::Corrupt`], [`FileError::UnsupportedVersion`].
+    /// [`FileError::Io`](crate::FileError::Io), [`Corrupt`](crate::FileError::Corrupt),
+    /// [`UnsupportedVersion`](crate::FileError::UnsupportedVersion).
     pub async fn open(
         disk: D,
         dir: &Path,
