@@ -78,15 +78,24 @@ impl<'a> Fields<'a> {
         let end = line.len();
         let mut words = words(message, at);
         let process = words.next().ok_or((end, "the number of a process"))?;
+        // What the nemesis does is no operation.
+        if process.1 == ":nemesis" {
+            return Ok(None);
+        }
         let is_number = process.1.parse::<i64>().is_ok();
-        let kind = words.next();
-        let is_about_operation = is_number || kind.is_some_and(|(_, word)| word.starts_with(':'));
+        let (kind, f) = (words.next(), words.next());
+        let is_keyword =
+            |word: Option<(usize, &str)>| word.is_some_and(|(_, word)| word.starts_with(':'));
+        let names_kind = kind
+            .is_some_and(|(_, word)| word.strip_prefix(':').and_then(Kind::from_name).is_some());
+        // Half of an operation is not to be taken for something else.
+        let is_about_operation = is_number || names_kind || (is_keyword(kind) && is_keyword(f));
         if !is_about_operation && at > 0 {
             return Ok(None);
         }
         let expected = "process, type, function and value, tabs or blanks between";
         let kind = kind.ok_or((end, expected))?;
-        let f = words.next().ok_or((end, expected))?;
+        let f = f.ok_or((end, expected))?;
         let value = words.next().ok_or((end, expected))?;
         Ok(Some(Self {
             process,
@@ -176,7 +185,6 @@ fn event(
     };
     let process = match fields.process.1.parse::<i64>() {
         Ok(number) => Process::Number(number),
-        Err(_) if fields.process.1 == ":nemesis" => return Ok((None, None)),
         Err(_) => return Err(syntax((fields.process.0, "the number of a process"))),
     };
     let kind = (fields.kind.1.strip_prefix(':'))
@@ -323,6 +331,8 @@ mod tests {
         let log = "INFO  jepsen.util - 0\t:invoke\t:read\tnil\n\
             INFO  jepsen.util - 0\t:what\t:read\t4\n\
             INFO  jepsen.core - Everything is fine\n\
+            INFO  jepsen.db - n1 :setup\n\
+            INFO  jepsen.util - :nemesis :info :start\n\
             INFO  jepsen.util - 0\t:ok\t:read\t4\n";
         let read = read(log);
         assert!(
