@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 
 use veridical_checkers::Verdict;
 use veridical_checkers::check::{CheckError, CheckModel, CheckOptions, Report, check_stream};
-use veridical_checkers::{ObjectKind, ViolationKind};
+use veridical_checkers::{Cause, ObjectKind, ViolationKind};
 use veridical_histories::generate::etcd::{EtcdHistory, EtcdWorkload};
 use veridical_histories::generate::object::{Injection, ObjectHistory, ObjectWorkload};
 use veridical_histories::jsonl;
@@ -151,7 +151,11 @@ fn a_file_that_is_cut_off_is_checked_as_far_as_it_goes() {
     let mut file = native(&events, Compression::None);
     file.truncate(file.len() - 100);
     let report = check(file, CheckOptions::default());
-    assert_eq!(report.verdict, Verdict::Ok);
+    let cause = match &report.verdict {
+        Verdict::Unknown(undecided) => Some(undecided.cause),
+        Verdict::Ok | Verdict::Violation(_) => None,
+    };
+    assert_eq!((cause, report.exit_code()), (Some(Cause::Truncated), 2));
     assert!(
         report
             .truncated
@@ -161,7 +165,7 @@ fn a_file_that_is_cut_off_is_checked_as_far_as_it_goes() {
 }
 
 #[test]
-fn bad_lines_are_named_and_the_rest_is_checked() {
+fn bad_lines_are_named_and_leave_the_verdict_unknown() {
     let events: Vec<ObjectEvent> = ObjectHistory::new(ObjectWorkload::default()).collect();
     let mut file = json_lines(&events);
     file.extend_from_slice(b"{\"t\":1,\"c\":}\n");
@@ -172,6 +176,53 @@ fn bad_lines_are_named_and_the_rest_is_checked() {
         Some("line 2001, column 12")
     );
     assert_eq!(report.operations, 1_000);
+    assert_eq!((report.verdict.word(), report.exit_code()), ("unknown", 2));
+}
+
+#[test]
+fn a_line_that_is_certainly_about_one_object_leaves_the_others_to_be_judged() {
+    let stale = |key: i64| {
+        let event = |t: i64, op: i64, rest: String| {
+            format!(
+                "{{\"t\":{},\"c\":{key},\"op\":{},{rest}}}\n",
+                10 * key + t,
+                10 * key + op
+            )
+        };
+        let call = |t, op, action: &str| {
+            event(
+                t,
+                op,
+                format!("\"e\":\"call\",\"in\":{{\"key\":{key},\"do\":{action}}}"),
+            )
+        };
+        let end = |t, op, out: &str| event(t, op, format!("\"e\":\"return\",\"out\":{out}"));
+        [
+            call(0, 0, "{\"write\":1}"),
+            end(1, 0, "\"done\""),
+            call(2, 1, "\"read\""),
+            end(3, 1, "{\"value\":2}"),
+        ]
+        .concat()
+    };
+    let (first, second) = (stale(1), stale(2));
+    let damaged = first.replace("\"done\"", "\"dnoe\"");
+    let verdict = |text: String| {
+        let report = check(text.into_bytes(), CheckOptions::default());
+        (
+            report.verdict.word().to_owned(),
+            report.bad_line_count,
+            report.verdict,
+        )
+    };
+    let (word, bad_lines, _) = verdict(damaged.clone());
+    assert_eq!((word.as_str(), bad_lines), ("unknown", 1));
+    let (word, bad_lines, verdict) = verdict(damaged + &second);
+    assert_eq!((word.as_str(), bad_lines), ("violation", 1));
+    assert_eq!(
+        verdict.violation().and_then(|it| it.key.clone()).as_deref(),
+        Some("2")
+    );
 }
 
 #[test]

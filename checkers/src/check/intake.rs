@@ -127,21 +127,22 @@ impl Intake {
         &self.damage
     }
 
-    /// Takes in an error of the reader. `false` where it may be a consequence of an earlier one
+    /// Takes in an error of the reader; `key` is that of its operation where the call was read,
+    /// but not admitted yet. `false` where it may be a consequence of an earlier one
     /// and is not worth telling.
-    pub fn refuse(&mut self, error: &ReadError, event: u64) -> bool {
+    pub fn refuse(&mut self, error: &ReadError, key: Option<Value>, event: u64) -> bool {
         if self.damage.is_everything && error.may_be_consequence() {
             return false;
         }
         self.damage.reaches_back |= error.is_about_earlier_lines();
-        self.leave_out(error.affected(), event, error.to_string());
+        self.leave_out(error.affected(), key, event, error.to_string());
         true
     }
 
-    fn leave_out(&mut self, affected: &Affected, event: u64, what: String) {
-        let mut key = None;
+    fn leave_out(&mut self, affected: &Affected, key: Option<Value>, event: u64, what: String) {
+        let mut key = key;
         if let Affected::Operation { op, key: told } = affected {
-            key = self.open.remove(op).map(|open| open.key);
+            key = self.open.remove(op).map(|open| open.key).or(key);
             if key.is_some() || told.is_some() {
                 self.left_out.insert(*op);
             }
@@ -242,7 +243,7 @@ impl Intake {
                 Affected::History
             }
         };
-        self.leave_out(&affected, malformed.event, what.clone());
+        self.leave_out(&affected, None, malformed.event, what.clone());
         what
     }
 
@@ -266,7 +267,7 @@ impl Intake {
     /// Takes in that a line is missing or in the wrong place, so that nothing can be judged.
     pub fn give_up(&mut self, event: u64, what: String) {
         self.damage.reaches_back = true;
-        self.leave_out(&Affected::History, event, what);
+        self.leave_out(&Affected::History, None, event, what);
     }
 
     /// Takes in operations whose ends are missing although their clients went on; tells of each
@@ -286,7 +287,12 @@ impl Intake {
         let told = missing.into_iter().map(|(line, op, client)| {
             let what =
                 format!("line {line}: operation {op} has no end, but its client {client} went on");
-            self.leave_out(&Affected::Operation { op, key: None }, event, what.clone());
+            self.leave_out(
+                &Affected::Operation { op, key: None },
+                None,
+                event,
+                what.clone(),
+            );
             what
         });
         told.collect()

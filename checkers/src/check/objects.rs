@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use veridical_histories::EventKind;
-use veridical_histories::formats::{Events, Format, ReadError, Source};
+use veridical_histories::formats::{Affected, Events, Format, ReadError, Source};
 use veridical_histories::native::NativeReader;
 use veridical_histories::object::{ObjectEvent, Value};
 
@@ -89,10 +89,7 @@ impl Run {
                     if self.is_stopped() {
                         break;
                     }
-                    if judging.intake.refuse(&error, self.report.events) {
-                        self.report.bad_line(error.to_string());
-                    }
-                    Flow::On
+                    self.object_error(&mut judging, &error)
                 }
                 Some((Err(error), _)) => {
                     self.ended_by(error)?;
@@ -149,6 +146,35 @@ impl Run {
                 return;
             }
         }
+    }
+
+    /// Takes in that something could not be read.
+    fn object_error(&mut self, judging: &mut Judging, error: &ReadError) -> Flow {
+        let key = match error.affected() {
+            // What came before it can be judged, and nothing behind it.
+            Affected::History => {
+                if let Flow::Stop = self.judge_waiting(judging) {
+                    return Flow::Stop;
+                }
+                None
+            }
+            Affected::Key(_) => None,
+            Affected::Operation { op, .. } => {
+                let mut waiting = judging.waiting.iter();
+                waiting.find_map(|(event, _)| match &event.kind {
+                    EventKind::Call { op: called, input } if called == op => {
+                        Some(input.key.clone())
+                    }
+                    EventKind::Call { .. } | EventKind::Return { .. } => None,
+                    EventKind::Unknown { .. } | EventKind::Failed { .. } => None,
+                    EventKind::Note { note } => match *note {},
+                })
+            }
+        };
+        if judging.intake.refuse(error, key, self.report.events) {
+            self.report.bad_line(error.to_string());
+        }
+        Flow::On
     }
 
     /// Takes in one event of a text.
