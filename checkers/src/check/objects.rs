@@ -329,12 +329,12 @@ impl Run {
         } = judging;
         let at = self.report.events;
         self.report.events += 1;
-        if let EventKind::Call { input, .. } = &event.kind {
-            self.keys.count(&input.key);
-            self.calls += 1;
-        }
+        self.calls += u64::from(event.is_call());
         if intake.damage().is_everything() {
             return self.looks(at / 2);
+        }
+        if let EventKind::Call { input, .. } = &event.kind {
+            self.keys.count(&input.key);
         }
         if event.time_ns < judging.last_time_ns {
             let what = out_of_order(judging.last_time_ns, event.time_ns, at, line);
