@@ -107,25 +107,25 @@ fn a_small_file_that_becomes_a_large_form_is_refused_within_the_memory() {
             "edn",
             "{:process 0 :type :invoke :f :write :value [",
             "1 ",
-            30_000_000,
+            3_000_000,
         ),
         (
             "edn",
             "{:process 0 :type :invoke :f :write :value \"",
             "aa",
-            30_000_000,
+            3_000_000,
         ),
         (
             "edn",
             "{:process 0 :type :invoke :f :write :value ",
             "[[",
-            3_000_000,
+            300_000,
         ),
         (
             "jsonl",
             "{\"t\":1,\"c\":1,\"e\":\"call\",\"op\":1,\"in\":{\"do\":{\"write\":[",
             "1,",
-            30_000_000,
+            3_000_000,
         ),
     ];
     for (format, begin, more, times) in bombs {
