@@ -96,19 +96,10 @@ pub(crate) fn drawn(seed: u64) -> Plan {
     cut_responses(seed, &mut knobs, &hosts);
     let watchers = watchers(&mut workload_rng, members, keys);
     let clients = (hosts.len() + watchers.len()) as u32;
-    let mut chosen: Vec<Family> = FAMILIES
-        .into_iter()
-        .filter(|_| nemesis_rng.chance(0.4))
-        .collect();
-    // A few seeds do nothing but attack leaders, so that nothing else gets in between.
-    let is_leader_nemesis_alone = nemesis_rng.chance(PURE_LEADER_NEMESIS_SHARE);
-    if is_leader_nemesis_alone {
-        chosen = vec![Family::LeaderNemesis];
-    }
-    let spares = if chosen.contains(&Family::Membership) {
-        nemesis_rng.between(1, SPARES_MAX) as u32
-    } else {
-        0
+    let (chosen, is_leader_nemesis_alone) = families(&mut nemesis_rng);
+    let spares = match chosen.contains(&Family::Membership) {
+        true => nemesis_rng.between(1, SPARES_MAX) as u32,
+        false => 0,
     };
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
@@ -166,6 +157,16 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         rotten_member: None,
         schedule_seed: None,
         schedule: schedule(seed, None),
+    }
+}
+
+/// The families of faults that a seed switches on, and whether it is the leader nemesis alone.
+fn families(rng: &mut Rng) -> (Vec<Family>, bool) {
+    let chosen: Vec<Family> = FAMILIES.into_iter().filter(|_| rng.chance(0.4)).collect();
+    // A few seeds do nothing but attack leaders, so that nothing else gets in between.
+    match rng.chance(PURE_LEADER_NEMESIS_SHARE) {
+        true => (vec![Family::LeaderNemesis], true),
+        false => (chosen, false),
     }
 }
 
