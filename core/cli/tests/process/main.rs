@@ -2,6 +2,7 @@
 //! `etcdctl`.
 
 mod checking;
+mod comparison;
 mod etcdctl;
 mod etcdctl_api;
 mod etcdctl_cluster;
@@ -10,4 +11,5 @@ mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
+mod packages;
 mod verified_bench;
