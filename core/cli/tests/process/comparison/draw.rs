@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::option::weighted;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use veridical_proto::etcdserverpb as api;
 
@@ -183,10 +183,19 @@ fn compare() -> impl Strategy<Value = api::Compare> {
     })
 }
 
-fn request_op(depth: usize) -> impl Strategy<Value = api::RequestOp> {
+/// `old_ranges`: whether ranges in a transaction may be as of a revision. etcd 3.4 lets those that
+/// have no such revision refuse the transaction at the member that was asked alone; the others
+/// carry it out (etcd-io/etcd issue 18667).
+fn request_op(depth: usize, old_ranges: bool) -> impl Strategy<Value = api::RequestOp> {
     use api::request_op::Request;
+    let range = range_request().prop_map(move |mut request| {
+        if !old_ranges {
+            request.revision = 0;
+        }
+        Some(Request::RequestRange(request))
+    });
     let simple = prop_oneof![
-        30 => range_request().prop_map(|request| Some(Request::RequestRange(request))),
+        30 => range,
         30 => put_request().prop_map(|request| Some(Request::RequestPut(request))),
         10 => delete_request().prop_map(|request| Some(Request::RequestDeleteRange(request))),
         1 => Just(None),
@@ -194,15 +203,15 @@ fn request_op(depth: usize) -> impl Strategy<Value = api::RequestOp> {
     let request = if depth == 0 {
         simple.boxed()
     } else {
-        let nested = txn_request(depth - 1);
+        let nested = txn_request(depth - 1, old_ranges);
         let nested = nested.prop_map(|request| Some(Request::RequestTxn(request)));
         prop_oneof![8 => simple, 1 => nested].boxed()
     };
     request.prop_map(|request| api::RequestOp { request })
 }
 
-fn txn_request(depth: usize) -> proptest::strategy::BoxedStrategy<api::TxnRequest> {
-    let operations = || vec(request_op(depth), 0..TXN_OPERATIONS);
+fn txn_request(depth: usize, old_ranges: bool) -> BoxedStrategy<api::TxnRequest> {
+    let operations = || vec(request_op(depth, old_ranges), 0..TXN_OPERATIONS);
     (vec(compare(), 0..3), operations(), operations())
         .prop_map(|(compare, success, failure)| api::TxnRequest {
             compare,
@@ -229,9 +238,9 @@ fn watch_create() -> impl Strategy<Value = api::WatchCreateRequest> {
     )
 }
 
-fn watching() -> impl Strategy<Value = Operation> {
+fn watching(old_ranges: bool) -> impl Strategy<Value = Operation> {
     let creates = vec(watch_create(), 1..4);
-    let meanwhile = vec(write(), 0..5);
+    let meanwhile = vec(write(old_ranges), 0..5);
     let cancels = vec(0..4i64, 0..3);
     (creates, meanwhile, cancels).prop_map(|(creates, meanwhile, cancels)| {
         Operation::Watch(Watching {
@@ -242,11 +251,11 @@ fn watching() -> impl Strategy<Value = Operation> {
     })
 }
 
-fn write() -> impl Strategy<Value = Operation> {
+fn write(old_ranges: bool) -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => put_request().prop_map(Operation::Put),
         2 => delete_request().prop_map(Operation::Delete),
-        3 => txn_request(1).prop_map(Operation::Txn),
+        3 => txn_request(1, old_ranges).prop_map(Operation::Txn),
     ]
 }
 
@@ -299,16 +308,17 @@ fn of_operators(members: usize) -> impl Strategy<Value = Operation> {
 
 /// Steps of a sequence.
 pub fn steps(members: usize, steps_max: usize) -> impl Strategy<Value = Vec<Step>> {
+    let old_ranges = members == 1;
     let operation = prop_oneof![
         40 => put_request().prop_map(Operation::Put),
         40 => range_request().prop_map(Operation::Range),
         10 => delete_request().prop_map(Operation::Delete),
-        25 => txn_request(2).prop_map(Operation::Txn),
+        25 => txn_request(2, old_ranges).prop_map(Operation::Txn),
         2 => (revision(), any::<bool>()).prop_map(|(revision, physical)| {
             Operation::Compact(api::CompactionRequest { revision, physical })
         }),
         20 => of_leases(),
-        8 => watching(),
+        8 => watching(old_ranges),
         12 => of_operators(members),
         2 => Just(Operation::Restart),
     ];
