@@ -522,7 +522,8 @@ impl<E: Environment> Node<E> {
             Ok(())
         };
         self.within(moved).await?;
-        let header = Some(self.header(self.member.reader.revision()));
-        Ok(api::MoveLeaderResponse { header })
+        // As from etcd, the answer has no header: whoever gives leadership away knows no more
+        // what the newest revision is.
+        Ok(api::MoveLeaderResponse { header: None })
     }
 }

@@ -15,6 +15,7 @@ use veridical_node::sessions::serve_client;
 
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
+use crate::causes::with_causes;
 use crate::grpc::{Advertised, ServedNode, services};
 
 /// Recognised connections that wait for the gRPC server; above it their tasks wait.
@@ -74,7 +75,10 @@ impl Clients {
         drop(self.open);
         match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.grpc).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!(%error, "the gRPC server ended with an error"),
+            Ok(Ok(Err(error))) => {
+                let error = with_causes(&error);
+                warn!(error, "the gRPC server ended with an error");
+            }
             Ok(Err(error)) => warn!(%error, "the gRPC server's task ended"),
             Err(_) => {
                 debug!("connections are still open; they are cut");

@@ -57,6 +57,7 @@ impl From<DataFormatFlag> for DataFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people
+    #[value(alias = "console")]
     Text,
     /// One JSON object a line
     Json,

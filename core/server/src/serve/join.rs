@@ -11,6 +11,7 @@ use super::identity::Identity;
 use crate::grpc::api::cluster_client::ClusterClient;
 use crate::url::Url;
 
+use crate::causes::with_causes;
 /// For one endpoint, from the connection to the answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,12 +40,12 @@ pub(crate) struct Invitation {
 
 async fn ask(endpoint: &Url) -> Result<MemberListResponse, String> {
     let channel = Endpoint::from_shared(endpoint.to_string())
-        .map_err(|error| error.to_string())?
+        .map_err(|error| with_causes(&error))?
         .connect_timeout(ASK_TIMEOUT)
         .timeout(ASK_TIMEOUT)
         .connect()
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| with_causes(&error))?;
     let request = MemberListRequest { linearizable: true };
     match ClusterClient::new(channel).member_list(request).await {
         Ok(response) => Ok(response.into_inner()),

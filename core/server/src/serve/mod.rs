@@ -4,6 +4,7 @@ mod authority;
 mod bootstrap;
 mod clients;
 mod engine;
+mod etcd_environment;
 mod flags;
 
 mod identity;
@@ -17,7 +18,7 @@ use std::io;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use veridical_env::RealEnvironment;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
 use veridical_proto::etcdserverpb::Member;
@@ -25,7 +26,7 @@ use veridical_storage::engine::EngineError;
 
 use crate::grpc::Advertised;
 use clients::Clients;
-pub use flags::ServeFlags;
+pub use etcd_environment::ServeArguments;
 use flags::{Beginning, ServeConfig};
 use identity::{DataDir, DataDirError, Identity};
 use join::JoinError;
@@ -102,9 +103,16 @@ impl From<ServeError> for ServeFailure {
 }
 
 /// Serves until the process is told to end. See [`crate::serve`].
-pub(crate) fn run(flags: ServeFlags) -> Result<(), ServeFailure> {
+pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeFailure> {
+    let remarks = arguments
+        .judge(std::env::vars_os())
+        .map_err(|reason| ServeFailure::usage(&reason))?;
+    let flags = arguments.flags;
     logging::start(flags.log_level, flags.log_format)
         .map_err(|reason| ServeFailure::usage(&reason))?;
+    for remark in remarks {
+        warn!("{remark}");
+    }
     let config = flags
         .settle()
         .map_err(|reason| ServeFailure::usage(&reason))?;
