@@ -21,17 +21,30 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
+    /// An error whose text leaves out its cause.
+    #[derive(Debug)]
     struct Failure {
         text: &'static str,
-        source: Option<Box<Failure>>,
+        cause: Option<Box<Failure>>,
     }
 
-    fn failure(text: &'static str, source: Option<Failure>) -> Failure {
+    impl std::fmt::Display for Failure {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.text)
+        }
+    }
+
+    impl Error for Failure {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            let cause = self.cause.as_deref()?;
+            Some(cause)
+        }
+    }
+
+    fn failure(text: &'static str, cause: Option<Failure>) -> Failure {
         Failure {
             text,
-            source: source.map(Box::new),
+            cause: cause.map(Box::new),
         }
     }
 
