@@ -29,6 +29,7 @@ use crate::lease_keepers::LeaseKeepers;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::progress::{BUSY_KEY, ProgressProbe};
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::service::watch_service;
@@ -379,6 +380,7 @@ impl RunDriver {
         .await?;
         self.cluster.compare();
         self.cluster.compare_hashes();
+        self.probe_progress(&probe, &client).await?;
         let under_way = self.probe_lease(&client).await?;
         self.leases_end(under_way).await?;
         if self.plan.last_power_failure {
@@ -390,6 +392,28 @@ impl RunDriver {
             self.cluster.compare();
         }
         Ok(())
+    }
+
+    /// Watches in a cluster without faults: what they are told of their progress.
+    async fn probe_progress(
+        &self,
+        probe: &SimEnvironment,
+        client: &ProbeClient,
+    ) -> Result<(), Finding> {
+        let watches = ProgressProbe {
+            world: &self.world,
+            environment: probe,
+            sites: self.cluster.members().into_keys().collect(),
+            period: Duration::from_millis(self.plan.knobs.watch_progress_ms),
+            drift_ppm: self.plan.claimed_drift_ppm,
+        };
+        let write = async || {
+            // Whatever becomes of it is in the history.
+            let _ = self
+                .probe_call(client, probe_put(BUSY_KEY, self.world.now()))
+                .await;
+        };
+        watches.check(write).await
     }
 
     /// A lease in a cluster without faults: how long it lasts is told as it is. The answers
