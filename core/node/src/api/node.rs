@@ -280,7 +280,8 @@ impl<E: Environment> Node<E> {
         }
     }
 
-    /// Grants a lease (`Lease.LeaseGrant`); an id of 0 lets the member choose.
+    /// Grants a lease (`Lease.LeaseGrant`); an id of 0 lets the member choose. It lasts for
+    /// [`lease_ttl_s_min`](crate::Limits::lease_ttl_s_min) at least, as this member is set up.
     ///
     /// # Errors
     /// A lease of that id exists, a time to live out of range.
@@ -291,6 +292,8 @@ impl<E: Environment> Node<E> {
         if request.id == 0 {
             request.id = self.choose_lease_id();
         }
+        let least_s = self.config().limits.lease_ttl_s_min();
+        request.ttl = request.ttl.max(least_s);
         match self.propose(CommandRequest::LeaseGrant(request)).await? {
             CommandResponse::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
