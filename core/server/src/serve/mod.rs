@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use veridical_env::RealEnvironment;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::engine::EngineError;
 
@@ -199,12 +200,12 @@ async fn start(
             let mut members = match beginning {
                 // It stopped before the leader's snapshot arrived, and still has to be told
                 // whom to answer.
-                Beginning::Join { endpoints } if !data_dir.has_state() => {
-                    join::join(endpoints, &config.advertise_peer_urls)
+                Beginning::Join(contacts) if !data_dir.has_state() => {
+                    join::join(contacts, &config.advertise_peer_urls)
                         .await?
                         .members
                 }
-                Beginning::Join { .. } | Beginning::Bootstrap { .. } => BTreeMap::new(),
+                Beginning::Join(_) | Beginning::Bootstrap { .. } => BTreeMap::new(),
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
@@ -220,8 +221,8 @@ async fn start(
             };
             (identity, cluster.directory(token), false)
         }
-        (None, Beginning::Join { endpoints }) => {
-            let invitation = join::join(endpoints, &config.advertise_peer_urls).await?;
+        (None, Beginning::Join(contacts)) => {
+            let invitation = join::join(contacts, &config.advertise_peer_urls).await?;
             (invitation.identity, invitation.members, true)
         }
     };
@@ -232,6 +233,10 @@ async fn start(
             member_id: identity.member_id,
             cluster_id: identity.cluster_id,
             initial_members,
+            attributes: MemberAttributes {
+                name: config.name.clone(),
+                client_urls: bootstrap::texts(&config.advertise_client_urls),
+            },
             join,
             force_new_cluster: config.force_new_cluster,
             data_dir: config.data_dir.clone(),
