@@ -150,6 +150,13 @@ fn answers_have_a_header_where_those_of_etcd_have_one() {
         &api::DefragmentRequest {},
     );
     assert_eq!((moved.header, defragmented.header), (None, None));
+    let members: api::MemberListResponse = ask(
+        address,
+        "Cluster/MemberList",
+        &api::MemberListRequest::default(),
+    );
+    let header = members.header.expect("a header");
+    assert_eq!((header.cluster_id != 0, header.revision), (true, 0));
     let hashed: api::HashResponse = ask(address, "Maintenance/Hash", &api::HashRequest {});
     let alarms: api::AlarmResponse =
         ask(address, "Maintenance/Alarm", &api::AlarmRequest::default());
@@ -197,4 +204,41 @@ fn whoever_logs_in_hears_that_nobody_has_to_and_goes_on() {
         etcdctl.error(&["auth", "enable"]),
         "Error: etcdserver: root user does not exist"
     );
+}
+
+/// What comes back for these bytes, sent in pieces.
+fn answer_to(address: &str, pieces: &[&[u8]]) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    stream.set_nodelay(true).expect("a socket");
+    for piece in pieces {
+        stream.write_all(piece).expect("it is taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("an answer and its end");
+    String::from_utf8(answer).expect("text")
+}
+
+#[test]
+fn a_client_of_http_1_is_answered_in_http_1() {
+    let cluster = Cluster::start(1, &[]);
+    let address = &cluster.addresses()[0];
+    let body = [b'x'; 30_000];
+    for pieces in [
+        &[&b"GET /health HTTP/1.1\r\nHost: m\r\n\r\n"[..]][..],
+        &[b"G", b"ET / HTT", b"P/1.0\r\n\r\n"],
+        &[
+            b"PUT /v2/keys/k HTTP/1.1\r\nHost: m\r\nContent-Length: 30000\r\n\r\n",
+            &body,
+        ],
+    ] {
+        let answer = answer_to(address, pieces);
+        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+        assert!(answer.ends_with("it has no pages\n"), "{answer}");
+    }
+    let head = answer_to(address, &[b"HEAD / HTTP/1.1\r\nHost: m\r\n\r\n"]);
+    assert!(head.ends_with("Connection: close\r\n\r\n"), "{head}");
 }

@@ -26,6 +26,9 @@ use crate::requests::Intent;
 use crate::status::Status;
 use crate::stop::StopReason;
 
+/// In headers of answers about the members: as with etcd, these do not tell of the keys.
+const REVISION_NONE: i64 = 0;
+
 /// A running member. Cheap to clone; dropping every clone does not stop it.
 pub struct Node<E: Environment> {
     member: Arc<RunningMember<E>>,
@@ -438,7 +441,7 @@ impl<E: Environment> Node<E> {
             self.linearizable().await?;
         }
         Ok(api::MemberListResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: self.member.membership.members(),
         })
     }
@@ -457,7 +460,7 @@ impl<E: Environment> Node<E> {
             .add(request.peer_ur_ls, request.is_learner)
             .await?;
         Ok(api::MemberAddResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             member: Some(member),
             members: membership.members(),
         })
@@ -474,7 +477,7 @@ impl<E: Environment> Node<E> {
         let mut members = membership.members();
         members.retain(|member| member.id != id);
         Ok(api::MemberRemoveResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members,
         })
     }
@@ -488,7 +491,7 @@ impl<E: Environment> Node<E> {
         let membership = &self.member.membership;
         membership.change_known(Intent::Promote, id).await?;
         Ok(api::MemberPromoteResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: membership.members(),
         })
     }
@@ -505,7 +508,7 @@ impl<E: Environment> Node<E> {
         let membership = &self.member.membership;
         membership.update(request.id, request.peer_ur_ls).await?;
         Ok(api::MemberUpdateResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: membership.members(),
         })
     }

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use veridical_env::{TcpReader, TcpWriter};
 use veridical_node::sessions::serve_client;
 
+use super::http1;
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
 use crate::causes::with_causes;
@@ -102,6 +103,11 @@ async fn accept_all(
                 Ok(Protocol::Http(begun)) => {
                     // It fails when the server ends, and then the client is cut off.
                     let _ = connections.send(Ok(begun)).await;
+                }
+                Ok(Protocol::Http1(stream, begin)) => {
+                    if let Err(error) = http1::refuse(stream, &begin).await {
+                        debug!(%error, "a client of HTTP/1 was not answered");
+                    }
                 }
                 Ok(Protocol::Native(stream, begin)) => {
                     let (reader, writer) = stream.into_split();

@@ -6,7 +6,7 @@ mod clients;
 mod engine;
 mod etcd_environment;
 mod flags;
-
+mod http1;
 mod identity;
 mod join;
 mod listen;
