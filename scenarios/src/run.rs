@@ -47,7 +47,7 @@ const HASH_EVERY: u32 = 4;
 /// How often the end conditions are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(50);
 
-/// How long after the heal clients may take for what they planned.
+/// How long after the heal clients, and those who keep leases alive, may take for what they planned.
 const CLIENTS_BOUND: Duration = Duration::from_secs(240);
 
 /// How long after the heal the operator may take to bring the membership in order: each
@@ -173,7 +173,7 @@ impl RunDriver {
         let operating = self.start_operator();
         self.start_impatient_operators();
         self.start_service();
-        self.start_lease_keepers();
+        let keeping = self.start_lease_keepers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -196,7 +196,7 @@ impl RunDriver {
             nemesis.abort();
         }
         self.heal().await;
-        let result = self.converge(operating).await;
+        let result = self.converge(operating, keeping).await;
         for task in supervisors {
             task.abort();
         }
@@ -297,9 +297,9 @@ impl RunDriver {
     }
 
     /// Starts those who keep leases alive while they are ended, if the plan has any.
-    fn start_lease_keepers(&self) {
+    fn start_lease_keepers(&self) -> Option<JoinHandle<()>> {
         if self.plan.lease_rounds.is_empty() {
-            return;
+            return None;
         }
         let keepers = LeaseKeepers::new(
             self.world.clone(),
@@ -307,7 +307,7 @@ impl RunDriver {
             self.observer.clone(),
             Arc::clone(&self.plan),
         );
-        self.world.spawn(keepers.run());
+        Some(self.world.spawn(keepers.run()))
     }
 
     /// Injects the planned faults at their times.
@@ -333,17 +333,23 @@ impl RunDriver {
     /// After the heal everything has to work again within the bound: writes, reads,
     /// watches, all members level and of one mind about who they are; and clients end
     /// what they planned.
-    async fn converge(&self, operating: Option<JoinHandle<()>>) -> Result<(), Finding> {
+    async fn converge(
+        &self,
+        operating: Option<JoinHandle<()>>,
+        keeping: Option<JoinHandle<()>>,
+    ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
         let client = self.probe_client(&probe);
         self.probe(&client, bound).await?;
-        self.until(
-            self.world.now() + OPERATOR_BOUND,
-            "operator-not-done",
-            || operating.as_ref().is_none_or(JoinHandle::is_finished),
-        )
-        .await?;
+        for (task, bound, signature) in [
+            (operating, OPERATOR_BOUND, "operator-not-done"),
+            (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),
+        ] {
+            let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
+            self.until(self.world.now() + bound, signature, is_done)
+                .await?;
+        }
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.clients_left.load(Ordering::Relaxed) == 0
         })
