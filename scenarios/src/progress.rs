@@ -35,8 +35,12 @@ const REVISIONS_AHEAD: i64 = 5;
 /// Connecting, and the confirmation of a watch.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the network and the tasks of a member may take for one response.
+/// What the tasks of a member may take for one response, and the network usually.
 const SLACK: Duration = Duration::from_millis(1_000);
+
+/// The network's rare long delays are exponential, and what comes behind one waits for it. One of
+/// so many means comes once in nine million.
+const TAIL_MEANS: u32 = 16;
 
 /// Where the watches are.
 pub struct ProgressProbe<'a> {
@@ -50,6 +54,8 @@ pub struct ProgressProbe<'a> {
     pub period: Duration,
     /// How far clocks may be off, in millionths.
     pub drift_ppm: u64,
+    /// The mean of the network's rare long delays, if it has any.
+    pub tail_mean: Duration,
 }
 
 /// One stream and what it has told.
@@ -108,7 +114,7 @@ impl ProgressProbe<'_> {
             return Ok(());
         }
         let drift = Duration::from_micros(self.period.as_secs() * self.drift_ppm + self.drift_ppm);
-        let patience = 2 * self.period + drift + SLACK;
+        let patience = 2 * self.period + drift + SLACK + TAIL_MEANS * self.tail_mean;
         let mut told_at = self.world.now();
         let end = told_at + 2 * patience;
         while self.world.now() < end {

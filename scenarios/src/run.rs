@@ -406,12 +406,17 @@ impl RunDriver {
         probe: &SimEnvironment,
         client: &ProbeClient,
     ) -> Result<(), Finding> {
+        let delay = self.plan.network.delay;
         let watches = ProgressProbe {
             world: &self.world,
             environment: probe,
             sites: self.cluster.members().into_keys().collect(),
             period: Duration::from_millis(self.plan.knobs.watch_progress_ms),
             drift_ppm: self.plan.claimed_drift_ppm,
+            tail_mean: match delay.tail_probability > 0.0 {
+                true => Duration::from_micros(delay.tail_mean_us),
+                false => Duration::ZERO,
+            },
         };
         let write = async || {
             // Whatever becomes of it is in the history.

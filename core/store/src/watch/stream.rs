@@ -159,14 +159,21 @@ impl WatchStream {
                 && self.has_begun(*id, revision)
         };
         let ready: Vec<i64> = self.progress_due.iter().copied().filter(is_ready).collect();
+        let announced: BTreeSet<i64> = self
+            .announcements
+            .iter()
+            .map(|told| told.watch_id)
+            .collect();
         for watch_id in ready {
             sometimes!(
                 !self.behind.is_empty() || !waiting.is_empty(),
                 "store.progress-of-a-quiet-watch-beside-a-busy-one"
             );
             self.progress_due.remove(&watch_id);
-            self.announcements.retain(|old| old.watch_id != watch_id);
-            self.announcements.push_back(progress(watch_id, revision));
+            // One that still waits to be taken tells as much as the client can take.
+            if !announced.contains(&watch_id) {
+                self.announcements.push_back(progress(watch_id, revision));
+            }
         }
     }
 
