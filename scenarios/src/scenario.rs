@@ -10,7 +10,7 @@ use veridical_harness::report::Began;
 use veridical_harness::run::{Run, Settings};
 use veridical_harness::size::Size;
 use veridical_harness::style::{ShownOperation, Style};
-use veridical_harness::{About, Identity, Named, PlantedName, Scenario};
+use veridical_harness::{About, Identity, InvalidPlan, Named, PlantedName, Scenario};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_node::KNOBS;
 use veridical_planted::PlantedBug;
@@ -97,6 +97,10 @@ impl Scenario for Store {
 impl veridical_harness::Plan for Plan {
     const FORMAT: u32 = PLAN_FORMAT;
     const PARTS: &'static [&'static str] = Kind::NAMES;
+
+    fn check(&self) -> Result<(), InvalidPlan> {
+        self.validate()
+    }
 
     fn identity(&self) -> Identity {
         Identity {
@@ -234,6 +238,16 @@ mod tests {
             );
         }
         assert!(plan_of("no-such-scenario", 7).is_none());
+    }
+
+    #[test]
+    fn every_plan_that_is_made_is_valid() {
+        for named in all() {
+            for seed in 1..60 {
+                let plan = plan_of(named.name, seed).expect("it is a scenario");
+                assert_eq!(plan.validate(), Ok(()), "{} {seed}", named.name);
+            }
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ limits! {
     connect_timeout_ms: u64, least 1, default 1_000,
         simulated 100..=1_000, edges [50, 2_000], default in 40 percent;
     /// Between attempts to connect to a peer.
-    reconnect_delay_ms: u64, least 0, default 100,
+    reconnect_delay_ms: u64, least 1, default 100,
         simulated 10..=100, edges [1, 1_000], default in 40 percent;
     /// Applied entries between two snapshots.
     snapshot_entries: u64, least 1, default 100_000,
@@ -269,8 +269,8 @@ pub const CONSTRAINTS: &[Constraint] = &[
     Constraint {
         field: "election_timeout_ms",
         reason: "must be at least 5 times the heartbeat",
-        holds: |limits| limits.election_timeout_ms >= 5 * limits.heartbeat_ms,
-        repair: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
+        holds: |limits| limits.election_timeout_ms >= limits.heartbeat_ms.saturating_mul(5),
+        repair: |limits| limits.election_timeout_ms = limits.heartbeat_ms.saturating_mul(5),
     },
     Constraint {
         field: "max_snapshot_jobs",
