@@ -45,8 +45,10 @@ pub(crate) async fn recover<E: Environment>(
     let snap_dir = snapshot_dir(&config.data_dir);
     disk.create_dir_all(&wal_dir).await?;
     disk.create_dir_all(&snap_dir).await?;
-    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
+    // What was left unfinished goes first: it may be what fills the disk, and the log needs room
+    // for a segment.
     let files = open_snapshots(disk, &snap_dir, config).await?;
+    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         bootstrap_cluster(&files, config, store_config).await?;
     }

@@ -422,19 +422,15 @@ async fn create_segment<D: Disk>(
 
     let temporary = dir.join(segment::temporary_name(header.sequence));
     let path = dir.join(segment::file_name(header.sequence));
-    let file = disk
-        .open(&temporary, OpenMode::CreateNew)
-        .await
-        .map_err(io_error("create", &temporary))?;
-    file.write_all_at(0, &bytes)
-        .await
-        .map_err(io_error("write", &temporary))?;
-    file.sync()
-        .await
-        .map_err(io_error("synchronise", &temporary))?;
-    disk.rename(&temporary, &path)
-        .await
-        .map_err(io_error("rename", &temporary))?;
+    let file = match write_new_file(disk, &temporary, &path, &bytes).await {
+        Ok(file) => file,
+        Err(error) => {
+            // Its room may be what the disk lacks. Where this fails, too, the file goes when the
+            // log is opened next.
+            let _ = disk.remove_file(&temporary).await;
+            return Err(error);
+        }
+    };
     if !config.planted.has(PlantedBug::DirentLoss) {
         disk.sync_dir(dir)
             .await
@@ -447,6 +443,29 @@ async fn create_segment<D: Disk>(
         head_end,
         zeroed_end,
     })
+}
+
+/// Writes a file under a temporary name, synchronises it and gives it its own.
+async fn write_new_file<D: Disk>(
+    disk: &D,
+    temporary: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<D::File, WalError> {
+    let file = disk
+        .open(temporary, OpenMode::CreateNew)
+        .await
+        .map_err(io_error("create", temporary))?;
+    file.write_all_at(0, bytes)
+        .await
+        .map_err(io_error("write", temporary))?;
+    file.sync()
+        .await
+        .map_err(io_error("synchronise", temporary))?;
+    disk.rename(temporary, path)
+        .await
+        .map_err(io_error("rename", temporary))?;
+    Ok(file)
 }
 
 /// Removes files, durably.

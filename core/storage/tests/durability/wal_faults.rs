@@ -236,3 +236,33 @@ fn the_mark_of_an_installed_snapshot_restarts_the_log() {
     run(wal.sync()).expect("no fault");
     assert_eq!(indexes(&open(&disk.crash(ALL_LOST)).1), [41]);
 }
+
+#[test]
+fn a_segment_that_does_not_fit_gives_its_room_back_and_the_log_opens_once_there_is_some() {
+    let disk = FaultyDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    run(wal.append(&[entry(1)])).expect("no fault");
+    run(wal.sync()).expect("no fault");
+    let before = disk.used();
+    let restarted = disk.kill();
+    restarted.set_faults(Faults {
+        room_bytes: Some(before + 1_000),
+        ..Faults::default()
+    });
+    let config = WalConfig::default();
+    for _ in 0..3 {
+        let opening = Wal::open(restarted.clone(), Path::new(DIR), config);
+        let Err(error) = run(opening) else {
+            panic!("there is no room for a segment");
+        };
+        assert!(
+            matches!(&error, WalError::File(FileError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull),
+            "{error}"
+        );
+        assert_eq!(restarted.used(), before, "{:?}", files(&restarted));
+    }
+    restarted.set_faults(Faults::default());
+    let (_, recovered) = open(&restarted);
+    assert_eq!(indexes(&recovered), [1]);
+}
