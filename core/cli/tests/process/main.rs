@@ -10,4 +10,5 @@ mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
+mod open_files;
 mod verified_bench;

@@ -1,6 +1,7 @@
 //! The flags of `veridical serve`: etcd's names and meanings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use veridical_node::{DataFormat, Limits};
@@ -162,6 +163,15 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_MAX_LEARNERS", default_value_t = 1)]
     max_learners: usize,
 
+    /// Most connections of clients at once; never more than three quarters of the files that
+    /// the process may have open [default: as many as that]
+    #[arg(long, env = "VERIDICAL_MAX_CONNECTIONS")]
+    max_connections: Option<usize>,
+
+    /// Milliseconds that a connection of a client has to say which protocol it speaks
+    #[arg(long, env = "VERIDICAL_HANDSHAKE_TIMEOUT", default_value_t = 10_000)]
+    handshake_timeout: u64,
+
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
     engine: EngineKind,
@@ -250,6 +260,8 @@ pub(crate) struct ServeConfig {
     pub(crate) engine: EngineKind,
     pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) handshake_timeout: Duration,
 }
 
 fn parse_urls(flag: &'static str, texts: &[String]) -> Result<Vec<Url>, FlagError> {
@@ -352,6 +364,8 @@ impl ServeFlags {
             engine: self.engine,
             data_format: self.data_format.into(),
             limits,
+            max_connections: self.max_connections,
+            handshake_timeout: Duration::from_millis(self.handshake_timeout),
         })
     }
 
@@ -375,6 +389,11 @@ impl ServeFlags {
             ("max-txn-ops", self.max_txn_ops as u64),
             ("max-request-bytes", self.max_request_bytes as u64),
             ("max-learners", self.max_learners as u64),
+            (
+                "max-connections",
+                self.max_connections.map_or(1, |max| max as u64),
+            ),
+            ("handshake-timeout", self.handshake_timeout),
         ] {
             if value == 0 {
                 return Err(FlagError::Zero(flag));

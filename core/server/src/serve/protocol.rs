@@ -11,10 +11,11 @@ use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 use veridical_node::sessions::NATIVE_MAGIC;
 
+use super::admission::{Place, ProvisionalPlace};
 use super::authority::AuthorityRepair;
 
-/// A connection that says nothing for this long is closed.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client of HTTP/2 says first (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Read at once while the protocol is not known.
 const FIRST_READ_BYTES: usize = 16 * 1024;
@@ -22,36 +23,71 @@ const FIRST_READ_BYTES: usize = 16 * 1024;
 /// What a connection speaks.
 #[derive(Debug)]
 pub(crate) enum Protocol {
-    /// The pipelined protocol; with the bytes read so far.
-    Native(TcpStream, BytesMut),
+    /// The pipelined protocol.
+    Native {
+        stream: TcpStream,
+        /// The bytes read so far.
+        begin: BytesMut,
+        place: Place,
+    },
     /// Anything else, that is, HTTP/2.
     Http(Begun),
+}
+
+/// Whether these bytes are too few to tell the protocol, or to be sure that whoever sent them
+/// speaks one.
+fn is_undecided(begin: &[u8]) -> bool {
+    [&NATIVE_MAGIC[..], HTTP2_PREFACE]
+        .iter()
+        .any(|known| begin.len() < known.len() && known.starts_with(begin))
 }
 
 /// Reads until the first bytes tell the protocol.
 ///
 /// # Errors
-/// The connection ends or says nothing.
-pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
+/// The connection ends, does not say enough in time, or loses its place to another one.
+pub(crate) async fn recognise(
+    mut stream: TcpStream,
+    mut place: ProvisionalPlace,
+    timeout: Duration,
+) -> io::Result<Protocol> {
     let mut begin = BytesMut::with_capacity(FIRST_READ_BYTES);
     let reading = async {
-        while begin.len() < NATIVE_MAGIC.len() && NATIVE_MAGIC.starts_with(&begin) {
+        while is_undecided(&begin) {
             if stream.read_buf(&mut begin).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
             }
         }
         Ok::<(), io::Error>(())
     };
-    tokio::time::timeout(FIRST_BYTES_TIMEOUT, reading).await??;
+    tokio::select! {
+        biased;
+        read = tokio::time::timeout(timeout, reading) => read??,
+        () = place.lost() => return Err(displaced()),
+    }
+    let place = place.keep().ok_or_else(displaced)?;
     Ok(match begin.starts_with(NATIVE_MAGIC) {
-        true => Protocol::Native(stream, begin),
+        true => Protocol::Native {
+            stream,
+            begin,
+            place,
+        },
         false => Protocol::Http(Begun {
             held: begin,
             ready_bytes: 0,
             repair: AuthorityRepair::new(),
             stream,
+            _place: place,
         }),
     })
+}
+
+/// Somebody else has got the place of the connection.
+fn displaced() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "it was silent, and its place was needed",
+    )
 }
 
 /// An HTTP/2 connection of which the first bytes have been read already. See
@@ -64,6 +100,7 @@ pub(crate) struct Begun {
     ready_bytes: usize,
     repair: AuthorityRepair,
     stream: TcpStream,
+    _place: Place,
 }
 
 impl AsyncRead for Begun {
@@ -135,9 +172,13 @@ impl Connected for Begun {
 
 #[cfg(test)]
 mod tests {
+    use super::super::admission::Admission;
     use super::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
+
+    /// Longer than a test takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn recognised(parts: &[&[u8]]) -> io::Result<Protocol> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -146,7 +187,8 @@ mod tests {
             .unwrap();
         client.set_nodelay(true).unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let recognising = tokio::spawn(recognise(stream));
+        let place = Admission::new(1).admit().unwrap();
+        let recognising = tokio::spawn(recognise(stream, place, PATIENCE));
         for part in parts {
             client.write_all(part).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -158,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn the_magic_is_recognised_however_it_is_cut() {
         for parts in [&[&b"VRDCLNT1rest"[..]][..], &[b"V", b"RDCLNT", b"1rest"]] {
-            let Protocol::Native(_, begin) = recognised(parts).await.unwrap() else {
+            let Protocol::Native { begin, .. } = recognised(parts).await.unwrap() else {
                 panic!("it is the native protocol");
             };
             assert!(b"VRDCLNT1rest".starts_with(&begin) && begin.len() >= 8);
@@ -168,9 +210,10 @@ mod tests {
     #[tokio::test]
     async fn other_first_bytes_are_handed_on_whole() {
         for parts in [
-            &[&b"PRI * HTTP/2.0"[..]][..],
+            &[&HTTP2_PREFACE[..]][..],
+            &[b"PRI * HTT", b"P/2.0\r\n\r\nSM\r\n\r\n and more"],
             &[b"VRD", b"X and more"],
-            &[b"P"],
+            &[b"GET / HTTP/1.1\r\n"],
         ] {
             let Protocol::Http(mut begun) = recognised(parts).await.unwrap() else {
                 panic!("it is not the native protocol");
@@ -183,7 +226,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_ends_at_once_is_an_error_and_nothing_else() {
-        let error = recognised(&[b"VRD"]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        for begin in ["", "VRD", "PRI * HTT"] {
+            let error = recognised(&[begin.as_bytes()]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_finish_the_first_bytes_in_time_is_cut_off() {
+        for begin in ["", "VRD", "PRI * HTT"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(begin.as_bytes()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let place = Admission::new(1).admit().unwrap();
+            let recognising = recognise(stream, place, Duration::from_millis(50));
+            let error = recognising.await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(!matches!(client.read(&mut [0; 1]).await, Ok(1..)));
+        }
     }
 }

@@ -61,6 +61,8 @@ fn every_flag_reaches_its_setting() {
         "--snapshot-count=7",
         "--max-txn-ops=8",
         "--max-request-bytes=9",
+        "--max-connections=10",
+        "--handshake-timeout=11",
     ])
     .unwrap();
     let cluster = "a=http://a.example:3,b=http://b.example:3".parse().unwrap();
@@ -86,6 +88,8 @@ fn every_flag_reaches_its_setting() {
         },
         engine: EngineKind::Memory,
         data_format: DataFormat::Current,
+        max_connections: Some(10),
+        handshake_timeout: Duration::from_millis(11),
     };
     assert_eq!(config, expected);
 }
