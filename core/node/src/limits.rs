@@ -143,6 +143,13 @@ limits! {
     /// Applied entries between two snapshots.
     snapshot_entries: u64, least 1, default 100_000,
         simulated 25..=1_000, edges [10, 10_000], default in 5 percent;
+    /// Bytes of applied entries between two snapshots, if that comes first; as many as the state
+    /// takes, if that is more, so that snapshots are not most of what is written.
+    snapshot_log_bytes: u64, least 1, default 64 * MIB,
+        simulated 1_024..=65_536, edges [1], default in 30 percent;
+    /// Bytes of the entries kept behind a snapshot, of those in `snapshot_keep_entries`.
+    snapshot_keep_bytes: usize, least 0, default 16 * 1024 * 1024,
+        simulated 0..=16_384, edges [0, 1], default in 30 percent;
     /// Entries kept behind a snapshot, so that a slow follower needs no snapshot.
     snapshot_keep_entries: u64, least 0, default 5_000,
         simulated 0..=500, edges [0, 1], default in 5 percent;

@@ -16,7 +16,7 @@ use veridical_raft::{
 use veridical_store::ApiError;
 
 use crate::config::ms;
-use crate::consensus::log_queue::LogQueue;
+use crate::consensus::log_queue::{KeptLog, LogQueue};
 use crate::consensus::log_writer::DiskJob;
 use crate::handles::Handles;
 use crate::leases::handover::LeaseHandover;
@@ -377,8 +377,11 @@ impl<E: Environment> Driver<E> {
             "this member's snapshot is as of entry {}, and it has applied {applied_index}",
             meta.index
         );
-        let keep_entries = self.limits.snapshot_keep_entries;
-        self.log.compact(&mut self.raft, meta, keep_entries).await;
+        let keep = KeptLog {
+            entries: self.limits.snapshot_keep_entries,
+            bytes: self.limits.snapshot_keep_bytes,
+        };
+        self.log.compact(&mut self.raft, meta, keep).await;
     }
 
     /// Processes all effects that Raft has.

@@ -2,5 +2,5 @@
 //! records durable, and `log_queue` lies between the two.
 
 pub(crate) mod driver;
-mod log_queue;
+pub(crate) mod log_queue;
 pub(crate) mod log_writer;

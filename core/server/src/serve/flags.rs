@@ -151,6 +151,11 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_SNAPSHOT_COUNT", default_value_t = 100_000)]
     snapshot_count: u64,
 
+    /// Bytes of log entries between two snapshots, if that comes first; as many as the data takes
+    /// in memory, if that is more
+    #[arg(long, env = "VERIDICAL_SNAPSHOT_BYTES", default_value_t = 67_108_864)]
+    snapshot_bytes: u64,
+
     /// Most operations in one transaction
     #[arg(long, env = "VERIDICAL_MAX_TXN_OPS", default_value_t = 128)]
     max_txn_ops: usize,
@@ -386,6 +391,7 @@ impl ServeFlags {
         }
         for (flag, value) in [
             ("snapshot-count", self.snapshot_count),
+            ("snapshot-bytes", self.snapshot_bytes),
             ("max-txn-ops", self.max_txn_ops as u64),
             ("max-request-bytes", self.max_request_bytes as u64),
             ("max-learners", self.max_learners as u64),
@@ -403,6 +409,7 @@ impl ServeFlags {
             heartbeat_ms,
             election_timeout_ms: election_ms,
             snapshot_entries: self.snapshot_count,
+            snapshot_log_bytes: self.snapshot_bytes,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
             max_learners: self.max_learners,

@@ -59,6 +59,7 @@ fn every_flag_reaches_its_setting() {
         "--heartbeat-interval=20",
         "--election-timeout=300",
         "--snapshot-count=7",
+        "--snapshot-bytes=12",
         "--max-txn-ops=8",
         "--max-request-bytes=9",
         "--max-connections=10",
@@ -82,6 +83,7 @@ fn every_flag_reaches_its_setting() {
             heartbeat_ms: 20,
             election_timeout_ms: 300,
             snapshot_entries: 7,
+            snapshot_log_bytes: 12,
             max_txn_ops: 8,
             max_request_bytes: 9,
             ..Limits::default()
