@@ -21,7 +21,9 @@ use crate::mutation;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
-use crate::{impatience, lying_disk, rolling_restarts, rotten_disk, stale_disk, swarm, timetable};
+use crate::{
+    impatience, lying_disk, rolling_restarts, rotten_disk, slow_disks, stale_disk, swarm, timetable,
+};
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
 /// named. Tests of their crates find them.
@@ -181,6 +183,10 @@ fn all() -> impl Iterator<Item = Named> {
             about: "a calm world and members that are told to end, one after the other: writes go on",
         },
         Named {
+            name: slow_disks::NAME,
+            about: "disks that write a few thousand bytes a second, and members that are paused: writes go on",
+        },
+        Named {
             name: stale_disk::NAME,
             about: "a member with an old copy of its disk: beyond what is promised, to see that it is noticed",
         },
@@ -194,6 +200,7 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
         lying_disk::NAME => Some(lying_disk::plan(seed)),
         impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
         rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),
+        slow_disks::NAME => Some(slow_disks::plan(swarm::drawn(seed))),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }

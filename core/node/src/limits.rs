@@ -165,8 +165,8 @@ limits! {
     /// Size of one segment of the write-ahead log.
     wal_segment_bytes: u64, least 1, default 64 * MIB,
         simulated 16_384..=MIB, edges [4_096], default in 10 percent;
-    /// How far ahead a segment is filled with zeros, in bytes: a synchronisation that does
-    /// not make the file longer is cheaper.
+    /// How far ahead a segment is filled with zeros at most, in bytes: a synchronisation that does
+    /// not make the file longer is cheaper. On a slow disk it is less.
     wal_zeroed_ahead_bytes: u64, least 1, default 256 * KIB,
         simulated 4_096..=65_536, edges [1], default in 20 percent;
     /// Shards of the map.

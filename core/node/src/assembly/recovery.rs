@@ -174,7 +174,6 @@ async fn open_wal<D: Disk>(
     let wal_config = WalConfig {
         segment_bytes: config.limits.wal_segment_bytes,
         format: config.data_format,
-        zeroed_ahead_bytes: config.limits.wal_zeroed_ahead_bytes,
         planted: config.planted,
     };
     let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;
