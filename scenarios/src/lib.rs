@@ -29,6 +29,7 @@ pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
 pub mod shrinking;
+pub mod slow_disks;
 pub mod stale_disk;
 pub mod swarm;
 pub mod timetable;

@@ -4,6 +4,8 @@
 //! edited. What the run itself draws (delays, losses, scheduling) comes from streams of
 //! the same seed.
 
+mod validity;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use veridical_harness::report::Began;
 use veridical_harness::run::{Run, Settings};
 use veridical_harness::size::Size;
 use veridical_harness::style::{ShownOperation, Style};
-use veridical_harness::{About, Identity, Named, PlantedName, Scenario};
+use veridical_harness::{About, Identity, InvalidPlan, Named, PlantedName, Scenario};
 use veridical_histories::etcd::EtcdEvent;
 use veridical_node::KNOBS;
 use veridical_planted::PlantedBug;
@@ -21,7 +21,9 @@ use crate::mutation;
 use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
-use crate::{impatience, lying_disk, rolling_restarts, rotten_disk, stale_disk, swarm, timetable};
+use crate::{
+    impatience, lying_disk, rolling_restarts, rotten_disk, slow_disks, stale_disk, swarm, timetable,
+};
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
 /// named. Tests of their crates find them.
@@ -97,6 +99,10 @@ impl Scenario for Store {
 impl veridical_harness::Plan for Plan {
     const FORMAT: u32 = PLAN_FORMAT;
     const PARTS: &'static [&'static str] = Kind::NAMES;
+
+    fn check(&self) -> Result<(), InvalidPlan> {
+        self.validate()
+    }
 
     fn identity(&self) -> Identity {
         Identity {
@@ -177,6 +183,10 @@ fn all() -> impl Iterator<Item = Named> {
             about: "a calm world and members that are told to end, one after the other: writes go on",
         },
         Named {
+            name: slow_disks::NAME,
+            about: "disks that write a few thousand bytes a second, and members that are paused: writes go on",
+        },
+        Named {
             name: stale_disk::NAME,
             about: "a member with an old copy of its disk: beyond what is promised, to see that it is noticed",
         },
@@ -190,6 +200,7 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
         lying_disk::NAME => Some(lying_disk::plan(seed)),
         impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
         rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),
+        slow_disks::NAME => Some(slow_disks::plan(swarm::drawn(seed))),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),
     }
@@ -234,6 +245,16 @@ mod tests {
             );
         }
         assert!(plan_of("no-such-scenario", 7).is_none());
+    }
+
+    #[test]
+    fn every_plan_that_is_made_is_valid() {
+        for named in all() {
+            for seed in 1..60 {
+                let plan = plan_of(named.name, seed).expect("it is a scenario");
+                assert_eq!(plan.validate(), Ok(()), "{} {seed}", named.name);
+            }
+        }
     }
 
     #[test]

@@ -100,6 +100,12 @@ fn entry_to_wire(entry: &Entry) -> wire::Entry {
     }
 }
 
+/// A command in memory of its own. As it comes it is a part of what was read from a connection at
+/// once, and would keep all of that for as long as it is in the log.
+pub(crate) fn detached(command: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(command)
+}
+
 fn entry_from_wire(entry: wire::Entry) -> Result<Entry, CodecError> {
     use wire::entry::Payload as Wire;
     let payload = match entry
@@ -107,7 +113,7 @@ fn entry_from_wire(entry: wire::Entry) -> Result<Entry, CodecError> {
         .ok_or(CodecError::Missing("payload of an entry"))?
     {
         Wire::Noop(_) => Payload::Noop,
-        Wire::Command(command) => Payload::Command(command),
+        Wire::Command(command) => Payload::Command(detached(&command)),
         Wire::Membership(change) => Payload::Membership(change_from_wire(change)?),
     };
     Ok(Entry {
@@ -386,4 +392,22 @@ pub(crate) fn membership_from_bytes(
         },
         directory,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_keep_what_was_read_together_with_it() {
+        let read_at_once = Bytes::from(vec![7; 16 * 1024]);
+        let entry = wire::Entry {
+            term: 1,
+            index: 1,
+            payload: Some(wire::entry::Payload::Command(read_at_once.slice(100..200))),
+        };
+        let entry = entry_from_wire(entry).expect("it is whole");
+        assert_eq!(entry.payload, Payload::Command(vec![7; 100].into()));
+        assert!(read_at_once.is_unique());
+    }
 }

@@ -34,6 +34,7 @@ mod snapshots;
 mod state_machine;
 mod status;
 mod stop;
+mod throttle;
 
 pub use api::node::Node;
 pub use api::watcher::Watcher;
@@ -47,4 +48,5 @@ pub use peers::PEER_PROTOCOL_VERSION;
 pub use peers::introduction::{IntroductionError, KnownCluster, ask_members};
 pub use status::Status;
 pub use stop::StopReason;
+pub use throttle::Throttle;
 pub use veridical_storage::format::DataFormat;

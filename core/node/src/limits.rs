@@ -138,11 +138,18 @@ limits! {
     connect_timeout_ms: u64, least 1, default 1_000,
         simulated 100..=1_000, edges [50, 2_000], default in 40 percent;
     /// Between attempts to connect to a peer.
-    reconnect_delay_ms: u64, least 0, default 100,
+    reconnect_delay_ms: u64, least 1, default 100,
         simulated 10..=100, edges [1, 1_000], default in 40 percent;
     /// Applied entries between two snapshots.
     snapshot_entries: u64, least 1, default 100_000,
         simulated 25..=1_000, edges [10, 10_000], default in 5 percent;
+    /// Bytes of applied entries between two snapshots, if that comes first; as many as the state
+    /// takes, if that is more, so that snapshots are not most of what is written.
+    snapshot_log_bytes: u64, least 1, default 64 * MIB,
+        simulated 1_024..=65_536, edges [1], default in 30 percent;
+    /// Bytes of the entries kept behind a snapshot, of those in `snapshot_keep_entries`.
+    snapshot_keep_bytes: usize, least 0, default 16 * 1024 * 1024,
+        simulated 0..=16_384, edges [0, 1], default in 30 percent;
     /// Entries kept behind a snapshot, so that a slow follower needs no snapshot.
     snapshot_keep_entries: u64, least 0, default 5_000,
         simulated 0..=500, edges [0, 1], default in 5 percent;
@@ -158,8 +165,8 @@ limits! {
     /// Size of one segment of the write-ahead log.
     wal_segment_bytes: u64, least 1, default 64 * MIB,
         simulated 16_384..=MIB, edges [4_096], default in 10 percent;
-    /// How far ahead a segment is filled with zeros, in bytes: a synchronisation that does
-    /// not make the file longer is cheaper.
+    /// How far ahead a segment is filled with zeros at most, in bytes: a synchronisation that does
+    /// not make the file longer is cheaper. On a slow disk it is less.
     wal_zeroed_ahead_bytes: u64, least 1, default 256 * KIB,
         simulated 4_096..=65_536, edges [1], default in 20 percent;
     /// Shards of the map.
@@ -269,8 +276,8 @@ pub const CONSTRAINTS: &[Constraint] = &[
     Constraint {
         field: "election_timeout_ms",
         reason: "must be at least 5 times the heartbeat",
-        holds: |limits| limits.election_timeout_ms >= 5 * limits.heartbeat_ms,
-        repair: |limits| limits.election_timeout_ms = 5 * limits.heartbeat_ms,
+        holds: |limits| limits.election_timeout_ms >= limits.heartbeat_ms.saturating_mul(5),
+        repair: |limits| limits.election_timeout_ms = limits.heartbeat_ms.saturating_mul(5),
     },
     Constraint {
         field: "max_snapshot_jobs",

@@ -65,6 +65,8 @@ veridical_probe::planted_bugs! {
         StopsWithoutHandOver => "stops-without-hand-over",
         /// node: whoever is a voter counts as one that answers when another one is removed.
         SilentVoterCounts => "silent-voter-counts",
+        /// node: zeros are written ahead of the log however slow the disk is.
+        ZerosUnpaced => "zeros-unpaced",
         /// node: callers that wait for reads are not counted, however many they are.
         ReadsUnbounded => "reads-unbounded",
         /// client: a write whose outcome is unknown is sent again.

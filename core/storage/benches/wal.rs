@@ -15,6 +15,7 @@ use veridical_env::RealDisk;
 use veridical_storage::wal::{LogEntry, Wal, WalConfig, WalRecord};
 
 const ENTRY_BYTES: usize = 4096;
+const ZEROS_AHEAD_BYTES: u64 = 256 * 1024;
 const RUN_TIME: Duration = Duration::from_secs(2);
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -45,6 +46,9 @@ fn main() {
                 .collect();
             run(wal.append(&batch)).expect("the disk works");
             run(wal.sync()).expect("the disk works");
+            if wal.zeros_ahead_bytes() < ZEROS_AHEAD_BYTES / 2 {
+                run(wal.fill_ahead(ZEROS_AHEAD_BYTES)).expect("the disk works");
+            }
             syncs += 1;
         }
         let seconds = start.elapsed().as_secs_f64();

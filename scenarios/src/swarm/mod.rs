@@ -25,6 +25,7 @@ use crate::impatience;
 use crate::knobs;
 use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange};
 use crate::rolling_restarts;
+use crate::slow_disks;
 pub use crate::swarm::draw::NAME;
 use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 #[cfg(all(test, madsim))]
@@ -76,6 +77,9 @@ pub fn plan(seed: u64) -> Plan {
     let drawn = drawn(seed);
     if rolling_restarts::is_in_swarm(seed) {
         return rolling_restarts::of(drawn);
+    }
+    if slow_disks::is_in_swarm(seed) {
+        return slow_disks::of(drawn);
     }
     drawn
 }

@@ -11,7 +11,7 @@ use veridical_world::{Decision, Digest, Event};
 use crate::kept_logs::{self, KeptLogs};
 use crate::recording::Recording;
 use crate::report::RunReport;
-use crate::scenario::{Plan, Scenario};
+use crate::scenario::{InvalidPlan, Plan, Scenario};
 use crate::view::View;
 
 /// The plan.
@@ -162,6 +162,14 @@ pub enum ReadError {
         /// The format that this program reads.
         readable: u32,
     },
+    /// The plan names what it does not have.
+    #[error("{path}: {source}")]
+    Plan {
+        /// The path of the plan.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: InvalidPlan,
+    },
 }
 
 /// A folder as far as it is needed to run it again.
@@ -212,7 +220,14 @@ pub fn failure(report: &RunReport) -> Option<(crate::report::Class, &str)> {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_plan<P: Plan>(path: &Path) -> Result<P, ReadError> {
-    let plan: P = read_json(path)?;
+    checked(read_json(path)?, path)
+}
+
+/// The plan, if it is of this program's format and can be carried out.
+///
+/// # Errors
+/// See [`ReadError`]; `path` is where the plan was read.
+pub fn checked<P: Plan>(plan: P, path: &Path) -> Result<P, ReadError> {
     let found = plan.identity().format;
     if found != P::FORMAT {
         return Err(ReadError::Format {
@@ -221,6 +236,10 @@ pub fn read_plan<P: Plan>(path: &Path) -> Result<P, ReadError> {
             readable: P::FORMAT,
         });
     }
+    plan.check().map_err(|source| ReadError::Plan {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(plan)
 }
 

@@ -36,12 +36,13 @@ mod simulated {
         if path.as_os_str() != "-" {
             return Ok(artefact::read_plan(path)?);
         }
-        serde_json::from_reader(std::io::stdin().lock())
-            .map_err(|source| ReadError::Content {
+        let plan = serde_json::from_reader(std::io::stdin().lock()).map_err(|source| {
+            ReadError::Content {
                 path: path.to_owned(),
                 source,
-            })
-            .map_err(CommandError::from)
+            }
+        })?;
+        Ok(artefact::checked(plan, path)?)
     }
 
     /// `one`: a single run; prints its report as a line of JSON.

@@ -74,7 +74,7 @@ use error::CommandError;
 
 #[cfg(madsim)]
 pub use object_recorder::{Ending, ObjectRecorder};
-pub use scenario::{About, Identity, Named, Plan, PlantedName, Scenario};
+pub use scenario::{About, Identity, InvalidPlan, Named, Plan, PlantedName, Scenario};
 #[cfg(madsim)]
 pub use system::{Load, System};
 pub use timed_fault::TimedFault;

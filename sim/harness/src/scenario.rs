@@ -57,6 +57,14 @@ pub trait Plan:
     /// ones fewer.
     const PARTS: &'static [&'static str];
 
+    /// Whether what the plan names is there: a plan may have been written by hand.
+    ///
+    /// # Errors
+    /// It names something that it does not have.
+    fn check(&self) -> Result<(), InvalidPlan> {
+        Ok(())
+    }
+
     /// Where the plan comes from.
     fn identity(&self) -> Identity;
 
@@ -105,6 +113,14 @@ pub trait Plan:
     /// seed that was never run. It has the draws of `fresh`.
     #[must_use]
     fn changed(kept: &Self, fresh: &Self, rng: &mut Rng) -> Self;
+}
+
+/// Why a plan cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidPlan {
+    /// What is wrong with it, for a person.
+    pub reason: String,
 }
 
 /// A bug that can be planted in the system on purpose, to measure whether it is found.

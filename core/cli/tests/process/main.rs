@@ -13,6 +13,7 @@ mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
+mod open_files;
 mod packages;
 mod raw_grpc;
 mod verified_bench;

@@ -61,6 +61,8 @@ pub struct Member {
     pub peer_port: u16,
     folder: TempDir,
     flags: Vec<String>,
+    /// Flags and value of the shell's `ulimit`.
+    ulimit: Option<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
@@ -74,6 +76,7 @@ impl Member {
             peer_port: free_port(),
             folder: tempfile::tempdir().expect("a folder"),
             flags: Vec::new(),
+            ulimit: None,
             environment: Vec::new(),
             child: None,
         }
@@ -84,6 +87,24 @@ impl Member {
         self.flags
             .extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
+    }
+
+    /// The process may have so many files open.
+    pub fn with_open_files_max(mut self, count: u32) -> Self {
+        self.ulimit = Some(format!("-n {count}"));
+        self
+    }
+
+    /// The process may have so many files open, and may raise that itself.
+    pub fn with_soft_open_files_max(mut self, count: u32) -> Self {
+        self.ulimit = Some(format!("-S -n {count}"));
+        self
+    }
+
+    /// What the system says that the process may use.
+    pub fn limits(&self) -> String {
+        let child = self.child.as_ref().expect("it runs");
+        std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs")
     }
 
     /// With environment variables.
@@ -123,7 +144,8 @@ impl Member {
             .append(true)
             .open(self.log_path())
             .expect("a log");
-        let child = program()
+        let child = self
+            .command()
             .arg("serve")
             .arg(format!("--name={}", self.name))
             .arg(format!("--data-dir={}", self.data_dir().display()))
@@ -140,6 +162,25 @@ impl Member {
             .spawn()
             .expect("the program starts");
         self.child = Some(child);
+    }
+
+    fn command(&self) -> Command {
+        let program = program();
+        let Some(ulimit) = &self.ulimit else {
+            return program;
+        };
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit {ulimit} && exec \"$0\" \"$@\""))
+            .arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
     }
 
     /// As a power failure of the process: SIGKILL.

@@ -17,6 +17,7 @@ use crate::assembly::error::StartError;
 use crate::assembly::lone_member::go_on_alone;
 use crate::codec::{entry_from_log, membership_from_bytes, membership_to_bytes};
 use crate::config::NodeConfig;
+use crate::consensus::log_queue::KeptLog;
 use crate::membership::directory::Directory;
 use crate::snapshots::task::snapshot_dir;
 use crate::state_machine::engine_content::{AppliedState, reconcile};
@@ -45,23 +46,29 @@ pub(crate) async fn recover<E: Environment>(
     let snap_dir = snapshot_dir(&config.data_dir);
     disk.create_dir_all(&wal_dir).await?;
     disk.create_dir_all(&snap_dir).await?;
-    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
+    // What was left unfinished goes first: it may be what fills the disk, and the log needs room
+    // for a segment.
     let files = open_snapshots(disk, &snap_dir, config).await?;
+    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         bootstrap_cluster(&files, config, store_config).await?;
     }
     let newest_file_index = files.list().await?.first().map_or(0, |file| file.index);
     let snapshot = load_snapshot(&files, store_config).await?;
-    let (state, keep_entries) = match engine {
+    let (state, kept_entries) = match engine {
         Some(engine) => {
             let (state, of_engine) = reconcile(engine.as_mut(), config, store_config, snapshot)?;
             // A file is there for followers that lack an entry that it covers.
-            let keep_entries = config.limits.snapshot_keep_entries * u64::from(of_engine);
-            (state, keep_entries)
+            let kept_entries = config.limits.snapshot_keep_entries * u64::from(of_engine);
+            (state, kept_entries)
         }
         None => (snapshot, 0),
     };
-    let (base, entries) = log_around(&state.meta, keep_entries, &recovered)?;
+    let keep = KeptLog {
+        entries: kept_entries,
+        bytes: config.limits.snapshot_keep_bytes,
+    };
+    let (base, entries) = log_around(&state.meta, keep, &recovered)?;
     let incarnation = begin_incarnation(&mut wal, config, &recovered, &state.meta).await?;
     info!(
         incarnation,
@@ -167,7 +174,6 @@ async fn open_wal<D: Disk>(
     let wal_config = WalConfig {
         segment_bytes: config.limits.wal_segment_bytes,
         format: config.data_format,
-        zeroed_ahead_bytes: config.limits.wal_zeroed_ahead_bytes,
         planted: config.planted,
     };
     let (wal, recovered) = Wal::open(disk.clone(), dir, wal_config).await?;
@@ -282,10 +288,10 @@ async fn load_snapshot<D: Disk>(
 }
 
 /// The log as Raft begins with it: what it begins after, and its entries. Up to
-/// `keep_entries` of them are applied already and kept for followers that lack them.
+/// `keep` of them are applied already and kept for followers that lack them.
 fn log_around(
     applied: &SnapshotMeta,
-    keep_entries: u64,
+    keep: KeptLog,
     recovered: &Recovered,
 ) -> Result<(SnapshotMeta, Vec<Entry>), StartError> {
     let marked = recovered.snapshot.map_or(0, |mark| mark.index);
@@ -322,12 +328,16 @@ fn log_around(
         return Ok((applied.clone(), entries));
     };
     let mut base = applied.clone();
-    let mut before = Vec::new();
+    let (mut before, mut before_bytes) = (Vec::new(), 0);
     for pair in recovered.entries[..=last_applied].windows(2).rev() {
         let entry = decode(&pair[1])?;
         // The membership is known as of the applied entry, and as of earlier ones only
         // up to its last change.
-        if before.len() as u64 >= keep_entries || matches!(entry.payload, Payload::Membership(_)) {
+        before_bytes += entry.size_bytes();
+        if before.len() as u64 >= keep.entries
+            || before_bytes > keep.bytes
+            || matches!(entry.payload, Payload::Membership(_))
+        {
             break;
         }
         (base.index, base.term) = (pair[0].index, pair[0].term);

@@ -16,7 +16,7 @@ use veridical_raft::{
 use veridical_store::ApiError;
 
 use crate::config::ms;
-use crate::consensus::log_queue::LogQueue;
+use crate::consensus::log_queue::{KeptLog, LogQueue};
 use crate::consensus::log_writer::DiskJob;
 use crate::handles::Handles;
 use crate::leases::handover::LeaseHandover;
@@ -78,6 +78,8 @@ pub(crate) struct Driver<E: Environment> {
     membership: MembershipTracker<E>,
     /// The last applied index that Raft was told.
     applied_index: u64,
+    /// It has not reached a majority since its start.
+    is_new: bool,
 }
 
 impl<E: Environment> Driver<E> {
@@ -98,6 +100,7 @@ impl<E: Environment> Driver<E> {
             transport: handles.transport.clone(),
             proposals: handles.proposals.clone(),
             applied_index,
+            is_new: true,
             inputs,
             log: LogQueue::new(outputs.disk),
             dispatcher: Dispatcher::new(handles),
@@ -187,11 +190,25 @@ impl<E: Environment> Driver<E> {
     }
 
     fn on_tick(&mut self) {
+        if self.is_new && self.reaches_a_majority() {
+            self.is_new = false;
+            self.raft.shorten_first_election_timeout();
+        }
         if self.membership.has_leaving() {
             let directory = self.inputs.members.borrow().clone();
             self.membership.drop_removed_peers(&self.raft, &directory);
         }
         self.retry();
+    }
+
+    /// Whether this member and those that have opened connections to it are a majority.
+    fn reaches_a_majority(&self) -> bool {
+        let (own_id, membership) = (self.raft.id(), self.raft.membership());
+        let reached = membership
+            .voters
+            .iter()
+            .filter(|voter| **voter == own_id || self.transport.is_called_by(**voter));
+        reached.count() >= membership.quorum()
     }
 
     /// Brings proposals and read requests to the leader that have not got there.
@@ -360,8 +377,11 @@ impl<E: Environment> Driver<E> {
             "this member's snapshot is as of entry {}, and it has applied {applied_index}",
             meta.index
         );
-        let keep_entries = self.limits.snapshot_keep_entries;
-        self.log.compact(&mut self.raft, meta, keep_entries).await;
+        let keep = KeptLog {
+            entries: self.limits.snapshot_keep_entries,
+            bytes: self.limits.snapshot_keep_bytes,
+        };
+        self.log.compact(&mut self.raft, meta, keep).await;
     }
 
     /// Processes all effects that Raft has.

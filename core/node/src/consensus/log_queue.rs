@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tracing::warn;
 use veridical_probe::failpoint;
-use veridical_raft::{Raft, Ready, SnapshotMeta};
+use veridical_raft::{Entry, LogIndex, Raft, Ready, SnapshotMeta};
 use veridical_storage::wal::{HardState, SnapshotMark, WalRecord};
 
 use crate::codec::entry_to_log;
@@ -19,6 +19,33 @@ pub(crate) struct LogQueue {
     last_disk_number: u64,
     /// The number up to which the log writer has reported everything durable.
     durable_number: u64,
+}
+
+/// How much of the log stays behind a snapshot at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptLog {
+    pub(crate) entries: u64,
+    pub(crate) bytes: usize,
+}
+
+impl KeptLog {
+    /// The last entry that goes where there is a snapshot as of `index`.
+    fn forgotten_up_to(self, raft: &Raft, index: LogIndex) -> LogIndex {
+        let first = (index + 1)
+            .saturating_sub(self.entries)
+            .max(raft.first_index());
+        let sizes: Vec<usize> = raft
+            .entries(first..index + 1)
+            .map(Entry::size_bytes)
+            .collect();
+        let mut bytes = 0;
+        let fits = |size: &&usize| {
+            bytes += **size;
+            bytes <= self.bytes
+        };
+        let kept = sizes.iter().rev().take_while(fits).count();
+        index - kept as u64
+    }
 }
 
 impl LogQueue {
@@ -75,16 +102,11 @@ impl LogQueue {
         }
     }
 
-    /// Drops from the log what is durable elsewhere as of `meta.index`, but for the last
-    /// `keep_entries`.
-    pub(crate) async fn compact(
-        &mut self,
-        raft: &mut Raft,
-        meta: &SnapshotMeta,
-        keep_entries: u64,
-    ) {
+    /// Drops from the log what is durable elsewhere as of `meta.index`, but for what is kept for
+    /// slow followers.
+    pub(crate) async fn compact(&mut self, raft: &mut Raft, meta: &SnapshotMeta, keep: KeptLog) {
         failpoint!("log.forget.before");
-        let keep_from = meta.index.saturating_sub(keep_entries);
+        let keep_from = keep.forgotten_up_to(raft, meta.index);
         if keep_from >= raft.first_index()
             && let Err(error) = raft.compact(keep_from)
         {
@@ -159,7 +181,7 @@ fn records_of(ready: &Ready) -> Vec<WalRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use veridical_raft::{Entry, Payload};
+    use veridical_raft::{Config, Initial, Membership, Payload};
 
     fn ready(number: u64, indices: &[u64]) -> Ready {
         let entry = |index: &u64| Entry {
@@ -172,6 +194,49 @@ mod tests {
             entries: indices.iter().map(entry).collect(),
             ..Ready::default()
         }
+    }
+
+    /// A member alone whose log has so many entries of 100 bytes and a few more each, behind the
+    /// first one, which is empty.
+    fn raft_with_entries(count: u64) -> Raft {
+        let entry = |index| Entry {
+            term: 1,
+            index,
+            payload: match index {
+                1 => Payload::Noop,
+                _ => Payload::Command(vec![7; 100].into()),
+            },
+        };
+        let initial = Initial {
+            hard_state: veridical_raft::HardState {
+                term: 1,
+                vote: Some(1),
+                commit: count + 1,
+            },
+            snapshot: SnapshotMeta {
+                membership: Membership::of_voters([1]),
+                ..SnapshotMeta::default()
+            },
+            entries: (1..=count + 1).map(entry).collect(),
+            applied: count + 1,
+            seed: 1,
+            blank: false,
+        };
+        Raft::new(Config::new(1), initial).expect("it can work")
+    }
+
+    #[test]
+    fn of_the_log_behind_a_snapshot_stays_what_both_bounds_allow() {
+        let raft = raft_with_entries(10);
+        let size = raft.entries(5..6).map(Entry::size_bytes).sum::<usize>();
+        let forgotten = |entries, bytes| KeptLog { entries, bytes }.forgotten_up_to(&raft, 11);
+        assert_eq!(forgotten(0, usize::MAX), 11);
+        assert_eq!(forgotten(4, usize::MAX), 7);
+        assert_eq!(forgotten(4, 3 * size), 8);
+        assert_eq!(forgotten(4, 3 * size - 1), 9);
+        assert_eq!(forgotten(4, 0), 11);
+        // Everything stays.
+        assert_eq!(forgotten(1_000, usize::MAX), 0);
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ use veridical_probe::{failpoint, reachable, sometimes};
 use veridical_raft::Message;
 use veridical_storage::wal::{Wal, WalError, WalRecord};
 
+use crate::config::ms;
+use crate::consensus::fill_pace::FillPace;
 use crate::handles::Handles;
 use crate::observe::NodeObserver;
 use crate::peers::transport::Transport;
@@ -80,6 +82,7 @@ pub(crate) struct LogWriter<E: Environment> {
     group_commit_jobs: usize,
     transport: Transport<E>,
     clock: E::Clock,
+    fill_pace: FillPace,
     planted: Planted,
     member_id: u64,
     observer: Option<Arc<dyn NodeObserver>>,
@@ -103,6 +106,11 @@ impl<E: Environment> LogWriter<E> {
             group_commit_jobs: config.limits.group_commit_jobs,
             transport: handles.transport.clone(),
             clock: handles.environment.clock().clone(),
+            fill_pace: FillPace::new(
+                ms(config.limits.heartbeat_ms),
+                config.limits.wal_zeroed_ahead_bytes,
+                config.planted,
+            ),
             planted: config.planted,
             member_id: config.member_id,
             observer: config.observer.clone(),
@@ -134,7 +142,23 @@ impl<E: Environment> LogWriter<E> {
                 reachable!("node.log-took-more-than-a-second");
                 debug!(took_ms = took.as_millis() as u64, "slow disk");
             }
+            self.fill_pace.committed(took);
+            self.fill_ahead().await?;
         }
+    }
+
+    /// Makes later commits cheaper, once everybody has been told of this one.
+    async fn fill_ahead(&mut self) -> Result<(), WalError> {
+        let bytes = self.fill_pace.next_piece(self.wal.zeros_ahead_bytes());
+        if bytes == 0 {
+            return Ok(());
+        }
+        let started = self.clock.monotonic();
+        if self.wal.fill_ahead(bytes).await? {
+            let took = self.clock.monotonic().saturating_sub(started);
+            self.fill_pace.filled(took);
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, group: GroupCommit) -> Result<(), WalError> {

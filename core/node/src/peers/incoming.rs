@@ -3,8 +3,10 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
 use veridical_probe::reachable;
 use veridical_proto::etcdserverpb::Member;
@@ -20,11 +22,20 @@ use crate::peers::ANSWERED_VERSION;
 use crate::peers::error::PeerError;
 use crate::peers::shared::Shared;
 use crate::peers::transport::{Call, Inbound, Transport};
+use crate::throttle::Throttle;
 
 /// A peer that has called, and has said nothing for so many election timeouts (or up to twice as
 /// many) of this member, is gone: it would have pinged once in each of its own. A machine that lost
 /// power does not close its connections.
 const SILENT_ELECTION_TIMEOUTS: u32 = 10;
+
+/// Before the next attempt when the system refuses a connection, most likely because the process
+/// has too many files open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// At most one warning of a kind in this time is about connections: strangers can make as many as
+/// they like.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Accepts connections of peers and hands on what they say. Ends when the receiver of
 /// `inbound` is gone.
@@ -34,10 +45,14 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
     members: watch::Receiver<Directory>,
     inbound: mpsc::Sender<Inbound>,
 ) {
+    let clock = transport.shared().environment.clock().clone();
+    let refusals = Arc::new(Throttle::new(WARNING_INTERVAL));
+    let failures = Throttle::new(WARNING_INTERVAL);
     loop {
         match listener.accept().await {
             Ok((reader, writer, address)) => {
-                let inbound = inbound.clone();
+                let (inbound, clock) = (inbound.clone(), clock.clone());
+                let refusals = Arc::clone(&refusals);
                 let connection = Incoming {
                     transport: transport.clone(),
                     members: members.clone(),
@@ -45,16 +60,22 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
                     caller: None,
                 };
                 veridical_env::task::spawn(async move {
-                    match serve_peer(reader, connection, inbound).await {
-                        Ok(()) => debug!(%address, "peer closed its connection"),
-                        Err(PeerError::Io(error)) => debug!(%address, %error, "connection lost"),
-                        Err(error) => warn!(%address, %error, "refused a peer's connection"),
+                    let error = match serve_peer(reader, connection, inbound).await {
+                        Ok(()) => return debug!(%address, "peer closed its connection"),
+                        Err(error) => error,
+                    };
+                    if matches!(error, PeerError::Io(_)) {
+                        debug!(%address, %error, "connection lost");
+                    } else if let Some(unsaid) = refusals.admit(clock.monotonic()) {
+                        warn!(%address, %error, unsaid, "refused a peer's connection");
                     }
                 });
             }
             Err(error) => {
-                info!(%error, "cannot accept a connection");
-                tokio::task::yield_now().await;
+                if let Some(unsaid) = failures.admit(clock.monotonic()) {
+                    warn!(%error, unsaid, "cannot accept a peer's connection");
+                }
+                clock.sleep(ACCEPT_PAUSE).await;
             }
         }
         if inbound.is_closed() {

@@ -109,6 +109,11 @@ impl<E: Environment> Transport<E> {
         }
     }
 
+    /// Whether a peer is connected to this member.
+    pub(crate) fn is_called_by(&self, node: u64) -> bool {
+        self.peers().incoming.contains_key(&node)
+    }
+
     /// Ends the connections to all peers but those that `keep` names, and those that are
     /// connected to this member: they may be newer than what it knows of.
     pub(crate) fn retain(&self, mut keep: impl FnMut(u64) -> bool) {

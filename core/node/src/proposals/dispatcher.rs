@@ -9,6 +9,7 @@ use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
 use veridical_raft::{ProposeError, Raft};
 
+use crate::codec::detached;
 use crate::config::ms;
 use crate::handles::Handles;
 use crate::peers::transport::Transport;
@@ -120,7 +121,7 @@ impl<E: Environment> Dispatcher<E> {
             reachable!("node.forwarded-again-while-in-the-log");
             return;
         }
-        let overloaded = match raft.propose(forward.command) {
+        let overloaded = match raft.propose(detached(&forward.command)) {
             Ok((_, index)) => {
                 self.unapplied.insert(name, index);
                 return;

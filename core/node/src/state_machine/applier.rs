@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use veridical_env::{Clock, Environment};
 use veridical_planted::PlantedBug;
-use veridical_probe::{failpoint, reachable};
+use veridical_probe::{failpoint, reachable, sometimes};
 use veridical_proto::command::Command;
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
-use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig};
+use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig, StoreReader};
 
 use crate::config::ms;
 use crate::handles::Handles;
@@ -56,10 +56,13 @@ struct BatchEffects {
 /// Owns the state machine.
 pub(crate) struct Applier<E: Environment> {
     store: Store,
+    reader: StoreReader,
     store_config: StoreConfig,
     directory: Directory,
     last_term: u64,
     last_snapshot_index: u64,
+    /// The size of the entries applied since then.
+    log_bytes: u64,
     member_id: u64,
     limits: Limits,
     clock: E::Clock,
@@ -89,10 +92,12 @@ impl<E: Environment> Applier<E> {
         );
         Self {
             store: state.store,
+            reader: handles.reader.clone(),
             store_config,
             directory: state.directory,
             last_term: state.meta.term,
             last_snapshot_index: state.meta.index,
+            log_bytes: 0,
             member_id: config.member_id,
             limits: config.limits.clone(),
             clock: handles.environment.clock().clone(),
@@ -166,6 +171,7 @@ impl<E: Environment> Applier<E> {
             self.last_term
         );
         self.last_term = entry.term;
+        self.log_bytes += entry.size_bytes() as u64;
         match entry.payload {
             Payload::Noop => self.store.advance(entry.index),
             Payload::Command(bytes) => {
@@ -250,20 +256,41 @@ impl<E: Environment> Applier<E> {
     }
 
     async fn maybe_snapshot(&mut self) {
-        let index = self.store.applied_index();
-        if index < self.last_snapshot_index + self.limits.snapshot_entries {
+        if !self.is_snapshot_due() {
             return;
         }
         if let Some(engine) = &self.outputs.engine {
             engine.flush(self.meta()).await;
-            self.last_snapshot_index = index;
+            self.note_snapshot();
             return;
         }
         let job = self.save_job();
         // While the disk is busy with the last one, the next waits for a later batch.
         if self.outputs.snapshots.try_send(job).is_ok() {
-            self.last_snapshot_index = index;
+            self.note_snapshot();
         }
+    }
+
+    /// Whether the log has grown so much since the last snapshot that it should be cut.
+    fn is_snapshot_due(&self) -> bool {
+        let entries = self.store.applied_index() - self.last_snapshot_index;
+        // An engine flushes what has changed, a snapshot has everything.
+        let state_bytes = match self.outputs.engine {
+            Some(_) => 0,
+            None => self.reader.size_bytes(),
+        };
+        let bytes_max = self.limits.snapshot_log_bytes.max(state_bytes);
+        sometimes!(
+            entries < self.limits.snapshot_entries && self.log_bytes >= bytes_max,
+            "node.snapshot-due-by-the-size-of-the-log"
+        );
+        entries >= self.limits.snapshot_entries || self.log_bytes >= bytes_max
+    }
+
+    /// A snapshot of the present state is on its way, or is that state.
+    fn note_snapshot(&mut self) {
+        self.last_snapshot_index = self.store.applied_index();
+        self.log_bytes = 0;
     }
 
     /// The last applied entry, and the members as of it.
@@ -325,7 +352,7 @@ impl<E: Environment> Applier<E> {
         self.directory = directory;
         self.publish_membership(meta.index);
         self.last_term = meta.term;
-        self.last_snapshot_index = meta.index;
+        self.note_snapshot();
         self.publish(meta.index, &[]);
         failpoint!("snapshot.install.after");
         if let Some(engine) = &mut self.outputs.engine {

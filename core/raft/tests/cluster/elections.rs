@@ -46,6 +46,36 @@ fn election_timeouts_lie_in_the_configured_range_and_vary() {
 }
 
 #[test]
+fn a_member_that_just_started_may_stand_after_two_ticks_and_up_to_a_timeout_later() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let mut cluster = Cluster::new(3, seed, |config| config.pre_vote = false);
+        tick(&mut cluster, 1, 1);
+        let shorten = Raft::shorten_first_election_timeout;
+        cluster.act(1, shorten).expect("safe");
+        let mut ticks = 0;
+        while cluster.raft(1).role() == Role::Follower {
+            tick(&mut cluster, 1, 1);
+            ticks += 1;
+        }
+        seen.insert(ticks);
+    }
+    assert_eq!((seen.first(), seen.last()), (Some(&2), Some(&11)));
+}
+
+#[test]
+fn an_election_timeout_is_not_shortened_once_there_was_a_leader() {
+    let mut cluster = careful(3);
+    cluster.elect(1);
+    tick(&mut cluster, 2, 1);
+    let shorten = Raft::shorten_first_election_timeout;
+    cluster.act(2, shorten).expect("safe");
+    tick(&mut cluster, 2, 8);
+    assert_eq!(cluster.raft(2).role(), Role::Follower);
+    assert_eq!(cluster.raft(2).leader(), Some(1));
+}
+
+#[test]
 fn a_sole_voter_leads_only_once_its_vote_is_durable() {
     let mut cluster = careful(1);
     cluster.synchronous = false;

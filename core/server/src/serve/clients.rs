@@ -1,18 +1,21 @@
 //! Serves the connections of clients, and ends serving in an orderly way.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;
 use tracing::{debug, warn};
-use veridical_env::{TcpReader, TcpWriter};
+use veridical_env::{RealClock, TcpReader, TcpWriter};
+use veridical_node::Throttle;
 use veridical_node::sessions::serve_client;
 
+use super::admission::{Admission, ProvisionalPlace};
 use super::http1;
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
@@ -35,6 +38,18 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long requests in flight have to finish when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// At most one warning in this time says that connections cannot be accepted.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// On which terms connections are taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Reception {
+    /// How many there are at once.
+    pub(crate) admission: Arc<Admission>,
+    /// A connection that has not said what it speaks by then is closed.
+    pub(crate) handshake_timeout: Duration,
+}
+
 /// The servers of one member.
 pub(crate) struct Clients {
     /// Announces the end of the process when it is dropped.
@@ -49,13 +64,20 @@ impl Clients {
         node: &ServedNode,
         advertised: Advertised,
         listeners: Vec<TcpListener>,
+        reception: Reception,
     ) -> Self {
         let closing = CancellationToken::new();
         let open = closing.clone().drop_guard();
         let (connections, waiting) = mpsc::channel(CONNECTIONS_WAITING_MAX);
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept_all(listener, node.clone(), connections.clone()));
+            let serving = Serving {
+                node: node.clone(),
+                connections: connections.clone(),
+                handshake_timeout: reception.handshake_timeout,
+            };
+            let admission = Arc::clone(&reception.admission);
+            accepting.spawn(accept_all(listener, admission, serving));
         }
         let grpc = tokio::spawn(serve_grpc(
             services(node, advertised, &closing),
@@ -90,35 +112,60 @@ impl Clients {
 }
 
 /// Accepts until it is dropped.
-async fn accept_all(
-    listener: TcpListener,
+async fn accept_all(listener: TcpListener, admission: Arc<Admission>, serving: Serving) {
+    let clock = RealClock::default();
+    let failures = Throttle::new(WARNING_INTERVAL);
+    loop {
+        let stream = accept(&listener, &clock, &failures).await;
+        // Without a place it is closed at once.
+        if let Some(place) = admission.admit() {
+            tokio::spawn(serving.clone().serve(stream, place));
+        }
+    }
+}
+
+/// What a connection needs to be served.
+#[derive(Clone)]
+struct Serving {
     node: ServedNode,
     connections: mpsc::Sender<io::Result<Begun>>,
-) {
-    loop {
-        let stream = accept(&listener).await;
-        let (node, connections) = (node.clone(), connections.clone());
-        tokio::spawn(async move {
-            match recognise(stream).await {
-                Ok(Protocol::Http(begun)) => {
-                    // It fails when the server ends, and then the client is cut off.
-                    let _ = connections.send(Ok(begun)).await;
-                }
-                Ok(Protocol::Http1(stream, begin)) => {
-                    if let Err(error) = http1::refuse(stream, &begin).await {
-                        debug!(%error, "a client of HTTP/1 was not answered");
-                    }
-                }
-                Ok(Protocol::Native(stream, begin)) => {
-                    let (reader, writer) = stream.into_split();
-                    let (reader, writer) = (TcpReader::new(reader), TcpWriter::new(writer));
-                    if let Err(error) = serve_client(node, reader, writer, begin).await {
-                        debug!(%error, "a client's session ended");
-                    }
-                }
-                Err(error) => debug!(%error, "a connection ended before it said what it speaks"),
+    handshake_timeout: Duration,
+}
+
+impl Serving {
+    async fn serve(self, stream: TcpStream, place: ProvisionalPlace) {
+        match recognise(stream, place, self.handshake_timeout).await {
+            Ok(Protocol::Http(begun)) => {
+                // It fails when the server ends, and then the client is cut off.
+                let _ = self.connections.send(Ok(begun)).await;
             }
-        });
+            Ok(Protocol::Http1 {
+                stream,
+                begin,
+                place,
+            }) => {
+                let refusing = http1::refuse(stream, &begin);
+                match tokio::time::timeout(self.handshake_timeout, refusing).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%error, "a client of HTTP/1 was not answered"),
+                    Err(_) => debug!("a client of HTTP/1 did not take its answer"),
+                }
+                drop(place);
+            }
+            Ok(Protocol::Native {
+                stream,
+                begin,
+                place,
+            }) => {
+                let (reader, writer) = stream.into_split();
+                let (reader, writer) = (TcpReader::new(reader), TcpWriter::new(writer));
+                if let Err(error) = serve_client(self.node, reader, writer, begin).await {
+                    debug!(%error, "a client's session ended");
+                }
+                drop(place);
+            }
+            Err(error) => debug!(%error, "a connection ended before it said what it speaks"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flags of `veridical serve`: etcd's names and meanings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use veridical_node::{DataFormat, Limits};
@@ -151,6 +152,11 @@ pub struct ServeFlags {
     #[arg(long, env = "VERIDICAL_SNAPSHOT_COUNT", default_value_t = 100_000)]
     snapshot_count: u64,
 
+    /// Bytes of log entries between two snapshots, if that comes first; as many as the data takes
+    /// in memory, if that is more
+    #[arg(long, env = "VERIDICAL_SNAPSHOT_BYTES", default_value_t = 67_108_864)]
+    snapshot_bytes: u64,
+
     /// Most operations in one transaction
     #[arg(long, env = "VERIDICAL_MAX_TXN_OPS", default_value_t = 128)]
     max_txn_ops: usize,
@@ -162,6 +168,15 @@ pub struct ServeFlags {
     /// Most learners at once
     #[arg(long, env = "VERIDICAL_MAX_LEARNERS", default_value_t = 1)]
     max_learners: usize,
+
+    /// Most connections of clients at once; never more than three quarters of the files that
+    /// the process may have open [default: as many as that]
+    #[arg(long, env = "VERIDICAL_MAX_CONNECTIONS")]
+    max_connections: Option<usize>,
+
+    /// Milliseconds that a connection of a client has to say which protocol it speaks
+    #[arg(long, env = "VERIDICAL_HANDSHAKE_TIMEOUT", default_value_t = 10_000)]
+    handshake_timeout: u64,
 
     /// Where keys and values live
     #[arg(long, env = "VERIDICAL_ENGINE", default_value = "memory")]
@@ -258,6 +273,8 @@ pub(crate) struct ServeConfig {
     pub(crate) engine: EngineKind,
     pub(crate) data_format: DataFormat,
     pub(crate) limits: Limits,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) handshake_timeout: Duration,
 }
 
 fn parse_urls(flag: &'static str, texts: &[String]) -> Result<Vec<Url>, FlagError> {
@@ -362,6 +379,8 @@ impl ServeFlags {
             engine: self.engine,
             data_format: self.data_format.into(),
             limits,
+            max_connections: self.max_connections,
+            handshake_timeout: Duration::from_millis(self.handshake_timeout),
         })
     }
 
@@ -382,9 +401,15 @@ impl ServeFlags {
         }
         for (flag, value) in [
             ("snapshot-count", self.snapshot_count),
+            ("snapshot-bytes", self.snapshot_bytes),
             ("max-txn-ops", self.max_txn_ops as u64),
             ("max-request-bytes", self.max_request_bytes as u64),
             ("max-learners", self.max_learners as u64),
+            (
+                "max-connections",
+                self.max_connections.map_or(1, |max| max as u64),
+            ),
+            ("handshake-timeout", self.handshake_timeout),
         ] {
             if value == 0 {
                 return Err(FlagError::Zero(flag));
@@ -394,6 +419,7 @@ impl ServeFlags {
             heartbeat_ms,
             election_timeout_ms: election_ms,
             snapshot_entries: self.snapshot_count,
+            snapshot_log_bytes: self.snapshot_bytes,
             max_txn_ops: self.max_txn_ops,
             max_request_bytes: self.max_request_bytes,
             max_learners: self.max_learners,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tracing::warn;
-use veridical_env::set_up_connection;
+use veridical_env::{Clock, RealClock, set_up_connection};
+use veridical_node::Throttle;
 
 use crate::url::Url;
 
@@ -64,8 +65,12 @@ fn is_absent(error: &io::Error) -> bool {
 /// `EAFNOSUPPORT` on Linux.
 const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = 97;
 
-/// The next connection, set up as those of peers are.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection, set up as those of peers are. `failures` says when one is told.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    clock: &RealClock,
+    failures: &Throttle,
+) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -75,7 +80,9 @@ pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
                 // It is closed already.
             }
             Err(error) => {
-                warn!(%error, "cannot accept a connection");
+                if let Some(unsaid) = failures.admit(clock.monotonic()) {
+                    warn!(%error, unsaid, "cannot accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

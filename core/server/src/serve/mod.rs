@@ -1,5 +1,6 @@
 //! The life of a member's process.
 
+mod admission;
 mod authority;
 mod bootstrap;
 mod clients;
@@ -11,6 +12,7 @@ mod identity;
 mod join;
 mod listen;
 mod logging;
+mod open_files;
 mod protocol;
 
 use std::collections::BTreeMap;
@@ -26,7 +28,8 @@ use veridical_proto::etcdserverpb::Member;
 use veridical_storage::engine::EngineError;
 
 use crate::grpc::Advertised;
-use clients::Clients;
+use admission::Admission;
+use clients::{Clients, Reception};
 pub use etcd_environment::ServeArguments;
 use flags::{Beginning, ServeConfig};
 use identity::{DataDir, DataDirError, Identity};
@@ -130,6 +133,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeFailure> {
 async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let open_files_max = open_files::raise_limit();
     let data_dir = DataDir::open(&config.data_dir)?;
     let mut listeners = Vec::new();
     for url in &config.listen_client_urls {
@@ -143,7 +147,16 @@ async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         name: config.name.clone(),
         client_urls: bootstrap::texts(&config.advertise_client_urls),
     };
-    let clients = Clients::serve(&node, advertised, listeners);
+    let possible = open_files::client_connections_max(open_files_max);
+    let reception = Reception {
+        admission: Admission::new(
+            config
+                .max_connections
+                .map_or(possible, |max| max.min(possible)),
+        ),
+        handshake_timeout: config.handshake_timeout,
+    };
+    let clients = Clients::serve(&node, advertised, listeners, reception);
 
     let stopped = tokio::select! {
         _ = terminate.recv() => None,

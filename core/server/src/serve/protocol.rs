@@ -11,11 +11,9 @@ use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 use veridical_node::sessions::NATIVE_MAGIC;
 
+use super::admission::{Place, ProvisionalPlace};
 use super::authority::AuthorityRepair;
 use super::http1::{is_request, may_be_method};
-
-/// A connection that says nothing for this long is closed.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a client of HTTP/2 says first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -26,10 +24,20 @@ const FIRST_READ_BYTES: usize = 16 * 1024;
 /// What a connection speaks.
 #[derive(Debug)]
 pub(crate) enum Protocol {
-    /// The pipelined protocol; with the bytes read so far.
-    Native(TcpStream, BytesMut),
-    /// HTTP/1, which is not served; with the bytes read so far.
-    Http1(TcpStream, BytesMut),
+    /// The pipelined protocol.
+    Native {
+        stream: TcpStream,
+        /// The bytes read so far.
+        begin: BytesMut,
+        place: Place,
+    },
+    /// HTTP/1, which is not served.
+    Http1 {
+        stream: TcpStream,
+        /// The bytes read so far.
+        begin: BytesMut,
+        place: Place,
+    },
     /// Anything else, that is, HTTP/2.
     Http(Begun),
 }
@@ -46,8 +54,12 @@ fn is_undecided(begin: &[u8]) -> bool {
 /// Reads until the first bytes tell the protocol.
 ///
 /// # Errors
-/// The connection ends or says nothing.
-pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
+/// The connection ends, does not say enough in time, or loses its place to another one.
+pub(crate) async fn recognise(
+    mut stream: TcpStream,
+    mut place: ProvisionalPlace,
+    timeout: Duration,
+) -> io::Result<Protocol> {
     let mut begin = BytesMut::with_capacity(FIRST_READ_BYTES);
     let reading = async {
         while is_undecided(&begin) {
@@ -57,18 +69,40 @@ pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
         }
         Ok::<(), io::Error>(())
     };
-    tokio::time::timeout(FIRST_BYTES_TIMEOUT, reading).await??;
+    tokio::select! {
+        biased;
+        read = tokio::time::timeout(timeout, reading) => read??,
+        () = place.lost() => return Err(displaced()),
+    }
+    let place = place.keep().ok_or_else(displaced)?;
     let is_http1 = is_request(&begin) && !begin.starts_with(HTTP2_PREFACE);
     Ok(match begin.starts_with(NATIVE_MAGIC) {
-        true => Protocol::Native(stream, begin),
-        false if is_http1 => Protocol::Http1(stream, begin),
+        true => Protocol::Native {
+            stream,
+            begin,
+            place,
+        },
+        false if is_http1 => Protocol::Http1 {
+            stream,
+            begin,
+            place,
+        },
         false => Protocol::Http(Begun {
             held: begin,
             ready_bytes: 0,
             repair: AuthorityRepair::new(),
             stream,
+            _place: place,
         }),
     })
+}
+
+/// Somebody else has got the place of the connection.
+fn displaced() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "it was silent, and its place was needed",
+    )
 }
 
 /// An HTTP/2 connection of which the first bytes have been read already. See
@@ -81,6 +115,7 @@ pub(crate) struct Begun {
     ready_bytes: usize,
     repair: AuthorityRepair,
     stream: TcpStream,
+    _place: Place,
 }
 
 impl AsyncRead for Begun {
@@ -152,9 +187,13 @@ impl Connected for Begun {
 
 #[cfg(test)]
 mod tests {
+    use super::super::admission::Admission;
     use super::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
+
+    /// Longer than a test takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn recognised(parts: &[&[u8]]) -> io::Result<Protocol> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,7 +202,8 @@ mod tests {
             .unwrap();
         client.set_nodelay(true).unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let recognising = tokio::spawn(recognise(stream));
+        let place = Admission::new(1).admit().unwrap();
+        let recognising = tokio::spawn(recognise(stream, place, PATIENCE));
         for part in parts {
             client.write_all(part).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -175,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn the_magic_is_recognised_however_it_is_cut() {
         for parts in [&[&b"VRDCLNT1rest"[..]][..], &[b"V", b"RDCLNT", b"1rest"]] {
-            let Protocol::Native(_, begin) = recognised(parts).await.unwrap() else {
+            let Protocol::Native { begin, .. } = recognised(parts).await.unwrap() else {
                 panic!("it is the native protocol");
             };
             assert!(b"VRDCLNT1rest".starts_with(&begin) && begin.len() >= 8);
@@ -205,7 +245,7 @@ mod tests {
             &[b"P", b"OST /x HTTP/1.1\r\n"],
             &[b"PRI", b" / HTTP/1.1\r\n"],
         ] {
-            let Protocol::Http1(..) = recognised(parts).await.unwrap() else {
+            let Protocol::Http1 { .. } = recognised(parts).await.unwrap() else {
                 panic!("it is HTTP/1: {parts:?}");
             };
         }
@@ -213,7 +253,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_ends_at_once_is_an_error_and_nothing_else() {
-        let error = recognised(&[b"VRD"]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        for begin in ["", "VRD", "PRI * HTT"] {
+            let error = recognised(&[begin.as_bytes()]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_finish_the_first_bytes_in_time_is_cut_off() {
+        for begin in ["", "VRD", "PRI * HTT"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(begin.as_bytes()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let place = Admission::new(1).admit().unwrap();
+            let recognising = recognise(stream, place, Duration::from_millis(50));
+            let error = recognising.await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(!matches!(client.read(&mut [0; 1]).await, Ok(1..)));
+        }
     }
 }

@@ -10,7 +10,7 @@ use veridical_planted::PlantedBug;
 use veridical_probe::{failpoint, reachable};
 
 /// A snapshot that is being written. If it is dropped, nothing of it is ever read and
-/// its temporary file goes when the store is opened next.
+/// its temporary file goes when the store is opened next; if writing fails, at once.
 pub struct SnapshotWriter<D: Disk> {
     store: SnapshotStore<D>,
     file: D::File,
@@ -83,19 +83,21 @@ impl<D: Disk> SnapshotWriter<D> {
         self.assert_counted();
         self.write(&format::encode_footer(self.place(), self.footer))
             .await?;
-        if !self.store.config.planted.has(PlantedBug::SnapshotUnsynced) {
-            self.file
-                .sync()
-                .await
-                .map_err(io_error("synchronise", &self.temporary))?;
+        if !self.store.config.planted.has(PlantedBug::SnapshotUnsynced)
+            && let Err(error) = self.file.sync().await
+        {
+            self.discard().await;
+            return Err(io_error("synchronise", &self.temporary)(error));
         }
         let path = self
             .store
             .dir
             .join(format::file_name(self.term, self.index));
         failpoint!("snapshot.rename.before");
-        let renamed = self.store.disk.rename(&self.temporary, &path).await;
-        renamed.map_err(io_error("rename", &self.temporary))?;
+        if let Err(error) = self.store.disk.rename(&self.temporary, &path).await {
+            self.discard().await;
+            return Err(io_error("rename", &self.temporary)(error));
+        }
         failpoint!("snapshot.renamed");
         if !self.store.config.planted.has(PlantedBug::DirentLoss) {
             self.store.sync_dir().await?;
@@ -148,11 +150,19 @@ impl<D: Disk> SnapshotWriter<D> {
             return Err(SnapshotError::Stopped);
         }
         self.stopped = true;
-        let written = self.file.write_all_at(self.offset, bytes).await;
-        written.map_err(io_error("write", &self.temporary))?;
+        if let Err(error) = self.file.write_all_at(self.offset, bytes).await {
+            self.discard().await;
+            return Err(io_error("write", &self.temporary)(error));
+        }
         self.stopped = false;
         self.offset += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Gives the room of a file back that could not be written whole: if the disk is full, this
+    /// may be why. Where that fails, too, the file goes when the store is opened next.
+    async fn discard(&self) {
+        let _ = remove_file(&self.store.disk, &self.temporary).await;
     }
 }
 

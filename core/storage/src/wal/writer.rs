@@ -22,13 +22,6 @@ pub struct WalConfig {
     pub segment_bytes: u64,
     /// The version that new segments have.
     pub format: DataFormat,
-    /// How far ahead a segment is filled with zeros. An fdatasync that neither extends the
-    /// file nor allocates blocks needs no commit of the file system's journal. Measured on
-    /// ext4 with one sync for each 4 KiB, on a machine that others used too, so that single
-    /// runs scatter and one of three had it slower: a plain program had medians of 6951
-    /// syncs a second with the default, 4308 without, 4035 with `set_len` alone;
-    /// `benches/wal.rs` under heavy load had means of 256 with and 219 without.
-    pub zeroed_ahead_bytes: u64,
     /// Deliberate defects.
     pub planted: Planted,
 }
@@ -38,7 +31,6 @@ impl Default for WalConfig {
         Self {
             segment_bytes: 64 * 1024 * 1024,
             format: DataFormat::default(),
-            zeroed_ahead_bytes: 256 * 1024,
             planted: Planted::none(),
         }
     }
@@ -62,7 +54,7 @@ pub struct Wal<D: Disk> {
     end: u64,
     /// Up to where the segment is durable.
     durable_end: u64,
-    /// Up to where it was filled with zeros.
+    /// Where the file ends: behind the last frame there are zeros up to here.
     zeroed_end: u64,
     shape: LogShape,
     buffer: Vec<u8>,
@@ -77,7 +69,6 @@ struct NewSegment<F> {
     path: PathBuf,
     chain: Chain,
     head_end: u64,
-    zeroed_end: u64,
 }
 
 impl<D: Disk> Wal<D> {
@@ -132,7 +123,7 @@ impl<D: Disk> Wal<D> {
             max_index,
             end: new.head_end,
             durable_end: new.head_end,
-            zeroed_end: new.zeroed_end,
+            zeroed_end: new.head_end,
             shape: plan.shape,
             buffer: Vec::new(),
             stopped: false,
@@ -207,6 +198,48 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
+    /// How far the segment is filled with zeros ahead of its last frame, in bytes.
+    pub fn zeros_ahead_bytes(&self) -> u64 {
+        self.zeroed_end - self.end
+    }
+
+    /// Fills the segment with `bytes` more zeros, as far as it is to grow, and says whether there
+    /// was any need. An fdatasync that neither extends the file nor allocates blocks needs no commit
+    /// of the file system's journal. Measured on ext4 with one sync for each 4 KiB, on a machine that
+    /// others used too, so that single runs scatter and one of three had it slower: a plain program
+    /// had medians of 6951 syncs a second with 256 KiB of zeros at a time, 4308 without, 4035 with
+    /// `set_len` alone; `benches/wal.rs` under heavy load had means of 256 with and 219 without.
+    ///
+    /// The zeros become durable with the next [`Wal::sync`] that has frames to synchronise, which
+    /// takes longer by as much: how much the disk can take the caller has to know. They are not part
+    /// of the log. Whatever a crash leaves of them lies behind the last frame, as the end of a batch
+    /// that was torn does.
+    ///
+    /// # Errors
+    /// [`FileError::Io`](crate::FileError::Io), which stops the log; [`WalError::Stopped`].
+    pub async fn fill_ahead(&mut self, bytes: u64) -> Result<bool, WalError> {
+        if self.stopped {
+            return Err(WalError::Stopped);
+        }
+        // A sector with records that may be durable is not written again.
+        let from = self.zeroed_end.next_multiple_of(WRITE_ALIGNMENT_BYTES);
+        let to = (from + bytes).min(self.config.segment_bytes);
+        if to <= from {
+            return Ok(false);
+        }
+        self.buffer.clear();
+        self.buffer.resize((to - from) as usize, 0);
+        self.stopped = true;
+        self.file
+            .write_all_at(from, &self.buffer)
+            .await
+            .map_err(io_error("write", &self.path))?;
+        self.stopped = false;
+        self.zeroed_end = to;
+        self.assert_consistent();
+        Ok(true)
+    }
+
     /// Deletes the oldest segments as long as they hold only entries before `index`.
     /// Hard state, member record and snapshot mark survive. Also synchronises.
     ///
@@ -259,7 +292,7 @@ impl<D: Disk> Wal<D> {
     fn assert_consistent(&self) {
         assert!(
             self.durable_end <= self.end && self.end <= self.zeroed_end,
-            "durable up to {}, written up to {}, filled with zeros up to {}",
+            "durable up to {}, written up to {}, a file up to {}",
             self.durable_end,
             self.end,
             self.zeroed_end
@@ -312,10 +345,6 @@ impl<D: Disk> Wal<D> {
             self.chain.add(&self.buffer[(offset - start) as usize..]);
         }
         let end = start + self.buffer.len() as u64;
-        if end > self.zeroed_end {
-            self.zeroed_end = zeroed_end(end, &self.config);
-            self.buffer.resize((self.zeroed_end - start) as usize, 0);
-        }
         self.stopped = true;
         self.file
             .write_all_at(start, &self.buffer)
@@ -323,6 +352,7 @@ impl<D: Disk> Wal<D> {
             .map_err(io_error("write", &self.path))?;
         self.stopped = false;
         self.end = end;
+        self.zeroed_end = self.zeroed_end.max(end);
         Ok(())
     }
 
@@ -365,7 +395,7 @@ impl<D: Disk> Wal<D> {
         self.chain = new.chain;
         self.end = new.head_end;
         self.durable_end = new.head_end;
-        self.zeroed_end = new.zeroed_end;
+        self.zeroed_end = new.head_end;
         self.assert_consistent();
         Ok(())
     }
@@ -376,15 +406,6 @@ fn entry_index(payload: &Payload) -> Option<u64> {
         Payload::Record(WalRecord::Entry(entry)) => Some(entry.index),
         Payload::Record(_) | Payload::Restart(_) | Payload::OldestSegment(_) => None,
     }
-}
-
-/// Up to where a segment is filled with zeros once its frames reach `end`.
-fn zeroed_end(end: u64, config: &WalConfig) -> u64 {
-    let step = config
-        .zeroed_ahead_bytes
-        .min(config.segment_bytes)
-        .max(WRITE_ALIGNMENT_BYTES);
-    end.next_multiple_of(step)
 }
 
 /// Writes the head of a segment and makes it durable under its name: first the data,
@@ -404,6 +425,7 @@ async fn create_segment<D: Disk>(
         frame::encode(&mut bytes, header.sequence, offset as u64, 0, payload);
         frames.push(offset);
     }
+    // No zeros: whoever opens a log needs the segment now, and the disk may be slow.
     let head_end = bytes.len() as u64;
     let version = config.format.version();
     let encoded = SegmentHeader {
@@ -417,24 +439,18 @@ async fn create_segment<D: Disk>(
     for offset in frames {
         chain.add(&bytes[offset..]);
     }
-    let zeroed_end = zeroed_end(head_end, config);
-    bytes.resize(zeroed_end as usize, 0);
 
     let temporary = dir.join(segment::temporary_name(header.sequence));
     let path = dir.join(segment::file_name(header.sequence));
-    let file = disk
-        .open(&temporary, OpenMode::CreateNew)
-        .await
-        .map_err(io_error("create", &temporary))?;
-    file.write_all_at(0, &bytes)
-        .await
-        .map_err(io_error("write", &temporary))?;
-    file.sync()
-        .await
-        .map_err(io_error("synchronise", &temporary))?;
-    disk.rename(&temporary, &path)
-        .await
-        .map_err(io_error("rename", &temporary))?;
+    let file = match write_new_file(disk, &temporary, &path, &bytes).await {
+        Ok(file) => file,
+        Err(error) => {
+            // Its room may be what the disk lacks. Where this fails, too, the file goes when the
+            // log is opened next.
+            let _ = disk.remove_file(&temporary).await;
+            return Err(error);
+        }
+    };
     if !config.planted.has(PlantedBug::DirentLoss) {
         disk.sync_dir(dir)
             .await
@@ -445,8 +461,30 @@ async fn create_segment<D: Disk>(
         path,
         chain,
         head_end,
-        zeroed_end,
     })
+}
+
+/// Writes a file under a temporary name, synchronises it and gives it its own.
+async fn write_new_file<D: Disk>(
+    disk: &D,
+    temporary: &Path,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<D::File, WalError> {
+    let file = disk
+        .open(temporary, OpenMode::CreateNew)
+        .await
+        .map_err(io_error("create", temporary))?;
+    file.write_all_at(0, bytes)
+        .await
+        .map_err(io_error("write", temporary))?;
+    file.sync()
+        .await
+        .map_err(io_error("synchronise", temporary))?;
+    disk.rename(temporary, path)
+        .await
+        .map_err(io_error("rename", temporary))?;
+    Ok(file)
 }
 
 /// Removes files, durably.

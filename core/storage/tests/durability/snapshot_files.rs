@@ -230,3 +230,39 @@ fn a_chunk_above_the_limit_and_a_failed_sync_are_errors() {
     ));
     assert!(run(store.list()).expect("no fault").is_empty());
 }
+
+#[test]
+fn a_snapshot_that_does_not_fit_gives_its_room_back_at_once() {
+    let disk = FaultyDisk::new(1);
+    let (store, _) = open(&disk, Planted::none());
+    let kept = write(&store, 1, &sample());
+    let before = disk.used();
+    disk.set_faults(Faults {
+        room_bytes: Some(before + 1_000),
+        ..Faults::default()
+    });
+    let mut writer = run(store.create(&header(2))).expect("its head fits");
+    let error = run(writer.write_chunk(&[3; 2_000])).expect_err("the chunk does not");
+    assert!(
+        matches!(&error, SnapshotError::File(FileError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::StorageFull),
+        "{error}"
+    );
+    assert_eq!(disk.used(), before);
+    assert_eq!(run(store.list()).expect("no fault"), vec![kept]);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_synchronised_is_removed_at_once() {
+    let disk = FaultyDisk::new(1);
+    let (store, _) = open(&disk, Planted::none());
+    let before = disk.used();
+    let mut writer = run(store.create(&header(2))).expect("no fault");
+    run(writer.write_chunk(&[3; 2_000])).expect("no fault");
+    disk.set_faults(Faults {
+        fail_sync_after: Some(0),
+        ..Faults::default()
+    });
+    run(writer.finish()).expect_err("the sync fails");
+    assert_eq!(disk.used(), before);
+}

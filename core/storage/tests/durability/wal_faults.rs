@@ -236,3 +236,63 @@ fn the_mark_of_an_installed_snapshot_restarts_the_log() {
     run(wal.sync()).expect("no fault");
     assert_eq!(indexes(&open(&disk.crash(ALL_LOST)).1), [41]);
 }
+
+#[test]
+fn a_segment_that_does_not_fit_gives_its_room_back_and_the_log_opens_once_there_is_some() {
+    let disk = FaultyDisk::new(1);
+    let (mut wal, _) = open(&disk);
+    run(wal.append(&[entry(1)])).expect("no fault");
+    run(wal.sync()).expect("no fault");
+    let before = disk.used();
+    let restarted = disk.kill();
+    restarted.set_faults(Faults {
+        room_bytes: Some(before + 100),
+        ..Faults::default()
+    });
+    let config = WalConfig::default();
+    for _ in 0..3 {
+        let opening = Wal::open(restarted.clone(), Path::new(DIR), config);
+        let Err(error) = run(opening) else {
+            panic!("there is no room for a segment");
+        };
+        assert!(
+            matches!(&error, WalError::File(FileError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull),
+            "{error}"
+        );
+        assert_eq!(restarted.used(), before, "{:?}", files(&restarted));
+    }
+    restarted.set_faults(Faults::default());
+    let (_, recovered) = open(&restarted);
+    assert_eq!(indexes(&recovered), [1]);
+}
+
+#[test]
+fn a_log_fills_itself_no_further_than_it_is_told_and_not_before_it_is() {
+    let disk = FaultyDisk::new(1);
+    let config = WalConfig::default();
+    let opened = run(Wal::open(disk.clone(), Path::new(DIR), config));
+    let (mut wal, _) = opened.expect("no fault");
+    let length = || {
+        let names = files(&disk);
+        disk.contents(&Path::new(DIR).join(&names[0])).len()
+    };
+    // Whoever opens a log does not wait for zeros.
+    assert!(length() < 4_096);
+    run(wal.append(&[entry(1)])).expect("no fault");
+    run(wal.sync()).expect("no fault");
+    let before = length();
+    assert!(run(wal.fill_ahead(64 * 1024)).expect("no fault"));
+    let filled = length();
+    assert!(
+        (60 * 1024..=68 * 1024).contains(&(filled - before)),
+        "{before} {filled}"
+    );
+    assert!(wal.zeros_ahead_bytes() >= 64 * 1024);
+    run(wal.append(&[entry(2)])).expect("no fault");
+    run(wal.sync()).expect("no fault");
+    assert_eq!(length(), filled);
+    let crashed = disk.crash(ALL_LOST);
+    let opened = run(Wal::open(crashed, Path::new(DIR), config)).expect("no fault");
+    assert_eq!(indexes(&opened.1), [1, 2]);
+}

@@ -21,6 +21,10 @@ pub enum Step {
         seed: u64,
     },
     Sync,
+    /// Fill with zeros so far ahead.
+    Fill {
+        bytes: u64,
+    },
     /// Release up to this far behind the snapshot.
     Release {
         behind: u64,
@@ -61,6 +65,7 @@ pub fn step_strategy() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (1..6u8, any::<u64>()).prop_map(|(records, seed)| Step::Append { records, seed }),
         8 => Just(Step::Sync),
+        4 => (0..20_000u64).prop_map(|bytes| Step::Fill { bytes }),
         2 => (0..4u64).prop_map(|behind| Step::Release { behind }),
         1 => Just(Step::ShortIo),
         1 => (0..4u32).prop_map(|after| Step::FailSync { after }),
@@ -117,6 +122,7 @@ impl Scenario {
                 self.append(batch)
             }
             Step::Sync => self.sync(),
+            Step::Fill { bytes } => self.fill(*bytes),
             Step::Release { behind } => self.release(*behind),
             Step::ShortIo => {
                 self.disk.set_faults(Faults {
@@ -179,6 +185,16 @@ impl Scenario {
         }
     }
 
+    fn fill(&mut self, bytes: u64) -> Result<(), String> {
+        let Some(wal) = &mut self.wal else {
+            return Ok(());
+        };
+        match run(wal.fill_ahead(bytes)) {
+            Ok(_) => Ok(()),
+            Err(error) => self.stopped(error),
+        }
+    }
+
     fn release(&mut self, behind: u64) -> Result<(), String> {
         let Some(wal) = &mut self.wal else {
             return Ok(());
@@ -216,6 +232,7 @@ impl Scenario {
             run(wal.append(&[hard_state])),
             run(wal.sync()),
             run(wal.release_before(1)),
+            run(wal.fill_ahead(1 << 20)).map(|_| ()),
         ];
         for result in later {
             if !matches!(result, Err(WalError::Stopped)) {

@@ -59,8 +59,11 @@ fn every_flag_reaches_its_setting() {
         "--heartbeat-interval=20",
         "--election-timeout=300",
         "--snapshot-count=7",
+        "--snapshot-bytes=12",
         "--max-txn-ops=8",
         "--max-request-bytes=9",
+        "--max-connections=10",
+        "--handshake-timeout=11",
     ])
     .unwrap();
     let cluster = "a=http://a.example:3,b=http://b.example:3".parse().unwrap();
@@ -80,12 +83,15 @@ fn every_flag_reaches_its_setting() {
             heartbeat_ms: 20,
             election_timeout_ms: 300,
             snapshot_entries: 7,
+            snapshot_log_bytes: 12,
             max_txn_ops: 8,
             max_request_bytes: 9,
             ..Limits::default()
         },
         engine: EngineKind::Memory,
         data_format: DataFormat::Current,
+        max_connections: Some(10),
+        handshake_timeout: Duration::from_millis(11),
     };
     assert_eq!(config, expected);
 }

@@ -24,6 +24,8 @@ pub struct Faults {
     pub fail_sync_after: Option<u32>,
     /// Writes never return.
     pub stuck_writes: bool,
+    /// All files together have at most this many bytes; a write takes what fits.
+    pub room_bytes: Option<usize>,
 }
 
 /// Runs a future that never waits. Everything over this disk is one, but for stuck
@@ -170,6 +172,25 @@ impl State {
         }
     }
 
+    /// Bytes of all files that have a name.
+    fn used(&self) -> usize {
+        let inodes = self.dirs.values().flat_map(|dir| dir.live.values());
+        inodes.map(|inode| self.inodes[*inode].live.len()).sum()
+    }
+
+    /// How much of a write fits on the disk.
+    fn fitting(&self, inode: usize, offset: usize, length: usize) -> io::Result<usize> {
+        let Some(room) = self.faults.room_bytes else {
+            return Ok(length);
+        };
+        let present = self.inodes[inode].live.len();
+        let end_max = present + room.saturating_sub(self.used());
+        match end_max.saturating_sub(offset).min(length) {
+            0 if length > 0 => Err(io::ErrorKind::StorageFull.into()),
+            fits => Ok(fits),
+        }
+    }
+
     /// How much of `length` a call takes, or an interruption.
     fn short(&mut self, length: usize) -> io::Result<usize> {
         if !self.faults.short_io || length == 0 {
@@ -211,6 +232,11 @@ impl FaultyDisk {
 
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// Bytes of all files that have a name.
+    pub fn used(&self) -> usize {
+        self.lock().used()
     }
 
     /// The bytes that a reader sees.
@@ -382,7 +408,8 @@ impl DiskFile for FaultyFile {
             std::future::pending::<()>().await;
         }
         let mut state = self.disk.live()?;
-        let taken = state.short(data.len())?;
+        let fits = state.fitting(self.inode, offset as usize, data.len())?;
+        let taken = state.short(fits)?;
         let change = Change::Write {
             offset: offset as usize,
             data: data[..taken].to_vec(),
