@@ -2,6 +2,7 @@
 //! `etcdctl`.
 
 mod checking;
+mod comparison;
 mod environment;
 mod etcdctl;
 mod etcdctl_api;
@@ -12,5 +13,6 @@ mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
+mod packages;
 mod raw_grpc;
 mod verified_bench;

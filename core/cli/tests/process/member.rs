@@ -199,6 +199,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts that many bootstrap members and waits until they serve.
     pub fn start(size: usize, flags: &[&str]) -> Self {
+        let cluster = Self::start_without_waiting(size, flags);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Starts that many bootstrap members.
+    pub fn start_without_waiting(size: usize, flags: &[&str]) -> Self {
         let members: Vec<Member> = (0..size)
             .map(|number| Member::new(&format!("m{number}")))
             .collect();
@@ -212,9 +219,7 @@ impl Cluster {
             .map(|member| member.with_flags(&[&initial_cluster]).with_flags(flags))
             .collect();
         members.iter_mut().for_each(Member::start);
-        let cluster = Self { members };
-        cluster.wait_until_ready();
-        cluster
+        Self { members }
     }
 
     /// `host:port` of all members for clients.
