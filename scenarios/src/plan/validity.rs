@@ -198,14 +198,14 @@ impl Plan {
             }
         };
         match whom {
-            Whom::Founder(site) if site >= self.members => Err(invalid(
+            Whom::BootstrapMember(site) if site >= self.members => Err(invalid(
                 place,
                 format!(
                     "there is no founder {site}; the plan has {}, from 0 on",
                     self.members
                 ),
             )),
-            Whom::Founder(_) | Whom::Newcomer(_) | Whom::Nobody | Whom::Zero => Ok(()),
+            Whom::BootstrapMember(_) | Whom::Newcomer(_) | Whom::Nobody | Whom::Zero => Ok(()),
         }
     }
 

@@ -15,6 +15,9 @@ const TTLS: [i64; 4] = [600, 3_600, 86_400, 9_000_000_001];
 /// Above what a request may have, and above what a message may have.
 const LARGE_BYTES: [usize; 2] = [1_600 * 1024, 2_200 * 1024];
 
+/// What no member can be reached at.
+const NO_URLS: [&[&str]; 3] = [&[], &["nonsense"], &["http://127.0.0.1"]];
+
 /// Operations of a transaction: some, and more than there may be.
 const TXN_OPERATIONS: usize = 5;
 
@@ -272,7 +275,7 @@ fn of_leases() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What operators ask for. Members are only those that there are not.
+/// What operators ask for. Members are only those that there are not, and none can be added.
 fn of_operators(members: usize) -> impl Strategy<Value = Operation> {
     let id = || select(&[0u64, 5, u64::MAX][..]);
     let alarm = (0..2i32, 0..3i32);
@@ -297,6 +300,12 @@ fn of_operators(members: usize) -> impl Strategy<Value = Operation> {
             id,
             peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],
         })),
+        1 => (select(&NO_URLS[..]), any::<bool>()).prop_map(|(urls, is_learner)| {
+            Operation::MemberAdd(api::MemberAddRequest {
+                peer_ur_ls: urls.iter().map(|url| (*url).to_owned()).collect(),
+                is_learner,
+            })
+        }),
         1 => any::<bool>().prop_map(|linearizable| {
             Operation::MemberList(api::MemberListRequest { linearizable })
         }),
