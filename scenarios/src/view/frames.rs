@@ -272,6 +272,7 @@ client_kinds! {
     MemberAdd => "client",
     MemberRemove => "client",
     MemberPromote => "client",
+    MemberUpdate => "client",
     MoveLeader => "client",
 }
 
