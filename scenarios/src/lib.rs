@@ -50,6 +50,8 @@ mod observer;
 #[cfg(madsim)]
 mod operator;
 #[cfg(madsim)]
+mod progress;
+#[cfg(madsim)]
 mod requests;
 #[cfg(madsim)]
 pub mod run;

@@ -25,7 +25,7 @@ use crate::sessions::{EXAMINER_CLIENT, EXAMINER_NAME};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A key that nobody else writes, and one that nobody writes at all.
-const OWN_KEY: u32 = 90;
+const OWN_KEY: u32 = 95;
 const ABSENT_KEY: u32 = 91;
 
 /// How long the examiner's leases last, in seconds.
@@ -363,6 +363,7 @@ const DUPLICATE_WATCH: &str = "mvcc: duplicate watch ID provided on the WatchStr
 fn is_momentary(message: &str) -> bool {
     [
         "etcdserver: no leader",
+        "etcdserver: request timed out",
         "etcdserver: not leader",
         "etcdserver: server stopped",
         "etcdserver: too many requests",

@@ -161,7 +161,7 @@ fn holds(condition: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 impl Facts {
     fn judge_answer(&mut self, asked: &Asked, ask: &Ask, answer: &Answer) -> Result<(), String> {
         if let Some(header) = header_of(answer) {
-            self.judge_header(asked, header)?;
+            self.judge_header(asked, header, tells_of_keys(answer))?;
         }
         match (ask, answer) {
             (Ask::LeaseGrant(ask), Answer::LeaseGrant(granted)) => self.judge_grant(ask, granted),
@@ -169,6 +169,9 @@ impl Facts {
             (Ask::LeaseTimeToLive(ask), Answer::LeaseTimeToLive(told)) => same(told.id, ask.id),
             (Ask::Status(_), Answer::Status(status)) => self.judge_status(asked, status),
             (Ask::HashKv(ask), Answer::HashKv(hashed)) => judge_hash(*ask, hashed),
+            (Ask::MoveLeader(_), Answer::MoveLeader(moved)) => {
+                holds(moved.header.is_none(), || "etcd gives no header".to_owned())
+            }
             (Ask::MemberList(_), Answer::MemberList(list)) => self.judge_members(&list.members),
             (Ask::MemberAdd(ask), Answer::MemberAdd(added)) => self.judge_added(ask, added),
             (Ask::MemberRemove(ask), Answer::MemberRemove(removed)) => {
@@ -197,6 +200,7 @@ impl Facts {
         &self,
         asked: &Asked,
         header: Option<&api::ResponseHeader>,
+        tells_of_keys: bool,
     ) -> Result<(), String> {
         let Some(header) = header else {
             return Err("it has no header".to_owned());
@@ -236,9 +240,12 @@ impl Facts {
             )
         })?;
         // That it is not too old is the business of the checker of histories.
-        let newest = life.reader.revision();
-        holds((1..=newest).contains(&header.revision), || {
-            format!("member {id:x} has no revision after {newest}")
+        let revisions = match tells_of_keys {
+            true => 1..=life.reader.revision(),
+            false => 0..=0,
+        };
+        holds(revisions.contains(&header.revision), || {
+            format!("the revision of member {id:x} is one of {revisions:?}")
         })
     }
 
@@ -328,12 +335,17 @@ impl Facts {
     fn judge_member(&self, member: &api::Member) -> Result<(), String> {
         let is_founder = (1..=u64::from(self.founders)).contains(&member.id);
         if !is_founder {
-            // Its name and where it serves clients are its own settings, which the log does
-            // not have.
+            // Its name and where it serves clients are known once it has told them.
+            let named = |site: &u32| member.name == member_name(*site);
+            let site = self.installed.keys().find(|site| named(site));
+            let tells = site.map(|site| format!("http://{}", client_address(*site)));
             holds(
                 !member.peer_ur_ls.is_empty()
-                    && member.name.is_empty()
-                    && member.client_ur_ls.is_empty(),
+                    && (member.name.is_empty() || site.is_some())
+                    && member
+                        .client_ur_ls
+                        .iter()
+                        .all(|url| Some(url) == tells.as_ref()),
                 || format!("nobody said so of member {:x}", member.id),
             )?;
             let knows = self.installed.values().any(|ids| ids.contains(&member.id));
@@ -349,7 +361,9 @@ impl Facts {
             format!("member {:x} is reached elsewhere", member.id)
         })?;
         let clients = format!("http://{}", client_address(site));
-        holds(member.client_ur_ls == [clients], || {
+        // Nobody knows it before the member has told it.
+        let says_so = member.client_ur_ls.is_empty() || member.client_ur_ls == [clients];
+        holds(says_so, || {
             format!("member {:x} serves clients elsewhere", member.id)
         })?;
         holds(!member.is_learner, || {
@@ -397,6 +411,18 @@ fn judge_hash(ask: api::HashKvRequest, hashed: &api::HashKvResponse) -> Result<(
     )
 }
 
+/// Whether the header of an answer has a revision; as with etcd, those about members have none.
+fn tells_of_keys(answer: &Answer) -> bool {
+    !matches!(
+        answer,
+        Answer::MemberList(_)
+            | Answer::MemberAdd(_)
+            | Answer::MemberRemove(_)
+            | Answer::MemberPromote(_)
+            | Answer::MemberUpdate(_)
+    )
+}
+
 /// The header of an answer; nothing of one that has none.
 fn header_of(answer: &Answer) -> Option<Option<&api::ResponseHeader>> {
     Some(match answer {
@@ -418,7 +444,7 @@ fn header_of(answer: &Answer) -> Option<Option<&api::ResponseHeader>> {
         Answer::MemberRemove(answer) => answer.header.as_ref(),
         Answer::MemberPromote(answer) => answer.header.as_ref(),
         Answer::MemberUpdate(answer) => answer.header.as_ref(),
-        Answer::MoveLeader(answer) => answer.header.as_ref(),
-        Answer::Failure(_) => return None,
+        // As from etcd: whoever gives leadership away tells no more.
+        Answer::MoveLeader(_) | Answer::Failure(_) => return None,
     })
 }

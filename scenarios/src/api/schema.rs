@@ -63,7 +63,7 @@ impl Schema {
     /// Of the files of the API.
     pub fn of_the_api() -> Self {
         let mut schema = Self::default();
-        for file in ["rpc.proto", "kv.proto"] {
+        for file in ["rpc.proto", "kv.proto", "auth.proto"] {
             let path = proto_dir().join(file);
             schema.read(&std::fs::read_to_string(path).expect("the file is there"));
         }

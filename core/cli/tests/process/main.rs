@@ -2,12 +2,17 @@
 //! `etcdctl`.
 
 mod checking;
+mod comparison;
+mod environment;
 mod etcdctl;
 mod etcdctl_api;
 mod etcdctl_cluster;
+mod grpc_codes;
 mod joining;
 mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
+mod packages;
+mod raw_grpc;
 mod verified_bench;

@@ -23,7 +23,8 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_veridical"));
     // The environment of whoever runs the tests must not reach the program.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("VERIDICAL_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("VERIDICAL_") || text.starts_with("ETCD_") {
             command.env_remove(name);
         }
     }
@@ -60,6 +61,7 @@ pub struct Member {
     pub peer_port: u16,
     folder: TempDir,
     flags: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -72,6 +74,7 @@ impl Member {
             peer_port: free_port(),
             folder: tempfile::tempdir().expect("a folder"),
             flags: Vec::new(),
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -80,6 +83,13 @@ impl Member {
     pub fn with_flags(mut self, flags: &[&str]) -> Self {
         self.flags
             .extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// With environment variables.
+    pub fn with_environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment.extend(variables.iter().map(owned));
         self
     }
 
@@ -123,6 +133,7 @@ impl Member {
             ))
             .arg(format!("--listen-peer-urls={}", self.peer_url()))
             .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -188,6 +199,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts that many bootstrap members and waits until they serve.
     pub fn start(size: usize, flags: &[&str]) -> Self {
+        let cluster = Self::start_without_waiting(size, flags);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Starts that many bootstrap members.
+    pub fn start_without_waiting(size: usize, flags: &[&str]) -> Self {
         let members: Vec<Member> = (0..size)
             .map(|number| Member::new(&format!("m{number}")))
             .collect();
@@ -201,9 +219,7 @@ impl Cluster {
             .map(|member| member.with_flags(&[&initial_cluster]).with_flags(flags))
             .collect();
         members.iter_mut().for_each(Member::start);
-        let cluster = Self { members };
-        cluster.wait_until_ready();
-        cluster
+        Self { members }
     }
 
     /// `host:port` of all members for clients.

@@ -13,8 +13,10 @@ use tracing::{debug, warn};
 use veridical_env::{TcpReader, TcpWriter};
 use veridical_node::sessions::serve_client;
 
+use super::http1;
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
+use crate::causes::with_causes;
 use crate::grpc::{Advertised, ServedNode, services};
 
 /// Recognised connections that wait for the gRPC server; above it their tasks wait.
@@ -74,7 +76,10 @@ impl Clients {
         drop(self.open);
         match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.grpc).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!(%error, "the gRPC server ended with an error"),
+            Ok(Ok(Err(error))) => {
+                let error = with_causes(&error);
+                warn!(error, "the gRPC server ended with an error");
+            }
             Ok(Err(error)) => warn!(%error, "the gRPC server's task ended"),
             Err(_) => {
                 debug!("connections are still open; they are cut");
@@ -98,6 +103,11 @@ async fn accept_all(
                 Ok(Protocol::Http(begun)) => {
                     // It fails when the server ends, and then the client is cut off.
                     let _ = connections.send(Ok(begun)).await;
+                }
+                Ok(Protocol::Http1(stream, begin)) => {
+                    if let Err(error) = http1::refuse(stream, &begin).await {
+                        debug!(%error, "a client of HTTP/1 was not answered");
+                    }
                 }
                 Ok(Protocol::Native(stream, begin)) => {
                     let (reader, writer) = stream.into_split();

@@ -12,9 +12,13 @@ use tonic::transport::server::Connected;
 use veridical_node::sessions::NATIVE_MAGIC;
 
 use super::authority::AuthorityRepair;
+use super::http1::{is_request, may_be_method};
 
 /// A connection that says nothing for this long is closed.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a client of HTTP/2 says first (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Read at once while the protocol is not known.
 const FIRST_READ_BYTES: usize = 16 * 1024;
@@ -24,8 +28,19 @@ const FIRST_READ_BYTES: usize = 16 * 1024;
 pub(crate) enum Protocol {
     /// The pipelined protocol; with the bytes read so far.
     Native(TcpStream, BytesMut),
+    /// HTTP/1, which is not served; with the bytes read so far.
+    Http1(TcpStream, BytesMut),
     /// Anything else, that is, HTTP/2.
     Http(Begun),
+}
+
+/// Whether these bytes are too few to tell the protocol, or to be sure that whoever sent them
+/// speaks one.
+fn is_undecided(begin: &[u8]) -> bool {
+    let is_known = [&NATIVE_MAGIC[..], HTTP2_PREFACE]
+        .iter()
+        .any(|known| begin.len() < known.len() && known.starts_with(begin));
+    is_known || may_be_method(begin)
 }
 
 /// Reads until the first bytes tell the protocol.
@@ -35,7 +50,7 @@ pub(crate) enum Protocol {
 pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
     let mut begin = BytesMut::with_capacity(FIRST_READ_BYTES);
     let reading = async {
-        while begin.len() < NATIVE_MAGIC.len() && NATIVE_MAGIC.starts_with(&begin) {
+        while is_undecided(&begin) {
             if stream.read_buf(&mut begin).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
             }
@@ -43,8 +58,10 @@ pub(crate) async fn recognise(mut stream: TcpStream) -> io::Result<Protocol> {
         Ok::<(), io::Error>(())
     };
     tokio::time::timeout(FIRST_BYTES_TIMEOUT, reading).await??;
+    let is_http1 = is_request(&begin) && !begin.starts_with(HTTP2_PREFACE);
     Ok(match begin.starts_with(NATIVE_MAGIC) {
         true => Protocol::Native(stream, begin),
+        false if is_http1 => Protocol::Http1(stream, begin),
         false => Protocol::Http(Begun {
             held: begin,
             ready_bytes: 0,
@@ -168,9 +185,9 @@ mod tests {
     #[tokio::test]
     async fn other_first_bytes_are_handed_on_whole() {
         for parts in [
-            &[&b"PRI * HTTP/2.0"[..]][..],
-            &[b"VRD", b"X and more"],
-            &[b"P"],
+            &[&HTTP2_PREFACE[..]][..],
+            &[b"PRI * HTT", b"P/2.0\r\n\r\nSM\r\n\r\n and more"],
+            &[b"VRD", b"x and more"],
         ] {
             let Protocol::Http(mut begun) = recognised(parts).await.unwrap() else {
                 panic!("it is not the native protocol");
@@ -178,6 +195,19 @@ mod tests {
             let mut read = Vec::new();
             begun.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, parts.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn http_1_is_told_from_http_2_by_its_method() {
+        for parts in [
+            &[&b"GET / HTTP/1.1\r\n"[..]][..],
+            &[b"P", b"OST /x HTTP/1.1\r\n"],
+            &[b"PRI", b" / HTTP/1.1\r\n"],
+        ] {
+            let Protocol::Http1(..) = recognised(parts).await.unwrap() else {
+                panic!("it is HTTP/1: {parts:?}");
+            };
         }
     }
 
