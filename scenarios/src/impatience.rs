@@ -176,6 +176,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         previous_format: Default::default(),
         changes: Vec::new(),
         lease_rounds: Vec::new(),
+        examinations: Vec::new(),
         leader_nemesis: None,
         schedule: Schedule::Uniform,
         ..plan

@@ -93,7 +93,7 @@ impl ImpatientOperators {
             AdminCall::Start { machine } => return self.start(machine, &directory).await,
         };
         let patience = Duration::from_millis(hasty.patience_ms);
-        let answer = ask_member(&self.environment, site, ask, patience).await;
+        let answer = ask_member(&self.environment, &self.observer, site, ask, patience).await;
         self.observer.count(match &answer {
             Ok(_) => "membership.hasty_call_carried_out",
             Err(CallError::Refused { .. }) => "membership.hasty_call_refused",

@@ -252,13 +252,15 @@ impl LeaseKeepers {
     async fn ask(&self, client: u64, connection: &Connection, ask: Ask) -> Option<Answer> {
         let input = record::request(&ask).expect("what keepers ask is an operation");
         let op = self.observer.called(client, input);
+        let asked = self.observer.judge().asks(None);
         let result = tokio::select! {
             biased;
-            result = connection.call(ask) => result,
+            result = connection.call(ask.clone()) => result,
             () = self.world.sleep(TIMEOUT) => {
                 Err(veridical_client::CallError::Unknown("no answer in time".to_owned()))
             }
         };
+        let result = self.observer.judged(&asked, &ask, result);
         self.observer.ended(client, op, record::ending(&result));
         result.ok()
     }

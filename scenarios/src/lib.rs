@@ -16,6 +16,8 @@
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
 mod about;
+#[cfg(any(madsim, test))]
+mod api;
 pub mod impatience;
 pub mod keyspace;
 pub mod knobs;
@@ -50,8 +52,6 @@ mod observer;
 mod operator;
 #[cfg(madsim)]
 mod progress;
-#[cfg(madsim)]
-mod refusals;
 #[cfg(madsim)]
 mod requests;
 #[cfg(madsim)]

@@ -6,15 +6,22 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
 use veridical_checkers::{Rejection, Verdict};
+use veridical_client::CallError;
 use veridical_client::record::Ending;
 use veridical_histories::etcd::{EtcdEvent, Outcome, Request, WatchNote};
 use veridical_histories::{Event, EventKind, OperationId};
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
 use veridical_world::World;
+
+use crate::api::judge::{Asked, Judge};
+#[cfg(test)]
+use crate::api::traffic;
 
 use veridical_harness::object_recorder::violation_finding;
 use veridical_harness::report::Began;
 use veridical_harness::report::{Class, Finding};
-use veridical_harness::run::Observed;
+use veridical_harness::run::{Keep, Observed};
 
 /// Takes the events of all clients and feeds them to the checker. The first finding
 /// stays.
@@ -23,6 +30,7 @@ pub struct Observer {
     world: World,
     state: Arc<Mutex<State>>,
     found: Arc<Notify>,
+    judge: Judge,
 }
 
 struct State {
@@ -39,12 +47,7 @@ struct State {
 
 impl Observer {
     /// An observer at the start of a run.
-    pub fn new(
-        world: World,
-        options: EtcdOptions,
-        keep_history: bool,
-        keep_timetable: bool,
-    ) -> Self {
+    pub fn new(world: World, options: EtcdOptions, judge: Judge, keep: Keep) -> Self {
         let state = State {
             checker: EtcdChecker::new(options),
             next_operation: 0,
@@ -53,14 +56,36 @@ impl Observer {
             unknown_outcomes: 0,
             counts: BTreeMap::new(),
             finding: None,
-            history: keep_history.then(Vec::new),
-            timetable: keep_timetable.then(Vec::new),
+            history: keep.history.then(Vec::new),
+            timetable: keep.timetable.then(Vec::new),
         };
         Self {
             world,
             state: Arc::new(Mutex::new(state)),
             found: Arc::new(Notify::new()),
+            judge,
         }
+    }
+
+    /// Who judges the answers.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// What came back for a request is judged before anybody makes something of it.
+    pub fn judged(
+        &self,
+        asked: &Asked,
+        ask: &Ask,
+        result: Result<Answer, CallError>,
+    ) -> Result<Answer, CallError> {
+        #[cfg(test)]
+        let result = traffic::passes(ask, result);
+        if let Err(wrong) = self.judge.judge(asked, ask, &result) {
+            let text = format!("{wrong}: {result:?} to {ask:?}");
+            self.report(Finding::new(Class::Violation, "wrong-answer", text));
+        }
+        result
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

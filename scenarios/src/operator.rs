@@ -454,13 +454,14 @@ impl Operator {
     }
 
     async fn ask_at(&self, site: u32, ask: Ask) -> Result<Answer, CallError> {
-        ask_member(&self.environment, site, ask, CALL_TIMEOUT).await
+        ask_member(&self.environment, &self.observer, site, ask, CALL_TIMEOUT).await
     }
 }
 
 /// Asks one member for one thing, and gives up after a while.
 pub(crate) async fn ask_member(
     environment: &SimEnvironment,
+    observer: &Observer,
     site: u32,
     ask: Ask,
     patience: Duration,
@@ -469,11 +470,13 @@ pub(crate) async fn ask_member(
     let address = client_address(site);
     let (connection, _watches) =
         Connection::open(network, clock, &address, CONNECT_TIMEOUT).await?;
-    tokio::select! {
+    let asked = observer.judge().asks(Some(site));
+    let result = tokio::select! {
         biased;
-        result = connection.call(ask) => result,
+        result = connection.call(ask.clone()) => result,
         () = clock.sleep(patience) => {
             Err(CallError::Unknown("no answer in time".to_owned()))
         }
-    }
+    };
+    observer.judged(&asked, &ask, result)
 }

@@ -15,7 +15,7 @@ use veridical_node::Limits;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
-use crate::keyspace::{key, range_end};
+use crate::keyspace::Keyspace;
 use crate::transaction::{Keep, PlannedTxn, Query};
 
 /// The version of the written form.
@@ -62,6 +62,12 @@ pub struct Plan {
     /// What the operator does to the cluster, one thing after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PlannedChange>,
+    /// What the keys look like.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keyspace: Keyspace,
+    /// The length of a few values of each client, in bytes; none is so long if it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub large_value_bytes: u32,
     /// What operators ask for who do not wait for each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hasty: Vec<HastyCall>,
@@ -72,6 +78,9 @@ pub struct Plan {
     /// them, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lease_rounds: Vec<u64>,
+    /// When members are asked for what other clients have no use for, in ms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examinations: Vec<u64>,
     /// What is done whenever a new leader appears.
     #[serde(
         default,
@@ -104,6 +113,10 @@ pub struct Plan {
     /// In which order tasks run and messages arrive.
     #[serde(default, skip_serializing_if = "Schedule::is_uniform")]
     pub schedule: Schedule,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -424,20 +437,19 @@ pub struct BesidePlan {
 
 impl BesidePlan {
     /// The first key of the range.
-    pub fn key(&self) -> Bytes {
-        let mut key = key(self.keys.0);
-        if self.of_prefix {
-            key.truncate(key.len() - 1);
+    pub fn key(&self, keyspace: Keyspace) -> Bytes {
+        match self.of_prefix {
+            true => keyspace.neighbour(self.keys.0),
+            false => keyspace.key(self.keys.0),
         }
-        key
     }
 
     /// The end of the range; of a single key there is none.
-    pub fn range_end(&self) -> Bytes {
+    pub fn range_end(&self, keyspace: Keyspace) -> Bytes {
         if self.of_prefix || self.keys.1 == self.keys.0 + 1 {
             Bytes::new()
         } else {
-            range_end(self.keys.1)
+            keyspace.range_end(self.keys.1)
         }
     }
 }

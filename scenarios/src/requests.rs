@@ -12,7 +12,7 @@ use veridical_proto::mvccpb::KeyValue;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
-use crate::keyspace::{key, range_end};
+use crate::keyspace::Keyspace;
 use crate::plan::Op;
 use crate::transaction::{Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, TxnStep};
 
@@ -22,8 +22,8 @@ const LEASE_SLOTS: usize = 2;
 /// What a client knows: of the answers it got, and of what it has asked.
 pub struct Memory {
     client: u64,
-    /// The length of values, at least.
-    value_bytes: usize,
+    values: Values,
+    keys: Keyspace,
     /// Keys as they were seen last; one that was not there has revision 0.
     seen: BTreeMap<Bytes, KeyValue>,
     newest_revision: i64,
@@ -31,6 +31,18 @@ pub struct Memory {
     written: u64,
     granted: u64,
 }
+
+/// How long the values of a client are, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Values {
+    /// At least so long.
+    pub bytes: u32,
+    /// A few of them; 0 for none.
+    pub large_bytes: u32,
+}
+
+/// Of the values of a client one in so many is large, where any are.
+const LARGE_EVERY: u64 = 16;
 
 /// A lease as its owner sees it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,11 +55,12 @@ struct HeldLease {
 }
 
 impl Memory {
-    /// A client that knows nothing, and writes values of at least `value_bytes`.
-    pub fn new(client: u64, value_bytes: u32) -> Self {
+    /// A client that knows nothing.
+    pub fn new(client: u64, keys: Keyspace, values: Values) -> Self {
         Self {
             client,
-            value_bytes: value_bytes as usize,
+            keys,
+            values,
             seen: BTreeMap::new(),
             newest_revision: 0,
             leases: Default::default(),
@@ -76,6 +89,7 @@ impl Memory {
             | Answer::MemberAdd(_)
             | Answer::MemberRemove(_)
             | Answer::MemberPromote(_)
+            | Answer::MemberUpdate(_)
             | Answer::MoveLeader(_)
             | Answer::Failure(_) => {}
         }
@@ -138,7 +152,12 @@ impl Memory {
     fn value(&mut self) -> Bytes {
         self.written += 1;
         let mut value = format!("{}.{}", self.client, self.written);
-        while value.len() < self.value_bytes {
+        let is_large = self.written.is_multiple_of(LARGE_EVERY);
+        let bytes = match self.values.large_bytes {
+            large_bytes if is_large && large_bytes > 0 => large_bytes,
+            _ => self.values.bytes,
+        };
+        while value.len() < bytes as usize {
             value.push('.');
         }
         value.into()
@@ -167,7 +186,7 @@ impl Memory {
                 keeping(&mut put, keep);
                 Ask::Put(put)
             }
-            Op::Get { key, serializable } => Ask::Range(get(key, serializable)),
+            Op::Get { key, serializable } => Ask::Range(self.get(key, serializable)),
             Op::Range {
                 from,
                 to,
@@ -198,11 +217,11 @@ impl Memory {
                 first,
                 second,
                 serializable,
-            } => Ask::Txn(get_both(first, second, serializable)),
+            } => Ask::Txn(self.get_both(first, second, serializable)),
             Op::Txn(ref txn) => Ask::Txn(self.txn(txn)),
-            Op::Delete { key, prev_kv } => Ask::DeleteRange(delete(key, None, prev_kv)),
+            Op::Delete { key, prev_kv } => Ask::DeleteRange(self.delete(key, None, prev_kv)),
             Op::DeleteRange { from, to, prev_kv } => {
-                Ask::DeleteRange(delete(from, Some(to), prev_kv))
+                Ask::DeleteRange(self.delete(from, Some(to), prev_kv))
             }
             // What nobody has been shown is not compacted: nobody could tell any more which
             // of the writes with unknown outcomes took effect.
@@ -260,16 +279,17 @@ impl Memory {
         Some(api::TxnRequest {
             compare,
             success: vec![in_txn(TxnOp::RequestPut(put))],
-            failure: vec![in_txn(TxnOp::RequestRange(get(key, false)))],
+            failure: vec![in_txn(TxnOp::RequestRange(self.get(key, false)))],
         })
     }
 
     /// Writes one value to both keys.
     fn put_both(&mut self, first: u32, second: u32) -> api::TxnRequest {
         let value = self.value();
+        let keys = self.keys;
         let put = |number| {
             in_txn(TxnOp::RequestPut(api::PutRequest {
-                key: key(number),
+                key: keys.key(number),
                 value: value.clone(),
                 ..Default::default()
             }))
@@ -284,8 +304,8 @@ impl Memory {
     /// Reads keys at a revision so far back.
     fn range(&self, from: u32, to: u32, back: i64) -> api::RangeRequest {
         api::RangeRequest {
-            key: key(from),
-            range_end: range_end(to),
+            key: self.keys.key(from),
+            range_end: self.keys.range_end(to),
             revision: self.back(back),
             ..Default::default()
         }
@@ -298,7 +318,7 @@ impl Memory {
             None => 0,
         };
         Some(api::PutRequest {
-            key: key(number),
+            key: self.keys.key(number),
             value: self.value(),
             lease,
             prev_kv,
@@ -306,10 +326,38 @@ impl Memory {
         })
     }
 
+    fn get(&self, number: u32, serializable: bool) -> api::RangeRequest {
+        api::RangeRequest {
+            key: self.keys.key(number),
+            serializable,
+            ..Default::default()
+        }
+    }
+
+    /// Reads both keys; the first one is never read from what the member happens to have.
+    fn get_both(&self, first: u32, second: u32, serializable: bool) -> api::TxnRequest {
+        let read =
+            |number, serializable| in_txn(TxnOp::RequestRange(self.get(number, serializable)));
+        api::TxnRequest {
+            compare: Vec::new(),
+            success: vec![read(first, false), read(second, serializable)],
+            failure: Vec::new(),
+        }
+    }
+
+    /// Deletes a key, or all from it up to `to`.
+    fn delete(&self, from: u32, to: Option<u32>, prev_kv: bool) -> api::DeleteRangeRequest {
+        api::DeleteRangeRequest {
+            key: self.keys.key(from),
+            range_end: to.map_or_else(Bytes::new, |to| self.keys.range_end(to)),
+            prev_kv,
+        }
+    }
+
     fn query(&self, query: &Query) -> api::RangeRequest {
         let mut range = api::RangeRequest {
-            key: key(query.from),
-            range_end: range_end(query.to),
+            key: self.keys.key(query.from),
+            range_end: self.keys.range_end(query.to),
             limit: query.limit,
             serializable: query.serializable,
             ..Default::default()
@@ -339,7 +387,7 @@ impl Memory {
     }
 
     fn compare(&self, planned: &PlannedCompare) -> api::Compare {
-        let seen = self.seen.get(&key(planned.key)).cloned();
+        let seen = self.seen.get(&self.keys.key(planned.key)).cloned();
         let seen = seen.unwrap_or_default();
         let near = |number: i64| Some((number + planned.offset).max(0));
         let (target, operand) = match planned.part {
@@ -362,8 +410,10 @@ impl Memory {
             ),
         };
         let mut compare = api::Compare {
-            key: key(planned.key),
-            range_end: planned.to.map_or_else(Bytes::new, range_end),
+            key: self.keys.key(planned.key),
+            range_end: planned
+                .to
+                .map_or_else(Bytes::new, |to| self.keys.range_end(to)),
             target_union: operand,
             ..Default::default()
         };
@@ -418,7 +468,7 @@ impl Memory {
                 ..self.range(*from, *to, *back)
             }),
             TxnStep::Delete { from, to, prev_kv } => {
-                TxnOp::RequestDeleteRange(delete(*from, Some(*to), *prev_kv))
+                TxnOp::RequestDeleteRange(self.delete(*from, Some(*to), *prev_kv))
             }
             TxnStep::Txn(nested) => TxnOp::RequestTxn(self.txn(nested)),
         })
@@ -434,33 +484,6 @@ fn compaction(revision: i64) -> Ask {
 
 fn in_txn(op: TxnOp) -> api::RequestOp {
     api::RequestOp { request: Some(op) }
-}
-
-fn get(number: u32, serializable: bool) -> api::RangeRequest {
-    api::RangeRequest {
-        key: key(number),
-        serializable,
-        ..Default::default()
-    }
-}
-
-/// Reads both keys; the first one is never read from what the member happens to have.
-fn get_both(first: u32, second: u32, serializable: bool) -> api::TxnRequest {
-    let read = |number, serializable| in_txn(TxnOp::RequestRange(get(number, serializable)));
-    api::TxnRequest {
-        compare: Vec::new(),
-        success: vec![read(first, false), read(second, serializable)],
-        failure: Vec::new(),
-    }
-}
-
-/// Deletes a key, or all from it up to `to`.
-fn delete(from: u32, to: Option<u32>, prev_kv: bool) -> api::DeleteRangeRequest {
-    api::DeleteRangeRequest {
-        key: key(from),
-        range_end: to.map_or_else(Bytes::new, range_end),
-        prev_kv,
-    }
 }
 
 fn grant(id: i64, ttl: i64) -> Ask {

@@ -1,5 +1,7 @@
 //! One run: the plan carried out in the simulated world, and everything checked.
 
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +22,9 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::about::ABOUT;
-use crate::cluster::{Cluster, client_address};
+use crate::api::examiner::Examiner;
+use crate::api::judge::Judge;
+use crate::cluster::{CLUSTER_ID, Cluster, client_address};
 use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
 use crate::knobs;
@@ -66,6 +70,9 @@ const LEASE_END_SLACK: Duration = Duration::from_millis(1_500);
 
 /// How long their end is waited for: where no leader lasts, each gives leases their time anew.
 const LEASES_WAIT_MAX: Duration = Duration::from_secs(240);
+
+/// Keys that the probe writes, beside the last ones of watchers.
+const PROBED_KEYS_MAX: u32 = 32;
 
 /// The lease of the probe.
 const PROBE_LEASE: i64 = 1;
@@ -124,7 +131,8 @@ async fn drive(
         distinct_hypotheses_max: limits.of(DISTINCT_HYPOTHESES_MAX),
         ..EtcdOptions::default()
     };
-    let observer = Observer::new(world.clone(), options, keep.history, keep.timetable);
+    let judge = Judge::new(CLUSTER_ID, plan.members, plan.knobs.clone());
+    let observer = Observer::new(world.clone(), options, judge, keep);
     let cluster = Cluster::start(&world, &observer, &plan, recorder);
     let mut run = RunDriver {
         cluster: cluster.clone(),
@@ -174,6 +182,7 @@ impl RunDriver {
         self.start_impatient_operators();
         self.start_service();
         let keeping = self.start_lease_keepers();
+        let examining = self.start_examiner();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -196,7 +205,7 @@ impl RunDriver {
             nemesis.abort();
         }
         self.heal().await;
-        let result = self.converge(operating, keeping).await;
+        let result = self.converge(operating, (keeping, examining)).await;
         for task in supervisors {
             task.abort();
         }
@@ -219,10 +228,11 @@ impl RunDriver {
             let clients = host.clients.len() as u64;
             let host = Arc::new(Host {
                 plan: host.clone(),
+                keyspace: self.plan.keyspace,
+                large_value_bytes: self.plan.large_value_bytes,
                 members: self.plan.sites(),
                 first_client,
                 planted,
-                max_txn_ops: self.plan.knobs.max_txn_ops,
             });
             self.clients_left.fetch_add(clients, Ordering::Relaxed);
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.clients_left));
@@ -241,8 +251,8 @@ impl RunDriver {
         }
         for (number, watcher) in self.plan.watchers.iter().enumerate() {
             let reached = self.reached[number].clone();
-            let (observer, watcher, members) =
-                (self.observer.clone(), watcher.clone(), self.plan.sites());
+            let watcher = (watcher.clone(), self.plan.keyspace);
+            let (observer, members) = (self.observer.clone(), self.plan.sites());
             self.world
                 .add_process(&watcher_name(number as u64), move |environment| {
                     let (observer, watcher, reached) =
@@ -310,6 +320,20 @@ impl RunDriver {
         Some(self.world.spawn(keepers.run()))
     }
 
+    /// Starts the one who examines members, if the plan has one.
+    fn start_examiner(&self) -> Option<JoinHandle<()>> {
+        if self.plan.examinations.is_empty() {
+            return None;
+        }
+        let examiner = Examiner::new(
+            self.world.clone(),
+            self.cluster.clone(),
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        Some(self.world.spawn(examiner.run()))
+    }
+
     /// Injects the planned faults at their times.
     async fn nemesis(&self) {
         inject_at_times(&self.world, &self.plan.faults, self.plan.heal_at()).await;
@@ -336,7 +360,7 @@ impl RunDriver {
     async fn converge(
         &self,
         operating: Option<JoinHandle<()>>,
-        keeping: Option<JoinHandle<()>>,
+        (keeping, examining): (Option<JoinHandle<()>>, Option<JoinHandle<()>>),
     ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
@@ -345,6 +369,7 @@ impl RunDriver {
         for (task, bound, signature) in [
             (operating, OPERATOR_BOUND, "operator-not-done"),
             (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),
+            (examining, CLIENTS_BOUND, "examiner-not-done"),
         ] {
             let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
             self.until(self.world.now() + bound, signature, is_done)
@@ -361,17 +386,18 @@ impl RunDriver {
         for (number, (reached, watcher)) in self.reached.iter().zip(&self.plan.watchers).enumerate()
         {
             let last = watcher.keys.1 - 1;
+            let key = self.plan.keyspace.key(last);
             let revision = if watcher.no_put {
                 // It is shown deletions alone: of a key that is there.
-                self.probe_write(&client, probe_put(last, self.world.now()), bound)
+                self.probe_write(&client, probe_put(key.clone(), self.world.now()), bound)
                     .await?;
                 let deletion = Ask::DeleteRange(api::DeleteRangeRequest {
-                    key: key(last),
+                    key,
                     ..Default::default()
                 });
                 self.probe_write(&client, deletion, bound).await?
             } else {
-                revisions[last as usize]
+                revisions[&last]
             };
             self.until(bound, &format!("watcher-{number}-behind"), || {
                 reached.revision() >= revision
@@ -421,7 +447,7 @@ impl RunDriver {
         let write = async || {
             // Whatever becomes of it is in the history.
             let _ = self
-                .probe_call(client, probe_put(BUSY_KEY, self.world.now()))
+                .probe_call(client, probe_put(key(BUSY_KEY), self.world.now()))
                 .await;
         };
         watches.check(write).await
@@ -531,8 +557,8 @@ impl RunDriver {
         let client = self.probe_client(probe);
         loop {
             let ask = Ask::Range(api::RangeRequest {
-                key: key(0),
-                range_end: key(self.keys()),
+                key: self.plan.keyspace.key(0),
+                range_end: self.plan.keyspace.key(self.keys()),
                 ..Default::default()
             });
             if self.probe_call(&client, ask).await.is_ok() {
@@ -556,18 +582,29 @@ impl RunDriver {
     async fn probe_call(&self, client: &ProbeClient, ask: Ask) -> Result<Answer, CallError> {
         let input = record::request(&ask).expect("what the probe asks is an operation");
         let op = self.observer.called(PROBE_CLIENT, input);
-        let result = client.call(ask).await;
+        let asked = self.observer.judge().asks(None);
+        let result = client.call(ask.clone()).await;
+        let result = self.observer.judged(&asked, &ask, result);
         self.observer
             .ended(PROBE_CLIENT, op, record::ending(&result));
         result
     }
 
-    /// Writes every key; the revisions by key.
-    async fn probe(&self, client: &ProbeClient, bound: Duration) -> Result<Vec<i64>, Finding> {
-        let mut revisions = Vec::new();
-        for number in 0..self.keys() {
-            let put = probe_put(number, self.world.now());
-            revisions.push(self.probe_write(client, put, bound).await?);
+    /// Writes every key, or some of very many, the last one of each watcher included; the
+    /// revisions by key.
+    async fn probe(
+        &self,
+        client: &ProbeClient,
+        bound: Duration,
+    ) -> Result<BTreeMap<u32, i64>, Finding> {
+        let step = self.keys().div_ceil(PROBED_KEYS_MAX) as usize;
+        let lasts = self.plan.watchers.iter().map(|watcher| watcher.keys.1 - 1);
+        let probed: BTreeSet<u32> = (0..self.keys()).step_by(step).chain(lasts).collect();
+        let mut revisions = BTreeMap::new();
+        for number in probed {
+            let put = probe_put(self.plan.keyspace.key(number), self.world.now());
+            let revision = self.probe_write(client, put, bound).await?;
+            revisions.insert(number, revision);
         }
         Ok(revisions)
     }
@@ -641,9 +678,9 @@ async fn compare(world: World, cluster: Cluster) {
 }
 
 /// The write of a probe.
-fn probe_put(number: u32, now: Duration) -> Ask {
+fn probe_put(key: Bytes, now: Duration) -> Ask {
     Ask::Put(api::PutRequest {
-        key: key(number),
+        key,
         value: format!("probe.{}", now.as_millis()).into(),
         ..Default::default()
     })

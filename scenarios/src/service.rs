@@ -58,7 +58,9 @@ pub async fn watch_service(
             });
             let input = record::request(&put).expect("a write is an operation");
             let op = observer.called(STEADY_CLIENT, input);
-            let result = client.call(put).await;
+            let asked = observer.judge().asks(None);
+            let result = client.call(put.clone()).await;
+            let result = observer.judged(&asked, &put, result);
             observer.ended(STEADY_CLIENT, op, record::ending(&result));
             if result.is_ok() {
                 acknowledged.send_replace(Some(world.now()));

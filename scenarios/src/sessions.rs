@@ -14,6 +14,12 @@ pub const STEADY_CLIENT: u64 = 910_000;
 /// The first client of the leases that are kept alive, apart from all others.
 pub const KEEPER_CLIENT: u64 = 920_000;
 
+/// The number of the client that examines members, apart from all others.
+pub const EXAMINER_CLIENT: u64 = 930_000;
+
+/// Its machine.
+pub const EXAMINER_NAME: &str = "examiner";
+
 /// The machine of those clients.
 pub const KEEPER_NAME: &str = "keepers";
 
@@ -46,6 +52,9 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     let client = client_of(session);
     if client == PROBE_CLIENT {
         return Some(PROBE_NAME.to_owned());
+    }
+    if client == EXAMINER_CLIENT {
+        return Some(EXAMINER_NAME.to_owned());
     }
     if client >= KEEPER_CLIENT {
         return Some(KEEPER_NAME.to_owned());

@@ -11,10 +11,13 @@ use veridical_env::{Clock, Environment};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::watch_create_request::FilterType;
 use veridical_proto::etcdserverpb::watch_request::RequestUnion;
+use veridical_proto::native::request::Body as Ask;
+use veridical_proto::native::response::Body as Answer;
 use veridical_world::SimEnvironment;
 
+use crate::api::judge::Asked;
 use crate::cluster::client_address;
-use crate::keyspace::key;
+use crate::keyspace::Keyspace;
 use crate::observer::Observer;
 use crate::plan::{BesidePlan, WatcherPlan};
 use crate::progress::progress_below_start;
@@ -51,7 +54,7 @@ impl Reached {
 /// Watches until the world ends.
 pub async fn run_watcher(
     environment: SimEnvironment,
-    plan: WatcherPlan,
+    (plan, keyspace): (WatcherPlan, Keyspace),
     members: u32,
     client: u64,
     observer: Observer,
@@ -66,6 +69,7 @@ pub async fn run_watcher(
         member: plan.first_member,
         environment,
         plan,
+        keyspace,
         client,
         observer,
         reached,
@@ -81,6 +85,7 @@ pub async fn run_watcher(
 struct Watcher {
     environment: SimEnvironment,
     plan: WatcherPlan,
+    keyspace: Keyspace,
     client: u64,
     observer: Observer,
     reached: Reached,
@@ -104,14 +109,18 @@ struct Stream {
     newest: i64,
     /// When the watch beside is made, or canceled.
     turn_at: Option<Duration>,
+    /// The members when the stream was opened.
+    opened: Asked,
 }
 
 impl Stream {
     async fn send(&self, request: RequestUnion) -> Result<(), CallError> {
-        let request_union = Some(request);
-        self.connection
-            .watch(api::WatchRequest { request_union })
-            .await
+        let request = api::WatchRequest {
+            request_union: Some(request),
+        };
+        #[cfg(test)]
+        crate::api::traffic::sent(&Ask::Watch(request.clone()));
+        self.connection.watch(request).await
     }
 
     async fn create(
@@ -144,8 +153,8 @@ impl Watcher {
         let (connection, mut responses) =
             Connection::open(&network, &clock, &address, CONNECT_TIMEOUT).await?;
         let mut create = api::WatchCreateRequest {
-            key: key(self.plan.keys.0),
-            range_end: key(self.plan.keys.1),
+            key: self.keyspace.key(self.plan.keys.0),
+            range_end: self.keyspace.key(self.plan.keys.1),
             start_revision: self.next_revision,
             progress_notify: self.plan.progress,
             prev_kv: self.plan.prev_kv,
@@ -168,6 +177,7 @@ impl Watcher {
             main,
             newest: 0,
             turn_at: period.map(|period| clock.monotonic() + period),
+            opened: self.observer.judge().asks(Some(self.member)),
         };
         stream.create(main, create).await?;
         self.take(&mut stream, &mut responses).await
@@ -211,6 +221,10 @@ impl Watcher {
                     stream.connection.is_closed()
                 )));
             };
+            let response = match self.judged(stream, response) {
+                Some(response) => response,
+                None => continue,
+            };
             let number = stream.numbers.get(&response.watch_id);
             if response.watch_id == WATCH_ID_NONE || number == Some(&stream.main) {
                 quiet_until = clock.monotonic() + QUIET_LIMIT;
@@ -218,6 +232,16 @@ impl Watcher {
             if self.took(stream, &response) {
                 return Ok(());
             }
+        }
+    }
+
+    /// A response that was judged; nothing is left of one that answers no watch.
+    fn judged(&self, stream: &Stream, response: api::WatchResponse) -> Option<api::WatchResponse> {
+        let ask = Ask::Watch(api::WatchRequest::default());
+        let result = Ok(Answer::Watch(response));
+        match self.observer.judged(&stream.opened, &ask, result) {
+            Ok(Answer::Watch(response)) => Some(response),
+            Ok(_) | Err(_) => None,
         }
     }
 
@@ -234,8 +258,8 @@ impl Watcher {
             }
             None if stream.newest > 0 && stream.asked.is_empty() => {
                 let create = api::WatchCreateRequest {
-                    key: plan.key(),
-                    range_end: plan.range_end(),
+                    key: plan.key(self.keyspace),
+                    range_end: plan.range_end(self.keyspace),
                     start_revision: (stream.newest - plan.back).max(1),
                     prev_kv: plan.prev_kv,
                     ..Default::default()

@@ -15,13 +15,12 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{SimClock, SimEnvironment, SimNetwork};
 
 use crate::cluster::client_address;
+use crate::keyspace::Keyspace;
 use crate::observer::Observer;
 use crate::plan::{HostPlan, PlannedOp};
-use crate::refusals::is_undue;
-use crate::requests::Memory;
+use crate::requests::{Memory, Values};
 use crate::sessions::SESSIONS_PER_CLIENT;
 use crate::watching::Reached;
-use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -34,14 +33,16 @@ const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 pub struct Host {
     /// What they do.
     pub plan: HostPlan,
+    /// What its keys look like.
+    pub keyspace: Keyspace,
+    /// The length of a few values, in bytes; 0 for none.
+    pub large_value_bytes: u32,
     /// Members of the cluster.
     pub members: u32,
     /// The number of its first client.
     pub first_client: u64,
     /// What is planted in the clients.
     pub planted: Planted,
-    /// Operations that members take in one transaction.
-    pub max_txn_ops: usize,
 }
 
 /// Runs the clients of one host until all have done what they planned.
@@ -61,9 +62,15 @@ pub async fn run_host(
                 port: port.clone(),
                 observer: observer.clone(),
                 audited: audited.clone(),
-                memory: Memory::new(host.first_client + number as u64, host.plan.value_bytes),
+                memory: Memory::new(
+                    host.first_client + number as u64,
+                    host.keyspace,
+                    Values {
+                        bytes: host.plan.value_bytes,
+                        large_bytes: host.large_value_bytes,
+                    },
+                ),
                 timeout: Duration::from_millis(host.plan.request_timeout_ms),
-                max_txn_ops: host.max_txn_ops,
             };
             let (host, left) = (Arc::clone(&host), Arc::clone(&left));
             veridical_env::task::spawn(async move {
@@ -102,13 +109,13 @@ struct DirectState {
 }
 
 impl Direct {
-    /// The present connection and its number, or a new one.
-    async fn connection(&self) -> Result<(Connection, u64), CallError> {
+    /// The present connection, its number and the machine at its other end, or a new one.
+    async fn connection(&self) -> Result<(Connection, u64, u32), CallError> {
         let mut state = self.state.lock().await;
         if let Some(connection) = &state.connection
             && !connection.is_closed()
         {
-            return Ok((connection.clone(), state.session));
+            return Ok((connection.clone(), state.session, state.member));
         }
         state.connection = None;
         let address = client_address(state.member);
@@ -116,7 +123,7 @@ impl Direct {
             Ok((connection, _watches)) => {
                 state.session += 1;
                 state.connection = Some(connection.clone());
-                Ok((connection, state.session))
+                Ok((connection, state.session, state.member))
             }
             Err(error) => {
                 state.member = (state.member + 1) % self.members;
@@ -172,7 +179,6 @@ struct SequentialClient {
     audited: Reached,
     memory: Memory,
     timeout: Duration,
-    max_txn_ops: usize,
 }
 
 impl SequentialClient {
@@ -196,14 +202,7 @@ impl SequentialClient {
             };
             let asked_at = self.clock.monotonic();
             self.observer.begins(self.client, number);
-            let result = self.call(ask.clone()).await;
-            if let Err(error) = &result
-                && is_undue(&ask, error, self.max_txn_ops)
-            {
-                let text = format!("{error}, which is not so: {ask:?}");
-                self.observer
-                    .report(Finding::new(Class::Violation, "wrong-refusal", text));
-            }
+            let result = self.call(ask).await;
             match &result {
                 Ok(answer) => self.memory.learn(answer, asked_at),
                 // Members that are down refuse at once; do not hammer them.
@@ -218,7 +217,9 @@ impl SequentialClient {
         match &self.port {
             Port::Retrying(client) => {
                 let op = self.observer.called(self.client, input);
-                let result = client.call(ask).await;
+                let asked = self.observer.judge().asks(None);
+                let result = client.call(ask.clone()).await;
+                let result = self.observer.judged(&asked, &ask, result);
                 self.observer
                     .ended(self.client, op, record::ending(&result));
                 result
@@ -233,7 +234,7 @@ impl SequentialClient {
         ask: Ask,
         input: Request,
     ) -> Result<Answer, CallError> {
-        let (connection, session) = match direct.connection().await {
+        let (connection, session, site) = match direct.connection().await {
             Ok(connected) => connected,
             Err(error) => {
                 // Called and certainly not done: worth a line in the history.
@@ -244,13 +245,15 @@ impl SequentialClient {
         };
         let client = self.client + SESSIONS_PER_CLIENT * session;
         let op = self.observer.called(client, input);
+        let asked = self.observer.judge().asks(Some(site));
         let result = tokio::select! {
             biased;
-            result = connection.call(ask) => result,
+            result = connection.call(ask.clone()) => result,
             () = self.clock.sleep(self.timeout) => {
                 Err(CallError::Unknown("no answer in time".to_owned()))
             }
         };
+        let result = self.observer.judged(&asked, &ask, result);
         self.observer.ended(client, op, record::ending(&result));
         match &result {
             Err(CallError::Unknown(_) | CallError::Unavailable(_)) => direct.leave(session).await,

@@ -286,6 +286,7 @@ fn is_repeatable(request: &RequestBody) -> bool {
         | RequestBody::MemberAdd(_)
         | RequestBody::MemberRemove(_)
         | RequestBody::MemberPromote(_)
+        | RequestBody::MemberUpdate(_)
         | RequestBody::MoveLeader(_)
         | RequestBody::Watch(_) => false,
     }

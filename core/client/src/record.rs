@@ -42,6 +42,7 @@ pub fn request(request: &RequestBody) -> Option<history::Request> {
         | RequestBody::MemberAdd(_)
         | RequestBody::MemberRemove(_)
         | RequestBody::MemberPromote(_)
+        | RequestBody::MemberUpdate(_)
         | RequestBody::MoveLeader(_)
         | RequestBody::HashKv(_) => return None,
     })
@@ -92,6 +93,7 @@ pub fn response(answer: &ResponseBody) -> Option<history::Outcome> {
         | ResponseBody::MemberAdd(_)
         | ResponseBody::MemberRemove(_)
         | ResponseBody::MemberPromote(_)
+        | ResponseBody::MemberUpdate(_)
         | ResponseBody::MoveLeader(_)
         | ResponseBody::HashKv(_)
         | ResponseBody::Failure(_) => return None,

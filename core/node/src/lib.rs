@@ -43,7 +43,7 @@ pub use codec::{CodecError, message_from_wire, message_to_wire};
 pub use config::NodeConfig;
 pub use limits::{CONSTRAINTS, ConfigError, Constraint, KNOBS, Knob, Limits};
 pub use membership::directory::{Directory, member_id_of, strip_scheme};
-pub use observe::NodeObserver;
+pub use observe::{NodeObserver, ProposalEnding, ProposalName};
 pub use peers::PEER_PROTOCOL_VERSION;
 pub use peers::introduction::{IntroductionError, KnownCluster, ask_members};
 pub use status::Status;

@@ -5,6 +5,28 @@ use veridical_raft::{Raft, Ready};
 
 use crate::membership::directory::Directory;
 
+/// A proposal of a member, in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProposalName {
+    /// The member.
+    pub member_id: u64,
+    /// Its life.
+    pub incarnation: u64,
+    /// The proposal's number in that.
+    pub sequence: u64,
+}
+
+/// What the caller of a proposal was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposalEnding {
+    /// What came of it, or that it has no effect.
+    Answered,
+    /// That nobody knows, by the member that could not find out any more.
+    Unanswered,
+    /// That nobody knows, because its time was up.
+    TimedOut,
+}
+
 /// Sees the steps of members as they happen, before they have an effect outside: for
 /// properties that are about logs and terms, which no client sees. It is called from the
 /// members' own tasks, so it must neither block nor take long. Production members have
@@ -29,6 +51,16 @@ pub trait NodeObserver: Send + Sync {
     /// At this member the members of the cluster are these as of the applied `index`:
     /// when it starts, when it applies a change, when it installs a snapshot.
     fn members_applied(&self, member_id: u64, index: u64, directory: &Directory);
+
+    /// The caller of a proposal waits for what comes of it.
+    fn proposal_waits(&self, name: ProposalName);
+
+    /// A proposal of this member is applied here, and what it did can be read; or it had no
+    /// effect, because it was taken for one that was applied before.
+    fn proposal_applied(&self, name: ProposalName, is_duplicate: bool);
+
+    /// The caller of a proposal waits no more.
+    fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding);
 }
 
 impl fmt::Debug for dyn NodeObserver {

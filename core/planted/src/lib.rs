@@ -69,6 +69,24 @@ veridical_probe::planted_bugs! {
         ZerosUnpaced => "zeros-unpaced",
         /// node: callers that wait for reads are not counted, however many they are.
         ReadsUnbounded => "reads-unbounded",
+        /// raft: a leader that no majority answers leads for eight election timeouts more.
+        CutOffLeaderStays => "cut-off-leader-stays",
+        /// node: a command that was handed to a second leader is answered as of unknown outcome.
+        SecondLeaderUnanswered => "second-leader-unanswered",
+        /// node: a command settles all before it, those included whose callers wait.
+        SettlesWhatWaits => "settles-what-waits",
+        /// node: that a member lives once more is written and not synchronised.
+        IncarnationUnsynced => "incarnation-unsynced",
+        /// node: a member that does not lead tells no term in the headers of its answers.
+        HeaderWithoutTerm => "header-without-term",
+        /// node: a member proposes the same number for every lease whose number is its choice.
+        LeaseNumberChosenTwice => "lease-number-chosen-twice",
+        /// node: the new addresses of a member are added to those that it had.
+        UpdateKeepsAddresses => "update-keeps-addresses",
+        /// store: the hash of a revision that is to come is that of now.
+        HashOfTheFuture => "hash-of-the-future",
+        /// store: the end of a range that begins with a NUL byte is taken for the end of all keys.
+        NulEndTakenForAll => "nul-end-taken-for-all",
         /// client: a write whose outcome is unknown is sent again.
         UnsafeRetry => "unsafe-retry",
         /// store: a watcher that fell behind skips what happened while it caught up.
@@ -120,6 +138,8 @@ veridical_probe::planted_bugs! {
         FeedKeepsLeases => "feed-keeps-leases",
         /// storage: a snapshot gets its name before its data is synchronised.
         SnapshotUnsynced => "snapshot-unsynced",
+        /// storage: the name of a snapshot that a start finds is not made durable.
+        SnapshotNameTrusted => "snapshot-name-trusted",
         /// storage: one segment too many is released behind a snapshot.
         WalReleasedTooMuch => "wal-released-too-much",
         /// storage: segments are deleted before the log says durably that it needs them no more.

@@ -80,6 +80,9 @@ macro_rules! api_errors {
                     Self::new(Code::$code, $message)$(.$unknown())?
                 }
             )+
+
+            /// Every error that has a name here.
+            pub const NAMED: &'static [Self] = &[$(Self::$name()),+];
         }
     };
 }

@@ -11,7 +11,7 @@ use veridical_proto::etcdserverpb::{
 use veridical_proto::mvccpb::KeyValue;
 
 use crate::error::ApiError;
-use crate::key_range::KeyRange;
+use crate::key_range::{KeyRange, RangeEnd};
 use crate::memtable::{Memtable, Selection, select};
 
 /// One cut of the store.
@@ -55,7 +55,10 @@ impl View<'_> {
             named == self.compacted && named < self.revision,
             "store.read-at-the-compacted-revision"
         );
-        let range = KeyRange::new(&request.key, &request.range_end);
+        let mut range = KeyRange::new(&request.key, &request.range_end);
+        if request.range_end.starts_with(b"\0") && self.planted.has(PlantedBug::NulEndTakenForAll) {
+            range.end = RangeEnd::Unbounded;
+        }
         let wanted = usize::try_from(request.limit)
             .ok()
             .filter(|limit| *limit > 0);

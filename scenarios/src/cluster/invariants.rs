@@ -1,12 +1,16 @@
 //! The properties that are checked at each step of a member.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use veridical_node::{Directory, NodeObserver};
-use veridical_raft::{Raft, Ready, Role};
+use std::time::Duration;
+use veridical_node::{Directory, Limits, NodeObserver, ProposalEnding, ProposalName};
+use veridical_raft::{NodeId, Raft, Ready, Role, Term};
 use veridical_world::{ProcessId, World};
 
 use crate::observer::Observer;
+use crate::properties::leadership::{LeadershipBound, LeadershipInvariants};
 use crate::properties::members::MembershipInvariants;
+use crate::properties::proposals::{Cause, ProposalInvariants};
 use crate::properties::raft::{ClusterInvariants, LogStart, MemberState, ReadInvariants};
 use crate::properties::{InvariantViolation, finding};
 
@@ -25,19 +29,37 @@ pub(super) struct Invariants {
 /// How the names of the segments of a log end.
 const LOG_SUFFIX: &str = ".wal";
 
-#[derive(Default)]
+/// How the names of snapshots end.
+const SNAPSHOT_SUFFIX: &str = ".snap";
+
 struct InvariantsState {
     raft: ClusterInvariants,
     members: MembershipInvariants,
     reads: ReadInvariants,
+    proposals: ProposalInvariants,
+    leadership: LeadershipInvariants,
+    /// The process of each member.
+    processes: BTreeMap<NodeId, ProcessId>,
 }
 
 impl Invariants {
-    pub(super) fn new(world: World, observer: Observer) -> Self {
+    pub(super) fn new(world: World, observer: Observer, limits: &Limits) -> Self {
+        let bound = LeadershipBound {
+            election_timeout: Duration::from_millis(limits.election_timeout_ms),
+            heartbeat: Duration::from_millis(limits.heartbeat_ms),
+        };
+        let state = InvariantsState {
+            raft: ClusterInvariants::default(),
+            members: MembershipInvariants::default(),
+            reads: ReadInvariants::default(),
+            proposals: ProposalInvariants::default(),
+            leadership: LeadershipInvariants::new(bound),
+            processes: BTreeMap::new(),
+        };
         Self {
             world,
             observer,
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(state)),
             process: None,
             disk_decays: false,
         }
@@ -50,6 +72,41 @@ impl Invariants {
             disk_decays,
             ..self.clone()
         })
+    }
+
+    /// What this member has read and relies on from now on must not be lost with the power: the
+    /// log goes on in a segment that is synchronised, and so are snapshots and their names.
+    fn check_what_was_read(&self) -> Result<(), InvariantViolation> {
+        let Some(process) = self.process else {
+            return Ok(());
+        };
+        let mut lossy = self.world.unsynchronised_files(process, SNAPSHOT_SUFFIX);
+        if self.world.newest_file_is_pending(process, LOG_SUFFIX) {
+            lossy.push("the newest segment of the log".to_owned());
+        }
+        match lossy[..] {
+            [] => Ok(()),
+            _ => InvariantViolation::new(
+                "recovered-from-page-cache",
+                format!("a member begins with what a loss of power may take back: {lossy:?}"),
+            ),
+        }
+    }
+
+    /// The term of a leader that no majority of its voters can answer.
+    fn cut_off_in(&self, raft: &Raft, processes: &BTreeMap<NodeId, ProcessId>) -> Option<Term> {
+        let own = (raft.role() == Role::Leader).then_some(self.process)??;
+        let reaches = |voter: &NodeId| {
+            *voter == raft.id()
+                || processes.get(voter).is_none_or(|other| {
+                    self.world.is_running(*other)
+                        && !self.world.is_cut(own, *other)
+                        && !self.world.is_cut(*other, own)
+                })
+        };
+        let voters = &raft.membership().voters;
+        let reached = voters.iter().filter(|voter| reaches(voter)).count();
+        (reached * 2 <= voters.len()).then(|| raft.term())
     }
 
     fn check(&self, check: impl FnOnce(&mut InvariantsState) -> Result<(), InvariantViolation>) {
@@ -68,10 +125,17 @@ impl NodeObserver for Invariants {
         let start = LogStart::from(raft);
         let entries = raft.entries(raft.first_index()..raft.last_index() + 1);
         self.check(|state| {
+            if let Some(process) = self.process {
+                state.processes.insert(raft.id(), process);
+            }
+            if !self.disk_decays {
+                self.check_what_was_read()?;
+            }
             if self.disk_decays {
                 state.raft.disk_decays(raft.id());
             }
             state.reads.started(raft.id());
+            state.proposals.started(raft.id());
             state.raft.started(raft.into(), start, entries)?;
             state.raft.check_configuration(raft.id(), raft.membership())
         });
@@ -88,8 +152,14 @@ impl NodeObserver for Invariants {
                     .check_configuration(standing.member, raft.membership())?;
             }
             state.reads.answered(standing.member, &ready.read_states)?;
+            let cut_off_in = self.cut_off_in(raft, &state.processes);
+            let now = self.world.now();
+            state.leadership.stepped(standing.member, cut_off_in, now)?;
             match (standing.role, ready.soft_state) {
-                (Role::Leader, Some(_)) => state.members.leads(standing.member, standing.term),
+                (Role::Leader, Some(_)) => {
+                    self.observer.judge().leads(standing.member, standing.term);
+                    state.members.leads(standing.member, standing.term)
+                }
                 _ => Ok(()),
             }
         });
@@ -107,6 +177,28 @@ impl NodeObserver for Invariants {
         self.check(|state| {
             let committed = state.raft.committed();
             state.reads.asked(member_id, context, committed);
+            Ok(())
+        });
+    }
+
+    fn proposal_waits(&self, name: ProposalName) {
+        self.check(|state| {
+            state.proposals.waits(name);
+            Ok(())
+        });
+    }
+
+    fn proposal_applied(&self, name: ProposalName, is_duplicate: bool) {
+        self.check(|state| state.proposals.applied(name, is_duplicate));
+    }
+
+    fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding) {
+        self.check(|state| {
+            match state.proposals.ended(name, ending)? {
+                None => {}
+                Some(Cause::NotAppliedInTime) => self.observer.count("unknown.not_applied_in_time"),
+                Some(Cause::StateTakenOver) => self.observer.count("unknown.state_taken_over"),
+            }
             Ok(())
         });
     }

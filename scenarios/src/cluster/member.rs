@@ -204,6 +204,12 @@ async fn run_member(
         Err(error) => return error.into(),
     };
     let process = environment.process();
+    outside.observer.judge().serves(
+        outside.site,
+        node.member_id(),
+        node.watch_status(),
+        node.reader().clone(),
+    );
     let listening = environment
         .network()
         .listen(&client_address(outside.site))

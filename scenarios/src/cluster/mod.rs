@@ -25,8 +25,8 @@ use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
 use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
-use crate::cluster::names::{PEER_PORT, member_name};
-pub use crate::cluster::names::{client_address, peer_url};
+use crate::cluster::names::PEER_PORT;
+pub use crate::cluster::names::{client_address, member_name, peer_url};
 use crate::cluster::seen::Seen;
 pub use crate::cluster::shared::Election;
 use crate::cluster::shared::{Shared, Site, lock};
@@ -39,7 +39,7 @@ use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
 
 /// The cluster that all members of a run belong to.
-const CLUSTER_ID: u64 = 0x5eed;
+pub const CLUSTER_ID: u64 = 0x5eed;
 
 /// The restart of a process takes a moment.
 const RESTART_PAUSE: Duration = Duration::from_millis(5);
@@ -64,7 +64,7 @@ impl Cluster {
         plan: &Arc<Plan>,
         recorder: Option<Recorder<MemberState>>,
     ) -> Self {
-        let invariants = Invariants::new(world.clone(), observer.clone());
+        let invariants = Invariants::new(world.clone(), observer.clone(), &plan.knobs);
         let sites = (0..plan.sites()).map(|site| {
             let is_bootstrap_member = site < plan.members;
             Site {
@@ -228,6 +228,7 @@ impl Cluster {
 
     /// Member `id` may find itself removed from now on.
     pub fn expect_removal(&self, id: u64) {
+        self.observer.judge().may_leave(id);
         self.shared().removals.insert(id);
     }
 

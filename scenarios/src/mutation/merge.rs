@@ -58,6 +58,8 @@ fn clients(child: &mut Plan, other: &Plan, rng: &mut Rng) {
     if let (Some(first), Some(keys_end)) = (child.watchers.first_mut(), keys_end) {
         first.keys.1 = keys_end;
     }
+    // The one of both in which the numbers of all keys have a meaning.
+    child.keyspace = child.keyspace.max(other.keyspace);
     let room = WATCHERS_MAX.saturating_sub(child.watchers.len());
     child
         .watchers

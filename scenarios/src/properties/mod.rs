@@ -10,14 +10,18 @@
 //! |---|---|
 //! | election safety, leader append-only, log matching, leader completeness, state machine safety (Raft paper, figure 3); what was durable stays, what is promised is durable; the configuration in force is that of the log; a read index covers what was committed when it was asked for | [`raft`] |
 //! | members agree on who they are; who was removed leads no more | [`members`] |
+//! | a leader that no majority of its voters can answer leads no more after two election timeouts, also while the faults last | [`leadership`] |
+//! | whoever waits for a command is told what came of it once it is applied at its member, and it is applied unless it was | [`proposals`] |
 //! | a lease ends when its time is up | [`leases`] |
 //!
 //! Equal states at equal applied index are compared by the cluster itself, what clients
 //! see is the business of the checker of histories, and each queue of the store compares
 //! its length with its bound where it grows (`veridical_probe::queue!`).
 
+pub mod leadership;
 pub mod leases;
 pub mod members;
+pub mod proposals;
 pub mod raft;
 
 pub use veridical_raft::invariants::InvariantViolation;

@@ -12,8 +12,10 @@ mod baseline;
 mod changes;
 mod draw;
 mod faults;
+mod keys;
 
 mod leader_nemesis;
+mod moments;
 mod schedule;
 mod workload;
 
@@ -22,8 +24,9 @@ use veridical_node::Limits;
 use veridical_world::{Latency, Rng, Stream};
 
 use crate::impatience;
+use crate::keyspace::Keyspace;
 use crate::knobs;
-use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange};
+use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange, WatcherPlan};
 use crate::rolling_restarts;
 use crate::slow_disks;
 pub use crate::swarm::draw::NAME;
@@ -31,8 +34,9 @@ use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
+use crate::swarm::keys::{Keys, large_values};
 use crate::swarm::schedule::{SORTS, schedule};
-use crate::swarm::workload::{hosts, watchers};
+use crate::swarm::workload::{fill, hosts, watchers};
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
@@ -48,6 +52,10 @@ const LEASE_ROUNDS_SHARE: f64 = 0.12;
 
 /// So many of them.
 const LEASE_ROUNDS: u32 = 30;
+
+/// Seeds in which members are asked for what other clients have no use for, and how often.
+const EXAMINATIONS_SHARE: f64 = 0.2;
+const EXAMINATIONS: u32 = 2;
 
 /// Seeds in which only leaders are attacked.
 const PURE_LEADER_NEMESIS_SHARE: f64 = 0.05;
@@ -87,19 +95,14 @@ pub fn plan(seed: u64) -> Plan {
 /// The plan of a seed as it is drawn, before a few are replaced by one in a calm world.
 pub(crate) fn drawn(seed: u64) -> Plan {
     let mut knobs_rng = Rng::for_stream(seed, Stream::Knobs);
-    let mut workload_rng = Rng::for_stream(seed, Stream::Workload);
     let mut nemesis_rng = Rng::for_stream(seed, Stream::Nemesis);
     let members = if knobs_rng.chance(0.2) { 5 } else { 3 };
     let mut knobs = knobs::draw(seed);
     let engine = knobs_rng.chance(0.3);
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
-    let keys = workload_rng.between(2, KEYS_MAX) as u32;
-    let hosts = hosts(&mut workload_rng, members, keys, end_at_ms);
-    fit_chunks(&mut knobs, &hosts);
-    cut_responses(seed, &mut knobs, &hosts);
-    let watchers = watchers(&mut workload_rng, members, keys);
-    let clients = (hosts.len() + watchers.len()) as u32;
+    let users = Clients::draw(seed, members, end_at_ms, &mut knobs);
+    let clients = (users.hosts.len() + users.watchers.len()) as u32;
     let (chosen, is_leader_nemesis_alone) = families(&mut nemesis_rng);
     let spares = match chosen.contains(&Family::Membership) {
         true => nemesis_rng.between(1, SPARES_MAX) as u32,
@@ -130,7 +133,8 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         // Slow enough that a cut falls between an entry and the next one.
         network.delay = Latency::new(5_000, 1_000);
     }
-    let mut faults = nemesis.faults;
+    let mut faults = moments::crashes(seed, members, heal_at_ms);
+    faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
         format: PLAN_FORMAT,
@@ -143,14 +147,17 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         engine,
         network,
         disk,
-        hosts,
-        watchers,
+        hosts: users.hosts,
+        watchers: users.watchers,
         faults,
         previous_format,
         changes,
+        keyspace: users.keyspace,
+        large_value_bytes: users.large_value_bytes,
         hasty,
         service: None,
         lease_rounds: lease_rounds(seed, heal_at_ms),
+        examinations: examinations(seed, heal_at_ms),
         leader_nemesis,
         heal_at_ms,
         heal_bound_ms: 30_000,
@@ -161,6 +168,43 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         rotten_member: None,
         schedule_seed: None,
         schedule: schedule(seed, None),
+    }
+}
+
+/// Who uses the cluster, and for what.
+struct Clients {
+    keyspace: Keyspace,
+    large_value_bytes: u32,
+    hosts: Vec<HostPlan>,
+    watchers: Vec<WatcherPlan>,
+}
+
+impl Clients {
+    /// Of a seed, and the settings of members that they need.
+    fn draw(seed: u64, members: u32, end_at_ms: u64, knobs: &mut Limits) -> Self {
+        let mut rng = Rng::for_stream(seed, Stream::Workload);
+        let few = rng.between(2, KEYS_MAX) as u32;
+        let Keys {
+            keyspace,
+            keys,
+            at_once,
+        } = Keys::draw(seed, few, knobs);
+        let mut hosts = hosts(&mut rng, members, keys, end_at_ms);
+        if at_once > 0 {
+            fill(&mut hosts, keys, at_once);
+        }
+        fit_chunks(knobs, &hosts);
+        if keyspace == Keyspace::Names {
+            cut_responses(seed, knobs, &hosts);
+        }
+        let large_value_bytes = large_values(seed, knobs);
+        let watchers = watchers(&mut rng, members, keys);
+        Self {
+            keyspace,
+            large_value_bytes,
+            hosts,
+            watchers,
+        }
     }
 }
 
@@ -225,6 +269,17 @@ fn lease_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
     let mut rounds: Vec<u64> = (0..LEASE_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
     rounds.sort_unstable();
     rounds
+}
+
+/// When members are examined, in some seeds; from a stream of their own, too.
+fn examinations(seed: u64, heal_at_ms: u64) -> Vec<u64> {
+    let mut rng = Rng::for_part(seed, Stream::Workload, "examinations");
+    if !rng.chance(EXAMINATIONS_SHARE) {
+        return Vec::new();
+    }
+    let mut times: Vec<u64> = (0..EXAMINATIONS).map(|_| rng.below(heal_at_ms)).collect();
+    times.sort_unstable();
+    times
 }
 
 #[cfg(test)]

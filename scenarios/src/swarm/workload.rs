@@ -15,11 +15,18 @@ const ALL_SHAPES_SHARE: f64 = 0.6;
 /// Seeds whose clients are busy with leases above all: short ones, renewed again and again.
 const LEASE_SHARE: f64 = 0.15;
 
+/// Keys of a range, but for one of all of them; there are seldom more.
+const SPAN_MAX: u32 = 64;
+
+/// Where there are more keys, all of them are seldom read.
+const ALL_OF_MANY_SHARE: f64 = 0.05;
+
 /// At least this many operations are planned for a run.
 const OPERATIONS_MIN: u64 = 560;
 const OPERATIONS_MAX: u64 = 900;
 
 pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> Vec<HostPlan> {
+    assert!(keys > 0, "clients need a key");
     let host_count = rng.between(2, 5);
     let clients: Vec<u64> = (0..host_count).map(|_| rng.between(1, 4)).collect();
     let client_count: u64 = clients.iter().sum();
@@ -73,6 +80,32 @@ fn think_ms(rng: &mut Rng, mean_ms: u64) -> u64 {
     }
 }
 
+/// Puts all keys, so many at once, before whatever else the first client does: keys are many
+/// from the beginning.
+pub(super) fn fill(hosts: &mut [HostPlan], keys: u32, at_once: u32) {
+    let Some(client) = hosts.first_mut().and_then(|host| host.clients.first_mut()) else {
+        return;
+    };
+    let filling = (0..keys).step_by(at_once as usize).map(|first| {
+        let put = |key| TxnStep::Put {
+            key,
+            prev_kv: false,
+            lease: None,
+            keep: None,
+        };
+        let txn = PlannedTxn {
+            success: (first..keys.min(first + at_once)).map(put).collect(),
+            ..PlannedTxn::default()
+        };
+        PlannedOp {
+            after_ms: 0,
+            at_ms: None,
+            op: Op::Txn(txn),
+        }
+    });
+    client.splice(0..0, filling);
+}
+
 fn two_keys(rng: &mut Rng, keys: u32) -> (u32, u32) {
     let first = rng.below(u64::from(keys)) as u32;
     let distance = 1 + rng.below(u64::from(keys) - 1) as u32;
@@ -81,7 +114,8 @@ fn two_keys(rng: &mut Rng, keys: u32) -> (u32, u32) {
 
 fn span(rng: &mut Rng, keys: u32) -> (u32, u32) {
     let from = rng.below(u64::from(keys)) as u32;
-    let to = from + 1 + rng.below(u64::from(keys - from)) as u32;
+    let room = (keys - from).min(SPAN_MAX);
+    let to = from + 1 + rng.below(u64::from(room)) as u32;
     (from, to)
 }
 
@@ -123,7 +157,7 @@ impl Requests {
                 key: self.key(rng),
                 serializable,
             },
-            5 | 6 => {
+            5 | 6 if keys > 1 => {
                 let (first, second) = two_keys(rng, keys);
                 Op::GetBoth {
                     first,
@@ -132,7 +166,12 @@ impl Requests {
                 }
             }
             _ => {
-                let (from, to) = if rng.chance(0.6) {
+                let all_share = if keys > SPAN_MAX {
+                    ALL_OF_MANY_SHARE
+                } else {
+                    0.6
+                };
+                let (from, to) = if rng.chance(all_share) {
                     (0, keys)
                 } else {
                     self.span(rng)
@@ -191,7 +230,7 @@ impl Requests {
                 lease: None,
             },
             40..=59 => Op::CompareAndSwap { key },
-            60..=74 => {
+            60..=74 if self.keys > 1 => {
                 let (first, second) = two_keys(rng, self.keys);
                 Op::PutBoth { first, second }
             }

@@ -273,6 +273,7 @@ client_kinds! {
     MemberAdd => "client",
     MemberRemove => "client",
     MemberPromote => "client",
+    MemberUpdate => "client",
     MoveLeader => "client",
 }
 

@@ -10,6 +10,7 @@ use veridical_planted::PlantedBug;
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
+use veridical_raft::Role;
 use veridical_storage::engine::Engine;
 use veridical_store::{
     ApiError, CommandResponse, StoreReader, check_delete_range, check_put, check_range, check_txn,
@@ -158,11 +159,17 @@ impl<E: Environment> Node<E> {
 
     /// The header of a response.
     pub fn header(&self, revision: i64) -> api::ResponseHeader {
+        let (role, term) = {
+            let status = self.member.status.borrow();
+            (status.role, status.term)
+        };
+        let planted = self.config().planted;
+        let has_term = role == Role::Leader || !planted.has(PlantedBug::HeaderWithoutTerm);
         api::ResponseHeader {
             cluster_id: self.member.config.cluster_id,
             member_id: self.member.config.member_id,
             revision,
-            raft_term: self.member.status.borrow().term,
+            raft_term: if has_term { term } else { 0 },
         }
     }
 
@@ -309,7 +316,9 @@ impl<E: Environment> Node<E> {
     /// Unlikely to be taken: the upper bits from the environment's randomness at the
     /// start, the lower ones counted. Should it be taken all the same, the grant fails.
     fn choose_lease_id(&self) -> i64 {
-        let raw = self.member.next_lease.fetch_add(1, Ordering::Relaxed);
+        let planted = self.config().planted;
+        let step = u64::from(!planted.has(PlantedBug::LeaseNumberChosenTwice));
+        let raw = self.member.next_lease.fetch_add(step, Ordering::Relaxed);
         ((raw & i64::MAX as u64) as i64).max(1)
     }
 

@@ -161,7 +161,9 @@ async fn begin_incarnation<D: Disk>(
     }));
     failpoint!("recovery.incarnation.before");
     wal.append(&records).await?;
-    wal.sync().await?;
+    if !config.planted.has(PlantedBug::IncarnationUnsynced) {
+        wal.sync().await?;
+    }
     failpoint!("recovery.incarnation.after");
     Ok(incarnation)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use tokio::sync::watch;
 use veridical_env::Environment;
+use veridical_planted::{Planted, PlantedBug};
 use veridical_proto::etcdserverpb as api;
 use veridical_store::ApiError;
 
@@ -18,6 +19,7 @@ pub(crate) struct MembershipService<E: Environment> {
     cluster_id: u64,
     member_id: u64,
     timeout: Duration,
+    planted: Planted,
     raft: RaftHandle,
     /// The members as of the applied log.
     members: watch::Receiver<Directory>,
@@ -34,6 +36,7 @@ impl<E: Environment> MembershipService<E> {
             cluster_id: handles.config.cluster_id,
             member_id: handles.config.member_id,
             timeout: ms(handles.config.limits.request_timeout_ms),
+            planted: handles.config.planted,
             raft,
             members,
         }
@@ -98,7 +101,11 @@ impl<E: Environment> MembershipService<E> {
     /// There is no such member, or as for [`change`](Self::change).
     pub(crate) async fn update(&self, id: u64, peer_urls: Vec<String>) -> Result<(), ApiError> {
         let mut member = self.known(id)?;
-        member.peer_ur_ls = peer_urls;
+        if self.planted.has(PlantedBug::UpdateKeepsAddresses) {
+            member.peer_ur_ls.extend(peer_urls);
+        } else {
+            member.peer_ur_ls = peer_urls;
+        }
         self.change(Intent::Update, member).await
     }
 

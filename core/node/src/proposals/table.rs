@@ -49,6 +49,8 @@ struct Pending {
     attempt: Option<Attempt>,
     /// Whether it was ever dispatched: then it may take effect at any time.
     dispatched: bool,
+    /// Whether it was dispatched in a second term.
+    dispatched_again: bool,
 }
 
 /// To whom a proposal was dispatched last.
@@ -146,6 +148,7 @@ impl Proposals {
             reply,
             attempt: None,
             dispatched: false,
+            dispatched_again: false,
         };
         state.pending.insert(sequence, pending);
         queue!(
@@ -178,7 +181,10 @@ impl Proposals {
         max_bytes: usize,
     ) -> Result<(u64, Bytes), ApiError> {
         let sequence = state.next_sequence;
-        let settled_below = state.pending.keys().next().copied().unwrap_or(sequence);
+        let settled_below = match state.pending.keys().next() {
+            Some(first) if !self.shared.planted.has(PlantedBug::SettlesWhatWaits) => *first,
+            _ => sequence,
+        };
         assert!(
             (state.settled_below..=sequence).contains(&settled_below),
             "command {sequence} settles what is below {settled_below}, after {}",
@@ -221,6 +227,9 @@ impl Proposals {
                         .is_some_and(|last| last.term == attempt.term),
                     "node.proposal-forwarded-again-after-a-silence"
                 );
+                pending.dispatched_again |= pending
+                    .attempt
+                    .is_some_and(|last| last.term != attempt.term);
                 pending.attempt = Some(attempt);
                 pending.dispatched = true;
                 true
@@ -290,6 +299,13 @@ impl Proposals {
                 !is_own || planted || pending.dispatched,
                 "command {sequence} is applied and was never dispatched"
             );
+            let unanswered = self.shared.planted.has(PlantedBug::SecondLeaderUnanswered);
+            let outcome = match outcome {
+                Ok(_) if unanswered && pending.dispatched_again => {
+                    Err(ApiError::timeout_leader_failure())
+                }
+                outcome => outcome,
+            };
             // The caller may have given up.
             let _ = pending.reply.send(outcome);
         }

@@ -298,6 +298,9 @@ async fn serve_request<E: Environment>(
         RequestBody::MemberPromote(request) => {
             ResponseBody::MemberPromote(node.member_promote(request.id).await?)
         }
+        RequestBody::MemberUpdate(request) => {
+            ResponseBody::MemberUpdate(node.member_update(request).await?)
+        }
         RequestBody::MoveLeader(request) => {
             ResponseBody::MoveLeader(node.move_leader(request.target_id).await?)
         }

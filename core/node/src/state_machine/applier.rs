@@ -18,7 +18,7 @@ use crate::handles::Handles;
 use crate::leases::lessor::Lessor;
 use crate::limits::Limits;
 use crate::membership::directory::Directory;
-use crate::observe::NodeObserver;
+use crate::observe::{NodeObserver, ProposalName};
 use crate::proposals::table::Proposals;
 use crate::reads::waiters::AppliedWaiters;
 use crate::snapshots::job::{SnapshotChunks, SnapshotJob};
@@ -208,6 +208,14 @@ impl<E: Environment> Applier<E> {
 
     /// Answers the caller of an applied command.
     fn answer(&self, due: DueAnswer) {
+        if let Some(observer) = &self.observer {
+            let name = ProposalName {
+                member_id: self.member_id,
+                incarnation: due.incarnation,
+                sequence: due.sequence,
+            };
+            observer.proposal_applied(name, due.applied == Applied::Duplicate);
+        }
         let outcome = match due.applied {
             Applied::Response(response) => Ok(response),
             Applied::Refused(error) => Err(error),

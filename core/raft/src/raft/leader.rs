@@ -14,7 +14,10 @@ use crate::ready::{ReadState, Role, SnapshotRequest};
 
 impl Raft {
     pub(super) fn tick_leader(&mut self) {
-        let patience = self.config.election_ticks;
+        let patience = match self.config.planted.has(PlantedBug::CutOffLeaderStays) {
+            true => self.config.election_ticks.saturating_mul(8),
+            false => self.config.election_ticks,
+        };
         if self.election_elapsed_ticks >= patience {
             self.reset_election_timer();
             if self.config.check_quorum && !self.hears_a_majority() {

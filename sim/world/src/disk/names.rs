@@ -266,6 +266,19 @@ impl Names {
     }
 
     /// The files whose names end in `suffix`, in the order of their names.
+    pub(super) fn with_suffix_and_durability(
+        &self,
+        suffix: &str,
+    ) -> impl Iterator<Item = (String, FileId, bool)> {
+        let named = self.current.iter();
+        let wanted = named.filter(move |((_, name), _)| name.ends_with(suffix));
+        wanted.map(|(slot, file)| {
+            let is_durable = self.durable.get(slot) == Some(file);
+            (slot.1.clone(), *file, is_durable)
+        })
+    }
+
+    /// The files whose names end in `suffix`.
     pub(super) fn with_suffix(&self, suffix: &str) -> Vec<FileId> {
         self.current
             .iter()

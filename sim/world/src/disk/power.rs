@@ -114,6 +114,16 @@ impl DiskModel {
         newest.is_some_and(|file| self.files[&file].contents.is_pending())
     }
 
+    /// The files whose names end in `suffix` and of which something would be lost with the power:
+    /// content, or the name itself.
+    pub fn unsynchronised(&self, suffix: &str) -> Vec<String> {
+        let files = self.names.with_suffix_and_durability(suffix);
+        let lossy = files.filter(|(_, file, is_name_durable)| {
+            !is_name_durable || self.files[file].contents.is_pending()
+        });
+        lossy.map(|(name, _, _)| name).collect()
+    }
+
     /// What it holds now.
     pub fn snapshot(&self) -> DiskSnapshot {
         DiskSnapshot {

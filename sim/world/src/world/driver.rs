@@ -308,6 +308,14 @@ impl World {
         })
     }
 
+    /// The files on the disk of a process, of those whose names end in `suffix`, that a loss of
+    /// power might take something from: a program that has read them and relies on them can be
+    /// asked what it would do then.
+    pub fn unsynchronised_files(&self, id: ProcessId, suffix: &str) -> Vec<String> {
+        self.kernel
+            .with(|state, _| state.processes[id].disk.unsynchronised(suffix))
+    }
+
     /// What the disk of a process holds now, page cache and medium.
     pub fn snapshot_disk(&self, id: ProcessId) -> DiskSnapshot {
         self.kernel
