@@ -38,22 +38,19 @@ impl Watched {
         };
         self.checker
             .observe(&ObjectEvent::call(self.clock, 0, op, request))?;
-        let answer = match action {
-            Action::Write(Value::Int(value)) => {
-                self.map.insert(key, value);
-                Answer::Done
-            }
-            _ => {
-                let held = self
-                    .map
-                    .get(&key)
-                    .map_or(Value::Nil, |value| Value::Int(*value));
-                let cached = match &mut self.cache {
-                    Some(cache) => cache.entry(key).or_insert(held).clone(),
-                    None => held,
-                };
-                Answer::Value(cached)
-            }
+        let answer = if let Action::Write(Value::Int(value)) = action {
+            self.map.insert(key, value);
+            Answer::Done
+        } else {
+            let held = self
+                .map
+                .get(&key)
+                .map_or(Value::Nil, |value| Value::Int(*value));
+            let cached = match &mut self.cache {
+                Some(cache) => cache.entry(key).or_insert(held).clone(),
+                None => held,
+            };
+            Answer::Value(cached)
         };
         self.checker
             .observe(&ObjectEvent::returned(self.clock + 1, 0, op, answer))

@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "kv.proto",
         "rpc.proto",
+        "auth.proto",
         "command.proto",
         "peer.proto",
         "native.proto",

@@ -3,7 +3,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../proto/proto");
-    let descriptors = protox::compile(["kv.proto", "rpc.proto"], ["../proto/proto"])?;
+    let descriptors = protox::compile(["kv.proto", "rpc.proto", "auth.proto"], ["../proto/proto"])?;
     tonic_prost_build::configure()
         .extern_path(".mvccpb", "::veridical_proto::mvccpb")
         .extern_path(".etcdserverpb", "::veridical_proto::etcdserverpb")

@@ -26,8 +26,8 @@ const BURST_CALLS: (u64, u64) = (2, 7);
 /// The last calls are made this long before the faults end, so that they are over then, in ms.
 const LAST_CALL_MS: u64 = 1_500;
 
-/// Founders of the scenario.
-const FOUNDERS: u32 = 3;
+/// Bootstrap members of the scenario.
+const BOOTSTRAP_MEMBERS: u32 = 3;
 
 /// Its machines on which a newcomer can be started.
 const SPARES: u32 = 2;
@@ -39,23 +39,23 @@ const BUSY_MS: u64 = 20_000;
 /// election timeouts apart, in percent.
 const GAP_MAX_PERCENT: u64 = 1_200;
 
-/// The machines of a cluster: those of the founders come first, then the spare ones.
+/// The machines of a cluster: those of the bootstrap members come first, then the spare ones.
 #[derive(Clone, Copy, Debug)]
 struct Machines {
-    founders: u32,
+    bootstrap_members: u32,
     sites: u32,
 }
 
 /// What such operators do to the swarm's plan of a seed, if there are any. They draw from a
 /// stream of their own, and nothing else in a plan moves.
-pub(crate) fn of_swarm(seed: u64, founders: u32, heal_at_ms: u64) -> Vec<HastyCall> {
+pub(crate) fn of_swarm(seed: u64, bootstrap_members: u32, heal_at_ms: u64) -> Vec<HastyCall> {
     let mut rng = Rng::for_part(seed, Stream::Nemesis, NAME);
     if !rng.chance(SWARM_SHARE) {
         return Vec::new();
     }
     let machines = Machines {
-        founders,
-        sites: founders,
+        bootstrap_members,
+        sites: bootstrap_members,
     };
     bursts(&mut rng, machines, heal_at_ms)
 }
@@ -73,7 +73,7 @@ fn bursts(rng: &mut Rng, machines: Machines, heal_at_ms: u64) -> Vec<HastyCall> 
                 asked: if rng.chance(0.8) {
                     Who::Leader
                 } else {
-                    Who::Site(rng.below(u64::from(machines.founders)) as u32)
+                    Who::Site(rng.below(u64::from(machines.bootstrap_members)) as u32)
                 },
                 call: call(rng, machines),
                 patience_ms: [20, 300, 8_000][rng.index(3)],
@@ -110,18 +110,21 @@ fn call(rng: &mut Rng, machines: Machines) -> AdminCall {
     }
 }
 
-/// Mostly one that has no member; a few callers mistake a founder's for one.
+/// Mostly one that has no member; a few callers mistake a bootstrap member's for one.
 fn machine(rng: &mut Rng, machines: Machines) -> u32 {
-    let Machines { founders, sites } = machines;
+    let Machines {
+        bootstrap_members,
+        sites,
+    } = machines;
     if rng.chance(0.05) {
-        return rng.below(u64::from(founders)) as u32;
+        return rng.below(u64::from(bootstrap_members)) as u32;
     }
-    founders + rng.below(u64::from(sites - founders) + MISSING_MACHINES) as u32
+    bootstrap_members + rng.below(u64::from(sites - bootstrap_members) + MISSING_MACHINES) as u32
 }
 
 fn whom(rng: &mut Rng, machines: Machines) -> Whom {
     match rng.below(10) {
-        0..=3 => Whom::Founder(rng.below(u64::from(machines.founders)) as u32),
+        0..=3 => Whom::BootstrapMember(rng.below(u64::from(machines.bootstrap_members)) as u32),
         4..=7 => Whom::Newcomer(rng.below(4) as u32),
         8 => Whom::Nobody,
         _ => Whom::Zero,
@@ -137,8 +140,8 @@ pub fn plan(drawn: Plan) -> Plan {
         "impatient operators in a calm world",
     );
     let machines = Machines {
-        founders: FOUNDERS,
-        sites: FOUNDERS + SPARES,
+        bootstrap_members: BOOTSTRAP_MEMBERS,
+        sites: BOOTSTRAP_MEMBERS + SPARES,
     };
     let hasty = bursts(&mut rng, machines, BUSY_MS);
     let knobs = Limits {
@@ -162,10 +165,10 @@ pub fn plan(drawn: Plan) -> Plan {
     })
 }
 
-/// The plan in a world without faults, of which three members are the founders.
+/// The plan in a world without faults, of which three members bootstrap the cluster.
 pub(crate) fn calm(plan: Plan) -> Plan {
     let mut plan = Plan {
-        members: FOUNDERS,
+        members: BOOTSTRAP_MEMBERS,
         engine: false,
         network: NetworkFaults::none(),
         disk: DiskFaults::none(),
@@ -178,10 +181,10 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         ..plan
     };
     for host in &mut plan.hosts {
-        host.first_member %= FOUNDERS;
+        host.first_member %= BOOTSTRAP_MEMBERS;
     }
     for watcher in &mut plan.watchers {
-        watcher.first_member %= FOUNDERS;
+        watcher.first_member %= BOOTSTRAP_MEMBERS;
     }
     plan
 }

@@ -112,16 +112,16 @@ impl ImpatientOperators {
         asked.map_or_else(Directory::default, |(_, node)| node.directory())
     }
 
-    fn is_founder(&self, id: u64) -> bool {
+    fn is_bootstrap_member(&self, id: u64) -> bool {
         (1..=u64::from(self.plan.members)).contains(&id)
     }
 
     fn resolve(&self, whom: Whom, directory: &Directory) -> u64 {
         match whom {
-            Whom::Founder(site) => u64::from(site) + 1,
+            Whom::BootstrapMember(site) => u64::from(site) + 1,
             Whom::Newcomer(number) => {
                 let ids = directory.iter().map(|(id, _)| id);
-                let newcomers: Vec<u64> = ids.filter(|id| !self.is_founder(*id)).collect();
+                let newcomers: Vec<u64> = ids.filter(|id| !self.is_bootstrap_member(*id)).collect();
                 match newcomers.len() {
                     0 => NOBODY,
                     count => newcomers[number as usize % count],
@@ -138,9 +138,9 @@ impl ImpatientOperators {
             return;
         }
         let url = peer_url(machine);
-        let added = directory
-            .iter()
-            .find(|(id, member)| !self.is_founder(*id) && member.peer_ur_ls.contains(&url));
+        let added = directory.iter().find(|(id, member)| {
+            !self.is_bootstrap_member(*id) && member.peer_ur_ls.contains(&url)
+        });
         let Some((id, _)) = added else { return };
         if !self.started().insert(id) {
             return;
@@ -164,7 +164,7 @@ impl ImpatientOperators {
         let started = self.started();
         let silent = voters
             .iter()
-            .filter(|voter| !self.is_founder(voter.id) && !started.contains(&voter.id));
+            .filter(|voter| !self.is_bootstrap_member(voter.id) && !started.contains(&voter.id));
         let silent = silent.count();
         if silent > 1 {
             let text = format!("{silent} voters have not started: {members:x?}");

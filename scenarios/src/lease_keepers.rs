@@ -34,7 +34,7 @@ const FIRST_LEASE: i64 = 0x6b65_6570_0000;
 /// Its time to live, where it outlives its round.
 const TTL_S: i64 = 9;
 
-/// Its time to live, where it ends by itself.
+/// Its time to live, where it ends by itself; it is granted what members grant at least.
 const SHORT_TTL_S: i64 = 1;
 
 /// The share of rounds in which it does.
@@ -43,8 +43,8 @@ const SHORT_SHARE: f64 = 0.3;
 /// Whoever renews such a lease begins within so many ms around its end.
 const AROUND_END_MS: u64 = 700;
 
-/// When nobody renews it any more, in ms after its grant.
-const SHORT_ROUND_MS: u64 = 2_500;
+/// When nobody renews it any more, in ms after the end that its grant had.
+const SHORT_ROUND_MS: u64 = 1_500;
 
 /// Connecting, and one request.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -151,9 +151,10 @@ impl LeaseKeepers {
         let is_short = rng.chance(SHORT_SHARE);
         let ttl = if is_short { SHORT_TTL_S } else { TTL_S };
         let grant = Ask::LeaseGrant(api::LeaseGrantRequest { id, ttl });
-        if self.ask(owner, &connection, grant).await.is_none() {
+        let Some(Answer::LeaseGrant(granted)) = self.ask(owner, &connection, grant).await else {
             return;
-        }
+        };
+        let ttl_ms = 1_000 * granted.ttl.unsigned_abs();
         for number in FIRST_KEY..FIRST_KEY + KEYS {
             let put = Ask::Put(api::PutRequest {
                 key: key(number),
@@ -173,9 +174,7 @@ impl LeaseKeepers {
                 let (keepers_own, round) = (self.clone(), Arc::clone(&round));
                 let (site, mut rng) = (*site, rng.fork());
                 let wait_ms = match is_short {
-                    true => {
-                        1_000 * SHORT_TTL_S as u64 + rng.below(AROUND_END_MS) - AROUND_END_MS / 2
-                    }
+                    true => ttl_ms + rng.below(AROUND_END_MS) - AROUND_END_MS / 2,
                     false => 0,
                 };
                 keepers.push(self.world.spawn(async move {
@@ -191,7 +190,7 @@ impl LeaseKeepers {
         }
         if is_short {
             self.world
-                .sleep(Duration::from_millis(SHORT_ROUND_MS))
+                .sleep(Duration::from_millis(ttl_ms + SHORT_ROUND_MS))
                 .await;
         } else {
             self.pause(&mut rng, LIFE_MEAN_US).await;

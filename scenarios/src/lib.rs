@@ -49,6 +49,8 @@ mod observer;
 #[cfg(madsim)]
 mod operator;
 #[cfg(madsim)]
+mod progress;
+#[cfg(madsim)]
 mod refusals;
 #[cfg(madsim)]
 mod requests;

@@ -51,7 +51,7 @@ pub struct Operator {
     observer: Observer,
     environment: SimEnvironment,
     plan: Arc<Plan>,
-    roll: MembershipModel,
+    membership: MembershipModel,
     /// Members that were ever started.
     started: BTreeSet<u64>,
     /// For how long the leader is to be cut off when it is asked for the next thing.
@@ -70,15 +70,15 @@ impl Operator {
         environment: SimEnvironment,
         plan: Arc<Plan>,
     ) -> Self {
-        let founders: BTreeSet<u64> = cluster.members().into_values().collect();
+        let bootstrap_members: BTreeSet<u64> = cluster.members().into_values().collect();
         Self {
             world,
             cluster,
             observer,
             environment,
             plan,
-            roll: MembershipModel::new(founders.iter().copied()),
-            started: founders,
+            membership: MembershipModel::new(bootstrap_members.iter().copied()),
+            started: bootstrap_members,
             cut_leader_ms: None,
             site: 0,
         }
@@ -94,7 +94,7 @@ impl Operator {
                 break;
             }
             self.cut_leader_ms = planned.cut_leader_ms;
-            self.carry_out(&planned.change).await;
+            self.execute(&planned.change).await;
             self.cut_leader_ms = None;
         }
         self.sleep_until(plan.heal_at() + PAUSE).await;
@@ -128,7 +128,7 @@ impl Operator {
             .collect()
     }
 
-    async fn carry_out(&mut self, change: &Change) {
+    async fn execute(&mut self, change: &Change) {
         if let Change::Reformat { site, previous } = *change {
             return self.reformat(site, previous);
         }
@@ -161,18 +161,9 @@ impl Operator {
             }
             Change::Leave { who, power_off } => {
                 let site = self.resolve(who);
-                if !may_lose_one(&site) {
-                    return;
+                if may_lose_one(&site) {
+                    self.leave(who, site, power_off).await;
                 }
-                if power_off {
-                    self.power_off(site);
-                }
-                self.observer.count(match (who, power_off) {
-                    (_, true) => "membership.leave_of_one_that_is_down",
-                    (Who::Leader, false) => "membership.leave_of_the_leader",
-                    (Who::Site(_), false) => "membership.leave",
-                });
-                self.bring(site, Goal::Free).await;
             }
             Change::Replace {
                 who,
@@ -184,16 +175,7 @@ impl Operator {
                 if voters.contains_key(&by) || by == site || !may_lose_one(&site) {
                     return;
                 }
-                if cut_ms.is_some() {
-                    self.world.inject(&Fault::Isolate {
-                        process: self.cluster.process(site),
-                        duration_ms: cut_ms,
-                    });
-                }
-                self.observer.count(match cut_ms {
-                    Some(_) => "membership.replace_during_a_partition",
-                    None => "membership.replace",
-                });
+                self.isolate_for_replacement(site, cut_ms);
                 if add_first {
                     self.bring(by, Goal::Votes).await;
                     self.bring(site, Goal::Free).await;
@@ -213,6 +195,31 @@ impl Operator {
                 self.bring(site, Goal::Votes).await;
             }
         }
+    }
+
+    /// Has a voter leave the cluster, of which the machine may have lost power before.
+    async fn leave(&mut self, who: Who, site: u32, power_off: bool) {
+        if power_off {
+            self.power_off(site);
+        }
+        self.observer.count(match (who, power_off) {
+            (_, true) => "membership.leave_of_one_that_is_down",
+            (Who::Leader, false) => "membership.leave_of_the_leader",
+            (Who::Site(_), false) => "membership.leave",
+        });
+        self.bring(site, Goal::Free).await;
+    }
+
+    /// Cuts off who is about to be replaced, if that is planned.
+    fn isolate_for_replacement(&self, site: u32, cut_ms: Option<u64>) {
+        let Some(cut_ms) = cut_ms else {
+            return self.observer.count("membership.replace");
+        };
+        self.world.inject(&Fault::Isolate {
+            process: self.cluster.process(site),
+            duration_ms: Some(cut_ms),
+        });
+        self.observer.count("membership.replace_during_a_partition");
     }
 
     fn reformat(&self, site: u32, previous: bool) {
@@ -379,18 +386,18 @@ impl Operator {
             && let Some(member) = answer.member
         {
             self.observer.count("membership.added");
-            self.roll.added(member.id);
+            self.membership.added(member.id);
         }
     }
 
     async fn remove(&mut self, id: u64) {
-        self.roll.leaves(id);
+        self.membership.leaves(id);
         self.cluster.expect_removal(id);
         let request = Ask::MemberRemove(api::MemberRemoveRequest { id });
         self.cut_leader();
         if self.ask(request).await.is_ok() {
             self.observer.count("membership.removed");
-            self.roll.removed(id);
+            self.membership.removed(id);
         }
     }
 
@@ -409,10 +416,10 @@ impl Operator {
         loop {
             if let Ok(Answer::MemberList(list)) = self.ask(Ask::MemberList(request)).await {
                 for id in self.cluster.removals() {
-                    self.roll.may_leave(id);
+                    self.membership.may_leave(id);
                 }
                 let ids = list.members.iter().map(|member| member.id).collect();
-                if let Some(text) = self.roll.listed(&ids) {
+                if let Some(text) = self.membership.listed(&ids) {
                     self.observer
                         .report(Finding::new(Class::Violation, "member-list", text));
                 }

@@ -297,8 +297,8 @@ pub enum AdminCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
-    /// A founder, by its machine.
-    Founder(u32),
+    /// A bootstrap member, by its machine.
+    BootstrapMember(u32),
     /// One of those that were added later and are members now, counted from the first.
     Newcomer(u32),
     /// A member that there never was.

@@ -29,6 +29,7 @@ use crate::lease_keepers::LeaseKeepers;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::progress::{BUSY_KEY, ProgressProbe};
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::service::watch_service;
@@ -46,7 +47,7 @@ const HASH_EVERY: u32 = 4;
 /// How often the end conditions are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(50);
 
-/// How long after the heal clients may take for what they planned.
+/// How long after the heal clients, and those who keep leases alive, may take for what they planned.
 const CLIENTS_BOUND: Duration = Duration::from_secs(240);
 
 /// How long after the heal the operator may take to bring the membership in order: each
@@ -172,7 +173,7 @@ impl RunDriver {
         let operating = self.start_operator();
         self.start_impatient_operators();
         self.start_service();
-        self.start_lease_keepers();
+        let keeping = self.start_lease_keepers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -195,7 +196,7 @@ impl RunDriver {
             nemesis.abort();
         }
         self.heal().await;
-        let result = self.converge(operating).await;
+        let result = self.converge(operating, keeping).await;
         for task in supervisors {
             task.abort();
         }
@@ -296,9 +297,9 @@ impl RunDriver {
     }
 
     /// Starts those who keep leases alive while they are ended, if the plan has any.
-    fn start_lease_keepers(&self) {
+    fn start_lease_keepers(&self) -> Option<JoinHandle<()>> {
         if self.plan.lease_rounds.is_empty() {
-            return;
+            return None;
         }
         let keepers = LeaseKeepers::new(
             self.world.clone(),
@@ -306,7 +307,7 @@ impl RunDriver {
             self.observer.clone(),
             Arc::clone(&self.plan),
         );
-        self.world.spawn(keepers.run());
+        Some(self.world.spawn(keepers.run()))
     }
 
     /// Injects the planned faults at their times.
@@ -332,17 +333,23 @@ impl RunDriver {
     /// After the heal everything has to work again within the bound: writes, reads,
     /// watches, all members level and of one mind about who they are; and clients end
     /// what they planned.
-    async fn converge(&self, operating: Option<JoinHandle<()>>) -> Result<(), Finding> {
+    async fn converge(
+        &self,
+        operating: Option<JoinHandle<()>>,
+        keeping: Option<JoinHandle<()>>,
+    ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
         let client = self.probe_client(&probe);
         self.probe(&client, bound).await?;
-        self.until(
-            self.world.now() + OPERATOR_BOUND,
-            "operator-not-done",
-            || operating.as_ref().is_none_or(JoinHandle::is_finished),
-        )
-        .await?;
+        for (task, bound, signature) in [
+            (operating, OPERATOR_BOUND, "operator-not-done"),
+            (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),
+        ] {
+            let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
+            self.until(self.world.now() + bound, signature, is_done)
+                .await?;
+        }
         self.until(self.world.now() + CLIENTS_BOUND, "clients-not-done", || {
             self.clients_left.load(Ordering::Relaxed) == 0
         })
@@ -379,6 +386,7 @@ impl RunDriver {
         .await?;
         self.cluster.compare();
         self.cluster.compare_hashes();
+        self.probe_progress(&probe, &client).await?;
         let under_way = self.probe_lease(&client).await?;
         self.leases_end(under_way).await?;
         if self.plan.last_power_failure {
@@ -390,6 +398,28 @@ impl RunDriver {
             self.cluster.compare();
         }
         Ok(())
+    }
+
+    /// Watches in a cluster without faults: what they are told of their progress.
+    async fn probe_progress(
+        &self,
+        probe: &SimEnvironment,
+        client: &ProbeClient,
+    ) -> Result<(), Finding> {
+        let watches = ProgressProbe {
+            world: &self.world,
+            environment: probe,
+            sites: self.cluster.members().into_keys().collect(),
+            period: Duration::from_millis(self.plan.knobs.watch_progress_ms),
+            drift_ppm: self.plan.claimed_drift_ppm,
+        };
+        let write = async || {
+            // Whatever becomes of it is in the history.
+            let _ = self
+                .probe_call(client, probe_put(BUSY_KEY, self.world.now()))
+                .await;
+        };
+        watches.check(write).await
     }
 
     /// A lease in a cluster without faults: how long it lasts is told as it is. The answers

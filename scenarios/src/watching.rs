@@ -17,6 +17,7 @@ use crate::cluster::client_address;
 use crate::keyspace::key;
 use crate::observer::Observer;
 use crate::plan::{BesidePlan, WatcherPlan};
+use crate::progress::progress_below_start;
 use veridical_harness::report::{Class, Finding};
 
 /// Connecting to a member, and waiting for the confirmation of a watch.
@@ -95,6 +96,8 @@ struct Stream {
     asked: VecDeque<(u64, api::WatchCreateRequest)>,
     /// The number in the history of each, by its identifier on the stream.
     numbers: BTreeMap<i64, u64>,
+    /// The first revision that each asked for, by its identifier on the stream.
+    starts: BTreeMap<i64, i64>,
     /// The number of the one that the watcher is for.
     main: u64,
     /// The newest revision that the stream told of.
@@ -161,6 +164,7 @@ impl Watcher {
             connection,
             asked: VecDeque::new(),
             numbers: BTreeMap::new(),
+            starts: BTreeMap::new(),
             main,
             newest: 0,
             turn_at: period.map(|period| clock.monotonic() + period),
@@ -261,8 +265,16 @@ impl Watcher {
             self.observer.watched(self.client, note);
         }
         let is_main = concerned.contains(&stream.main);
+        if response.events.is_empty()
+            && !response.canceled
+            && let Some(text) = progress_below_start(response, &stream.starts)
+        {
+            self.observer
+                .report(Finding::new(Class::Violation, "progress-below-start", text));
+        }
         if response.canceled {
             stream.numbers.remove(&response.watch_id);
+            stream.starts.remove(&response.watch_id);
             if is_main && response.compact_revision > 0 {
                 self.next_revision = response.compact_revision;
             }
@@ -293,6 +305,9 @@ impl Watcher {
             self.observer.watched(self.client, note);
             return is_main;
         }
+        stream
+            .starts
+            .insert(response.watch_id, create.start_revision);
         if stream.numbers.insert(response.watch_id, number).is_some() {
             self.wrong(response, "has the identifier of another watch");
         }

@@ -13,6 +13,7 @@ pub mod attributes;
 pub mod command_lines;
 pub mod decoders;
 pub mod documents;
+pub mod error_causes;
 pub mod functions;
 pub mod known;
 pub mod links;
@@ -36,6 +37,8 @@ pub enum Rule {
     FileLength,
     /// A lint is switched off only with a reason.
     Reason,
+    /// The text of an error names its cause.
+    ErrorCause,
     /// Nothing that somebody meant to come back to is left.
     Marker,
     /// No wildcard arm swallows variants of an enum of this workspace.
@@ -52,11 +55,12 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FunctionLength,
         Self::Parameters,
         Self::FileLength,
         Self::Reason,
+        Self::ErrorCause,
         Self::Marker,
         Self::Wildcard,
         Self::DocumentPath,
@@ -72,6 +76,7 @@ impl Rule {
             Self::Parameters => "parameters",
             Self::FileLength => "file-length",
             Self::Reason => "reason",
+            Self::ErrorCause => "error-cause",
             Self::Marker => "marker",
             Self::Wildcard => "wildcard",
             Self::DocumentPath => "document-path",
@@ -132,6 +137,7 @@ pub fn check(workspace: &Workspace) -> Vec<Finding> {
     for source in &workspace.sources {
         functions::check(source, &mut findings);
         attributes::check(source, &mut findings);
+        error_causes::check(source, &mut findings);
     }
     matches::check(&workspace.sources, &mut findings);
     documents::check(workspace, &mut findings);

@@ -21,6 +21,7 @@ mod run;
 mod workload;
 
 use clap::ValueEnum;
+use std::io::{self, Write};
 use veridical_checkers::Verdict;
 
 pub use flags::BenchFlags;
@@ -60,17 +61,17 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
         finished.interrupted,
         finished.recorded.as_ref(),
     );
-    match flags.json {
-        true => println!("{}", report.to_json()),
-        false => print!("{}", report.to_table()),
-    }
     let verdict = finished.recorded.and_then(|recorded| recorded.verdict);
-    if let Some(verdict) = &verdict
-        && !flags.json
-    {
-        println!("verdict: {verdict}");
+    let text = match (flags.json, &verdict) {
+        (true, _) => format!("{}\n", report.to_json()),
+        (false, Some(verdict)) => format!("{}verdict: {verdict}\n", report.to_table()),
+        (false, None) => report.to_table(),
+    };
+    // A reader who has gone does not change what was found.
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(BenchError::Output(error)),
+        Ok(()) | Err(_) => Ok(verdict),
     }
-    Ok(verdict)
 }
 
 /// The name of a flag's value.

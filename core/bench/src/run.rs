@@ -53,13 +53,18 @@ pub enum BenchError {
     /// An interrupt came before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
+    /// What was measured could not be printed.
+    #[error("cannot print the report: {0}")]
+    Output(std::io::Error),
 }
 
 impl BenchError {
     /// Whether it is for the user to set right. The others are bugs, or the system refuses.
     pub fn is_usage_error(&self) -> bool {
         match self {
-            Self::Recording(RecordingError::Malformed(_)) | Self::Runtime(_) => false,
+            Self::Recording(RecordingError::Malformed(_)) | Self::Runtime(_) | Self::Output(_) => {
+                false
+            }
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
             | Self::Connect(_)

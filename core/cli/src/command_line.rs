@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use veridical_bench::BenchFlags;
 use veridical_check::{CheckFlags, ExitStatus, HistoryCommand};
-use veridical_server::ServeFlags;
+use veridical_server::ServeArguments;
 
 use crate::subcommands::{PROGRAM, bench, serve};
 
@@ -18,7 +18,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a member of a cluster (without flags: a cluster of one)
-    Serve(Box<ServeFlags>),
+    Serve(Box<ServeArguments>),
     /// Measure a store that speaks etcd's API, and check its answers with --verify
     Bench(Box<BenchFlags>),
     /// Judge recorded histories: status 0 ok, 1 a violation, 2 bad input, 3 unknown
@@ -32,7 +32,7 @@ impl CommandLine {
     /// Does what the command line says.
     pub(crate) fn run(self) -> ExitStatus {
         match self.command {
-            Command::Serve(flags) => serve(*flags),
+            Command::Serve(arguments) => serve(*arguments),
             Command::Bench(flags) => bench(&flags),
             Command::Check(flags) => veridical_check::run_check(&flags, PROGRAM),
             Command::History(command) => veridical_check::run_history(command, PROGRAM),

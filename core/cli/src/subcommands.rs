@@ -3,15 +3,15 @@
 use veridical_bench::BenchFlags;
 use veridical_check::ExitStatus;
 use veridical_checkers::Verdict;
-use veridical_server::ServeFlags;
+use veridical_server::ServeArguments;
 
 /// The name of this program, for messages.
 pub(crate) const PROGRAM: &str = "veridical";
 
 /// Runs a member until it is told to end.
-pub(crate) fn serve(flags: ServeFlags) -> ExitStatus {
+pub(crate) fn serve(arguments: ServeArguments) -> ExitStatus {
     exit_on_panic();
-    match veridical_server::serve(flags) {
+    match veridical_server::serve(arguments) {
         Ok(()) => ExitStatus::Ok,
         Err(failure) => {
             eprintln!("{PROGRAM} serve: {failure}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use veridical_planted::Planted;
+use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::format::DataFormat;
 
@@ -21,6 +22,9 @@ pub struct NodeConfig {
     pub cluster_id: u64,
     /// Who the members are when the data folder is empty. Afterwards the log says it.
     pub initial_members: BTreeMap<u64, Member>,
+    /// What this member tells the others of itself once it is one of them: its name, and
+    /// where clients reach it. Without a name it tells nothing.
+    pub attributes: MemberAttributes,
     /// The cluster exists already and this member was added to it: begin with nothing and
     /// wait for the leader.
     pub join: bool,
@@ -81,6 +85,7 @@ mod tests {
             member_id: 1,
             cluster_id: 9,
             initial_members: BTreeMap::from([(1, Member::default())]),
+            attributes: MemberAttributes::default(),
             join: false,
             force_new_cluster: false,
             data_dir: PathBuf::from("data"),

@@ -45,6 +45,7 @@ pub use limits::{CONSTRAINTS, ConfigError, Constraint, KNOBS, Knob, Limits};
 pub use membership::directory::{Directory, member_id_of, strip_scheme};
 pub use observe::NodeObserver;
 pub use peers::PEER_PROTOCOL_VERSION;
+pub use peers::introduction::{IntroductionError, KnownCluster, ask_members};
 pub use status::Status;
 pub use stop::StopReason;
 pub use throttle::Throttle;

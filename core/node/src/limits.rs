@@ -330,6 +330,15 @@ impl Limits {
         }
     }
 
+    /// The shortest time to live that a lease is granted, in seconds: one and a half election
+    /// timeouts, in whole ticks, rounded up (etcd: `minLeaseTTL`). A shorter lease could not
+    /// be kept alive over a change of the leader.
+    pub fn lease_ttl_s_min(&self) -> i64 {
+        let election_ticks = self.election_timeout_ms / self.heartbeat_ms;
+        let least_ms = 3 * election_ticks / 2 * self.heartbeat_ms;
+        i64::try_from(least_ms.div_ceil(1_000)).expect("a time to live fits")
+    }
+
     /// Makes every constraint hold, by changing the fields that give way.
     pub fn repair(&mut self) {
         for constraint in CONSTRAINTS {
@@ -407,5 +416,24 @@ mod tests {
         let repaired = limits.clone();
         limits.repair();
         assert_eq!(limits, repaired);
+    }
+
+    #[test]
+    fn a_lease_outlives_one_and_a_half_election_timeouts() {
+        let least = |heartbeat_ms, election_timeout_ms| {
+            let limits = Limits {
+                heartbeat_ms,
+                election_timeout_ms,
+                ..Limits::default()
+            };
+            limits.lease_ttl_s_min()
+        };
+        // With etcd's flags `--heartbeat-interval` and `--election-timeout` of these values.
+        assert_eq!(least(100, 1_000), 2);
+        assert_eq!(least(100, 500), 1);
+        assert_eq!(least(50, 250), 1);
+        assert_eq!(least(500, 5_000), 8);
+        assert_eq!(least(10, 50), 1);
+        assert_eq!(least(1, 50_000), 75);
     }
 }

@@ -46,6 +46,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
     NodeConfig {
         member_id: id,
         cluster_id: 77,
+        attributes: Default::default(),
         initial_members,
         join: false,
         force_new_cluster: false,

@@ -39,6 +39,7 @@ fn config(id: u64, peers: &[String], dir: &Path) -> NodeConfig {
     NodeConfig {
         member_id: id,
         cluster_id: 77,
+        attributes: Default::default(),
         initial_members: peers
             .iter()
             .enumerate()

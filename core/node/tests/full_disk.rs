@@ -128,7 +128,7 @@ impl SmallMachine {
     fn new(root: &Path) -> Self {
         let real = RealEnvironment::default();
         let disk = SmallDisk {
-            real: real.disk().clone(),
+            real: *real.disk(),
             root: root.to_owned(),
             room_bytes: Arc::new(AtomicU64::new(u64::MAX)),
         };
@@ -194,6 +194,7 @@ fn config(root: &Path, snapshot_entries: u64) -> NodeConfig {
             wal_zeroed_ahead_bytes: SEGMENT_BYTES,
             ..Limits::default()
         },
+        attributes: Default::default(),
         data_format: DataFormat::default(),
         planted: Planted::none(),
         observer: None,

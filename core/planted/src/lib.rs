@@ -100,6 +100,12 @@ veridical_probe::planted_bugs! {
         LimitBeforeSort => "limit-before-sort",
         /// store: a progress notification does not wait for the events before it.
         ProgressAhead => "progress-ahead",
+        /// store: a progress notification tells of a revision below the one that its watch
+        /// begins with.
+        ProgressBelowStart => "progress-below-start",
+        /// node: the time until a stream's progress notifications begins anew with whatever
+        /// the stream has to do, so that a quiet watch beside a busy one gets none.
+        ProgressPutOff => "progress-put-off",
         /// store: a transaction that wrote nothing answers with the revision of its writes.
         TxnPhantomRevision => "txn-phantom-revision",
         /// store: the oldest unsettled proposal is forgotten like the settled ones before it.

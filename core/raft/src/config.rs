@@ -103,7 +103,7 @@ impl Config {
 
 /// What a member starts from: what its owner has persisted.
 ///
-/// A founding member starts with a snapshot of index 0 that names all founders. A member
+/// A bootstrap member starts with a snapshot of index 0 that names all of them. A member
 /// that joins later starts with an empty membership and waits for a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Initial {

@@ -55,7 +55,6 @@ pub enum StepError {
 
 /// Why a proposal was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
 pub enum ProposeError {
     /// Only a leader can propose.
     #[error("not the leader (known leader: {leader:?})")]
@@ -92,7 +91,6 @@ pub enum ProposeError {
 
 /// Why a membership change makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
 pub enum ChangeRefused {
     /// The id 0 is reserved.
     #[error("node id 0 is reserved")]

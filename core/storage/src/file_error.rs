@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The disk refused.
-    #[error("cannot {operation} {}", file.display())]
+    #[error("cannot {operation} {}: {source}", file.display())]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -74,6 +74,27 @@ impl BadHeader {
                 file: file.to_owned(),
                 version,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ENOSPC, EIO, EROFS and EMFILE on Linux.
+    const REFUSALS: [i32; 4] = [28, 5, 30, 24];
+
+    #[test]
+    fn whatever_the_disk_refuses_is_said_once_with_its_file() {
+        for number in REFUSALS {
+            let cause = io::Error::from_raw_os_error(number).to_string();
+            let refused = io::Error::from_raw_os_error(number);
+            let error = FileError::io("write", Path::new("log/7.wal"), refused);
+            assert_eq!(
+                error.to_string(),
+                format!("cannot write log/7.wal: {cause}")
+            );
         }
     }
 }

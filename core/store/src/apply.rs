@@ -59,6 +59,8 @@ impl Writer {
             Some(command::Request::LeaseRevoke(revoke)) => self
                 .lease_revoke(state, revoke)
                 .map(CommandResponse::LeaseRevoke),
+            // Who the members are is kept beside the keys.
+            Some(command::Request::Announcement(_)) => Ok(CommandResponse::Announcement),
             None => Err(ApiError::unknown_command()),
         };
         match response {

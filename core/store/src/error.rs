@@ -143,6 +143,8 @@ api_errors! {
     stopped: Unavailable, "etcdserver: server stopped";
     /// No answer in time.
     timeout: Unavailable, "etcdserver: request timed out", with_unknown_outcome;
+    /// No answer in time, and nobody has the request: it has no effect and never will.
+    timeout_untaken: Unavailable, "etcdserver: request timed out";
     /// No answer in time, and the leader was lost meanwhile.
     timeout_leader_failure: Unavailable,
         "etcdserver: request timed out, possibly due to previous leader failure",
@@ -161,6 +163,14 @@ api_errors! {
     bad_leader_transferee: FailedPrecondition, "etcdserver: bad leader transferee";
     /// A member asked for something that this version does not have.
     not_capable: Unavailable, "etcdserver: not capable";
+    /// A token is asked for, and nobody needs one.
+    auth_not_enabled: FailedPrecondition, "etcdserver: authentication is not enabled";
+    /// Authentication cannot begin without somebody who may do everything.
+    root_user_not_found: FailedPrecondition, "etcdserver: root user does not exist";
+    /// A user that does not exist.
+    user_not_found: FailedPrecondition, "etcdserver: user name not found";
+    /// A role that does not exist.
+    role_not_found: FailedPrecondition, "etcdserver: role name not found";
     /// A command in the log without a request that this version knows.
     unknown_command: Unimplemented, "veridical: unknown command";
 }

@@ -61,7 +61,8 @@ impl LeaseChange {
                     | CommandResponse::DeleteRange(_)
                     | CommandResponse::Txn(_)
                     | CommandResponse::Compaction(_)
-                    | CommandResponse::LeaseRevoke(_),
+                    | CommandResponse::LeaseRevoke(_)
+                    | CommandResponse::Announcement,
                 )
                 | Applied::Refused(_)
                 | Applied::Duplicate,

@@ -30,4 +30,6 @@ pub enum CommandResponse {
     Compaction(CompactionResponse),
     LeaseGrant(LeaseGrantResponse),
     LeaseRevoke(LeaseRevokeResponse),
+    /// Of a member that told of itself; there is nothing to answer.
+    Announcement,
 }

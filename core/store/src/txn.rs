@@ -63,12 +63,14 @@ impl<'a> DecidedTxn<'a> {
         Self { succeeded, steps }
     }
 
-    /// Checks that every step can be taken.
+    /// Checks that every step can be taken: first all puts and then all ranges, so that of
+    /// several errors the one is told that etcd tells (its `checkRequests`).
     pub(crate) fn check(&self, view: &View<'_>, leases: &LeaseTable) -> Result<(), ApiError> {
-        self.check_steps(view, leases, &mut Vec::new())
+        self.check_puts(view, leases, &mut Vec::new())?;
+        self.check_ranges(view)
     }
 
-    fn check_steps(
+    fn check_puts(
         &self,
         view: &View<'_>,
         leases: &LeaseTable,
@@ -76,7 +78,6 @@ impl<'a> DecidedTxn<'a> {
     ) -> Result<(), ApiError> {
         for step in &self.steps {
             match step {
-                Step::Range(range) => view.check_range(range)?,
                 Step::Put(put) => {
                     if put.ignore_value || put.ignore_lease {
                         // A deletion earlier in the same transaction is refused before it
@@ -93,8 +94,19 @@ impl<'a> DecidedTxn<'a> {
                 Step::DeleteRange(delete) => {
                     deleted.push(KeyRange::new(&delete.key, &delete.range_end));
                 }
-                Step::Txn(nested) => nested.check_steps(view, leases, deleted)?,
-                Step::Empty => {}
+                Step::Txn(nested) => nested.check_puts(view, leases, deleted)?,
+                Step::Range(_) | Step::Empty => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ranges(&self, view: &View<'_>) -> Result<(), ApiError> {
+        for step in &self.steps {
+            match step {
+                Step::Range(range) => view.check_range(range)?,
+                Step::Txn(nested) => nested.check_ranges(view)?,
+                Step::Put(_) | Step::DeleteRange(_) | Step::Empty => {}
             }
         }
         Ok(())

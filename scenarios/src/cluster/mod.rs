@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::info;
 use veridical_node::{DataFormat, Directory, Node, NodeConfig};
+use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::{HashKvRequest, Member};
 use veridical_raft::Role;
 use veridical_storage::engine::MemoryEngine;
@@ -344,8 +345,9 @@ impl Cluster {
                 .all(|(_, node)| Some(node.reader().applied_index()) == first)
     }
 
-    /// Whether all members run, know the same members, and these are the ones that run; but
-    /// for the one whose disk decays, which only has to be among them.
+    /// Whether all members run, know the same members, and these are the ones that run, with
+    /// the names and client addresses that they tell of themselves; but for the one whose disk
+    /// decays, which only has to be among them.
     pub fn agrees_on_members(&self) -> bool {
         let rotten = self.plan.rotten_member;
         let mut running = self.running();
@@ -357,7 +359,18 @@ impl Cluster {
             directory.iter().map(|(id, _)| id).collect::<BTreeSet<_>>() == ids
         };
         let first = running.first().map(|(_, node)| node.directory());
+        let knows_of = |node: &Node<SimEnvironment>| {
+            let config = node.config();
+            let known = first.as_ref().and_then(|list| list.get(config.member_id));
+            // Earlier programs tell nothing.
+            config.data_format == DataFormat::Previous
+                || known.is_some_and(|known| {
+                    known.name == config.attributes.name
+                        && known.client_ur_ls == config.attributes.client_urls
+                })
+        };
         running.len() == expected
+            && running.iter().all(|(_, node)| knows_of(node))
             && first.as_ref().is_some_and(names_them)
             && running
                 .iter()
@@ -408,8 +421,7 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
                 id,
                 name: member_name(site),
                 peer_ur_ls: vec![peer_url(site)],
-                client_ur_ls: vec![format!("http://{}", client_address(site))],
-                is_learner: false,
+                ..Member::default()
             };
             (id, member)
         })
@@ -418,6 +430,7 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
         member_id: u64::from(site) + 1,
         cluster_id: CLUSTER_ID,
         initial_members,
+        attributes: attributes(site),
         join: false,
         force_new_cluster: false,
         data_dir: "/data".into(),
@@ -426,6 +439,14 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
         data_format: DataFormat::default(),
         planted: plan.planted(),
         observer: Some(invariants.watching(ProcessId(site), plan.rotten_member == Some(site))),
+    }
+}
+
+/// What the member of a site tells of itself.
+fn attributes(site: u32) -> MemberAttributes {
+    MemberAttributes {
+        name: member_name(site),
+        client_urls: vec![format!("http://{}", client_address(site))],
     }
 }
 

@@ -78,6 +78,7 @@ fn peer(body: Peer) -> Decoded {
     match body {
         Peer::Hello(_) => frame("Hello", "connection", &[], &[]),
         Peer::Ping(ping) => frame("Ping", "connection", &["number"], &[ping.ordinal]),
+        Peer::MembersCall(_) => frame("MembersCall", "connection", &[], &[]),
         Peer::Raft(message) => raft(message),
         Peer::Forward(forward) => Decoded {
             keys: command_keys(&forward.command),

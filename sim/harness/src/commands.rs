@@ -10,6 +10,7 @@ use crate::campaign::{Campaign, Seeds};
 use crate::command_line::{DEFAULT_SEEDS, RunArguments};
 use crate::error::{CommandError, file_error};
 use crate::junit;
+use crate::output::{print_line, print_text};
 use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
@@ -56,20 +57,20 @@ pub fn run<S: Scenario>(scenario: &S, arguments: &RunArguments) -> Result<u8, Co
     ran.failures
         .sort_by_key(|report| (report.verdict, report.seed));
     describe_failures(&campaign, arguments, &ran.failures);
-    println!(
+    print_line!(
         "{} of scenario {}",
         plural(ran.summary.seeds, "seed"),
         campaign.scenario
     );
-    print!("{}", ran.summary.render(started.elapsed()));
+    print_text!("{}", ran.summary.render(started.elapsed()));
     if arguments.counters {
-        print!("{}", ran.summary.render_counters());
+        print_text!("{}", ran.summary.render_counters());
     }
     let left = count - ran.summary.seeds;
     if interrupted.load(Ordering::Relaxed) {
-        println!("  interrupted: {left} seeds were not run");
+        print_line!("  interrupted: {left} seeds were not run");
     } else if left > 0 {
-        println!("  ended with the first failure: {left} seeds were not run");
+        print_line!("  ended with the first failure: {left} seeds were not run");
     }
     Ok(ran.summary.most_severe().exit_code())
 }
@@ -141,7 +142,7 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
 /// Prints each failure, its reproducing command first, and keeps the first ones.
 fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[RunReport]) {
     for (number, report) in failures.iter().enumerate() {
-        print!("{}", artefact::witness(report));
+        print_text!("{}", artefact::witness(report));
         if number < KEPT_FAILURES_MAX && report.verdict != Class::Nondeterminism {
             let planted = report.planted.as_deref().map(|bug| format!("-{bug}"));
             let dir = arguments.artefacts.join(format!(
@@ -152,15 +153,15 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
             ));
             let again = campaign.keep(report.seed, &dir);
             if again.digest == report.digest {
-                println!("kept in {}\n", dir.display());
+                print_line!("kept in {}\n", dir.display());
             } else {
-                println!(
+                print_line!(
                     "could not be reproduced for {}: see `--check-determinism`\n",
                     dir.display()
                 );
             }
         } else {
-            println!();
+            print_line!();
         }
     }
 }
@@ -170,13 +171,13 @@ fn describe_failures(campaign: &Campaign, arguments: &RunArguments, failures: &[
 /// # Errors
 /// None at present.
 pub fn list<S: Scenario>(scenario: &S) -> Result<u8, CommandError> {
-    println!("scenarios:");
+    print_line!("scenarios:");
     for named in scenario.names() {
-        println!("  {:<20} {}", named.name, named.about);
+        print_line!("  {:<20} {}", named.name, named.about);
     }
-    println!("planted bugs:");
+    print_line!("planted bugs:");
     for bug in scenario.planted_bugs() {
-        println!("  {}", bug.name);
+        print_line!("  {}", bug.name);
     }
     Ok(0)
 }

@@ -8,6 +8,7 @@ use crate::bugbase;
 use crate::command_line::{BugbaseArguments, ReplayArguments, ShrinkArguments};
 use crate::error::{CommandError, file_error};
 use crate::isolated::keep_run;
+use crate::output::{print_line, print_note, print_text};
 use crate::program::Program;
 use crate::replay::{Outcome, Replay, variant};
 use crate::report::Class;
@@ -49,21 +50,21 @@ pub fn replay<S: Scenario>(scenario: &S, arguments: &ReplayArguments) -> Result<
     };
     let replayed = replay.run(&kept, &plan);
     let version = Version::of_this_program(scenario).map_err(file_error(&program.path))?;
-    println!("{} replay {}", program.command, arguments.dir.display());
+    print_line!("{} replay {}", program.command, arguments.dir.display());
     let (planted, before) = (plan.identity().planted, kept.plan.identity().planted);
     if planted != before {
-        println!(
+        print_line!(
             "planted: {} instead of {}",
             planted.as_deref().unwrap_or(NO_BUG),
             before.as_deref().unwrap_or(NO_BUG)
         );
     }
     let same_program = kept.version.as_ref() == Some(&version);
-    print!("{}", replayed.describe(&kept, same_program));
+    print_text!("{}", replayed.describe(&kept, same_program));
     if replayed.outcome != Outcome::Passed
         && let Some(finding) = &replayed.report.finding
     {
-        println!("{}", finding.text);
+        print_line!("{}", finding.text);
     }
     if let Some(out) = &arguments.out {
         let number = match replayed.outcome {
@@ -78,7 +79,7 @@ pub fn replay<S: Scenario>(scenario: &S, arguments: &ReplayArguments) -> Result<
             decisions.map(PathBuf::as_path),
             out,
         );
-        println!("kept in {}", out.display());
+        print_line!("kept in {}", out.display());
     }
     Ok(replayed.report.verdict.exit_code())
 }
@@ -101,17 +102,17 @@ pub fn shrink<S: Scenario>(scenario: &S, arguments: &ShrinkArguments) -> Result<
         interrupted: &interrupted,
         goal: (class, signature.to_owned()),
     };
-    println!("{class} ({signature})");
-    println!("before  {}", kept.plan.size(kept.report.simulated_ms));
+    print_line!("{class} ({signature})");
+    print_line!("before  {}", kept.plan.size(kept.report.simulated_ms));
     let mut said_at = Instant::now();
     let smallest = shrink.run(&kept.plan, |smallest| {
         if said_at.elapsed() >= PROGRESS_PERIOD {
             said_at = Instant::now();
-            eprintln!("{:>6} s  {}", started.elapsed().as_secs(), smallest.size());
+            print_note!("{:>6} s  {}", started.elapsed().as_secs(), smallest.size());
         }
     });
     let smallest = smallest.ok_or_else(nothing)?;
-    println!(
+    print_line!(
         "after   {}  ({} runs, {:.1} s)",
         smallest.size(),
         smallest.trials,
@@ -123,8 +124,8 @@ pub fn shrink<S: Scenario>(scenario: &S, arguments: &ShrinkArguments) -> Result<
         name.into()
     });
     let report = keep_run(&program, &smallest.plan, None, &out);
-    print!("{}", artefact::witness(&report));
-    println!("kept in {}", out.display());
+    print_text!("{}", artefact::witness(&report));
+    print_line!("kept in {}", out.display());
     Ok(0)
 }
 
@@ -155,7 +156,7 @@ pub fn bugbase<S: Scenario>(
     let mut expected = 0;
     for entry in &entries {
         let revisited = bugbase::revisit::<S::Plan>(entry, &replay)?;
-        println!(
+        print_line!(
             "  {:<4} {:<24} {:<34} {}",
             if revisited.as_expected { "ok" } else { "BAD" },
             revisited.name,
@@ -164,7 +165,7 @@ pub fn bugbase<S: Scenario>(
         );
         expected += usize::from(revisited.as_expected);
     }
-    println!(
+    print_line!(
         "{expected} of {} kept failures are as they should be",
         entries.len()
     );

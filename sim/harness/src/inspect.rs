@@ -21,6 +21,7 @@ mod simulated {
     use crate::command_line::{OneArguments, RunArguments};
     use crate::error::{CommandError, file_error};
     use crate::kept_logs::KeptLogs;
+    use crate::output::{print_line, print_text};
     use crate::process_log::ProcessLogs;
     use crate::recording::{RecordedState, Recording};
     use crate::report::{Class, RunReport};
@@ -103,7 +104,7 @@ mod simulated {
             };
             artefact::write(scenario, dir, &contents).map_err(file_error(dir))?;
         }
-        println!(
+        print_line!(
             "{}",
             serde_json::to_string(&result.report).expect("a report can be written")
         );
@@ -161,7 +162,7 @@ mod simulated {
                 .map_err(file_error(path))?;
             file.flush().map_err(file_error(path))?;
         }
-        print!("{}", summary(scenario, &run, &view));
+        print_text!("{}", summary(scenario, &run, &view));
         Ok(run.report.verdict.exit_code())
     }
 

@@ -30,6 +30,7 @@ pub mod junit;
 pub mod kept_logs;
 #[cfg(madsim)]
 pub mod object_recorder;
+mod output;
 pub mod parts;
 #[cfg(madsim)]
 pub mod process_log;
@@ -113,16 +114,16 @@ pub fn main<S: Scenario>(scenario: &S) -> ExitCode {
     let command = command_line
         .command
         .unwrap_or_else(|| Command::Run(RunArguments::default_campaign()));
-    match carry_out(scenario, &command) {
+    match execute(scenario, &command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{error}");
+            output::print_note!("{error}");
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
-fn carry_out<S: Scenario>(scenario: &S, command: &Command) -> Result<u8, CommandError> {
+fn execute<S: Scenario>(scenario: &S, command: &Command) -> Result<u8, CommandError> {
     match command {
         Command::Run(arguments) => commands::run(scenario, arguments),
         Command::List => commands::list(scenario),

@@ -4,6 +4,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::output::print_note;
+
 /// How often there is a line where there is no terminal.
 const PLAIN_PERIOD: Duration = Duration::from_secs(10);
 
@@ -44,7 +46,7 @@ impl Progress {
             }
             None if self.said_at.elapsed() >= PLAIN_PERIOD => {
                 self.said_at = Instant::now();
-                eprintln!("{}/{} seeds, {}", self.done, self.total, message());
+                print_note!("{}/{} seeds, {}", self.done, self.total, message());
             }
             None => {}
         }

@@ -137,7 +137,11 @@ pub(super) fn measure(
     let key = object_events(opened.history)?
         .find_map(|event| match event.ok()?.kind {
             EventKind::Call { op, input } if witness.contains(&op) => Some(model.key(&input)),
-            _ => None,
+            EventKind::Call { .. }
+            | EventKind::Return { .. }
+            | EventKind::Unknown { .. }
+            | EventKind::Failed { .. }
+            | EventKind::Note { .. } => None,
         })
         .ok_or("the witness is not in the history")?;
     let events = object_events(open()?.history)?;
@@ -148,7 +152,7 @@ pub(super) fn measure(
         Format::JepsenLog | Format::S2 => false,
         // Where there is no `:time`, events have their places instead.
         Format::Edn => last_ns / NS_PER_EVENT_MIN > last,
-        _ => true,
+        Format::Native | Format::Jsonl | Format::EtcdOperations => true,
     };
     if !has_times {
         return Ok(Robustness::NoTimes);

@@ -74,11 +74,13 @@ pub(super) fn run(flags: &ConvertFlags) -> Result<ExitStatus, String> {
 
 fn draw(flags: &ConvertFlags, opened: Opened, form: WrittenForm, name: &str) -> Result<(), String> {
     let kind = flags.model.as_deref().and_then(ObjectKind::from_name);
+    let is_page = form == WrittenForm::Html;
     let options = PictureOptions {
         title: name.to_owned(),
-        operations_max: match form {
-            WrittenForm::Html => PICTURE_OPERATIONS_MAX,
-            _ => usize::MAX,
+        operations_max: if is_page {
+            PICTURE_OPERATIONS_MAX
+        } else {
+            usize::MAX
         },
         event: None,
         model: kind.map(ObjectModel::new),
@@ -86,9 +88,10 @@ fn draw(flags: &ConvertFlags, opened: Opened, form: WrittenForm, name: &str) -> 
     let picture =
         Picture::of_history(opened.history, &options).map_err(|error| error.to_string())?;
     let mut sink = super::create(&flags.output)?;
-    let written = match form {
-        WrittenForm::Html => picture.write_html(&mut sink),
-        _ => sink.write_all(picture.to_porcupine_json().as_bytes()),
+    let written = if is_page {
+        picture.write_html(&mut sink)
+    } else {
+        sink.write_all(picture.to_porcupine_json().as_bytes())
     };
     written
         .and_then(|()| sink.flush())

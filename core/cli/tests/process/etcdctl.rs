@@ -1,52 +1,15 @@
 //! The real `etcdctl` of Debian's package etcd-client (version 3.4).
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::packages;
+
 /// How long a watch may take to bring what is expected.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Where `etcdctl` is, or why it is not there.
-fn installed() -> &'static Result<PathBuf, String> {
-    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    INSTALLED.get_or_init(|| find().map_or_else(install, Ok))
-}
-
-fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("etcdctl"))
-        .find(|file| file.is_file())
-}
-
-fn install() -> Result<PathBuf, String> {
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if !is_root {
-        return Err("etcdctl is not installed, and only root could install it".to_owned());
-    }
-    for arguments in [&["update"][..], &["install", "-y", "etcd-client"]] {
-        let run = Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .output();
-        match run {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-                return Err(format!("apt-get {arguments:?}: {reason}"));
-            }
-            Err(error) => return Err(format!("etcdctl is not installed, and apt-get: {error}")),
-        }
-    }
-    find().ok_or_else(|| "etcd-client is installed and has no etcdctl".to_owned())
-}
 
 /// What a call printed.
 #[derive(Debug)]
@@ -58,29 +21,21 @@ pub struct Printed {
 
 /// `etcdctl` with some endpoints.
 pub struct Etcdctl {
-    program: &'static Path,
+    program: PathBuf,
     endpoints: String,
 }
 
 impl Etcdctl {
     /// `None` where there is no etcdctl, after printing why. In CI that is a failure.
     pub fn new(endpoints: &[String]) -> Option<Self> {
-        match installed() {
-            Ok(program) => Some(Self {
-                program,
-                endpoints: endpoints.join(","),
-            }),
-            Err(reason) => {
-                let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-                assert!(!is_ci, "{reason}");
-                eprintln!("skipped: {reason}");
-                None
-            }
-        }
+        Some(Self {
+            program: packages::program("etcdctl", "etcd-client")?,
+            endpoints: endpoints.join(","),
+        })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCDCTL_") {
                 command.env_remove(name);
@@ -155,7 +110,7 @@ impl Etcdctl {
     pub fn first_endpoint(&self) -> Self {
         let first = self.endpoints.split(',').next().unwrap_or_default();
         Self {
-            program: self.program,
+            program: self.program.clone(),
             endpoints: first.to_owned(),
         }
     }

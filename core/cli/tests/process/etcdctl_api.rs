@@ -35,6 +35,7 @@ with_one_member_and_with_three! {
     transactions_take_the_branch_that_their_compares_choose
     watches_bring_every_event_from_their_revision_on
     leases_carry_their_keys_away
+    leases_last_for_one_and_a_half_election_timeouts_at_least
     compacted_and_future_revisions_are_refused_word_for_word
     bad_requests_are_refused_word_for_word
     the_state_of_members_can_be_asked_for
@@ -142,6 +143,15 @@ fn watches_bring_every_event_from_their_revision_on(etcdctl: &Etcdctl) {
         expected = from_now.printed();
     }
     assert!(expected.starts_with("PUT\nw/2\nc\n"), "{expected:?}");
+}
+
+fn leases_last_for_one_and_a_half_election_timeouts_at_least(etcdctl: &Etcdctl) {
+    // The election timeout is one second by default.
+    for asked in ["1", "0", "-7", "2"] {
+        let granted = etcdctl.ok(&["lease", "grant", "--", asked]);
+        let lease = lease_id(&granted);
+        assert_eq!(granted, format!("lease {lease} granted with TTL(2s)\n"));
+    }
 }
 
 fn lease_id(granted: &str) -> String {

@@ -107,6 +107,19 @@ fn flags_that_cannot_be_used_end_with_status_2_and_say_why() {
 }
 
 #[test]
+fn a_member_that_cannot_use_its_disk_says_what_the_system_said() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("wal"), "no folder").unwrap();
+    let data_dir = format!("--data-dir={}", folder.path().display());
+    let client_urls = format!("--listen-client-urls=http://127.0.0.1:{}", free_port());
+    let peer_urls = format!("--listen-peer-urls=http://127.0.0.1:{}", free_port());
+    let (code, said) = refusal(&[&data_dir, &client_urls, &peer_urls]);
+    assert_eq!(code, CRASH, "{said}");
+    let last = said.lines().last().unwrap();
+    assert_eq!(last.matches("(os error ").count(), 1, "{said}");
+}
+
+#[test]
 fn an_environment_variable_is_a_flag_that_the_command_line_overrides() {
     let output = program()
         .arg("serve")

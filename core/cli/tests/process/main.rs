@@ -2,13 +2,18 @@
 //! `etcdctl`.
 
 mod checking;
+mod comparison;
+mod environment;
 mod etcdctl;
 mod etcdctl_api;
 mod etcdctl_cluster;
+mod grpc_codes;
 mod joining;
 mod kills;
 mod lifecycle;
 mod lost_majority;
 mod member;
 mod open_files;
+mod packages;
+mod raw_grpc;
 mod verified_bench;

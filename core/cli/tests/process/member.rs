@@ -23,7 +23,8 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_veridical"));
     // The environment of whoever runs the tests must not reach the program.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("VERIDICAL_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("VERIDICAL_") || text.starts_with("ETCD_") {
             command.env_remove(name);
         }
     }
@@ -62,6 +63,7 @@ pub struct Member {
     flags: Vec<String>,
     /// Flags and value of the shell's `ulimit`.
     ulimit: Option<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -75,6 +77,7 @@ impl Member {
             folder: tempfile::tempdir().expect("a folder"),
             flags: Vec::new(),
             ulimit: None,
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -102,6 +105,13 @@ impl Member {
     pub fn limits(&self) -> String {
         let child = self.child.as_ref().expect("it runs");
         std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs")
+    }
+
+    /// With environment variables.
+    pub fn with_environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment.extend(variables.iter().map(owned));
+        self
     }
 
     /// `host:port` for clients.
@@ -145,6 +155,7 @@ impl Member {
             ))
             .arg(format!("--listen-peer-urls={}", self.peer_url()))
             .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -229,6 +240,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts that many bootstrap members and waits until they serve.
     pub fn start(size: usize, flags: &[&str]) -> Self {
+        let cluster = Self::start_without_waiting(size, flags);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Starts that many bootstrap members.
+    pub fn start_without_waiting(size: usize, flags: &[&str]) -> Self {
         let members: Vec<Member> = (0..size)
             .map(|number| Member::new(&format!("m{number}")))
             .collect();
@@ -242,9 +260,7 @@ impl Cluster {
             .map(|member| member.with_flags(&[&initial_cluster]).with_flags(flags))
             .collect();
         members.iter_mut().for_each(Member::start);
-        let cluster = Self { members };
-        cluster.wait_until_ready();
-        cluster
+        Self { members }
     }
 
     /// `host:port` of all members for clients.

@@ -26,6 +26,9 @@ use crate::requests::Intent;
 use crate::status::Status;
 use crate::stop::StopReason;
 
+/// In headers of answers about the members: as with etcd, these do not tell of the keys.
+const REVISION_NONE: i64 = 0;
+
 /// A running member. Cheap to clone; dropping every clone does not stop it.
 pub struct Node<E: Environment> {
     member: Arc<RunningMember<E>>,
@@ -280,7 +283,8 @@ impl<E: Environment> Node<E> {
         }
     }
 
-    /// Grants a lease (`Lease.LeaseGrant`); an id of 0 lets the member choose.
+    /// Grants a lease (`Lease.LeaseGrant`); an id of 0 lets the member choose. It lasts for
+    /// [`lease_ttl_s_min`](crate::Limits::lease_ttl_s_min) at least, as this member is set up.
     ///
     /// # Errors
     /// A lease of that id exists, a time to live out of range.
@@ -291,6 +295,8 @@ impl<E: Environment> Node<E> {
         if request.id == 0 {
             request.id = self.choose_lease_id();
         }
+        let least_s = self.config().limits.lease_ttl_s_min();
+        request.ttl = request.ttl.max(least_s);
         match self.propose(CommandRequest::LeaseGrant(request)).await? {
             CommandResponse::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
@@ -435,7 +441,7 @@ impl<E: Environment> Node<E> {
             self.linearizable().await?;
         }
         Ok(api::MemberListResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: self.member.membership.members(),
         })
     }
@@ -454,7 +460,7 @@ impl<E: Environment> Node<E> {
             .add(request.peer_ur_ls, request.is_learner)
             .await?;
         Ok(api::MemberAddResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             member: Some(member),
             members: membership.members(),
         })
@@ -471,7 +477,7 @@ impl<E: Environment> Node<E> {
         let mut members = membership.members();
         members.retain(|member| member.id != id);
         Ok(api::MemberRemoveResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members,
         })
     }
@@ -485,7 +491,7 @@ impl<E: Environment> Node<E> {
         let membership = &self.member.membership;
         membership.change_known(Intent::Promote, id).await?;
         Ok(api::MemberPromoteResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: membership.members(),
         })
     }
@@ -502,7 +508,7 @@ impl<E: Environment> Node<E> {
         let membership = &self.member.membership;
         membership.update(request.id, request.peer_ur_ls).await?;
         Ok(api::MemberUpdateResponse {
-            header: Some(self.header(self.member.reader.revision())),
+            header: Some(self.header(REVISION_NONE)),
             members: membership.members(),
         })
     }
@@ -522,7 +528,8 @@ impl<E: Environment> Node<E> {
             Ok(())
         };
         self.within(moved).await?;
-        let header = Some(self.header(self.member.reader.revision()));
-        Ok(api::MoveLeaderResponse { header })
+        // As from etcd, the answer has no header: whoever gives leadership away knows no more
+        // what the newest revision is.
+        Ok(api::MoveLeaderResponse { header: None })
     }
 }

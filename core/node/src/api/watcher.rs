@@ -1,8 +1,10 @@
 //! A client's stream of watches.
 
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use veridical_env::{Clock, Environment};
+use veridical_planted::PlantedBug;
 use veridical_proto::etcdserverpb as api;
 use veridical_store::{ApiError, WatchStream};
 
@@ -14,6 +16,9 @@ pub struct Watcher<E: Environment> {
     stream: WatchStream,
     notify: Arc<Notify>,
     node: Node<E>,
+    /// When quiet watches are told next how far they are, on the monotonic clock: whatever
+    /// the stream has to do for others does not put it off.
+    progress_at: Duration,
 }
 
 impl<E: Environment> Watcher<E> {
@@ -24,10 +29,12 @@ impl<E: Environment> Watcher<E> {
         let stream = node
             .reader()
             .open_watch_stream(Arc::new(move || waker.notify_one()));
+        let progress_at = node.environment().clock().monotonic() + progress_period(&node);
         Self {
             stream,
             notify,
             node,
+            progress_at,
         }
     }
 
@@ -43,21 +50,32 @@ impl<E: Environment> Watcher<E> {
 
     /// The next response for the client, if there is one now.
     pub fn poll(&mut self) -> Option<api::WatchResponse> {
+        self.tick_progress();
         let mut response = self.stream.poll()?;
         self.node.fill(&mut response.header);
         Some(response)
     }
 
+    /// Lets quiet watches be told how far they are, if it is time.
+    fn tick_progress(&mut self) {
+        let now = self.node.environment().clock().monotonic();
+        if now >= self.progress_at {
+            self.progress_at = now + progress_period(&self.node);
+            self.stream.tick_progress();
+        }
+    }
+
     /// Waits until [`Watcher::poll`] may have something. From time to time it wakes to
-    /// tell idle watches that asked for it how far they are.
+    /// tell quiet watches that asked for it how far they are.
     pub async fn ready(&mut self) {
-        let period = ms(self.node.config().limits.watch_progress_ms);
+        let now = self.node.environment().clock().monotonic();
+        if self.node.config().planted.has(PlantedBug::ProgressPutOff) {
+            self.progress_at = now + progress_period(&self.node);
+        }
         tokio::select! {
             biased;
             () = self.notify.notified() => {}
-            () = self.node.environment().clock().sleep(period) => {
-                self.stream.tick_progress();
-            }
+            () = self.node.environment().clock().sleep(self.progress_at.saturating_sub(now)) => {}
         }
     }
 
@@ -66,4 +84,8 @@ impl<E: Environment> Watcher<E> {
     pub fn notify(&self) -> Arc<Notify> {
         Arc::clone(&self.notify)
     }
+}
+
+fn progress_period<E: Environment>(node: &Node<E>) -> Duration {
+    ms(node.config().limits.watch_progress_ms)
 }

@@ -20,6 +20,7 @@ use crate::consensus::log_writer::{DiskJob, LogWriter};
 use crate::handles::Handles;
 use crate::leases::lessor::Lessor;
 use crate::leases::service::LeaseService;
+use crate::membership::announcer::announce;
 use crate::membership::directory::Directory;
 use crate::membership::service::MembershipService;
 use crate::peers::incoming::accept_peers;
@@ -196,7 +197,12 @@ fn start_tasks<E: Environment>(
 
     let peer_address = listener.local_address();
     let transport = handles.transport.clone();
-    let accepting = veridical_env::task::spawn(accept_peers(listener, transport, ends.inbound));
+    let accepting = veridical_env::task::spawn(accept_peers(
+        listener,
+        transport,
+        ends.members_seen.clone(),
+        ends.inbound,
+    ));
     let log_closed = start_log_writer(&handles, wal, ends.disk_jobs, ends.persisted);
     let (engine, engine_closed) = start_engine_writer(&handles, engine, &ends.snapshot_events);
     start_snapshots(&handles, files, ends.snapshot_jobs, ends.snapshot_events);
@@ -212,6 +218,7 @@ fn start_tasks<E: Environment>(
     let leases = LeaseService::new(&handles, ends.raft.clone(), ends.status.clone(), first_call);
     let serving_leases = veridical_env::task::spawn(leases.clone().serve(ends.lease_frames));
     let expiring_leases = veridical_env::task::spawn(leases.clone().expire());
+    let announcing = start_announcer(&handles, &ends.raft, ends.members_seen.clone());
     let driver = Driver::new(
         &handles,
         raft,
@@ -222,15 +229,10 @@ fn start_tasks<E: Environment>(
     start_driver(
         &handles,
         driver,
-        [accepting, serving_leases, expiring_leases],
+        [accepting, serving_leases, expiring_leases, announcing],
     );
     RunningMember {
-        proposer: Proposer::new(
-            handles.proposals.clone(),
-            ends.raft.clone(),
-            handles.environment.clock().clone(),
-            &handles.config,
-        ),
+        proposer: proposer(&handles, &ends.raft),
         membership: MembershipService::new(&handles, ends.raft.clone(), ends.members_seen),
         raft: ends.raft,
         leases,
@@ -246,11 +248,32 @@ fn start_tasks<E: Environment>(
     }
 }
 
+fn proposer<E: Environment>(handles: &Handles<E>, raft: &RaftHandle) -> Proposer<E::Clock> {
+    Proposer::new(
+        handles.proposals.clone(),
+        raft.clone(),
+        handles.environment.clock().clone(),
+        &handles.config,
+    )
+}
+
+/// Lets the member tell of itself.
+fn start_announcer<E: Environment>(
+    handles: &Handles<E>,
+    raft: &RaftHandle,
+    members: watch::Receiver<Directory>,
+) -> JoinHandle<()> {
+    let proposer = proposer(handles, raft);
+    let clock = handles.environment.clock().clone();
+    let config = Arc::clone(&handles.config);
+    veridical_env::task::spawn(async move { announce(proposer, clock, &config, members).await })
+}
+
 /// Starts the driver, with whose end the `endless` tasks end as well.
 fn start_driver<E: Environment>(
     handles: &Handles<E>,
     driver: Driver<E>,
-    endless: [JoinHandle<()>; 3],
+    endless: [JoinHandle<()>; 4],
 ) {
     let transport = handles.transport.clone();
     veridical_env::task::spawn(async move {

@@ -337,7 +337,7 @@ impl<E: Environment> Driver<E> {
                 let _ = self.lease_frames.try_send((from, LeaseFrame::Reply(reply)));
             }
             // Those that the connection handles itself.
-            Body::Hello(_) | Body::Raft(_) | Body::Ping(_) => {
+            Body::Hello(_) | Body::Raft(_) | Body::Ping(_) | Body::MembersCall(_) => {
                 debug!(peer = from, "ignored a frame");
             }
         }

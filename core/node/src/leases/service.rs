@@ -135,7 +135,12 @@ impl<E: Environment> LeaseService<E> {
             }
         };
         let timeout = ms(self.limits.request_timeout_ms);
-        within(&self.clock, timeout, answered, ApiError::timeout).await
+        // A call about a lease that finds no leader says so, unlike others (etcd: `waitLeader`).
+        let late = || match self.status.borrow().leader {
+            Some(_) => ApiError::timeout(),
+            None => ApiError::no_leader().with_unknown_outcome(),
+        };
+        within(&self.clock, timeout, answered, late).await
     }
 
     /// Renews or queries a lease as the leader of the present term. `Ok(None)` says that

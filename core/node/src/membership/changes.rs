@@ -54,8 +54,17 @@ fn refusal(error: &ProposeError) -> ApiError {
     match error {
         ProposeError::NotLeader { .. } => ApiError::not_leader(),
         ProposeError::Refused(ChangeRefused::UnknownNode(_)) => ApiError::member_not_found(),
-        // Whatever else keeps a leader from a change passes, or is repaired by the operator.
-        _ => ApiError::unhealthy(),
+        // What else keeps a leader from a change passes, or is repaired by the operator.
+        ProposeError::Overloaded { .. }
+        | ProposeError::Transferring { .. }
+        | ProposeError::MembershipChangePending { .. }
+        | ProposeError::TermNotCommitted
+        | ProposeError::Refused(
+            ChangeRefused::ReservedId
+            | ChangeRefused::AlreadyVoter(_)
+            | ChangeRefused::AlreadyLearner(_)
+            | ChangeRefused::LastVoter(_),
+        ) => ApiError::unhealthy(),
     }
 }
 
@@ -82,7 +91,7 @@ impl Standing<'_> {
     }
 
     /// Whether a member was ever there: it answered this leader, or its name is known, which
-    /// a founder has from the beginning.
+    /// a bootstrap member has from the beginning.
     fn has_started(&self, member: u64) -> bool {
         let has_name = self
             .directory
@@ -282,7 +291,7 @@ mod tests {
     }
 
     fn outcome(raft: &Raft, intent: Intent, id: u64) -> Result<(), ApiError> {
-        // The founders have names from the beginning.
+        // The bootstrap members have names from the beginning.
         let member = |id| api::Member {
             id,
             name: if id <= 3 {

@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use std::collections::BTreeMap;
+use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::{ChangeKind, Membership, MembershipChange};
 
@@ -72,6 +73,18 @@ impl Directory {
         self.members.insert(change.node, member);
     }
 
+    /// Takes what a member tells of itself. Whether anything is new.
+    pub(crate) fn announce(&mut self, node: u64, attributes: &MemberAttributes) -> bool {
+        let Some(member) = self.members.get_mut(&node) else {
+            // It was removed meanwhile.
+            return false;
+        };
+        let is_new = !is_announced(member, attributes);
+        member.name.clone_from(&attributes.name);
+        member.client_ur_ls.clone_from(&attributes.client_urls);
+        is_new
+    }
+
     /// Who votes and who only learns.
     pub fn membership(&self) -> Membership {
         let mut membership = Membership::default();
@@ -90,6 +103,11 @@ impl Directory {
         let url = self.members.get(&node)?.peer_ur_ls.first()?;
         Some(strip_scheme(url).to_owned())
     }
+}
+
+/// Whether the members know of one what it tells of itself.
+pub(crate) fn is_announced(member: &Member, attributes: &MemberAttributes) -> bool {
+    member.name == attributes.name && member.client_ur_ls == attributes.client_urls
 }
 
 /// `host:port` of an etcd URL.
@@ -114,4 +132,46 @@ pub fn member_id_of(cluster_id: u64, peer_urls: &[String]) -> u64 {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(name: &str) -> MemberAttributes {
+        MemberAttributes {
+            name: name.to_owned(),
+            client_urls: vec![format!("http://{name}:1")],
+        }
+    }
+
+    #[test]
+    fn what_a_member_tells_of_itself_is_new_once_and_nothing_to_whom_it_is_unknown() {
+        let mut directory = Directory::new(BTreeMap::from([(7, Member::default())]));
+        assert!(directory.announce(7, &attributes("a")));
+        assert!(!directory.announce(7, &attributes("a")));
+        assert!(directory.announce(7, &attributes("b")));
+        assert!(!directory.announce(8, &attributes("c")));
+        let known = directory.get(7).expect("it is there");
+        assert!(is_announced(known, &attributes("b")));
+        assert!(directory.get(8).is_none());
+    }
+
+    #[test]
+    fn a_change_of_the_peer_address_keeps_what_the_member_told_of_itself() {
+        let mut directory = Directory::new(BTreeMap::from([(7, Member::default())]));
+        directory.announce(7, &attributes("a"));
+        let moved = Member {
+            peer_ur_ls: vec!["http://elsewhere:2".to_owned()],
+            ..Member::default()
+        };
+        directory.apply(&MembershipChange {
+            kind: ChangeKind::Update,
+            node: 7,
+            context: moved.encode_to_vec().into(),
+        });
+        let known = directory.get(7).expect("it is there");
+        assert_eq!(known.peer_ur_ls, moved.peer_ur_ls);
+        assert!(is_announced(known, &attributes("a")));
+    }
 }

@@ -1,20 +1,23 @@
 //! The connections that peers open to a member: greeted, checked, and read into the
 //! driver's inbox.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
 use veridical_probe::reachable;
+use veridical_proto::etcdserverpb::Member;
 use veridical_proto::frame::{decode_message, encode_frame};
 use veridical_proto::peer::peer_frame::Body;
-use veridical_proto::peer::{Hello, PeerFrame, Pong};
+use veridical_proto::peer::{Hello, MembersReply, PeerFrame, Pong};
 use veridical_storage::format::DataFormat;
 
 use crate::codec::{CodecError, message_from_wire};
 use crate::config::ms;
+use crate::membership::directory::Directory;
 use crate::peers::ANSWERED_VERSION;
 use crate::peers::error::PeerError;
 use crate::peers::shared::Shared;
@@ -39,6 +42,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) async fn accept_peers<E: Environment, L: Listener>(
     mut listener: L,
     transport: Transport<E>,
+    members: watch::Receiver<Directory>,
     inbound: mpsc::Sender<Inbound>,
 ) {
     let clock = transport.shared().environment.clock().clone();
@@ -47,10 +51,16 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
     loop {
         match listener.accept().await {
             Ok((reader, writer, address)) => {
-                let (transport, inbound) = (transport.clone(), inbound.clone());
-                let (clock, refusals) = (clock.clone(), Arc::clone(&refusals));
+                let (inbound, clock) = (inbound.clone(), clock.clone());
+                let refusals = Arc::clone(&refusals);
+                let connection = Incoming {
+                    transport: transport.clone(),
+                    members: members.clone(),
+                    writer,
+                    caller: None,
+                };
                 veridical_env::task::spawn(async move {
-                    let error = match serve_peer(reader, writer, transport, inbound).await {
+                    let error = match serve_peer(reader, connection, inbound).await {
                         Ok(()) => return debug!(%address, "peer closed its connection"),
                         Err(error) => error,
                     };
@@ -76,17 +86,12 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
 
 async fn serve_peer<E: Environment, R: StreamReader, W: StreamWriter>(
     mut reader: R,
-    writer: W,
-    transport: Transport<E>,
+    mut connection: Incoming<E, W>,
     inbound: mpsc::Sender<Inbound>,
 ) -> Result<(), PeerError> {
-    let clock = transport.shared().environment.clock().clone();
-    let silence = ms(transport.shared().limits.election_timeout_ms) * SILENT_ELECTION_TIMEOUTS;
-    let mut connection = Incoming {
-        transport,
-        writer,
-        caller: None,
-    };
+    let shared = connection.transport.shared();
+    let clock = shared.environment.clock().clone();
+    let silence = ms(shared.limits.election_timeout_ms) * SILENT_ELECTION_TIMEOUTS;
     let mut buffer = BytesMut::new();
     let mut is_heard = true;
     let mut silence_timer = Box::pin(clock.sleep(silence));
@@ -123,6 +128,8 @@ struct Incoming<E: Environment, W: StreamWriter> {
     /// The peer, once it has greeted. It is dropped before the writer closes.
     caller: Option<Call<E>>,
     transport: Transport<E>,
+    /// The members as of the applied log, for whoever asks.
+    members: watch::Receiver<Directory>,
     writer: W,
 }
 
@@ -130,10 +137,18 @@ impl<E: Environment, W: StreamWriter> Incoming<E, W> {
     /// Takes a frame and returns what the member has to know of it.
     async fn on_frame(&mut self, body: Body) -> Result<Option<Inbound>, PeerError> {
         let Some(from) = self.caller.as_ref().map(Call::node) else {
-            let Body::Hello(hello) = body else {
-                return Err(PeerError::NoHello);
-            };
-            self.on_greeting(&hello).await?;
+            match body {
+                Body::Hello(hello) => self.on_greeting(&hello).await?,
+                Body::MembersCall(_) => self.tell_members().await?,
+                Body::Raft(_)
+                | Body::Forward(_)
+                | Body::ForwardRefused(_)
+                | Body::SnapshotChunk(_)
+                | Body::SnapshotAck(_)
+                | Body::LeaseCall(_)
+                | Body::LeaseReply(_)
+                | Body::Ping(_) => return Err(PeerError::NoHello),
+            }
             return Ok(None);
         };
         match body {
@@ -142,7 +157,11 @@ impl<E: Environment, W: StreamWriter> Incoming<E, W> {
                     ordinal: ping.ordinal,
                     protocol_version: 0,
                 };
-                write_pong(&mut self.writer, answer).await?;
+                write_answer(&mut self.writer, &answer).await?;
+                Ok(None)
+            }
+            Body::MembersCall(_) => {
+                self.tell_members().await?;
                 Ok(None)
             }
             // The network may duplicate the first frame.
@@ -177,6 +196,29 @@ impl<E: Environment, W: StreamWriter> Incoming<E, W> {
         }
     }
 
+    /// Answers somebody who asks who the members are.
+    async fn tell_members(&mut self) -> Result<(), PeerError> {
+        let members: Vec<Bytes> = {
+            let directory = self.members.borrow();
+            let members = directory.iter();
+            members
+                .map(|(id, known)| {
+                    Member {
+                        id,
+                        ..known.clone()
+                    }
+                    .encode_to_vec()
+                    .into()
+                })
+                .collect()
+        };
+        let reply = MembersReply {
+            cluster_id: self.transport.shared().cluster_id,
+            members,
+        };
+        write_answer(&mut self.writer, &reply).await
+    }
+
     async fn on_greeting(&mut self, hello: &Hello) -> Result<(), PeerError> {
         let shared = self.transport.shared();
         let newest_version = shared.newest_version();
@@ -187,16 +229,19 @@ impl<E: Environment, W: StreamWriter> Incoming<E, W> {
                 ordinal: 0,
                 protocol_version: newest_version,
             };
-            write_pong(&mut self.writer, answer).await?;
+            write_answer(&mut self.writer, &answer).await?;
         }
         Ok(())
     }
 }
 
-async fn write_pong<W: StreamWriter>(writer: &mut W, pong: Pong) -> Result<(), PeerError> {
-    let mut answer = BytesMut::new();
-    encode_frame(&pong, &mut answer);
-    Ok(writer.write(answer.freeze()).await?)
+async fn write_answer<W: StreamWriter>(
+    writer: &mut W,
+    answer: &impl prost::Message,
+) -> Result<(), PeerError> {
+    let mut bytes = BytesMut::new();
+    encode_frame(answer, &mut bytes);
+    Ok(writer.write(bytes.freeze()).await?)
 }
 
 fn check_hello<E: Environment>(hello: &Hello, shared: &Shared<E>) -> Result<u64, PeerError> {

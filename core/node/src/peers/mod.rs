@@ -8,6 +8,7 @@ use veridical_storage::format::DataFormat;
 
 mod error;
 pub(crate) mod incoming;
+pub(crate) mod introduction;
 mod outgoing;
 mod shared;
 pub(crate) mod transport;

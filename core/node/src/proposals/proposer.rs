@@ -60,7 +60,8 @@ impl<C: Clock> Proposer<C> {
             None if ticket.give_up() && !self.planted.has(PlantedBug::UnknownToldAsFailed) => {
                 Err(ApiError::timeout())
             }
-            None => Err(ApiError::no_leader()),
+            // As from etcd: that there is no leader is told only to those who ask not to wait.
+            None => Err(ApiError::timeout_untaken()),
         }
     }
 }

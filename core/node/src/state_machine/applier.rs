@@ -9,6 +9,7 @@ use veridical_env::{Clock, Environment};
 use veridical_planted::PlantedBug;
 use veridical_probe::{failpoint, reachable, sometimes};
 use veridical_proto::command::Command;
+use veridical_proto::command::command::Request as CommandRequest;
 use veridical_raft::{Entry, Payload, SnapshotMeta};
 use veridical_store::{Applied, LeaseChange, Restorer, Store, StoreConfig, StoreReader};
 
@@ -177,6 +178,12 @@ impl<E: Environment> Applier<E> {
                 let command = Command::decode(bytes)
                     .map_err(|error| StopReason::Log(format!("entry {}: {error}", entry.index)))?;
                 let applied = self.store.apply(entry.index, &command);
+                if let Some(CommandRequest::Announcement(attributes)) = &command.request
+                    && matches!(applied, Applied::Response(_))
+                    && self.directory.announce(command.member_id, attributes)
+                {
+                    self.publish_membership(entry.index);
+                }
                 effects
                     .lease_changes
                     .extend(LeaseChange::of(&command, &applied));

@@ -114,7 +114,7 @@ impl Raft {
     }
 
     /// Whether this member started without any membership and has not received a
-    /// snapshot: the log alone does not name the founders.
+    /// snapshot: the log alone does not name the bootstrap members.
     fn has_yet_to_join(&self) -> bool {
         self.log.last_index() == 0 && self.memberships.base().is_empty()
     }

@@ -122,7 +122,7 @@ pub struct Cluster {
 impl Cluster {
     /// Founders `1..=size`, configured by `configure`, nobody leading.
     pub fn new(size: u64, seed: u64, configure: impl Fn(&mut Config)) -> Self {
-        let founders = Membership::of_voters(1..=size);
+        let bootstrap_members = Membership::of_voters(1..=size);
         let mut cluster = Cluster {
             members: BTreeMap::new(),
             network: Vec::new(),
@@ -137,7 +137,7 @@ impl Cluster {
         for id in 1..=size {
             let mut config = Config::new(id);
             configure(&mut config);
-            cluster.add(config, founders.clone());
+            cluster.add(config, bootstrap_members.clone());
         }
         cluster
     }

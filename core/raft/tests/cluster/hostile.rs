@@ -160,7 +160,7 @@ proptest! {
 
     #[test]
     fn nothing_anybody_says_makes_a_member_panic_or_take_something_back(
-        founders in 0..4u64,
+        bootstrap_members in 0..4u64,
         careful in any::<bool>(),
         inputs in prop::collection::vec(input(), 1..60),
     ) {
@@ -173,7 +173,7 @@ proptest! {
             ..Config::new(1)
         };
         let snapshot = SnapshotMeta {
-            membership: Membership::of_voters(1..=founders),
+            membership: Membership::of_voters(1..=bootstrap_members),
             ..SnapshotMeta::default()
         };
         let initial = Initial { snapshot, ..Initial::default() };

@@ -51,7 +51,7 @@ fn a_newcomer_learns_then_votes() {
 }
 
 #[test]
-fn a_newcomer_that_knows_no_founders_starts_from_a_snapshot_and_never_campaigns_before() {
+fn a_newcomer_that_knows_no_bootstrap_members_starts_from_a_snapshot_and_never_campaigns_before() {
     let mut cluster = Cluster::new(3, 1, |_| {});
     cluster.elect(1);
     join(&mut cluster, 4);

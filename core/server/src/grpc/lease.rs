@@ -14,6 +14,7 @@ use veridical_proto::etcdserverpb::{
 use veridical_store::ApiError;
 
 use super::api::lease_server::Lease;
+use super::conventions::conventional;
 use super::gate::{Gate, Learner, requires_leader};
 use super::status_of;
 
@@ -69,7 +70,7 @@ impl Lease for LeaseService {
                 let node = node.clone();
                 let request = request.map(|request| (request.id, turns.next(request.id)));
                 async move {
-                    let (id, turn) = request?;
+                    let (id, turn) = request.map_err(conventional)?;
                     turn.take(node.lease_keep_alive(id))
                         .await
                         .map_err(status_of)

@@ -28,7 +28,8 @@ impl MaintenanceService {
 
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
-    /// There are no alarms: a member whose disk fails stops, and no quota is enforced.
+    /// There are no alarms: a member whose disk fails stops, and no quota is enforced. The
+    /// answer has a header as from etcd 3.5 on.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
@@ -54,15 +55,13 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(self.gate.node().status()))
     }
 
-    /// Nothing to do: there is no file with holes in it.
+    /// Nothing to do: there is no file with holes in it. As from etcd, the answer has no header.
     async fn defragment(
         &self,
         request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.gate.admit(request.metadata(), Learner::Refuses)?;
-        let node = self.gate.node();
-        let header = Some(node.header(node.reader().revision()));
-        Ok(Response::new(DefragmentResponse { header }))
+        Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     /// Over the keys of this member at its newest revision: the same on members that

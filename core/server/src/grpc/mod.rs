@@ -1,7 +1,9 @@
 //! etcd's v3 API over gRPC: each service is a thin layer from messages to calls on the
 //! node and from its errors to gRPC statuses.
 
+mod auth;
 mod cluster;
+mod conventions;
 mod gate;
 mod kv;
 mod lease;
@@ -14,6 +16,7 @@ use veridical_env::RealEnvironment;
 use veridical_node::Node;
 use veridical_store::ApiError;
 
+use conventions::with_conventional_codes;
 use gate::Gate;
 
 /// The generated service traits and client stubs of package `etcdserverpb`.
@@ -54,13 +57,16 @@ pub(crate) fn services(
         gate.clone(),
         advertised,
     ));
+    let auth = api::auth_server::AuthServer::new(auth::AuthService::new(gate.clone()));
     let maintenance =
         api::maintenance_server::MaintenanceServer::new(maintenance::MaintenanceService::new(gate));
-    Routes::new(kv.max_decoding_message_size(max_bytes))
+    let services = Routes::new(kv.max_decoding_message_size(max_bytes))
         .add_service(watch.max_decoding_message_size(max_bytes))
         .add_service(lease.max_decoding_message_size(max_bytes))
         .add_service(cluster.max_decoding_message_size(max_bytes))
-        .add_service(maintenance.max_decoding_message_size(max_bytes))
+        .add_service(auth.max_decoding_message_size(max_bytes))
+        .add_service(maintenance.max_decoding_message_size(max_bytes));
+    with_conventional_codes(services)
 }
 
 /// An error of the API as a gRPC status: etcd's code and etcd's message.

@@ -9,6 +9,7 @@ use veridical_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use veridical_store::ApiError;
 
 use super::api::watch_server::Watch;
+use super::conventions::conventional;
 use super::gate::{Gate, Learner, requires_leader};
 use super::status_of;
 
@@ -49,16 +50,16 @@ impl Watch for WatchService {
             let responses = session.responses.clone();
             let reason = tokio::select! {
                 biased;
-                () = closing.cancelled() => ApiError::stopped(),
-                () = gate.leader_lost(leader_required) => ApiError::no_leader(),
+                () = closing.cancelled() => status_of(ApiError::stopped()),
+                () = gate.leader_lost(leader_required) => status_of(ApiError::no_leader()),
                 ended = session.run() => match ended {
                     Ok(()) => return,
-                    Err(error) => error,
+                    Err(status) => status,
                 },
             };
             // The client may be gone, or may not read: then it learns it from the end
             // of the connection.
-            let _ = responses.try_send(Err(status_of(reason)));
+            let _ = responses.try_send(Err(reason));
         });
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
@@ -76,8 +77,8 @@ impl WatchSession {
     /// receiving, as with etcd.
     ///
     /// # Errors
-    /// The client asks for more than it takes.
-    async fn run(mut self) -> Result<(), ApiError> {
+    /// The client asks for more than it takes, or what it sends is no request.
+    async fn run(mut self) -> Result<(), Status> {
         let mut is_half_closed = false;
         loop {
             while let Some(response) = self.watcher.poll() {
@@ -91,9 +92,9 @@ impl WatchSession {
                 biased;
                 () = self.responses.closed() => return Ok(()),
                 request = self.requests.message(), if !is_half_closed => match request {
-                    Ok(Some(request)) => self.watcher.handle(request)?,
+                    Ok(Some(request)) => self.watcher.handle(request).map_err(status_of)?,
                     Ok(None) => is_half_closed = true,
-                    Err(_) => return Ok(()),
+                    Err(status) => return Err(conventional(status)),
                 },
                 () = self.watcher.ready() => {}
             }

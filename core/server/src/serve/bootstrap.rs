@@ -65,6 +65,12 @@ impl InitialCluster {
         }
     }
 
+    /// The peer URLs of all members but one.
+    pub(crate) fn urls_of_others(&self, name: &str) -> Vec<Url> {
+        let others = self.members.iter().filter(|(other, _)| *other != name);
+        others.flat_map(|(_, urls)| urls.iter().cloned()).collect()
+    }
+
     /// Checks that a member is there with the addresses that it tells others.
     ///
     /// # Errors
@@ -132,6 +138,18 @@ impl FromStr for InitialCluster {
 
     /// Reads `name=URL,name=URL`; a name may come several times.
     fn from_str(text: &str) -> Result<Self, InitialClusterError> {
+        Self::parse(text, true)
+    }
+}
+
+impl InitialCluster {
+    /// Reads `name=URL,name=URL`; a name may come several times. Of a cluster that runs members
+    /// may have no name: those that were added and have not started (`etcdctl member add`
+    /// writes them so).
+    ///
+    /// # Errors
+    /// The text has another form, or an address belongs to two names.
+    pub(crate) fn parse(text: &str, has_names: bool) -> Result<Self, InitialClusterError> {
         let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
         let mut owners: BTreeMap<Url, String> = BTreeMap::new();
         for part in text
@@ -141,7 +159,7 @@ impl FromStr for InitialCluster {
         {
             let form = || InitialClusterError::Form(part.to_owned());
             let (name, url) = part.split_once('=').ok_or_else(form)?;
-            if name.is_empty() {
+            if name.is_empty() && has_names {
                 return Err(form());
             }
             let url: Url = url.parse()?;
@@ -200,5 +218,14 @@ mod tests {
             .parse::<InitialCluster>()
             .unwrap_err();
         assert_eq!(refused.to_string(), "http://a:1 belongs to 'a' and to 'b'");
+    }
+
+    #[test]
+    fn only_members_of_a_cluster_that_runs_may_have_no_name() {
+        let text = "=http://a:1,b=http://b:1";
+        assert!(InitialCluster::parse(text, true).is_err());
+        let running = InitialCluster::parse(text, false).unwrap();
+        let others: Vec<String> = texts(&running.urls_of_others("b"));
+        assert_eq!(others, ["http://a:1"]);
     }
 }

@@ -16,8 +16,10 @@ use veridical_node::Throttle;
 use veridical_node::sessions::serve_client;
 
 use super::admission::{Admission, ProvisionalPlace};
+use super::http1;
 use super::listen::accept;
 use super::protocol::{Begun, Protocol, recognise};
+use crate::causes::with_causes;
 use crate::grpc::{Advertised, ServedNode, services};
 
 /// Recognised connections that wait for the gRPC server; above it their tasks wait.
@@ -96,7 +98,10 @@ impl Clients {
         drop(self.open);
         match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.grpc).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!(%error, "the gRPC server ended with an error"),
+            Ok(Ok(Err(error))) => {
+                let error = with_causes(&error);
+                warn!(error, "the gRPC server ended with an error");
+            }
             Ok(Err(error)) => warn!(%error, "the gRPC server's task ended"),
             Err(_) => {
                 debug!("connections are still open; they are cut");
@@ -133,6 +138,19 @@ impl Serving {
             Ok(Protocol::Http(begun)) => {
                 // It fails when the server ends, and then the client is cut off.
                 let _ = self.connections.send(Ok(begun)).await;
+            }
+            Ok(Protocol::Http1 {
+                stream,
+                begin,
+                place,
+            }) => {
+                let refusing = http1::refuse(stream, &begin);
+                match tokio::time::timeout(self.handshake_timeout, refusing).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%error, "a client of HTTP/1 was not answered"),
+                    Err(_) => debug!("a client of HTTP/1 did not take its answer"),
+                }
+                drop(place);
             }
             Ok(Protocol::Native {
                 stream,

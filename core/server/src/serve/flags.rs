@@ -58,6 +58,7 @@ impl From<DataFormatFlag> for DataFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people
+    #[value(alias = "console")]
     Text,
     /// One JSON object a line
     Json,
@@ -245,10 +246,17 @@ pub(crate) enum Beginning {
         token: String,
     },
     /// In a cluster that runs.
-    Join {
-        /// Client URLs of its members; needed only while this member has no data.
-        endpoints: Vec<Url>,
-    },
+    Join(Contacts),
+}
+
+/// Where the members of a cluster that runs can be asked who they are; needed only while this
+/// member has no data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Contacts {
+    /// Client URLs, see `--join-endpoints`.
+    pub(crate) endpoints: Vec<Url>,
+    /// Peer URLs of the others in `--initial-cluster`.
+    pub(crate) peers: Vec<Url>,
 }
 
 /// What the flags say, checked.
@@ -340,8 +348,9 @@ impl ServeFlags {
         let listen_peer_url = listen_peer_urls
             .pop()
             .ok_or(FlagError::NoUrl("listen-peer-urls"))?;
+        let is_new = self.initial_cluster_state == ClusterState::New;
         let cluster = match &self.initial_cluster {
-            Some(text) => text.parse()?,
+            Some(text) => InitialCluster::parse(text, is_new)?,
             None => InitialCluster::alone(&self.name, &advertise_peer_urls),
         };
         cluster.check_contains(&self.name, &advertise_peer_urls)?;
@@ -350,9 +359,10 @@ impl ServeFlags {
                 cluster,
                 token: self.initial_cluster_token.clone(),
             },
-            ClusterState::Existing => Beginning::Join {
+            ClusterState::Existing => Beginning::Join(Contacts {
                 endpoints: parse_urls("join-endpoints", &self.join_endpoints)?,
-            },
+                peers: cluster.urls_of_others(&self.name),
+            }),
         };
         let data_dir = self
             .data_dir

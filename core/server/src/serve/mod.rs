@@ -5,8 +5,9 @@ mod authority;
 mod bootstrap;
 mod clients;
 mod engine;
+mod etcd_environment;
 mod flags;
-
+mod http1;
 mod identity;
 mod join;
 mod listen;
@@ -19,16 +20,17 @@ use std::io;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use veridical_env::RealEnvironment;
 use veridical_node::{Node, NodeConfig, StartError, StopReason};
+use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::Member;
 use veridical_storage::engine::EngineError;
 
 use crate::grpc::Advertised;
 use admission::Admission;
 use clients::{Clients, Reception};
-pub use flags::ServeFlags;
+pub use etcd_environment::ServeArguments;
 use flags::{Beginning, ServeConfig};
 use identity::{DataDir, DataDirError, Identity};
 use join::JoinError;
@@ -105,9 +107,16 @@ impl From<ServeError> for ServeFailure {
 }
 
 /// Serves until the process is told to end. See [`crate::serve`].
-pub(crate) fn run(flags: ServeFlags) -> Result<(), ServeFailure> {
+pub(crate) fn run(arguments: ServeArguments) -> Result<(), ServeFailure> {
+    let remarks = arguments
+        .judge(std::env::vars_os())
+        .map_err(|reason| ServeFailure::usage(&reason))?;
+    let flags = arguments.flags;
     logging::start(flags.log_level, flags.log_format)
         .map_err(|reason| ServeFailure::usage(&reason))?;
+    for remark in remarks {
+        warn!("{remark}");
+    }
     let config = flags
         .settle()
         .map_err(|reason| ServeFailure::usage(&reason))?;
@@ -204,12 +213,12 @@ async fn start(
             let mut members = match beginning {
                 // It stopped before the leader's snapshot arrived, and still has to be told
                 // whom to answer.
-                Beginning::Join { endpoints } if !data_dir.has_state() => {
-                    join::join(endpoints, &config.advertise_peer_urls)
+                Beginning::Join(contacts) if !data_dir.has_state() => {
+                    join::join(contacts, &config.advertise_peer_urls)
                         .await?
                         .members
                 }
-                Beginning::Join { .. } | Beginning::Bootstrap { .. } => BTreeMap::new(),
+                Beginning::Join(_) | Beginning::Bootstrap { .. } => BTreeMap::new(),
             };
             members.entry(identity.member_id).or_insert_with(|| Member {
                 id: identity.member_id,
@@ -225,8 +234,8 @@ async fn start(
             };
             (identity, cluster.directory(token), false)
         }
-        (None, Beginning::Join { endpoints }) => {
-            let invitation = join::join(endpoints, &config.advertise_peer_urls).await?;
+        (None, Beginning::Join(contacts)) => {
+            let invitation = join::join(contacts, &config.advertise_peer_urls).await?;
             (invitation.identity, invitation.members, true)
         }
     };
@@ -237,6 +246,10 @@ async fn start(
             member_id: identity.member_id,
             cluster_id: identity.cluster_id,
             initial_members,
+            attributes: MemberAttributes {
+                name: config.name.clone(),
+                client_urls: bootstrap::texts(&config.advertise_client_urls),
+            },
             join,
             force_new_cluster: config.force_new_cluster,
             data_dir: config.data_dir.clone(),

@@ -13,6 +13,7 @@ use veridical_node::sessions::NATIVE_MAGIC;
 
 use super::admission::{Place, ProvisionalPlace};
 use super::authority::AuthorityRepair;
+use super::http1::{is_request, may_be_method};
 
 /// What a client of HTTP/2 says first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,6 +31,13 @@ pub(crate) enum Protocol {
         begin: BytesMut,
         place: Place,
     },
+    /// HTTP/1, which is not served.
+    Http1 {
+        stream: TcpStream,
+        /// The bytes read so far.
+        begin: BytesMut,
+        place: Place,
+    },
     /// Anything else, that is, HTTP/2.
     Http(Begun),
 }
@@ -37,9 +45,10 @@ pub(crate) enum Protocol {
 /// Whether these bytes are too few to tell the protocol, or to be sure that whoever sent them
 /// speaks one.
 fn is_undecided(begin: &[u8]) -> bool {
-    [&NATIVE_MAGIC[..], HTTP2_PREFACE]
+    let is_known = [&NATIVE_MAGIC[..], HTTP2_PREFACE]
         .iter()
-        .any(|known| begin.len() < known.len() && known.starts_with(begin))
+        .any(|known| begin.len() < known.len() && known.starts_with(begin));
+    is_known || may_be_method(begin)
 }
 
 /// Reads until the first bytes tell the protocol.
@@ -66,8 +75,14 @@ pub(crate) async fn recognise(
         () = place.lost() => return Err(displaced()),
     }
     let place = place.keep().ok_or_else(displaced)?;
+    let is_http1 = is_request(&begin) && !begin.starts_with(HTTP2_PREFACE);
     Ok(match begin.starts_with(NATIVE_MAGIC) {
         true => Protocol::Native {
+            stream,
+            begin,
+            place,
+        },
+        false if is_http1 => Protocol::Http1 {
             stream,
             begin,
             place,
@@ -212,8 +227,7 @@ mod tests {
         for parts in [
             &[&HTTP2_PREFACE[..]][..],
             &[b"PRI * HTT", b"P/2.0\r\n\r\nSM\r\n\r\n and more"],
-            &[b"VRD", b"X and more"],
-            &[b"GET / HTTP/1.1\r\n"],
+            &[b"VRD", b"x and more"],
         ] {
             let Protocol::Http(mut begun) = recognised(parts).await.unwrap() else {
                 panic!("it is not the native protocol");
@@ -221,6 +235,19 @@ mod tests {
             let mut read = Vec::new();
             begun.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, parts.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn http_1_is_told_from_http_2_by_its_method() {
+        for parts in [
+            &[&b"GET / HTTP/1.1\r\n"[..]][..],
+            &[b"P", b"OST /x HTTP/1.1\r\n"],
+            &[b"PRI", b" / HTTP/1.1\r\n"],
+        ] {
+            let Protocol::Http1 { .. } = recognised(parts).await.unwrap() else {
+                panic!("it is HTTP/1: {parts:?}");
+            };
         }
     }
 

@@ -1,6 +1,6 @@
 //! What waits for one stream to be polled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -149,6 +149,14 @@ impl StreamQueue {
     pub(super) fn is_drained(&self) -> bool {
         let inner = self.inner.lock();
         inner.batches.is_empty() && inner.fell_behind.is_empty()
+    }
+
+    /// The watches that have not been given everything that was pushed.
+    pub(super) fn waiting(&self) -> BTreeSet<i64> {
+        let inner = self.inner.lock();
+        let batches = inner.batches.iter().map(|(_, batch)| batch.spec.id);
+        let fallen = inner.fell_behind.iter().map(|fallen| fallen.watch_id);
+        batches.chain(fallen).collect()
     }
 
     /// Forgets everything about one watch.

@@ -44,6 +44,9 @@ pub struct WatchStream {
     control: VecDeque<WatchResponse>,
     /// The rest of a response that was cut.
     fragments: VecDeque<WatchResponse>,
+    /// Progress of watches that have been given everything, whatever others wait for; at most
+    /// one for each.
+    announcements: VecDeque<WatchResponse>,
     /// The client asked how far all watches are.
     progress_requested: bool,
     /// The watch that caught up last, for the others to have their turn.
@@ -55,6 +58,8 @@ pub struct WatchStream {
 #[derive(Debug)]
 struct Watch {
     spec: Arc<WatchSpec>,
+    /// The first revision that it asked for; 0 for whatever comes. May lie in the future.
+    start_revision: i64,
     /// No events since the last tick of the progress timer.
     quiet: bool,
 }
@@ -93,6 +98,7 @@ impl WatchStream {
             next_watch_id: 0,
             control: VecDeque::new(),
             fragments: VecDeque::new(),
+            announcements: VecDeque::new(),
             progress_requested: false,
             last_caught_up: WATCH_ID_NONE,
             catch_up_first: false,
@@ -129,22 +135,67 @@ impl WatchStream {
     }
 
     /// To be called at the interval of progress notifications: a watch that asked for
-    /// them and had no events since the last call is due for one.
+    /// them and had no events since the last call is due for one. It gets it at once if it has
+    /// been given everything, and otherwise when nothing waits any more.
     pub fn tick_progress(&mut self) {
         for (id, watch) in &mut self.watches {
             if watch.spec.progress_notify && std::mem::replace(&mut watch.quiet, true) {
                 self.progress_due.insert(*id);
             }
         }
+        if self.progress_due.is_empty() {
+            return;
+        }
+        // Nothing is published while the hub is locked: whoever has nothing in the queue now
+        // has been given everything up to the published revision.
+        let hub = self.shared.hub.lock();
+        let revision = self.shared.state().revision();
+        let waiting = self.queue.waiting();
+        drop(hub);
+        let is_ready = |id: &i64| {
+            !self.behind.contains_key(id)
+                && !waiting.contains(id)
+                && self.fragments.iter().all(|rest| rest.watch_id != *id)
+                && self.has_begun(*id, revision)
+        };
+        let ready: Vec<i64> = self.progress_due.iter().copied().filter(is_ready).collect();
+        for watch_id in ready {
+            sometimes!(
+                !self.behind.is_empty() || !waiting.is_empty(),
+                "store.progress-of-a-quiet-watch-beside-a-busy-one"
+            );
+            self.progress_due.remove(&watch_id);
+            self.announcements.retain(|old| old.watch_id != watch_id);
+            self.announcements.push_back(progress(watch_id, revision));
+        }
+    }
+
+    /// Whether a watch can be told of progress up to `revision`: below its start that would
+    /// be a revision that it never asked for.
+    fn has_begun(&self, watch_id: i64, revision: i64) -> bool {
+        let planted = self
+            .shared
+            .config
+            .planted
+            .has(PlantedBug::ProgressBelowStart);
+        let start_revision = self
+            .watches
+            .get(&watch_id)
+            .map_or(0, |watch| watch.start_revision);
+        revision >= start_revision || planted
     }
 
     /// The next response; `None` if there is nothing to say until `notify` is called, or
     /// [`handle`](Self::handle) or [`tick_progress`](Self::tick_progress) has been called.
     pub fn poll(&mut self) -> Option<WatchResponse> {
-        if let Some(response) = self.control.pop_front() {
+        // Nothing comes between the parts of a response: clients put together what follows.
+        if let Some(response) = self.fragments.pop_front() {
             return Some(response);
         }
-        if let Some(response) = self.fragments.pop_front() {
+        if let Some(response) = self.announcements.pop_front() {
+            return Some(response);
+        }
+        if let Some(response) = self.control.pop_front() {
             return Some(response);
         }
         if self.shared.config.planted.has(PlantedBug::ProgressAhead)
@@ -235,7 +286,12 @@ impl WatchStream {
             );
         }
         drop(hub);
-        let old = self.watches.insert(id, Watch { spec, quiet: true });
+        let watch = Watch {
+            spec,
+            start_revision: request.start_revision,
+            quiet: true,
+        };
+        let old = self.watches.insert(id, watch);
         assert!(old.is_none(), "a watch has an identifier of its own");
         Ok(WatchResponse {
             header: header(published),
@@ -269,6 +325,7 @@ impl WatchStream {
     fn forget(&mut self, watch_id: i64) -> bool {
         self.behind.remove(&watch_id);
         self.progress_due.remove(&watch_id);
+        self.announcements.retain(|told| told.watch_id != watch_id);
         self.watches.remove(&watch_id).is_some()
     }
 
@@ -492,20 +549,15 @@ impl WatchStream {
             (self.queue.notify())();
             return None;
         }
-        let watch_id = if std::mem::take(&mut self.progress_requested) {
-            if self.watches.is_empty() {
-                // Like etcd: there is no progress to tell.
-                return None;
-            }
-            WATCH_ID_NONE
-        } else {
-            self.progress_due.pop_first()?
-        };
-        Some(WatchResponse {
-            header: header(revision),
-            watch_id,
-            ..WatchResponse::default()
-        })
+        let is_below_start = |id: &i64| !self.has_begun(*id, revision);
+        if self.progress_requested && !self.watches.keys().any(is_below_start) {
+            self.progress_requested = false;
+            // Like etcd: without watches there is no progress to tell.
+            return (!self.watches.is_empty()).then(|| progress(WATCH_ID_NONE, revision));
+        }
+        let watch_id = *self.progress_due.iter().find(|id| !is_below_start(id))?;
+        self.progress_due.remove(&watch_id);
+        Some(progress(watch_id, revision))
     }
 
     /// Cuts a response that is too large, if its client can put it together again; the
@@ -544,6 +596,15 @@ impl WatchStream {
         self.fragments
             .pop_front()
             .expect("there is at least the last part")
+    }
+}
+
+/// Tells that everything up to `revision` was told.
+fn progress(watch_id: i64, revision: i64) -> WatchResponse {
+    WatchResponse {
+        header: header(revision),
+        watch_id,
+        ..WatchResponse::default()
     }
 }
 

@@ -138,6 +138,11 @@ fn golden_of_the_cluster() -> Golden {
         (ApiError::stopped(), 14, "etcdserver: server stopped"),
         (ApiError::timeout(), 14, "etcdserver: request timed out"),
         (
+            ApiError::timeout_untaken(),
+            14,
+            "etcdserver: request timed out",
+        ),
+        (
             ApiError::timeout_leader_failure(),
             14,
             "etcdserver: request timed out, possibly due to previous leader failure",
@@ -160,6 +165,26 @@ fn golden_of_the_cluster() -> Golden {
             "etcdserver: bad leader transferee",
         ),
         (ApiError::not_capable(), 14, "etcdserver: not capable"),
+        (
+            ApiError::auth_not_enabled(),
+            9,
+            "etcdserver: authentication is not enabled",
+        ),
+        (
+            ApiError::root_user_not_found(),
+            9,
+            "etcdserver: root user does not exist",
+        ),
+        (
+            ApiError::user_not_found(),
+            9,
+            "etcdserver: user name not found",
+        ),
+        (
+            ApiError::role_not_found(),
+            9,
+            "etcdserver: role name not found",
+        ),
     ]
 }
 
@@ -190,6 +215,7 @@ fn only_what_may_still_take_effect_is_unknown() {
     for known in [
         ApiError::too_many_requests(),
         ApiError::no_leader(),
+        ApiError::timeout_untaken(),
         ApiError::stopped(),
         ApiError::compacted(),
     ] {

@@ -9,6 +9,7 @@
 mod agreement;
 mod concurrent_cut;
 mod concurrent_watch;
+mod differences;
 mod errors;
 mod feeds;
 mod generate;

@@ -179,6 +179,7 @@ impl Model {
                     error: String::new(),
                 })
             }
+            Request::Announcement(_) => CommandResponse::Announcement,
             Request::LeaseRevoke(revoke) => {
                 if txn.model.leases.remove(&revoke.id).is_none() {
                     return Err(ApiError::lease_not_found());

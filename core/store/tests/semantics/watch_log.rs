@@ -244,6 +244,7 @@ impl Client {
             self.progress_revision = header_revision;
             for (watch_id, watched) in &self.watches {
                 if id == WATCH_ID_NONE || id == *watch_id {
+                    prop_assert!(header_revision >= watched.request.start_revision);
                     watched.check_received(model, header_revision)?;
                 }
             }
@@ -410,6 +411,7 @@ fn planted_defects_of_watches_are_found() {
         PlantedBug::WatchForgetsStart,
         PlantedBug::WatchPrevLost,
         PlantedBug::ProgressAhead,
+        PlantedBug::ProgressBelowStart,
     ] {
         let config = ProptestConfig {
             cases: 1000,

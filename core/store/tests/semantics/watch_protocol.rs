@@ -225,6 +225,107 @@ fn periodic_progress_is_left_out_after_events() {
 }
 
 #[test]
+fn no_progress_is_told_below_the_first_revision_that_was_asked_for() {
+    let mut store = store();
+    let mut stream = stream(&store);
+    let to_come = |key, start_revision| WatchCreateRequest {
+        progress_notify: true,
+        start_revision,
+        ..watch(key)
+    };
+    let soon = create(&mut stream, to_come("a", 3)).watch_id;
+    let late = create(&mut stream, to_come("b", 5)).watch_id;
+    let request = || RequestUnion::ProgressRequest(WatchProgressRequest {});
+    send(&mut stream, request()).expect("there is room");
+    stream.tick_progress();
+    assert_eq!(drain(&mut stream), [], "neither has begun");
+
+    write(&mut store, "z", "1");
+    write(&mut store, "z", "2");
+    stream.tick_progress();
+    let told = drain(&mut stream);
+    assert_eq!(told.len(), 1, "one has begun, and not all have: {told:?}");
+    assert_eq!((told[0].watch_id, revision(&told[0])), (soon, 3));
+
+    write(&mut store, "z", "3");
+    write(&mut store, "z", "4");
+    stream.tick_progress();
+    let told = drain(&mut stream);
+    let mut whose: Vec<i64> = told.iter().map(|response| response.watch_id).collect();
+    whose.sort_unstable();
+    assert_eq!(
+        whose,
+        [WATCH_ID_NONE, soon, late],
+        "also what was asked for"
+    );
+    assert!(told.iter().all(|response| revision(response) == 5));
+}
+
+#[test]
+fn a_quiet_watch_is_told_of_progress_although_others_wait_for_events() {
+    let mut store = store();
+    write(&mut store, "busy", "0");
+    let mut stream = stream(&store);
+    let notified = |key, start_revision| WatchCreateRequest {
+        progress_notify: true,
+        start_revision,
+        ..watch(key)
+    };
+    let quiet = create(&mut stream, notified("quiet", 0)).watch_id;
+    let busy = create(&mut stream, notified("busy", 0)).watch_id;
+    let behind = create(&mut stream, notified("busy", 1)).watch_id;
+    write(&mut store, "busy", "1");
+    stream.tick_progress();
+    let responses = drain(&mut stream);
+    let first = &responses[0];
+    assert!(first.events.is_empty());
+    assert_eq!((first.watch_id, revision(first)), (quiet, 3));
+    for id in [busy, behind] {
+        let of_watch: Vec<&WatchResponse> = responses
+            .iter()
+            .filter(|response| response.watch_id == id)
+            .collect();
+        let (last, before) = of_watch.split_last().expect("events");
+        assert!(!before.is_empty() && last.events.is_empty(), "{of_watch:?}");
+        assert!(before.iter().all(|response| !response.events.is_empty()));
+    }
+}
+
+#[test]
+fn nothing_comes_between_the_parts_of_a_response() {
+    let mut store = store_with(WatchLimits::default(), 1000);
+    let mut stream = stream(&store);
+    create(
+        &mut stream,
+        WatchCreateRequest {
+            range_end: "z".into(),
+            fragment: true,
+            ..watch("a")
+        },
+    );
+    let ops = (0..20).map(|number| RequestOp {
+        request: Some(request_op::Request::RequestPut(PutRequest {
+            key: format!("k{number}").into(),
+            value: vec![b'v'; 200].into(),
+            ..Default::default()
+        })),
+    });
+    let txn = TxnRequest {
+        success: ops.collect(),
+        ..Default::default()
+    };
+    apply_ok(&mut store, Request::Txn(txn));
+    store.publish();
+    let first = stream.poll().expect("a part");
+    assert!(first.fragment);
+    send(&mut stream, RequestUnion::CreateRequest(watch("other"))).expect("there is room");
+    let rest = drain(&mut stream);
+    let parts = rest.iter().take_while(|part| part.fragment).count();
+    assert!(!rest[parts].events.is_empty(), "the last part: {rest:?}");
+    assert!(rest[parts + 1].created, "{rest:?}");
+}
+
+#[test]
 fn fragments_stay_below_the_limit_and_add_up() {
     let mut store = store_with(WatchLimits::default(), 1000);
     let mut stream = stream(&store);

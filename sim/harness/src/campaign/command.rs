@@ -15,6 +15,7 @@ use crate::artefact::{Kept, Version};
 use crate::command_line::{CampaignArguments, CampaignCommand, MergeArguments};
 use crate::error::{CommandError, file_error};
 use crate::isolated::{keep_run, was_stopped};
+use crate::output::{print_line, print_note, print_text};
 use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
@@ -75,7 +76,7 @@ fn run<S: Scenario>(scenario: &S, arguments: &CampaignArguments) -> Result<u8, C
         .filter(|seed| shard.has(*seed) && !sum.seeds.contains(seed))
         .collect();
     if !sum.seeds.is_empty() {
-        eprintln!("{} seeds were done before", sum.seeds.len());
+        print_note!("{} seeds were done before", sum.seeds.len());
     }
     let campaign = Campaign {
         scenario: name,
@@ -306,7 +307,7 @@ fn finish(
 ) -> Result<u8, CommandError> {
     outcome.write(dir, reports).map_err(file_error(dir))?;
     for group in &outcome.groups {
-        println!(
+        print_line!(
             "{}\n{} ({}), {} seeds: {}",
             group.reproduce,
             group.signature.class,
@@ -316,12 +317,12 @@ fn finish(
         );
         for kept in &group.kept {
             match &kept.shrunk {
-                Some((folder, size)) => println!("  small: {} ({size})", folder.display()),
-                None => println!("  kept in {}", kept.folder.display()),
+                Some((folder, size)) => print_line!("  small: {} ({size})", folder.display()),
+                None => print_line!("  kept in {}", kept.folder.display()),
             }
         }
     }
-    println!(
+    print_line!(
         "seeds {}..{} of scenario {}, shard {}, {} missing",
         outcome.header.seeds.start,
         outcome.header.seeds.end,
@@ -330,12 +331,12 @@ fn finish(
         outcome.missing
     );
     if !outcome.contradictions.is_empty() {
-        println!("nondeterminism: seeds {:?}", outcome.contradictions);
+        print_line!("nondeterminism: seeds {:?}", outcome.contradictions);
     }
-    print!("{}", outcome.summary.render(outcome.wall));
+    print_text!("{}", outcome.summary.render(outcome.wall));
     if prints_counters {
-        print!("{}", outcome.summary.render_counters());
+        print_text!("{}", outcome.summary.render_counters());
     }
-    println!("written to {}", dir.display());
+    print_line!("written to {}", dir.display());
     Ok(outcome.most_severe().exit_code())
 }

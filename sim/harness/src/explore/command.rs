@@ -12,6 +12,7 @@ use crate::command_line::ExploreArguments;
 use crate::coverage::{Coverage, PointCoverage};
 use crate::error::{CommandError, file_error};
 use crate::isolated::{keep_run, was_stopped};
+use crate::output::{print_line, print_text};
 use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
@@ -112,16 +113,16 @@ pub fn explore<S: Scenario>(system: &S, arguments: &ExploreArguments) -> Result<
     let path = arguments.out.join("summary.json");
     std::fs::create_dir_all(&arguments.out).map_err(file_error(&arguments.out))?;
     write_json(&path, &json).map_err(file_error(&path))?;
-    println!(
+    print_line!(
         "{} runs of scenario {scenario}, {changed} of them of changed plans; {}",
         summary.seeds,
         status(reach, failed)
     );
-    print!("{}", summary.render(started.elapsed()));
+    print_text!("{}", summary.render(started.elapsed()));
     if arguments.counters {
-        print!("{}", summary.render_counters());
+        print_text!("{}", summary.render_counters());
     }
-    println!("written to {}", arguments.out.display());
+    print_line!("written to {}", arguments.out.display());
     Ok(summary.most_severe().exit_code())
 }
 
@@ -176,7 +177,7 @@ fn keep<P: Plan>(program: &Program, out: &Path, name: &str, executions: &[Execut
             .join(name)
             .join(execution.number.to_string());
         let report = keep_run(program, &execution.plan, None, &folder);
-        println!(
+        print_line!(
             "run {}, {}",
             execution.number,
             match execution.origin {
@@ -184,8 +185,8 @@ fn keep<P: Plan>(program: &Program, out: &Path, name: &str, executions: &[Execut
                 Origin::Changed => "a changed plan".to_owned(),
             }
         );
-        print!("{}", artefact::witness(&report));
-        println!();
+        print_text!("{}", artefact::witness(&report));
+        print_line!();
         kept.push((execution.number, folder));
     }
     let runs = executions.len() as u64;

@@ -12,6 +12,7 @@ use crate::command_line::RecallArguments;
 use crate::error::{CommandError, file_error};
 use crate::explore::CANDIDATES;
 use crate::explore::command::{check_can_be_explored, known};
+use crate::output::print_line;
 use crate::program::Program;
 use crate::report::Class;
 use crate::scenario::Scenario;
@@ -49,9 +50,12 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
     let interrupted = interruption();
     let program = Program::this(&system.about())?;
     let known = known(&arguments.learn, scenario)?;
-    println!(
+    print_line!(
         "  {:<26} {:<6} {:>6} {:>9}  how it showed",
-        "bug", "found", "runs", "wall s"
+        "bug",
+        "found",
+        "runs",
+        "wall s"
     );
     let mut tally = Tally::default();
     let started = Instant::now();
@@ -85,7 +89,7 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
     if arguments.bug.is_empty() {
         for bug in &all {
             if let Some(why) = bug.hidden {
-                println!("not looked for: {} ({why})", bug.name);
+                print_line!("not looked for: {} ({why})", bug.name);
             }
         }
     }
@@ -146,16 +150,16 @@ impl Tally {
 
     fn print(&mut self, bugs: usize, elapsed: Duration) {
         if !self.comparisons.is_empty() {
-            println!("\n{}", comparison::table(&self.comparisons));
+            print_line!("\n{}", comparison::table(&self.comparisons));
         }
         self.needed.sort_unstable();
         match (self.needed.get(self.needed.len() / 2), self.needed.last()) {
-            (Some(median), Some(worst)) => println!(
+            (Some(median), Some(worst)) => print_line!(
                 "found {} of {bugs}; runs needed: median {median}, at most {worst}; {:.0} s",
                 self.found,
                 elapsed.as_secs_f64(),
             ),
-            (None, _) | (_, None) => println!("found none of {bugs}"),
+            (None, _) | (_, None) => print_line!("found none of {bugs}"),
         }
     }
 
@@ -182,11 +186,13 @@ fn repeat<S: Scenario>(
             ..*search
         };
         let recalled = search.run(interrupted);
-        println!("{}", describe(&recalled));
+        print_line!("{}", describe(&recalled));
         if let Some(own) = &recalled.without_it {
-            println!(
+            print_line!(
                 "  THE SYSTEM ITSELF FAILS, nothing planted: {} ({}): {}",
-                own.class, own.signature, own.reproduce
+                own.class,
+                own.signature,
+                own.reproduce
             );
         }
         if let Some((file, path)) = json {
@@ -199,7 +205,7 @@ fn repeat<S: Scenario>(
         }
     }
     if attempts.len() > 1 {
-        println!("{}", describe_all(search.bug, &attempts));
+        print_line!("{}", describe_all(search.bug, &attempts));
     }
     Ok(attempts)
 }

@@ -8,6 +8,7 @@ use crate::artefact::{Kept, PAGE_FILE, RECORDING_FILE};
 use crate::command_line::ViewArguments;
 use crate::error::{CommandError, file_error};
 use crate::isolated::keep_run;
+use crate::output::print_line;
 use crate::program::Program;
 use crate::scenario::Scenario;
 
@@ -25,9 +26,10 @@ pub fn view<S: Scenario>(scenario: &S, arguments: &ViewArguments) -> Result<u8, 
         let again = std::env::temp_dir().join(format!("veridical-view-{}", std::process::id()));
         let report = keep_run(&program, &kept.plan, kept.decisions.as_deref(), &again);
         if report.digest != kept.report.digest {
-            println!(
+            print_line!(
                 "not the same run any more: {}, was {}",
-                report.verdict, kept.report.verdict
+                report.verdict,
+                kept.report.verdict
             );
         }
         let shown = Shown::read(&again)?;
@@ -46,6 +48,6 @@ pub fn view<S: Scenario>(scenario: &S, arguments: &ViewArguments) -> Result<u8, 
     written
         .and_then(|()| file.flush())
         .map_err(file_error(&path))?;
-    println!("{}", path.display());
+    print_line!("{}", path.display());
     Ok(0)
 }

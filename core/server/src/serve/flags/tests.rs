@@ -97,6 +97,23 @@ fn every_flag_reaches_its_setting() {
 }
 
 #[test]
+fn whoever_joins_asks_the_peers_of_the_initial_cluster() {
+    let config = settle(&[
+        "--name=c",
+        "--initial-cluster-state=existing",
+        "--listen-peer-urls=http://c.example:3",
+        "--initial-cluster=a=http://a.example:3,c=http://c.example:3,=http://b.example:3",
+        "--join-endpoints=http://a.example:1",
+    ])
+    .unwrap();
+    let contacts = Contacts {
+        endpoints: urls(&["http://a.example:1"]),
+        peers: urls(&["http://b.example:3", "http://a.example:3"]),
+    };
+    assert_eq!(config.beginning, Beginning::Join(contacts));
+}
+
+#[test]
 fn every_refusal_names_its_flag_and_the_reason() {
     for (flags, message) in [
         (
