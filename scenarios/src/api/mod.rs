@@ -14,9 +14,9 @@ pub mod judge;
 #[cfg(madsim)]
 mod refusals;
 
-#[cfg(test)]
+#[cfg(all(test, madsim))]
 mod coverage;
-#[cfg(test)]
+#[cfg(all(test, madsim))]
 mod schema;
 #[cfg(all(test, madsim))]
 pub mod traffic;

@@ -201,7 +201,7 @@ impl Plan {
             Whom::BootstrapMember(site) if site >= self.members => Err(invalid(
                 place,
                 format!(
-                    "there is no founder {site}; the plan has {}, from 0 on",
+                    "there is no bootstrap member {site}; the plan has {}, from 0 on",
                     self.members
                 ),
             )),
@@ -341,7 +341,7 @@ mod tests {
             ("/hasty/0/asked", json!({"site": none})),
             (
                 "/hasty/0/call",
-                json!({"do": "remove", "whom": {"founder": none}}),
+                json!({"do": "remove", "whom": {"bootstrap_member": none}}),
             ),
             ("/hasty/0/call", json!({"do": "start", "machine": u32::MAX})),
             ("/service/gap_max_percent", json!(u64::MAX)),

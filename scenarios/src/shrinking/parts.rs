@@ -234,7 +234,7 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
         client => Some(ProcessId(client - gone)),
     };
     if !plan.hasty.is_empty() {
-        // They name founders, and addresses of machines that may not exist.
+        // They name bootstrap members, and addresses of machines that may not exist.
         return None;
     }
     let mut fewer = renumbered(plan, number);

@@ -165,7 +165,7 @@ impl Comparable for api::AlarmResponse {
 }
 
 /// Which name and addresses a member has is up to who started it.
-fn members(members: &mut Vec<api::Member>) {
+fn members(members: &mut [api::Member]) {
     for member in members.iter_mut() {
         self::member(member);
     }
