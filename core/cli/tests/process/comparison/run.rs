@@ -15,7 +15,7 @@ use api::watch_request::RequestUnion;
 const QUIET: Duration = Duration::from_millis(25);
 
 /// For so long one may be behind the other.
-const LAG_MAX: Duration = Duration::from_secs(2);
+const LAG_MAX: Duration = Duration::from_secs(8);
 
 /// What is written out of a character that is repeated.
 const REPEATED_MAX: usize = 20;
