@@ -143,7 +143,7 @@ impl Model {
             Request::DeleteRange(delete) => CommandResponse::DeleteRange(txn.delete(delete)),
             Request::Txn(request) => {
                 let path = txn.path(request);
-                txn.check(request, &mut path.iter().copied())?;
+                txn.check(request, &path)?;
                 let mut response = txn.run(request, &mut path.iter().copied());
                 response.header = header(txn.now());
                 CommandResponse::Txn(response)
@@ -368,29 +368,44 @@ impl Txn<'_> {
         path
     }
 
-    fn check(
+    /// All puts are checked before all ranges, as etcd does it.
+    fn check(&self, request: &TxnRequest, path: &[bool]) -> Result<(), ApiError> {
+        self.check_each(request, &mut path.iter().copied(), &|op| match op {
+            Op::RequestPut(put) => {
+                self.check_ignored(put)?;
+                self.check_lease(put)
+            }
+            Op::RequestRange(_) | Op::RequestDeleteRange(_) | Op::RequestTxn(_) => Ok(()),
+        })?;
+        self.check_each(request, &mut path.iter().copied(), &|op| match op {
+            Op::RequestRange(range) if range.revision > self.now() => {
+                Err(ApiError::future_revision())
+            }
+            Op::RequestRange(range)
+                if range.revision != 0 && range.revision < self.model.compacted =>
+            {
+                Err(ApiError::compacted())
+            }
+            Op::RequestRange(_)
+            | Op::RequestPut(_)
+            | Op::RequestDeleteRange(_)
+            | Op::RequestTxn(_) => Ok(()),
+        })
+    }
+
+    fn check_each(
         &self,
         request: &TxnRequest,
         path: &mut dyn Iterator<Item = bool>,
+        check: &dyn Fn(&Op) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
         let succeeded = path.next().expect("a branch for each transaction");
         for op in branch(request, succeeded) {
-            match op.request.as_ref().expect("generated") {
-                Op::RequestRange(range) => {
-                    if range.revision > self.now() {
-                        return Err(ApiError::future_revision());
-                    }
-                    if range.revision != 0 && range.revision < self.model.compacted {
-                        return Err(ApiError::compacted());
-                    }
-                }
-                Op::RequestPut(put) => {
-                    self.check_ignored(put)?;
-                    self.check_lease(put)?;
-                }
-                Op::RequestDeleteRange(_) => {}
-                Op::RequestTxn(nested) => self.check(nested, path)?,
+            let op = op.request.as_ref().expect("generated");
+            if let Op::RequestTxn(nested) = op {
+                self.check_each(nested, path, check)?;
             }
+            check(op)?;
         }
         Ok(())
     }
