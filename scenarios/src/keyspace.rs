@@ -52,6 +52,15 @@ impl Keyspace {
         }
     }
 
+    /// Keys that a plan can name: beyond these their order is not that of their numbers.
+    pub fn keys_max(self) -> u32 {
+        match self {
+            Self::Names => 100,
+            Self::Numbers => 100_000,
+            Self::Adversarial => ADVERSARIAL_MAX,
+        }
+    }
+
     /// The end of a range before the key of a number.
     pub fn range_end(self, number: u32) -> Bytes {
         match number {

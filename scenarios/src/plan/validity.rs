@@ -23,9 +23,6 @@ const GAP_MAX_PERCENT: u64 = 1_000_000;
 /// Addresses of machines, those of a plan included.
 const ADDRESSES: u32 = 1_000;
 
-/// Keys that a plan can name: two digits keep their order as byte strings.
-const KEYS: u32 = 100;
-
 /// Machines of one kind at most: more than any plan needs, and few enough for one process.
 const MACHINES_MAX: u64 = 64;
 
@@ -136,8 +133,9 @@ impl Plan {
             let place = format!("watchers[{number}]");
             self.check_site(watcher.first_member, &format!("{place}.first_member"))?;
             let (first, end) = watcher.keys;
-            if first >= end || end > KEYS {
-                let reason = format!("from {first} to {end} is no range of keys up to {KEYS}");
+            let max = self.keyspace.keys_max();
+            if first >= end || end > max {
+                let reason = format!("from {first} to {end} is no range of keys up to {max}");
                 return Err(invalid(&format!("{place}.keys"), reason));
             }
         }

@@ -302,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn every_plan_has_at_least_500_operations_and_60_seconds() {
+    fn every_plan_has_60_seconds_and_500_operations_unless_disks_are_slow() {
         for seed in 0..500 {
             let plan = plan(seed);
             assert!(
-                plan.operations() >= 500,
+                plan.operations() >= 500 || slow_disks::is_in_swarm(seed),
                 "seed {seed}: {}",
                 plan.operations()
             );
