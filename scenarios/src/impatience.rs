@@ -6,8 +6,9 @@
 //! refuses what could cost that.
 
 use veridical_node::Limits;
-use veridical_world::{DiskFaults, NetworkFaults, Rng, Schedule, Stream};
+use veridical_world::{Rng, Stream};
 
+use crate::calm::{BOOTSTRAP_MEMBERS, calm};
 use crate::plan::{AdminCall, HastyCall, Plan, ServicePlan, Who, Whom};
 
 /// The scenario's name.
@@ -25,9 +26,6 @@ const BURST_CALLS: (u64, u64) = (2, 7);
 
 /// The last calls are made this long before the faults end, so that they are over then, in ms.
 const LAST_CALL_MS: u64 = 1_500;
-
-/// Bootstrap members of the scenario.
-const BOOTSTRAP_MEMBERS: u32 = 3;
 
 /// Its machines on which a newcomer can be started.
 const SPARES: u32 = 2;
@@ -153,7 +151,7 @@ pub fn plan(drawn: Plan) -> Plan {
         write_every_ms: 50,
         gap_max_percent: GAP_MAX_PERCENT,
     });
-    calm(Plan {
+    Plan {
         scenario: NAME.to_owned(),
         spares: SPARES,
         knobs,
@@ -161,33 +159,8 @@ pub fn plan(drawn: Plan) -> Plan {
         service,
         heal_at_ms: BUSY_MS,
         end_at_ms: BUSY_MS + 10_000,
-        ..drawn
-    })
-}
-
-/// The plan in a world without faults, of which three members bootstrap the cluster.
-pub(crate) fn calm(plan: Plan) -> Plan {
-    let mut plan = Plan {
-        members: BOOTSTRAP_MEMBERS,
-        engine: false,
-        network: NetworkFaults::none(),
-        disk: DiskFaults::none(),
-        faults: Vec::new(),
-        previous_format: Default::default(),
-        changes: Vec::new(),
-        lease_rounds: Vec::new(),
-        examinations: Vec::new(),
-        leader_nemesis: None,
-        schedule: Schedule::Uniform,
-        ..plan
-    };
-    for host in &mut plan.hosts {
-        host.first_member %= BOOTSTRAP_MEMBERS;
+        ..calm(drawn)
     }
-    for watcher in &mut plan.watchers {
-        watcher.first_member %= BOOTSTRAP_MEMBERS;
-    }
-    plan
 }
 
 #[cfg(test)]

@@ -9,15 +9,16 @@
 //! seed, `swarm` by default; `run` carries it out: `cluster` boots the members, `workload`
 //! and `watching` are the clients, `operator` changes the membership one step after the
 //! other and `impatient_operators` all at once, `leader_nemesis` follows the elections,
-//! `service` sees to it that writes go on,
-//! `lease_keepers` keep alive what is being ended, `observer` feeds the checker while they run. `shrinking` says what
-//! a plan consists of, `mutation` how it is changed, `view` what its messages mean.
+//! `service` sees to it that writes go on, `lease_keepers` keep alive what is being ended.
+//! `observer` feeds the checker while they run, `api` judges every answer, `progress` what
+//! watches are told at the end. `shrinking` says what a plan consists of, `mutation` how it is changed, `view` what its messages mean.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
 mod about;
 #[cfg(any(madsim, test))]
 mod api;
+mod calm;
 pub mod impatience;
 pub mod keyspace;
 pub mod knobs;

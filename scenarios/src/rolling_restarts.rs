@@ -3,10 +3,9 @@
 //! nobody has to wait for an election timeout, for a leader hands leadership over before it
 //! ends.
 
-use veridical_node::Limits;
 use veridical_world::{Rng, Stream};
 
-use crate::impatience::calm;
+use crate::calm::calm;
 use crate::plan::{Change, Plan, PlannedChange, ServicePlan, Who};
 
 /// The scenario's name.
@@ -57,9 +56,6 @@ pub(crate) fn of(drawn: Plan) -> Plan {
     }
     Plan {
         changes,
-        hasty: Vec::new(),
-        knobs: Limits::default(),
-        spares: 0,
         service: Some(ServicePlan {
             write_every_ms: 20,
             gap_max_percent: GAP_MAX_PERCENT,

@@ -3,10 +3,9 @@
 //! have to lead. Little is done there, but it is done: whatever a member has to write before it
 //! can vote, or lead, is small.
 
-use veridical_node::Limits;
 use veridical_world::{DiskFaults, Fault, ProcessId, Rng, Stream};
 
-use crate::impatience::calm;
+use crate::calm::calm;
 use crate::plan::{Plan, ServicePlan};
 use veridical_harness::TimedFault;
 
@@ -60,9 +59,6 @@ pub fn plan(drawn: Plan) -> Plan {
 pub(crate) fn of(drawn: Plan) -> Plan {
     let mut rng = Rng::for_part(drawn.seed, Stream::Nemesis, NAME);
     let mut plan = Plan {
-        hasty: Vec::new(),
-        knobs: Limits::default(),
-        spares: 0,
         service: Some(ServicePlan {
             write_every_ms: 500,
             gap_max_percent: GAP_MAX_PERCENT,

@@ -76,7 +76,7 @@ impl Log {
     }
 
     /// The entries of `range` that exist.
-    pub(crate) fn range(&self, range: Range<LogIndex>) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn range(&self, range: Range<LogIndex>) -> impl DoubleEndedIterator<Item = &Entry> {
         let start = range.start.clamp(self.first_index(), self.last_index() + 1);
         let end = range.end.clamp(start, self.last_index() + 1);
         let offset = |index: LogIndex| (index - self.first_index()) as usize;

@@ -23,7 +23,7 @@ pub struct Judge {
 /// What is known of the members, from outside.
 struct Facts {
     cluster_id: u64,
-    founders: u32,
+    bootstrap_members: u32,
     limits: Limits,
     /// The members that each machine had.
     installed: BTreeMap<u32, BTreeSet<u64>>,
@@ -57,11 +57,11 @@ pub struct Asked {
 const LEADERS_MAX: usize = 4_096;
 
 impl Judge {
-    /// Of a cluster that these founders begin, with these settings.
-    pub fn new(cluster_id: u64, founders: u32, limits: Limits) -> Self {
+    /// Of a cluster that these bootstrap members begin, with these settings.
+    pub fn new(cluster_id: u64, bootstrap_members: u32, limits: Limits) -> Self {
         let facts = Facts {
             cluster_id,
-            founders,
+            bootstrap_members,
             limits,
             installed: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -319,8 +319,8 @@ impl Facts {
         holds(ids.len() == members.len() && !ids.contains(&0), || {
             "each member has a number of its own".to_owned()
         })?;
-        let founders = 1..=u64::from(self.founders);
-        let missing = founders
+        let bootstrap_members = 1..=u64::from(self.bootstrap_members);
+        let missing = bootstrap_members
             .filter(|id| !self.leaving.contains(id))
             .find(|id| !ids.contains(id));
         if let Some(id) = missing {
@@ -333,8 +333,8 @@ impl Facts {
     }
 
     fn judge_member(&self, member: &api::Member) -> Result<(), String> {
-        let is_founder = (1..=u64::from(self.founders)).contains(&member.id);
-        if !is_founder {
+        let is_bootstrap_member = (1..=u64::from(self.bootstrap_members)).contains(&member.id);
+        if !is_bootstrap_member {
             // Its name and where it serves clients are known once it has told them.
             let named = |site: &u32| member.name == member_name(*site);
             let site = self.installed.keys().find(|site| named(site));

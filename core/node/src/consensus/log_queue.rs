@@ -34,17 +34,13 @@ impl KeptLog {
         let first = (index + 1)
             .saturating_sub(self.entries)
             .max(raft.first_index());
-        let sizes: Vec<usize> = raft
-            .entries(first..index + 1)
-            .map(Entry::size_bytes)
-            .collect();
         let mut bytes = 0;
-        let fits = |size: &&usize| {
-            bytes += **size;
+        let fits = |entry: &&Entry| {
+            bytes += entry.size_bytes();
             bytes <= self.bytes
         };
-        let kept = sizes.iter().rev().take_while(fits).count();
-        index - kept as u64
+        let newest_first = raft.entries(first..index + 1).rev();
+        index - newest_first.take_while(fits).count() as u64
     }
 }
 

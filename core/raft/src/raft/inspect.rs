@@ -78,7 +78,7 @@ impl Raft {
     }
 
     /// The entries of `range` that the log has.
-    pub fn entries(&self, range: Range<LogIndex>) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self, range: Range<LogIndex>) -> impl DoubleEndedIterator<Item = &Entry> {
         self.log.range(range)
     }
 

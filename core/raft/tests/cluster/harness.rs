@@ -120,7 +120,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Founders `1..=size`, configured by `configure`, nobody leading.
+    /// Bootstrap members `1..=size`, configured by `configure`, nobody leading.
     pub fn new(size: u64, seed: u64, configure: impl Fn(&mut Config)) -> Self {
         let bootstrap_members = Membership::of_voters(1..=size);
         let mut cluster = Cluster {
