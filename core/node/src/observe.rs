@@ -59,6 +59,10 @@ pub trait NodeObserver: Send + Sync {
     /// effect, because it was taken for one that was applied before.
     fn proposal_applied(&self, name: ProposalName, is_duplicate: bool);
 
+    /// The caller of a proposal is being told that nobody knows what came of it: this member has
+    /// taken over a state in which it may be.
+    fn proposal_forgotten(&self, name: ProposalName);
+
     /// The caller of a proposal waits no more.
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding);
 }

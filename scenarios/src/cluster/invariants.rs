@@ -192,6 +192,13 @@ impl NodeObserver for Invariants {
         self.check(|state| state.proposals.applied(name, is_duplicate));
     }
 
+    fn proposal_forgotten(&self, name: ProposalName) {
+        self.check(|state| {
+            state.proposals.forgotten(name);
+            Ok(())
+        });
+    }
+
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding) {
         self.check(|state| {
             match state.proposals.ended(name, ending)? {

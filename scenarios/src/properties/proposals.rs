@@ -39,6 +39,13 @@ impl ProposalInvariants {
         waiting.insert((name.incarnation, name.sequence), false);
     }
 
+    /// The member has taken over a state in which a proposal may be, and says so to its caller,
+    /// who has not heard it yet: nothing more is owed to him.
+    pub fn forgotten(&mut self, name: ProposalName) {
+        let waiting = self.waiting.entry(name.member_id).or_default();
+        waiting.remove(&(name.incarnation, name.sequence));
+    }
+
     /// A proposal is applied at its member.
     ///
     /// # Errors
@@ -151,6 +158,17 @@ mod tests {
         let ended = given_up.ended(NAME, ProposalEnding::TimedOut);
         ended.expect("it was not applied");
         given_up.applied(NAME, true).expect("nobody waits");
+    }
+
+    #[test]
+    fn nothing_is_owed_to_who_is_about_to_hear_that_nobody_knows() {
+        for is_duplicate in [false, true] {
+            let mut proposals = waiting();
+            proposals.forgotten(NAME);
+            proposals.applied(NAME, is_duplicate).expect("it may be");
+            let ended = proposals.ended(NAME, ProposalEnding::Unanswered);
+            assert_eq!(ended.expect("it is so"), Some(Cause::StateTakenOver));
+        }
     }
 
     #[test]

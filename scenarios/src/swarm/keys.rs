@@ -21,6 +21,9 @@ const FILLINGS_MAX: u32 = 60;
 /// Bytes of a request for each key that is put, with room for the rest of it.
 const BYTES_OF_A_PUT: usize = 64;
 
+/// Chunks of a snapshot, without earlier versions of keys.
+const CHUNKS_MAX: usize = 200;
+
 /// Seeds with a few large values, and how large, in bytes.
 const LARGE_VALUES_SHARE: f64 = 0.05;
 const LARGE_VALUE_BYTES: (u64, u64) = (20_000, 400_000);
@@ -39,6 +42,13 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    /// Chunks of snapshots are so large that all keys go into a few hundred of them: a newcomer on a
+    /// slow network has to have its snapshot before the next one replaces it.
+    pub(super) fn fit_chunks(&self, limits: &mut Limits) {
+        let bytes = self.keys as usize * BYTES_OF_A_PUT / CHUNKS_MAX;
+        limits.snapshot_chunk_bytes = limits.snapshot_chunk_bytes.max(bytes);
+    }
+
     /// Of a seed, which has a `few` keys as a rule; from a stream of their own.
     pub(super) fn draw(seed: u64, few: u32, limits: &Limits) -> Self {
         let mut rng = Rng::for_part(seed, Stream::Workload, "keys");

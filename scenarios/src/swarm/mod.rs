@@ -21,7 +21,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 use veridical_node::Limits;
-use veridical_world::{Latency, Rng, Stream};
+use veridical_world::{DiskFaults, Latency, Rng, Stream};
 
 use crate::impatience;
 use crate::keyspace::Keyspace;
@@ -40,6 +40,12 @@ use crate::swarm::workload::{fill, hosts, watchers};
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
+
+/// How long a healed cluster on quick disks may need.
+const HEAL_BOUND_MS: u64 = 30_000;
+
+/// How many syncs that stall one after the other a healed cluster may need besides.
+const STALLED_SYNCS_MAX: u64 = 60;
 
 /// Machines on which a member can be installed later, at most.
 const SPARES_MAX: u64 = 2;
@@ -160,7 +166,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         examinations: examinations(seed, heal_at_ms),
         leader_nemesis,
         heal_at_ms,
-        heal_bound_ms: 30_000,
+        heal_bound_ms: heal_bound_ms(&disk),
         end_at_ms,
         last_power_failure: true,
         restart_delay_ms: 1_000,
@@ -169,6 +175,12 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         schedule_seed: None,
         schedule: schedule(seed, None),
     }
+}
+
+/// How long a cluster may need once all faults have ended. A sync that stalls longer than an election
+/// timeout costs a term, and of two voters neither may stall.
+fn heal_bound_ms(disk: &DiskFaults) -> u64 {
+    HEAL_BOUND_MS + STALLED_SYNCS_MAX * disk.sync_latency.tail_mean_us / 1_000
 }
 
 /// Who uses the cluster, and for what.
@@ -184,11 +196,13 @@ impl Clients {
     fn draw(seed: u64, members: u32, end_at_ms: u64, knobs: &mut Limits) -> Self {
         let mut rng = Rng::for_stream(seed, Stream::Workload);
         let few = rng.between(2, KEYS_MAX) as u32;
+        let drawn = Keys::draw(seed, few, knobs);
+        drawn.fit_chunks(knobs);
         let Keys {
             keyspace,
             keys,
             at_once,
-        } = Keys::draw(seed, few, knobs);
+        } = drawn;
         let mut hosts = hosts(&mut rng, members, keys, end_at_ms);
         if at_once > 0 {
             fill(&mut hosts, keys, at_once);

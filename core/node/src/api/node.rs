@@ -438,20 +438,26 @@ impl<E: Environment> Node<E> {
         })
     }
 
-    /// Who the members are (`Cluster.MemberList`).
+    /// Who the members are (`Cluster.MemberList`). A newcomer that has not been told yet waits for
+    /// it: clients that go by an empty list would know no endpoint any more.
     ///
     /// # Errors
-    /// With `linearizable`: no leader answers in time.
+    /// With `linearizable`, and of such a newcomer: no leader answers in time.
     pub async fn member_list(
         &self,
         request: &api::MemberListRequest,
     ) -> Result<api::MemberListResponse, ApiError> {
-        if request.linearizable {
+        if request.linearizable || self.member.membership.members().is_empty() {
             self.linearizable().await?;
         }
+        let members = self.member.membership.members();
+        assert!(
+            !members.is_empty(),
+            "whoever has applied what the leader has knows the members"
+        );
         Ok(api::MemberListResponse {
             header: Some(self.header(REVISION_NONE)),
-            members: self.member.membership.members(),
+            members,
         })
     }
 

@@ -312,8 +312,8 @@ impl Proposals {
     }
 
     /// Answers with an unknown outcome all that were ever dispatched: the state came
-    /// from a snapshot, which does not say what became of them.
-    pub(crate) fn forget_attempted(&self) {
+    /// from a snapshot, which does not say what became of them. Returns their sequence numbers.
+    pub(crate) fn forget_attempted(&self) -> Vec<u64> {
         let mut state = self.state();
         let attempted: Vec<u64> = state
             .pending
@@ -321,12 +321,13 @@ impl Proposals {
             .filter(|(_, pending)| pending.dispatched)
             .map(|(sequence, _)| *sequence)
             .collect();
-        for sequence in attempted {
-            if let Some(pending) = state.pending.remove(&sequence) {
+        for sequence in &attempted {
+            if let Some(pending) = state.pending.remove(sequence) {
                 reachable!("node.outcome-hidden-by-a-snapshot");
                 let _ = pending.reply.send(Err(ApiError::timeout_leader_failure()));
             }
         }
+        attempted
     }
 
     /// Takes nothing any more; what waits gets `error`, as an unknown outcome if it was

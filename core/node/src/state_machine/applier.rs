@@ -206,14 +206,18 @@ impl<E: Environment> Applier<E> {
         Ok(())
     }
 
+    fn name(&self, incarnation: u64, sequence: u64) -> ProposalName {
+        ProposalName {
+            member_id: self.member_id,
+            incarnation,
+            sequence,
+        }
+    }
+
     /// Answers the caller of an applied command.
     fn answer(&self, due: DueAnswer) {
         if let Some(observer) = &self.observer {
-            let name = ProposalName {
-                member_id: self.member_id,
-                incarnation: due.incarnation,
-                sequence: due.sequence,
-            };
+            let name = self.name(due.incarnation, due.sequence);
             observer.proposal_applied(name, due.applied == Applied::Duplicate);
         }
         let outcome = match due.applied {
@@ -368,7 +372,11 @@ impl<E: Environment> Applier<E> {
             self.store.take_feed();
             engine.replace(source, meta.term, &self.directory).await;
         }
-        self.proposals.forget_attempted();
+        for sequence in self.proposals.forget_attempted() {
+            if let Some(observer) = &self.observer {
+                observer.proposal_forgotten(self.name(self.proposals.incarnation(), sequence));
+            }
+        }
         Ok(())
     }
 }

@@ -110,6 +110,8 @@ impl Comparable for api::LeaseTimeToLiveResponse {
         // It goes by, and not at the same moment.
         self.ttl = self.ttl.signum();
         lease(&mut self.id);
+        // etcd takes them out of a map in whatever order.
+        self.keys.sort();
     }
 }
 
