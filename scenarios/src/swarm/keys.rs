@@ -21,6 +21,9 @@ const FILLINGS_MAX: u32 = 60;
 /// Bytes of a request for each key that is put, with room for the rest of it.
 const BYTES_OF_A_PUT: usize = 64;
 
+/// How many puts of long keys a request has room for.
+const PUTS_AT_ONCE: usize = 4;
+
 /// Chunks of a snapshot, without earlier versions of keys.
 const CHUNKS_MAX: usize = 200;
 
@@ -42,11 +45,18 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Chunks of snapshots are so large that all keys go into a few hundred of them: a newcomer on a
-    /// slow network has to have its snapshot before the next one replaces it.
-    pub(super) fn fit_chunks(&self, limits: &mut Limits) {
-        let bytes = self.keys as usize * BYTES_OF_A_PUT / CHUNKS_MAX;
-        limits.snapshot_chunk_bytes = limits.snapshot_chunk_bytes.max(bytes);
+    /// Makes room for the keys. Chunks of snapshots are so large that all keys go into a few hundred of
+    /// them: a newcomer on a slow network has to have its snapshot before the next one replaces it.
+    pub(super) fn fit(&self, limits: &mut Limits) {
+        let keys = (0..self.keys).map(|number| self.keyspace.key(number).len());
+        let (all, longest) = keys.fold((0, 0), |(all, longest), key| {
+            (all + key + BYTES_OF_A_PUT, longest.max(key))
+        });
+        limits.snapshot_chunk_bytes = limits.snapshot_chunk_bytes.max(all / CHUNKS_MAX);
+        if longest > BYTES_OF_A_PUT {
+            limits.max_request_bytes = limits.max_request_bytes.max(PUTS_AT_ONCE * longest);
+            limits.repair();
+        }
     }
 
     /// Of a seed, which has a `few` keys as a rule; from a stream of their own.

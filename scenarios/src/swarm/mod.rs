@@ -197,7 +197,7 @@ impl Clients {
         let mut rng = Rng::for_stream(seed, Stream::Workload);
         let few = rng.between(2, KEYS_MAX) as u32;
         let drawn = Keys::draw(seed, few, knobs);
-        drawn.fit_chunks(knobs);
+        drawn.fit(knobs);
         let Keys {
             keyspace,
             keys,
