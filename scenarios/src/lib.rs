@@ -19,6 +19,7 @@ mod about;
 #[cfg(any(madsim, test))]
 mod api;
 mod calm;
+pub mod connected_majority;
 pub mod impatience;
 pub mod keyspace;
 pub mod knobs;

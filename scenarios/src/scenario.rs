@@ -22,7 +22,8 @@ use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
 use crate::{
-    impatience, lying_disk, rolling_restarts, rotten_disk, slow_disks, stale_disk, swarm, timetable,
+    connected_majority, impatience, lying_disk, rolling_restarts, rotten_disk, slow_disks,
+    stale_disk, swarm, timetable,
 };
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
@@ -183,6 +184,10 @@ fn all() -> impl Iterator<Item = Named> {
             about: "a calm world and members that are told to end, one after the other: writes go on",
         },
         Named {
+            name: connected_majority::NAME,
+            about: "a calm world and faults of minorities that outlast elections: writes go on meanwhile",
+        },
+        Named {
             name: slow_disks::NAME,
             about: "disks that write a few thousand bytes a second, and members that are paused: writes go on",
         },
@@ -200,6 +205,7 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
         lying_disk::NAME => Some(lying_disk::plan(seed)),
         impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
         rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),
+        connected_majority::NAME => Some(connected_majority::plan(swarm::drawn(seed))),
         slow_disks::NAME => Some(slow_disks::plan(swarm::drawn(seed))),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),

@@ -71,6 +71,8 @@ veridical_probe::planted_bugs! {
         ReadsUnbounded => "reads-unbounded",
         /// raft: a leader that no majority answers leads for eight election timeouts more.
         CutOffLeaderStays => "cut-off-leader-stays",
+        /// raft: a leader commits what all voters have, instead of a majority.
+        CommitNeedsAll => "commit-needs-all",
         /// node: a command that was handed to a second leader is answered as of unknown outcome.
         SecondLeaderUnanswered => "second-leader-unanswered",
         /// node: a command settles all before it, those included whose callers wait.

@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, Latency, Rng, Stream};
 
+use crate::connected_majority;
 use crate::impatience;
 use crate::keyspace::Keyspace;
 use crate::knobs;
@@ -91,6 +92,9 @@ pub fn plan(seed: u64) -> Plan {
     let drawn = drawn(seed);
     if rolling_restarts::is_in_swarm(seed) {
         return rolling_restarts::of(drawn);
+    }
+    if connected_majority::is_in_swarm(seed) {
+        return connected_majority::of(drawn);
     }
     if slow_disks::is_in_swarm(seed) {
         return slow_disks::of(drawn);

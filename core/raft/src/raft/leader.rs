@@ -128,13 +128,19 @@ impl Raft {
         } else {
             self.persisted_index()
         };
-        let reached = self.membership().reached_by_majority(|voter| {
+        let matched = |voter: NodeId| {
             if voter == id {
                 own
             } else {
                 self.progress.get(&voter).map_or(0, Progress::matched)
             }
-        });
+        };
+        let reached = if self.config.planted.has(PlantedBug::CommitNeedsAll) {
+            let voters = self.membership().voters.iter();
+            voters.map(|voter| matched(*voter)).min().unwrap_or(0)
+        } else {
+            self.membership().reached_by_majority(matched)
+        };
         // Only entries of the present term are committed by counting; earlier ones
         // follow by log matching (paper section 5.4.2, figure 8).
         let of_this_term = self.log.term_at(reached) == Some(self.term)

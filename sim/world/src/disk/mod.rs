@@ -17,4 +17,4 @@ pub use faults::{CrashRules, DiskFaults};
 pub use model::DiskSnapshot;
 
 pub use file::FileId;
-pub use model::{DiskContext, DiskModel, SyncOutcome};
+pub use model::{Completion, DiskContext, DiskModel, SyncOutcome};

@@ -18,6 +18,11 @@ const EIO: i32 = 5;
 const EINTR: i32 = 4;
 const ENOSPC: i32 = 28;
 
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// How soon an operation that waits for a throttled device is looked at again, in ns.
+const LOOK_AGAIN_NS: u64 = 100_000_000;
+
 /// What the disk model needs from the world to do something.
 pub struct DiskContext<'a> {
     /// Whose disk it is.
@@ -103,6 +108,17 @@ pub struct DiskModel {
     pub stalled_until_ns: u64,
     /// When a throttled device has passed all bytes that it was given, in ns.
     throttled_until_ns: u64,
+    /// The bytes that a throttled device was ever given.
+    given_bytes: u64,
+}
+
+/// When an operation takes effect.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// Not before this time, in ns.
+    at_ns: u64,
+    /// Not before a throttled device has passed so many of the bytes that it was ever given.
+    behind_bytes: Option<u64>,
 }
 
 impl DiskModel {
@@ -115,8 +131,12 @@ impl DiskModel {
         }
     }
 
-    /// When an operation that begins now takes effect, in ns.
-    pub fn completion_ns(&self, context: &mut DiskContext<'_>, operation: DiskOperation) -> u64 {
+    /// When an operation that begins now takes effect.
+    pub fn completion(
+        &self,
+        context: &mut DiskContext<'_>,
+        operation: DiskOperation,
+    ) -> Completion {
         let latency = match operation {
             DiskOperation::Read | DiskOperation::Query => self.faults.read_latency,
             DiskOperation::Sync | DiskOperation::SyncDir => self.faults.sync_latency,
@@ -134,20 +154,56 @@ impl DiskModel {
         if at_ns < self.stalled_until_ns {
             context.recorder.count(Counter::DiskStall);
         }
-        let mut at_ns = at_ns.max(self.stalled_until_ns);
-        if self.faults.throttle_bytes_per_s > 0 && at_ns < self.throttled_until_ns {
+        let at_ns = at_ns.max(self.stalled_until_ns);
+        let is_throttled = self.faults.throttle_bytes_per_s > 0 && at_ns < self.throttled_until_ns;
+        if is_throttled {
             context.recorder.count(Counter::Throttled);
-            at_ns = self.throttled_until_ns;
         }
-        at_ns
+        Completion {
+            at_ns,
+            behind_bytes: is_throttled.then_some(self.given_bytes),
+        }
+    }
+
+    /// Until when to wait for an operation before it is looked at again, in ns; nothing if it takes
+    /// effect `now_ns`. How long a throttled device takes is known for a while only: it may be
+    /// throttled less, or more, before it comes to that.
+    pub fn wait_ns(&self, completion: Completion, now_ns: u64) -> Option<u64> {
+        let at_ns = completion.at_ns.max(self.stalled_until_ns);
+        let passed_ns = completion.behind_bytes.map_or(0, |bytes| {
+            let given_later = self.given_bytes - bytes;
+            let later_ns = self.ns_to_pass(given_later).unwrap_or_default();
+            self.throttled_until_ns.saturating_sub(later_ns)
+        });
+        match at_ns.max(passed_ns.min(now_ns + LOOK_AGAIN_NS)) {
+            until_ns if until_ns > now_ns => Some(until_ns),
+            _ => None,
+        }
+    }
+
+    /// Replaces how the device behaves; what it has not passed yet, it passes at its new rate.
+    pub fn set_faults(&mut self, faults: DiskFaults, now_ns: u64) {
+        let left_ns = self.throttled_until_ns.saturating_sub(now_ns);
+        let before = self.faults.throttle_bytes_per_s;
+        self.faults = faults;
+        if faults.throttle_bytes_per_s != before {
+            let left_bytes = u128::from(left_ns) * u128::from(before) / u128::from(NS_PER_S);
+            let left_ns = self.ns_to_pass(left_bytes as u64).unwrap_or_default();
+            self.throttled_until_ns = now_ns + left_ns;
+        }
+    }
+
+    /// How long a throttled device takes for so many bytes, in ns.
+    fn ns_to_pass(&self, bytes: u64) -> Option<u64> {
+        (bytes * NS_PER_S).checked_div(self.faults.throttle_bytes_per_s)
     }
 
     /// The device passes so many bytes, if it has a limit.
     fn pass_bytes(&mut self, context: &DiskContext<'_>, bytes: usize) {
-        let Some(ns) = (bytes as u64 * 1_000_000_000).checked_div(self.faults.throttle_bytes_per_s)
-        else {
+        let Some(ns) = self.ns_to_pass(bytes as u64) else {
             return;
         };
+        self.given_bytes += bytes as u64;
         self.throttled_until_ns = self.throttled_until_ns.max(context.recorder.now_ns) + ns;
     }
 

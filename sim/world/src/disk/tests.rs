@@ -3,8 +3,9 @@
 use super::{CrashRules, DiskContext, DiskFaults, DiskModel, FileId};
 use crate::counter::Counter;
 use crate::fault::ProcessId;
+use crate::latency::Latency;
 use crate::rng::Rng;
-use crate::trace::{Journal, Recorder, TraceMode};
+use crate::trace::{DiskOperation, Journal, Recorder, TraceMode};
 use proptest::prelude::*;
 use std::io;
 use std::path::Path;
@@ -618,39 +619,67 @@ fn a_misdirected_read_returns_another_sector_once_and_changes_nothing() {
     assert_eq!(bench.count(Counter::MisdirectedRead), 1);
 }
 
+/// When an operation that begins at time 0 takes effect, in ns.
+fn ends_at(bench: &mut Bench, operation: DiskOperation) -> u64 {
+    let completion = bench.act(|disk, context| disk.completion(context, operation));
+    let mut now_ns = 0;
+    while let Some(later_ns) = bench.disk.wait_ns(completion, now_ns) {
+        now_ns = later_ns;
+    }
+    now_ns
+}
+
 #[test]
 fn a_throttled_disk_passes_its_bytes_per_second_and_no_more() {
-    use crate::latency::Latency;
-    use crate::trace::DiskOperation;
     let mut bench = Bench::with_rules(1, CrashRules::lose_all());
     let file = bench.create("f");
     bench.disk.faults.write_latency = Latency::ZERO;
     bench.disk.faults.sync_latency = Latency::ZERO;
-    let at = |bench: &mut Bench| {
-        bench.act(|disk, context| disk.completion_ns(context, DiskOperation::Sync))
-    };
     bench.write_all(file, 0, &[1; 3_000]);
-    assert_eq!(at(&mut bench), 0, "there is no limit");
+    assert_eq!(
+        ends_at(&mut bench, DiskOperation::Sync),
+        0,
+        "there is no limit"
+    );
     bench.disk.faults.throttle_bytes_per_s = 1_000;
     bench.write_all(file, 0, &[2; 3_000]);
-    assert_eq!(at(&mut bench), 3_000_000_000);
+    assert_eq!(ends_at(&mut bench, DiskOperation::Sync), 3_000_000_000);
     assert_eq!(bench.count(Counter::Throttled), 1);
 }
 
 #[test]
+fn what_waits_for_a_throttled_disk_goes_on_at_its_new_rate() {
+    let throttled = |throttle_bytes_per_s| DiskFaults {
+        throttle_bytes_per_s,
+        ..DiskFaults::none()
+    };
+    for (bytes_per_s, takes_ns) in [(2_000, 2_000_000_000), (500, 5_000_000_000), (0, 0)] {
+        let mut bench = Bench::with_rules(1, CrashRules::lose_all());
+        let file = bench.create("f");
+        bench.disk.set_faults(throttled(1_000), 0);
+        bench.write_all(file, 0, &[2; 3_000]);
+        let sync = bench.act(|disk, context| disk.completion(context, DiskOperation::Sync));
+        // What is given later is behind it.
+        bench.write_all(file, 0, &[2; 5_000]);
+        let changed_at_ns = 1_000_000_000;
+        bench.disk.set_faults(throttled(bytes_per_s), changed_at_ns);
+        let mut now_ns = changed_at_ns;
+        while let Some(later_ns) = bench.disk.wait_ns(sync, now_ns) {
+            now_ns = later_ns;
+        }
+        assert_eq!(now_ns, changed_at_ns.max(takes_ns), "{bytes_per_s}");
+    }
+}
+
+#[test]
 fn a_latency_has_its_distribution_and_a_stall_holds_everything() {
-    use crate::latency::Latency;
-    use crate::trace::DiskOperation;
     let mut bench = Bench::with_rules(1, CrashRules::lose_all());
     bench.disk.faults.sync_latency = Latency::new(1_000, 0);
     bench.disk.faults.read_latency = Latency::new(10, 0);
-    let at = |bench: &mut Bench, operation| {
-        bench.act(|disk, context| disk.completion_ns(context, operation))
-    };
-    assert_eq!(at(&mut bench, DiskOperation::Sync), 1_000_000);
-    assert_eq!(at(&mut bench, DiskOperation::Read), 10_000);
+    assert_eq!(ends_at(&mut bench, DiskOperation::Sync), 1_000_000);
+    assert_eq!(ends_at(&mut bench, DiskOperation::Read), 10_000);
     bench.disk.stalled_until_ns = 7_000_000;
-    assert_eq!(at(&mut bench, DiskOperation::Read), 7_000_000);
+    assert_eq!(ends_at(&mut bench, DiskOperation::Read), 7_000_000);
     assert_eq!(bench.count(Counter::DiskStall), 1);
 }
 

@@ -291,10 +291,10 @@ impl World {
 
     /// Replaces how a disk behaves as long as no fault says otherwise.
     pub fn set_disk_faults(&self, id: ProcessId, faults: DiskFaults) {
-        self.kernel.with(|state, _| {
+        self.kernel.with(|state, now_ns| {
             let process = &mut state.processes[id];
             process.disk_faults.set_base(faults);
-            process.disk.faults = process.disk_faults.get();
+            process.disk.set_faults(process.disk_faults.get(), now_ns);
         });
     }
 

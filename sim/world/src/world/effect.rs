@@ -108,7 +108,7 @@ impl State {
             Fault::ClockJump { process, jump_ms } => self.jump(now_ns, *process, *jump_ms),
             Fault::ClockStrobe { process, amplitude_ms, period_ms, .. } =>
                 self.strobe(now_ns, *process, *amplitude_ms, *period_ms),
-            Fault::Disk { process, faults, .. } => self.replace_disk(id, *process, *faults),
+            Fault::Disk { process, faults, .. } => self.replace_disk(now_ns, id, *process, *faults),
             Fault::DiskStall { process, duration_ms } => self.stall(now_ns, *process, *duration_ms),
             Fault::DiskFull { process, free_bytes, .. } => self.fill_disk(id, *process, *free_bytes),
             Fault::BitRot { process, bits, file_suffix } => self.rot(now_ns, *process, *bits, file_suffix),
@@ -229,10 +229,16 @@ impl State {
         Begun::until(vec![Undo::Strobe(id)])
     }
 
-    fn replace_disk(&mut self, id: FaultId, process: ProcessId, faults: DiskFaults) -> Begun {
+    fn replace_disk(
+        &mut self,
+        now_ns: u64,
+        id: FaultId,
+        process: ProcessId,
+        faults: DiskFaults,
+    ) -> Begun {
         let state = &mut self.processes[process];
         state.disk_faults.push(id.0, faults);
-        state.disk.faults = state.disk_faults.get();
+        state.disk.set_faults(state.disk_faults.get(), now_ns);
         Begun::until(vec![Undo::DiskFaults(process)])
     }
 
@@ -310,7 +316,7 @@ impl State {
             Undo::DiskFaults(process) => {
                 let state = &mut self.processes[process];
                 state.disk_faults.remove(id.0);
-                state.disk.faults = state.disk_faults.get();
+                state.disk.set_faults(state.disk_faults.get(), now_ns);
             }
             Undo::Capacity(process) => {
                 let state = &mut self.processes[process];

@@ -6,7 +6,7 @@
 
 use super::kernel::{ProcessHandle, State};
 use super::timer::TimerId;
-use crate::disk::{DiskContext, DiskModel, FileId};
+use crate::disk::{Completion, DiskContext, DiskModel, FileId};
 use crate::fault::CrashPoint;
 use crate::trace::{DiskOperation, Site};
 use std::future::{Future, pending};
@@ -90,16 +90,16 @@ impl ProcessHandle {
                     operation: operation.kind,
                 };
                 state.on_disk(now_ns, self.id, site, |disk, context| {
-                    let at_ns = disk.completion_ns(context, operation.kind);
-                    begin(disk, context).map(|begun| (at_ns, begun))
+                    let completion = disk.completion(context, operation.kind);
+                    begin(disk, context).map(|begun| (completion, begun))
                 })
             })
         })?;
-        let (at_ns, begun) = match begun {
+        let (completion, begun) = match begun {
             Passed::Alive(begun) => begun?,
             Passed::Crashed => pending().await,
         };
-        self.wait_until(at_ns).await;
+        self.completed(completion).await;
         let ended = self.act(|state, now_ns| {
             let site = Site::DiskEnd {
                 process: self.id,
@@ -129,20 +129,19 @@ impl ProcessHandle {
         }
     }
 
-    /// Waits for a true time, and longer while the device is stalled.
-    async fn wait_until(&self, at_ns: u64) {
-        let mut at_ns = at_ns;
-        while self.kernel.now_ns() < at_ns {
+    /// Waits by true time, and longer while the device is stalled, or throttled.
+    async fn completed(&self, completion: Completion) {
+        let until = |state: &mut State, now_ns| {
+            let disk = &state.processes[self.id].disk;
+            disk.wait_ns(completion, now_ns)
+        };
+        while let Some(at_ns) = self.kernel.with(until) {
             TrueSleep {
                 handle: self,
                 at_ns,
                 timer: None,
             }
             .await;
-            let stalled_until_ns = self
-                .kernel
-                .with(|state, _| state.processes[self.id].disk.stalled_until_ns);
-            at_ns = at_ns.max(stalled_until_ns);
         }
     }
 
