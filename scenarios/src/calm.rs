@@ -22,6 +22,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         knobs: Limits::default(),
         changes: Vec::new(),
         hasty: Vec::new(),
+        strikes: Vec::new(),
         lease_rounds: Vec::new(),
         examinations: Vec::new(),
         leader_nemesis: None,

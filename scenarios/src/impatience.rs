@@ -83,6 +83,15 @@ fn bursts(rng: &mut Rng, machines: Machines, heal_at_ms: u64) -> Vec<HastyCall> 
     calls
 }
 
+/// A call in a cluster whose machines are those of its bootstrap members.
+pub(crate) fn of_bootstrap_members(rng: &mut Rng, bootstrap_members: u32) -> AdminCall {
+    let machines = Machines {
+        bootstrap_members,
+        sites: bootstrap_members,
+    };
+    call(rng, machines)
+}
+
 fn call(rng: &mut Rng, machines: Machines) -> AdminCall {
     match rng.below(20) {
         0..=7 => AdminCall::Add {

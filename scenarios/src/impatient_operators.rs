@@ -65,7 +65,8 @@ impl ImpatientOperators {
         }
     }
 
-    async fn make(self, hasty: HastyCall) {
+    /// Makes one call, whatever comes of it.
+    pub async fn make(self, hasty: HastyCall) {
         let site = match hasty.asked {
             Who::Leader => self.cluster.elections().borrow().leader,
             Who::Site(site) => site,

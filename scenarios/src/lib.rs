@@ -41,6 +41,8 @@ pub mod transaction;
 pub mod view;
 
 #[cfg(madsim)]
+mod accounting;
+#[cfg(madsim)]
 mod cluster;
 #[cfg(madsim)]
 mod impatient_operators;
@@ -60,6 +62,8 @@ mod requests;
 pub mod run;
 #[cfg(madsim)]
 mod service;
+#[cfg(madsim)]
+mod strikes;
 #[cfg(madsim)]
 mod watching;
 #[cfg(madsim)]

@@ -71,6 +71,9 @@ pub struct Plan {
     /// What operators ask for who do not wait for each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hasty: Vec<HastyCall>,
+    /// What is done at moments that are observed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strikes: Vec<Strike>,
     /// That the cluster serves all the time, where nothing in the plan keeps it from that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePlan>,
@@ -318,6 +321,66 @@ pub enum Whom {
     Nobody,
     /// The id 0, which nobody can have.
     Zero,
+}
+
+/// Something that is done at a moment which lasts for milliseconds, and which no timetable meets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strike {
+    /// From when on the moment is waited for, in ms of simulated time.
+    pub from_ms: u64,
+    /// Which moment.
+    pub moment: Moment,
+    /// How long after it something is done, in µs.
+    #[serde(default)]
+    pub after_us: u64,
+    /// What.
+    pub act: Act,
+}
+
+/// A moment in the life of a member, as it is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// A leader has just put a configuration entry into its log; it is not committed.
+    ConfigurationUncommitted,
+    /// A member has just asked for a read index; its readers wait.
+    ReadIndexAsked,
+}
+
+/// What is done at an observed moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// A member is cut off from all others.
+    Cut {
+        /// Which.
+        whose: Whose,
+        /// For so many ms.
+        duration_ms: u64,
+    },
+    /// A member loses its power.
+    Crash {
+        /// Which.
+        whose: Whose,
+        /// After how many ms it is started again.
+        restart_after_ms: u64,
+    },
+    /// An impatient operator asks the leader for something.
+    Ask {
+        /// What for.
+        call: AdminCall,
+    },
+}
+
+/// A member, seen from a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    /// The one whose moment it is.
+    Own,
+    /// Whoever led last.
+    Leader,
 }
 
 /// A client that writes all the time, and how long it may have to wait for the next

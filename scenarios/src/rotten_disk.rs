@@ -71,6 +71,7 @@ pub fn plan(seed: u64) -> Plan {
     plan.changes
         .retain(|planned| matches!(planned.change, Change::Reformat { .. }));
     plan.hasty.clear();
+    plan.strikes.clear();
     Plan {
         scenario: NAME.to_owned(),
         rotten_member: Some(rotten),

@@ -22,6 +22,7 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{CrashKind, Fault, SimEnvironment, World};
 
 use crate::about::ABOUT;
+use crate::accounting::Accounts;
 use crate::api::examiner::Examiner;
 use crate::api::judge::Judge;
 use crate::cluster::{CLUSTER_ID, Cluster, client_address};
@@ -38,6 +39,7 @@ use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
+use crate::strikes::Strikes;
 use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{Host, run_host};
@@ -233,6 +235,7 @@ impl RunDriver {
                 members: self.plan.sites(),
                 first_client,
                 planted,
+                accounts: Accounts::of(&self.plan, &self.world, &self.observer),
             });
             self.clients_left.fetch_add(clients, Ordering::Relaxed);
             let (observer, left) = (self.observer.clone(), Arc::clone(&self.clients_left));
@@ -278,10 +281,26 @@ impl RunDriver {
         Some(self.world.spawn(operator.run()))
     }
 
-    /// Starts those who change it and do not wait for each other, if the plan has any.
+    /// Starts those who change it and do not wait for each other, if the plan has any, and what is
+    /// done at observed moments.
     fn start_impatient_operators(&self) {
+        let operators = self.impatient_operators();
+        if let Some(operators) = operators.clone() {
+            self.world.spawn(operators.run());
+        }
+        let strikes = Strikes {
+            world: self.world.clone(),
+            cluster: self.cluster.clone(),
+            observer: self.observer.clone(),
+            operators,
+            plan: Arc::clone(&self.plan),
+        };
+        strikes.start();
+    }
+
+    fn impatient_operators(&self) -> Option<ImpatientOperators> {
         if self.plan.hasty.is_empty() {
-            return;
+            return None;
         }
         let operators = ImpatientOperators::new(
             self.world.clone(),
@@ -290,7 +309,7 @@ impl RunDriver {
             self.world.add_host("operators"),
             Arc::clone(&self.plan),
         );
-        self.world.spawn(operators.run());
+        Some(operators)
     }
 
     /// Starts the client that writes all the time, if the plan has one.

@@ -97,6 +97,7 @@ pub fn plan(seed: u64) -> Plan {
         changes: Vec::new(),
         leader_nemesis: None,
         hasty: Vec::new(),
+        strikes: Vec::new(),
         schedule: Schedule::Uniform,
         ..base
     }

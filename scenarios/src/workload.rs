@@ -12,8 +12,9 @@ use veridical_histories::etcd::{Outcome, Request};
 use veridical_planted::Planted;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_world::{SimClock, SimEnvironment, SimNetwork};
+use veridical_world::{ProcessId, SimClock, SimEnvironment, SimNetwork};
 
+use crate::accounting::{Accounts, Opened};
 use crate::cluster::client_address;
 use crate::keyspace::Keyspace;
 use crate::observer::Observer;
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 /// A host with its clients.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Host {
     /// What they do.
     pub plan: HostPlan,
@@ -43,6 +44,8 @@ pub struct Host {
     pub first_client: u64,
     /// What is planted in the clients.
     pub planted: Planted,
+    /// Who accounts for unknown outcomes, if anybody can.
+    pub accounts: Option<Accounts>,
 }
 
 /// Runs the clients of one host until all have done what they planned.
@@ -53,7 +56,7 @@ pub async fn run_host(
     audited: Reached,
     left: Arc<AtomicU64>,
 ) {
-    let port = Port::new(&environment, &host.plan, host.members, host.planted);
+    let port = Port::new(&environment, &host);
     let clients: Vec<_> = (0..host.plan.clients.len())
         .map(|number| {
             let client = SequentialClient {
@@ -98,32 +101,57 @@ struct Direct {
     network: SimNetwork,
     clock: SimClock,
     members: u32,
+    /// Who accounts for unknown outcomes, if anybody can.
+    accounts: Option<Accounts>,
     state: Mutex<DirectState>,
 }
 
 struct DirectState {
     member: u32,
-    connection: Option<Connection>,
+    session: Option<Session>,
     /// Counts the connections: a new one is a new session.
-    session: u64,
+    sessions: u64,
+}
+
+/// A connection.
+#[derive(Clone)]
+struct Session {
+    number: u64,
+    connection: Connection,
+    /// The machine at its other end.
+    member: u32,
+    /// Who accounts for what is not known of its requests, if anybody can.
+    account: Option<(Accounts, Opened)>,
 }
 
 impl Direct {
-    /// The present connection, its number and the machine at its other end, or a new one.
-    async fn connection(&self) -> Result<(Connection, u64, u32), CallError> {
+    /// The present connection, or a new one.
+    async fn session(&self) -> Result<Session, CallError> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = &state.connection
-            && !connection.is_closed()
+        if let Some(session) = &state.session
+            && !session.connection.is_closed()
         {
-            return Ok((connection.clone(), state.session, state.member));
+            return Ok(session.clone());
         }
-        state.connection = None;
-        let address = client_address(state.member);
+        state.session = None;
+        let member = state.member;
+        let address = client_address(member);
         match Connection::open(&self.network, &self.clock, &address, CONNECT_TIMEOUT).await {
             Ok((connection, _watches)) => {
-                state.session += 1;
-                state.connection = Some(connection.clone());
-                Ok((connection, state.session, state.member))
+                state.sessions += 1;
+                let accounts = self.accounts.clone();
+                let account = accounts.map(|accounts| {
+                    let opened = accounts.opened(ProcessId(member));
+                    (accounts, opened)
+                });
+                let session = Session {
+                    number: state.sessions,
+                    connection,
+                    member,
+                    account,
+                };
+                state.session = Some(session.clone());
+                Ok(session)
             }
             Err(error) => {
                 state.member = (state.member + 1) % self.members;
@@ -135,14 +163,21 @@ impl Direct {
     /// Leaves a connection that has disappointed.
     async fn leave(&self, session: u64) {
         let mut state = self.state.lock().await;
-        if state.session == session && state.connection.take().is_some() {
+        if state.sessions == session && state.session.take().is_some() {
             state.member = (state.member + 1) % self.members;
         }
     }
 }
 
 impl Port {
-    fn new(environment: &SimEnvironment, plan: &HostPlan, members: u32, planted: Planted) -> Self {
+    fn new(environment: &SimEnvironment, host: &Host) -> Self {
+        let Host {
+            plan,
+            members,
+            planted,
+            accounts,
+            ..
+        } = host.clone();
         let (network, clock) = (environment.network().clone(), environment.clock().clone());
         if plan.retries {
             let config = ClientConfig {
@@ -157,13 +192,14 @@ impl Port {
         }
         let state = DirectState {
             member: plan.first_member,
-            connection: None,
-            session: 0,
+            session: None,
+            sessions: 0,
         };
         Self::Direct(Arc::new(Direct {
             network,
             clock,
             members,
+            accounts,
             state: Mutex::new(state),
         }))
     }
@@ -228,14 +264,38 @@ impl SequentialClient {
         }
     }
 
+    /// The answer of a member, or that nobody knows because none has come in time.
+    async fn answer(&self, session: &Session, ask: Ask) -> Result<Answer, CallError> {
+        let connection = session.connection.clone();
+        let called = connection.clone();
+        let mut call = Box::pin(async move { called.call(ask).await });
+        let in_time = tokio::select! {
+            biased;
+            result = &mut call => Some(result),
+            () = self.clock.sleep(self.timeout) => None,
+        };
+        let account = session.account.clone();
+        let clock = self.clock.clone();
+        if let Some(result) = in_time {
+            if let (Err(CallError::Unknown(_)), Some((accounts, opened))) = (&result, account) {
+                veridical_env::task::spawn(accounts.answered(opened, connection, clock));
+            }
+            return result;
+        }
+        if let Some((accounts, opened)) = account {
+            veridical_env::task::spawn(accounts.given_up(opened, connection, clock, call));
+        }
+        Err(CallError::Unknown("no answer in time".to_owned()))
+    }
+
     async fn call_once(
         &self,
         direct: &Direct,
         ask: Ask,
         input: Request,
     ) -> Result<Answer, CallError> {
-        let (connection, session, site) = match direct.connection().await {
-            Ok(connected) => connected,
+        let session = match direct.session().await {
+            Ok(session) => session,
             Err(error) => {
                 // Called and certainly not done: worth a line in the history.
                 let op = self.observer.called(self.client, input);
@@ -243,20 +303,16 @@ impl SequentialClient {
                 return Err(error);
             }
         };
-        let client = self.client + SESSIONS_PER_CLIENT * session;
+        let client = self.client + SESSIONS_PER_CLIENT * session.number;
         let op = self.observer.called(client, input);
-        let asked = self.observer.judge().asks(Some(site));
-        let result = tokio::select! {
-            biased;
-            result = connection.call(ask.clone()) => result,
-            () = self.clock.sleep(self.timeout) => {
-                Err(CallError::Unknown("no answer in time".to_owned()))
-            }
-        };
+        let asked = self.observer.judge().asks(Some(session.member));
+        let result = self.answer(&session, ask.clone()).await;
         let result = self.observer.judged(&asked, &ask, result);
         self.observer.ended(client, op, record::ending(&result));
         match &result {
-            Err(CallError::Unknown(_) | CallError::Unavailable(_)) => direct.leave(session).await,
+            Err(CallError::Unknown(_) | CallError::Unavailable(_)) => {
+                direct.leave(session.number).await
+            }
             // A member without a leader has nothing to offer.
             Err(CallError::Refused { .. })
                 if matches!(
@@ -264,7 +320,7 @@ impl SequentialClient {
                     Ending::Known(Outcome::Refused { .. })
                 ) && self.client.is_multiple_of(2) =>
             {
-                direct.leave(session).await;
+                direct.leave(session.number).await;
             }
             _ => {}
         }

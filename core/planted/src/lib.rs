@@ -73,6 +73,8 @@ veridical_probe::planted_bugs! {
         CutOffLeaderStays => "cut-off-leader-stays",
         /// raft: a leader commits what all voters have, instead of a majority.
         CommitNeedsAll => "commit-needs-all",
+        /// node: whoever asked for what nobody knows the outcome of is told nothing.
+        UnknownNotTold => "unknown-not-told",
         /// node: a command that was handed to a second leader is answered as of unknown outcome.
         SecondLeaderUnanswered => "second-leader-unanswered",
         /// node: a command settles all before it, those included whose callers wait.

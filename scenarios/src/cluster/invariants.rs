@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use veridical_node::{Directory, Limits, NodeObserver, ProposalEnding, ProposalName};
-use veridical_raft::{NodeId, Raft, Ready, Role, Term};
+use veridical_raft::{Entry, NodeId, Payload, Raft, Ready, Role, Term};
 use veridical_world::{ProcessId, World};
 
+use crate::cluster::moments::Moments;
 use crate::observer::Observer;
+use crate::plan::Moment;
 use crate::properties::leadership::{LeadershipBound, LeadershipInvariants};
 use crate::properties::members::MembershipInvariants;
 use crate::properties::proposals::{Cause, ProposalInvariants};
@@ -20,6 +22,7 @@ pub(super) struct Invariants {
     world: World,
     observer: Observer,
     state: Arc<Mutex<InvariantsState>>,
+    moments: Arc<Moments>,
     /// The process of the member that is watched.
     process: Option<ProcessId>,
     /// Whether its disk decays.
@@ -43,7 +46,12 @@ struct InvariantsState {
 }
 
 impl Invariants {
-    pub(super) fn new(world: World, observer: Observer, limits: &Limits) -> Self {
+    pub(super) fn new(
+        world: World,
+        observer: Observer,
+        moments: Arc<Moments>,
+        limits: &Limits,
+    ) -> Self {
         let bound = LeadershipBound {
             election_timeout: Duration::from_millis(limits.election_timeout_ms),
             heartbeat: Duration::from_millis(limits.heartbeat_ms),
@@ -60,6 +68,7 @@ impl Invariants {
             world,
             observer,
             state: Arc::new(Mutex::new(state)),
+            moments,
             process: None,
             disk_decays: false,
         }
@@ -144,6 +153,11 @@ impl NodeObserver for Invariants {
     fn raft_stepped(&self, raft: &Raft, ready: &Ready) {
         let standing = MemberState::from(raft);
         let changes_log = !ready.entries.is_empty() || ready.install_snapshot.is_some();
+        let is_configuration = |entry: &Entry| matches!(entry.payload, Payload::Membership(_));
+        if standing.role == Role::Leader && ready.entries.iter().any(is_configuration) {
+            self.moments
+                .observe(Moment::ConfigurationUncommitted, standing.member);
+        }
         self.check(|state| {
             state.raft.stepped(standing, ready)?;
             if changes_log {
@@ -174,6 +188,7 @@ impl NodeObserver for Invariants {
     }
 
     fn read_asked(&self, member_id: u64, context: u64) {
+        self.moments.observe(Moment::ReadIndexAsked, member_id);
         self.check(|state| {
             let committed = state.raft.committed();
             state.reads.asked(member_id, context, committed);

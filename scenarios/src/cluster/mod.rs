@@ -7,6 +7,7 @@
 
 mod invariants;
 mod member;
+mod moments;
 mod names;
 mod seen;
 mod shared;
@@ -19,19 +20,20 @@ use tracing::info;
 use veridical_node::{DataFormat, Directory, Node, NodeConfig};
 use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::{HashKvRequest, Member};
-use veridical_raft::Role;
+use veridical_raft::{NodeId, Role};
 use veridical_storage::engine::MemoryEngine;
 use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
 use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
+use crate::cluster::moments::Moments;
 use crate::cluster::names::PEER_PORT;
 pub use crate::cluster::names::{client_address, member_name, peer_url};
 use crate::cluster::seen::Seen;
 pub use crate::cluster::shared::Election;
 use crate::cluster::shared::{Shared, Site, lock};
 use crate::observer::Observer;
-use crate::plan::Plan;
+use crate::plan::{Moment, Plan};
 use crate::properties::finding;
 use crate::properties::leases::LeaseDeadlines;
 use crate::view::MemberState;
@@ -52,6 +54,7 @@ pub struct Cluster {
     processes: Vec<ProcessId>,
     shared: Arc<Mutex<Shared>>,
     elections: Arc<watch::Sender<Election>>,
+    moments: Arc<Moments>,
     invariants: Invariants,
     plan: Arc<Plan>,
 }
@@ -64,7 +67,13 @@ impl Cluster {
         plan: &Arc<Plan>,
         recorder: Option<Recorder<MemberState>>,
     ) -> Self {
-        let invariants = Invariants::new(world.clone(), observer.clone(), &plan.knobs);
+        let moments = Arc::new(Moments::default());
+        let invariants = Invariants::new(
+            world.clone(),
+            observer.clone(),
+            Arc::clone(&moments),
+            &plan.knobs,
+        );
         let sites = (0..plan.sites()).map(|site| {
             let is_bootstrap_member = site < plan.members;
             Site {
@@ -108,6 +117,7 @@ impl Cluster {
             processes,
             shared,
             elections,
+            moments,
             invariants,
             plan: Arc::clone(plan),
         }
@@ -130,6 +140,11 @@ impl Cluster {
     /// Tells of each new leader.
     pub fn elections(&self) -> watch::Receiver<Election> {
         self.elections.subscribe()
+    }
+
+    /// Waits for the next such moment. Returns the member.
+    pub async fn observes(&self, moment: Moment) -> NodeId {
+        self.moments.next(moment).await
     }
 
     /// The process of a site.

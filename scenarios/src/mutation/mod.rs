@@ -349,6 +349,7 @@ fn operator(child: &mut Plan, partner: &Plan) {
     child.changes.retain(|planned| planned.at_ms < heal_at_ms);
     child.hasty.clone_from(&partner.hasty);
     child.hasty.retain(|hasty| hasty.at_ms < heal_at_ms);
+    child.strikes.clone_from(&partner.strikes);
     child.previous_format.clone_from(&partner.previous_format);
 }
 

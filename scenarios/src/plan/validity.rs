@@ -9,7 +9,7 @@ use veridical_node::KNOBS;
 use veridical_planted::PlantedBug;
 use veridical_world::{Fault, ProcessId};
 
-use super::{AdminCall, HastyCall, Plan, Who, Whom};
+use super::{Act, AdminCall, Plan, Who, Whom};
 
 /// No time in a plan is longer, in ms: eleven days, of which no run sees the end.
 const TIME_MAX_MS: u64 = 1_000_000_000;
@@ -172,18 +172,24 @@ impl Plan {
             }
         }
         for (number, hasty) in self.hasty.iter().enumerate() {
-            self.check_hasty(hasty, &format!("hasty[{number}]"))?;
+            let place = format!("hasty[{number}]");
+            if let Who::Site(site) = hasty.asked {
+                self.check_site(site, &place)?;
+            }
+            self.check_call(&hasty.call, &place)?;
+        }
+        for (number, strike) in self.strikes.iter().enumerate() {
+            if let Act::Ask { call } = &strike.act {
+                self.check_call(call, &format!("strikes[{number}]"))?;
+            }
         }
         Ok(())
     }
 
     /// The machine of [`AdminCall::Add`] and of its start may be one that is not there, but it has
     /// an address.
-    fn check_hasty(&self, hasty: &HastyCall, place: &str) -> Result<(), InvalidPlan> {
-        if let Who::Site(site) = hasty.asked {
-            self.check_site(site, place)?;
-        }
-        let whom = match hasty.call {
+    fn check_call(&self, call: &AdminCall, place: &str) -> Result<(), InvalidPlan> {
+        let whom = match *call {
             AdminCall::Remove { whom }
             | AdminCall::Promote { whom }
             | AdminCall::HandOver { whom } => whom,

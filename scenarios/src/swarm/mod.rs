@@ -36,6 +36,7 @@ use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 pub(crate) use crate::swarm::faults::FAILPOINTS;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::keys::{Keys, large_values};
+use crate::swarm::moments::Operators;
 use crate::swarm::schedule::{SORTS, schedule};
 use crate::swarm::workload::{fill, hosts, watchers};
 
@@ -136,6 +137,12 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         0 => impatience::of_swarm(seed, members, heal_at_ms),
         _ => Vec::new(),
     };
+    let operators = match (spares, hasty.is_empty()) {
+        (0, true) => Operators::None,
+        (_, true) => Operators::Patient,
+        (_, false) => Operators::Impatient,
+    };
+    let strikes = moments::strikes(seed, operators, members, heal_at_ms);
     let leader_nemesis = chosen
         .contains(&Family::LeaderNemesis)
         .then(|| nemesis.leader_nemesis(&mut knobs, is_leader_nemesis_alone));
@@ -165,6 +172,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         keyspace: users.keyspace,
         large_value_bytes: users.large_value_bytes,
         hasty,
+        strikes,
         service: None,
         lease_rounds: lease_rounds(seed, heal_at_ms),
         examinations: examinations(seed, heal_at_ms),

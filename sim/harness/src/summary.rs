@@ -10,9 +10,11 @@ use crate::report::{Class, QueueFilling, RunReport};
 const FULLEST_QUEUES_SHOWN: usize = 8;
 
 /// Groups of counters by the beginnings of their names, and as they are titled.
-const COUNTER_GROUPS: [(&str, &str); 8] = [
+const COUNTER_GROUPS: [(&str, &str); 10] = [
     ("membership.", "  membership"),
     ("upgrade.", "  upgrade"),
+    ("moments.", "  observed moments"),
+    ("unknown.", "  unknown outcomes"),
     ("net.", "  net"),
     ("disk.", "  disk"),
     ("process.", "  process"),

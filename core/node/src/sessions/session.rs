@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 use veridical_env::{Clock, Environment, Listener, StreamReader, StreamWriter};
+use veridical_planted::PlantedBug;
 use veridical_probe::{queue, reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
@@ -201,7 +202,14 @@ impl<E: Environment> Requests<E> {
         );
         let (node, responses) = (self.node.clone(), self.responses.clone());
         veridical_env::task::spawn(async move {
-            let answer = serve_request(&node, body).await.unwrap_or_else(failure);
+            let served = serve_request(&node, body).await;
+            if let Err(error) = &served
+                && error.outcome_unknown
+                && node.config().planted.has(PlantedBug::UnknownNotTold)
+            {
+                return;
+            }
+            let answer = served.unwrap_or_else(failure);
             // The client may be gone.
             let _ = responses
                 .send(Response {
@@ -249,6 +257,14 @@ async fn watch<E: Environment>(
                 0 => tokio::task::yield_now().await,
                 pace_ms => node.environment().clock().sleep(ms(pace_ms)).await,
             }
+            // Nor must whoever wants to cancel one of them.
+            if let Ok(request) = requests.try_recv() {
+                next = Some(request);
+                break;
+            }
+        }
+        if next.is_some() {
+            continue;
         }
         tokio::select! {
             biased;

@@ -81,13 +81,16 @@ impl WatchSession {
     async fn run(mut self) -> Result<(), Status> {
         let mut is_half_closed = false;
         loop {
-            while let Some(response) = self.watcher.poll() {
+            let response = self.watcher.poll();
+            let is_due = response.is_some();
+            if let Some(response) = response {
                 if self.responses.send(Ok(response)).await.is_err() {
                     return Ok(());
                 }
                 // A watch with much to catch up on must not keep others waiting.
                 tokio::task::yield_now().await;
             }
+            // Nor must it keep whoever wants to cancel it waiting.
             tokio::select! {
                 biased;
                 () = self.responses.closed() => return Ok(()),
@@ -96,6 +99,7 @@ impl WatchSession {
                     Ok(None) => is_half_closed = true,
                     Err(status) => return Err(conventional(status)),
                 },
+                () = std::future::ready(()), if is_due => {}
                 () = self.watcher.ready() => {}
             }
         }
