@@ -55,6 +55,9 @@ const LIFE_MEAN_US: u64 = 20_000;
 /// Between two renewals of a client, on average.
 const RENEWAL_MEAN_US: u64 = 1_500;
 
+/// How often a client does something else with the lease than to renew it.
+const BESIDE_SHARE: f64 = 0.2;
+
 /// Clients that renew it at each member. They do one thing after the other, so that what they
 /// have under way when the lease ends is from all parts of a renewal.
 const KEEPERS_PER_MEMBER: u64 = 3;
@@ -222,6 +225,13 @@ impl LeaseKeepers {
             return;
         };
         while !lock(round).is_over {
+            if rng.chance(BESIDE_SHARE) {
+                let beside = Self::beside(&mut rng, id);
+                if self.ask(client, &connection, beside).await.is_none() {
+                    return;
+                }
+                continue;
+            }
             let was_gone = lock(round).is_gone;
             let renewal = Ask::LeaseKeepAlive(api::LeaseKeepAliveRequest { id });
             let Some(Answer::LeaseKeepAlive(kept)) = self.ask(client, &connection, renewal).await
@@ -235,6 +245,20 @@ impl LeaseKeepers {
             }
             self.pause(&mut rng, RENEWAL_MEAN_US).await;
         }
+    }
+
+    /// What comes between a lease and its end as well: a key that is given to it, or a question
+    /// which keys it has.
+    fn beside(rng: &mut Rng, id: i64) -> Ask {
+        if rng.chance(0.5) {
+            return Ask::LeaseTimeToLive(api::LeaseTimeToLiveRequest { id, keys: true });
+        }
+        Ask::Put(api::PutRequest {
+            key: key(FIRST_KEY + rng.below(u64::from(KEYS)) as u32),
+            value: format!("late.{id:x}").into(),
+            lease: id,
+            ..Default::default()
+        })
     }
 
     async fn pause(&self, rng: &mut Rng, mean_us: u64) {

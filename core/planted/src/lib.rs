@@ -73,6 +73,10 @@ veridical_probe::planted_bugs! {
         CutOffLeaderStays => "cut-off-leader-stays",
         /// raft: a leader commits what all voters have, instead of a majority.
         CommitNeedsAll => "commit-needs-all",
+        /// raft, node: a leader begins a change of the membership while another one is uncommitted.
+        ChangesOverlap => "changes-overlap",
+        /// raft: a leader changes the membership before an entry of its term is committed.
+        ChangeBeforeOwnCommit => "change-before-own-commit",
         /// node: whoever asked for what nobody knows the outcome of is told nothing.
         UnknownNotTold => "unknown-not-told",
         /// node: a command that was handed to a second leader is answered as of unknown outcome.

@@ -245,11 +245,12 @@ impl Raft {
         change: MembershipChange,
     ) -> Result<(Term, LogIndex), ProposeError> {
         self.check_may_propose()?;
-        if !self.has_committed_in_term() {
+        let planted = self.config.planted;
+        if !self.has_committed_in_term() && !planted.has(PlantedBug::ChangeBeforeOwnCommit) {
             return Err(ProposeError::TermNotCommitted);
         }
         let pending = self.memberships.last_change_index();
-        if pending > self.commit {
+        if pending > self.commit && !planted.has(PlantedBug::ChangesOverlap) {
             return Err(ProposeError::MembershipChangePending { index: pending });
         }
         self.membership().check(&change)?;

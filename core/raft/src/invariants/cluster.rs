@@ -309,7 +309,10 @@ impl ClusterInvariants {
             );
         }
         if still_leads {
-            member.configurations.check_one_at_a_time(&state, ready)?;
+            let committed_term = member.log.at(state.commit).map(|link| link.term);
+            member
+                .configurations
+                .check_one_at_a_time(&state, committed_term, ready)?;
         }
         for entry in &ready.entries {
             let Some(member) = self.members.get_mut(&state.member) else {

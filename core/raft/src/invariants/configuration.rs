@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::InvariantViolation;
 use super::member::MemberState;
-use crate::entry::{ChangeKind, Entry, LogIndex, MembershipChange, NodeId, Payload};
+use crate::entry::{ChangeKind, Entry, LogIndex, MembershipChange, NodeId, Payload, Term};
 use crate::membership::Membership;
 use crate::ready::Ready;
 
@@ -60,19 +60,32 @@ impl Configurations {
     }
 
     /// The leader in this state appends these entries: it changes the configuration only when
-    /// the change before is committed (thesis, section 4.1).
+    /// the change before is committed (thesis, section 4.1), and an entry of its own term, too
+    /// (the correction of that section): else one that it does not know may become committed
+    /// by another majority. `committed_term` is the term of the last committed entry.
     ///
     /// # Errors
-    /// `configuration-changes-overlap`.
+    /// `configuration-changes-overlap`, `configuration-changed-too-early`.
     pub(super) fn check_one_at_a_time(
         &self,
         leader: &MemberState,
+        committed_term: Option<Term>,
         ready: &Ready,
     ) -> Result<(), InvariantViolation> {
         let mut previous = self.changes.back().map_or(0, |(index, _)| *index);
         for entry in &ready.entries {
             if !matches!(entry.payload, Payload::Membership(_)) {
                 continue;
+            }
+            if committed_term.is_some_and(|term| term < leader.term) {
+                return InvariantViolation::new(
+                    "configuration-changed-too-early",
+                    format!(
+                        "member {} changes the configuration at entry {}, and has committed no \
+                         entry of its term {}",
+                        leader.member, entry.index, leader.term
+                    ),
+                );
             }
             if previous > leader.commit {
                 return InvariantViolation::new(
@@ -230,9 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_changes_the_configuration_twice_at_once_is_found() {
+    fn a_leader_that_changes_the_configuration_twice_at_once_or_too_early_is_found() {
         let configurations = Configurations::begin(0, Membership::of_voters([1, 2, 3]));
-        let check = |commit, entries| {
+        let check_as_of = |commit, committed_term, entries| {
             let leader = MemberState {
                 member: 1,
                 term: 1,
@@ -250,11 +263,14 @@ mod tests {
                 entries,
                 ..Ready::default()
             };
-            configurations.check_one_at_a_time(&leader, &ready)
+            configurations.check_one_at_a_time(&leader, committed_term, &ready)
         };
+        let check = |commit, entries| check_as_of(commit, Some(1), entries);
         check(0, vec![changes(7)]).expect("only one");
         check(7, vec![changes(7), changes(8)]).expect("the first one is committed");
         let violation = check(6, vec![changes(7), changes(8)]).expect_err("both are not");
         assert_eq!(violation.signature, "configuration-changes-overlap");
+        let violation = check_as_of(0, Some(0), vec![changes(7)]).expect_err("not yet");
+        assert_eq!(violation.signature, "configuration-changed-too-early");
     }
 }
