@@ -168,6 +168,7 @@ impl NodeObserver for Invariants {
             state.reads.answered(standing.member, &ready.read_states)?;
             let cut_off_in = self.cut_off_in(raft, &state.processes);
             let now = self.world.now();
+            state.proposals.stepped(standing.member, now)?;
             state.leadership.stepped(standing.member, cut_off_in, now)?;
             match (standing.role, ready.soft_state) {
                 (Role::Leader, Some(_)) => {
@@ -216,10 +217,11 @@ impl NodeObserver for Invariants {
 
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding) {
         self.check(|state| {
-            match state.proposals.ended(name, ending)? {
+            match state.proposals.ended(name, ending, self.world.now())? {
                 None => {}
                 Some(Cause::NotAppliedInTime) => self.observer.count("unknown.not_applied_in_time"),
                 Some(Cause::StateTakenOver) => self.observer.count("unknown.state_taken_over"),
+                Some(Cause::MemberEnds) => self.observer.count("unknown.member_ends"),
             }
             Ok(())
         });
