@@ -8,6 +8,7 @@ use veridical_harness::timed_fault::merged;
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
+use crate::keyspace::Keyspace;
 use crate::knobs;
 use crate::plan::{LeaderNemesisPlan, Plan, PlannedChange};
 
@@ -34,15 +35,27 @@ pub enum Kind {
     Watchers,
     /// Chosen moments of the schedule.
     Moments,
+    /// What impatient operators ask for.
+    HastyCalls,
+    /// Rounds of leases that are kept alive.
+    LeaseRounds,
+    /// Examinations of members.
+    Examinations,
+    /// Altered files.
+    Forgeries,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
         Self::Changes,
+        Self::HastyCalls,
+        Self::LeaseRounds,
+        Self::Examinations,
+        Self::Forgeries,
         Self::Operations,
         Self::Watchers,
         Self::Moments,
@@ -54,6 +67,10 @@ impl Kind {
         "faults",
         "elections",
         "changes",
+        "hasty calls",
+        "lease rounds",
+        "examinations",
+        "forgeries",
         "operations",
         "watchers",
         "moments",
@@ -72,6 +89,10 @@ impl Kind {
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
             Self::Moments => plan.schedule.moments(),
+            Self::HastyCalls => plan.hasty.len(),
+            Self::LeaseRounds => plan.lease_rounds.len(),
+            Self::Examinations => plan.examinations.len(),
+            Self::Forgeries => plan.forgeries.len(),
         }
     }
 
@@ -82,6 +103,10 @@ impl Kind {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
             Self::Changes => less.changes = keep(&plan.changes, out),
+            Self::HastyCalls => less.hasty = keep(&plan.hasty, out),
+            Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
+            Self::Examinations => less.examinations = keep(&plan.examinations, out),
+            Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
                 if let Some(nemesis) = &mut less.leader_nemesis {
@@ -183,12 +208,86 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         previous_format: BTreeSet::new(),
         ..plan.clone()
     });
+    simpler.push(Plan {
+        engine: false,
+        ..plan.clone()
+    });
+    simpler.push(Plan {
+        service: None,
+        ..plan.clone()
+    });
+    simpler.extend(simpler_keys(plan));
+    simpler.extend(smaller_values(plan));
+    simpler.extend(plainer_watches(plan));
+    simpler.extend(sound_disk(plan));
     simpler.extend(merged(&plan.faults).into_iter().map(|faults| Plan {
         faults,
         ..plan.clone()
     }));
     simpler.retain(|candidate| candidate != plan);
     simpler
+}
+
+/// With keys that nobody takes for something else. The numbers stay, so what they look like
+/// follows from how many there are.
+fn simpler_keys(plan: &Plan) -> Vec<Plan> {
+    let simpler = [Keyspace::Names, Keyspace::Numbers].into_iter();
+    let simpler = simpler.filter(|keyspace| is_plainer(*keyspace, plan.keyspace));
+    let plans = simpler.map(|keyspace| Plan {
+        keyspace,
+        ..plan.clone()
+    });
+    plans.filter(|plan| plan.validate().is_ok()).collect()
+}
+
+/// Names are plainer than numbers, and both than what is adversarial.
+const fn is_plainer(one: Keyspace, than: Keyspace) -> bool {
+    match (one, than) {
+        (Keyspace::Names, Keyspace::Numbers | Keyspace::Adversarial)
+        | (Keyspace::Numbers, Keyspace::Adversarial) => true,
+        (Keyspace::Names, Keyspace::Names)
+        | (Keyspace::Numbers, Keyspace::Names | Keyspace::Numbers)
+        | (Keyspace::Adversarial, _) => false,
+    }
+}
+
+/// With values as short as tells them apart.
+fn smaller_values(plan: &Plan) -> [Plan; 2] {
+    let mut short = Plan {
+        large_value_bytes: 0,
+        ..plan.clone()
+    };
+    let few_large = short.clone();
+    for host in &mut short.hosts {
+        host.value_bytes = 0;
+    }
+    [short, few_large]
+}
+
+/// With one watch for each watcher, which asks for nothing special. Whether deletions or puts
+/// are left out stays: without either, nothing is behind.
+fn plainer_watches(plan: &Plan) -> [Plan; 2] {
+    let mut alone = plan.clone();
+    for watcher in &mut alone.watchers {
+        watcher.beside = None;
+    }
+    let mut plain = alone.clone();
+    for watcher in &mut plain.watchers {
+        watcher.prev_kv = false;
+        watcher.fragment = false;
+        watcher.progress = false;
+        watcher.ask_progress_ms = None;
+    }
+    [plain, alone]
+}
+
+/// Without the exception for a member whose disk decays, if nothing decays any more.
+fn sound_disk(plan: &Plan) -> Option<Plan> {
+    let is_sound = plan.forgeries.is_empty() && !plan.disk_decays();
+    is_sound.then(|| Plan {
+        rotten_member: None,
+        ..plan.clone()
+    })
 }
 
 /// The faults end right after the failure, or at half the time if it came later still.
@@ -210,6 +309,11 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         };
         shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
         shorter.changes.retain(|change| change.at_ms < heal_at_ms);
+        shorter.hasty.retain(|call| call.at_ms < heal_at_ms);
+        shorter.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+        shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
+        let forgeries = &mut shorter.forgeries;
+        forgeries.retain(|forgery| forgery.at_ms < heal_at_ms);
         shorter
     };
     let prompt = Plan {
@@ -240,6 +344,9 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
     let mut fewer = renumbered(plan, number);
     fewer.members = MEMBERS_MIN;
     fewer.rotten_member = plan.rotten_member.filter(|rotten| *rotten < MEMBERS_MIN);
+    if fewer.rotten_member.is_none() {
+        fewer.forgeries.clear();
+    }
     for host in &mut fewer.hosts {
         host.first_member %= MEMBERS_MIN;
     }
@@ -333,7 +440,11 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
         - 2;
     Size {
         operations: plan.operations(),
-        faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
+        faults: plan.faults.len()
+            + plan.changes.len()
+            + plan.hasty.len()
+            + plan.forgeries.len()
+            + Kind::Elections.count(plan),
         others: vec![
             ("clients", clients(plan).len()),
             ("watchers", plan.watchers.len()),
@@ -341,6 +452,8 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("knobs beside the default", plan.knobs.changed().count()),
             ("conditions beside the default", conditions),
             ("moments of the schedule", plan.schedule.moments()),
+            ("lease rounds", plan.lease_rounds.len()),
+            ("examinations", plan.examinations.len()),
         ],
         failed_at_ms,
     }
@@ -370,6 +483,104 @@ mod tests {
                 assert_eq!(less.knobs, plan.knobs);
             }
         }
+    }
+
+    /// What a plan consists of, field by field: a field that is new does not compile here until
+    /// somebody says how it is made smaller, or why not.
+    #[test]
+    fn every_field_of_a_plan_can_be_taken_away_or_has_a_reason_why_not() {
+        let Plan {
+            // Parts that are left out one by one.
+            faults: _,
+            changes: _,
+            hasty: _,
+            lease_rounds: _,
+            examinations: _,
+            forgeries: _,
+            watchers: _,
+            leader_nemesis: _,
+            schedule: _,
+            // Operations, clients, idle machines and the length of values.
+            hosts: _,
+            // Settings that are put back to what is usual.
+            members: _,
+            spares: _,
+            knobs: _,
+            engine: _,
+            network: _,
+            disk: _,
+            previous_format: _,
+            keyspace: _,
+            large_value_bytes: _,
+            service: _,
+            heal_at_ms: _,
+            end_at_ms: _,
+            last_power_failure: _,
+            rotten_member: _,
+            // What the plan is, not what happens in it.
+            format: _,
+            scenario: _,
+            seed: _,
+            planted: _,
+            // The shrinker tries several schedules by itself.
+            schedule_seed: _,
+            // Laws: another value would make another failure of it.
+            heal_bound_ms: _,
+            claimed_drift_ppm: _,
+            // Without a supervisor's pause a member that stops would be back at once, in a
+            // circle; the pause takes no time of whoever reads the failure.
+            restart_delay_ms: _,
+        } = swarm::plan(1);
+    }
+
+    /// A plan with something in every field that can be made smaller.
+    fn full() -> Plan {
+        let plans = (0..400).map(swarm::plan);
+        let mut full = plans
+            .max_by_key(|plan| plan.lease_rounds.len() + plan.examinations.len())
+            .expect("there are plans");
+        full.hasty = crate::impatience::plan(swarm::drawn(1)).hasty;
+        let forged = crate::forged_disk::plan(3);
+        (full.rotten_member, full.forgeries) = (forged.rotten_member, forged.forgeries);
+        full.members = full.members.max(3);
+        full.keyspace = Keyspace::Adversarial;
+        full.large_value_bytes = 100_000;
+        full.engine = true;
+        full.service = Some(crate::plan::ServicePlan {
+            write_every_ms: 10,
+            gap_max_percent: 500,
+        });
+        full.lease_rounds = vec![5, 6];
+        full.examinations = vec![7, 8];
+        full
+    }
+
+    #[test]
+    fn a_plan_full_of_everything_comes_down_to_nothing() {
+        let mut plan = full();
+        assert_eq!(plan.validate(), Ok(()));
+        for kind in Kind::ALL {
+            let all = (0..kind.count(&plan)).collect();
+            plan = kind.without(&plan, &all);
+            assert_eq!(kind.count(&plan), 0, "{kind:?}");
+        }
+        let mut steps = 0;
+        while let Some(next) = simpler(&plan, 100).into_iter().next() {
+            plan = next;
+            steps += 1;
+            assert!(steps < 100);
+        }
+        let least = Plan {
+            keyspace: Keyspace::Names,
+            large_value_bytes: 0,
+            engine: false,
+            service: None,
+            rotten_member: None,
+            ..plan.clone()
+        };
+        assert_eq!(plan, least);
+        let parts = size(&plan, 100);
+        assert_eq!((parts.operations, parts.faults), (0, 0));
     }
 
     #[test]

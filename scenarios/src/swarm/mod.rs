@@ -172,6 +172,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         rotten_member: None,
+        forgeries: Vec::new(),
         schedule_seed: None,
         schedule: schedule(seed, None),
     }

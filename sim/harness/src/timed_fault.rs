@@ -83,6 +83,7 @@ const fn end(fault: &mut Fault) -> Option<&mut Option<u64>> {
         | Fault::ClockStrobe { .. }
         | Fault::DiskStall { .. }
         | Fault::BitRot { .. }
+        | Fault::Decay { .. }
         | Fault::KeepDisk { .. }
         | Fault::RestoreDisk { .. } => None,
     }

@@ -21,7 +21,7 @@ pub trait Bug: Copy + Eq + 'static {
 }
 
 /// Declares the planted bugs of a system: an enum with `ALL`, `name`, `from_name` and
-/// `Display`, which implements [`Bug`]. A list holds at most 64 bugs, and no two of them
+/// `Display`, which implements [`Bug`]. A list holds at most 128 bugs, and no two of them
 /// have the same name; otherwise it does not compile.
 ///
 /// ```
@@ -129,8 +129,8 @@ macro_rules! planted_bugs {
 #[doc(hidden)]
 pub const fn assert_bug_names(names: &[&str]) {
     assert!(
-        names.len() <= u64::BITS as usize,
-        "a list holds at most 64 planted bugs"
+        names.len() <= u128::BITS as usize,
+        "a list holds at most 128 planted bugs"
     );
     let mut first = 0;
     while first < names.len() {
@@ -165,7 +165,7 @@ const fn is_same(left: &[u8], right: &[u8]) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Planted<B> {
     #[cfg(feature = "planted-bugs")]
-    bits: u64,
+    bits: u128,
     list: PhantomData<B>,
 }
 

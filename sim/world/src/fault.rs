@@ -3,7 +3,7 @@
 mod conditions;
 mod processes;
 
-use crate::disk::DiskFaults;
+use crate::disk::{Damage, DiskFaults};
 use crate::network::NetworkFaults;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -364,6 +364,17 @@ pub enum Fault {
         #[serde(default)]
         file_suffix: String,
     },
+    /// Damages a file at rest: a byte, or a range; it stays so until overwritten. Scenario
+    /// only.
+    Decay {
+        /// The process whose disk it is.
+        process: ProcessId,
+        /// How it is damaged.
+        damage: Damage,
+        /// Only files whose names end so decay; all files if it is empty.
+        #[serde(default)]
+        file_suffix: String,
+    },
 }
 
 impl Fault {
@@ -397,6 +408,7 @@ impl Fault {
             Self::DiskStall { .. } => "fault.disk_stall",
             Self::DiskFull { .. } => "fault.disk_full",
             Self::BitRot { .. } => "fault.bit_rot",
+            Self::Decay { .. } => "fault.decay",
         }
     }
 
@@ -429,7 +441,8 @@ impl Fault {
             | Self::KeepDisk { .. }
             | Self::RestoreDisk { .. }
             | Self::ClockJump { .. }
-            | Self::BitRot { .. } => None,
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 }

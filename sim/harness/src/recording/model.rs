@@ -169,7 +169,8 @@ impl InjectedFault {
             | Fault::WipeDisk { .. }
             | Fault::ResetConnections { .. }
             | Fault::ClockJump { .. }
-            | Fault::BitRot { .. } => None,
+            | Fault::BitRot { .. }
+            | Fault::Decay { .. } => None,
             Fault::Partition { .. }
             | Fault::Isolate { .. }
             | Fault::OneWay { .. }

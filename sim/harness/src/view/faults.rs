@@ -22,6 +22,7 @@ pub const fn class(fault: &Fault) -> &'static str {
         | Fault::DiskStall { .. }
         | Fault::DiskFull { .. }
         | Fault::BitRot { .. }
+        | Fault::Decay { .. }
         | Fault::KeepDisk { .. }
         | Fault::RestoreDisk { .. } => "disk",
         Fault::Clog { .. }
@@ -67,6 +68,7 @@ pub fn processes(fault: &Fault) -> BTreeSet<u32> {
         | Fault::DiskStall { process, .. }
         | Fault::DiskFull { process, .. }
         | Fault::BitRot { process, .. }
+        | Fault::Decay { process, .. }
         | Fault::CrashAtFailpoint { process, .. }
         | Fault::KeepDisk { process }
         | Fault::RestoreDisk { process, .. }
@@ -149,6 +151,7 @@ pub fn describe(fault: &Fault, names: &[String]) -> String {
         Fault::DiskStall { process, .. } => format!("{}: disk stalls", name(process)),
         Fault::DiskFull { process, .. } => format!("{}: disk full", name(process)),
         Fault::BitRot { process, bits, .. } => format!("{}: {bits} bits rot", name(process)),
+        Fault::Decay { process, .. } => format!("{}: a file decays", name(process)),
         Fault::CrashAtFailpoint { process, .. } => {
             format!("{}: crash at a failpoint", name(process))
         }

@@ -73,7 +73,7 @@ impl DiskModel {
     }
 
     /// Counts anew what the files take that have a name or are open.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         let used = self
             .files
             .iter()

@@ -34,7 +34,8 @@ impl Fault {
             | Self::Disk { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
-            | Self::BitRot { .. } => None,
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 
@@ -67,7 +68,8 @@ impl Fault {
             | Self::ClockStrobe { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
-            | Self::BitRot { .. } => None,
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 }

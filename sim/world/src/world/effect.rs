@@ -7,7 +7,7 @@ use super::links::{
 };
 use super::process::CrashAt;
 use crate::counter::Counter;
-use crate::disk::DiskFaults;
+use crate::disk::{Damage, DiskFaults};
 use crate::fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::trace::{EventKind, Site};
@@ -112,6 +112,7 @@ impl State {
             Fault::DiskStall { process, duration_ms } => self.stall(now_ns, *process, *duration_ms),
             Fault::DiskFull { process, free_bytes, .. } => self.fill_disk(id, *process, *free_bytes),
             Fault::BitRot { process, bits, file_suffix } => self.rot(now_ns, *process, *bits, file_suffix),
+            Fault::Decay { process, damage, file_suffix } => self.decay(now_ns, *process, *damage, file_suffix),
         }
     }
 
@@ -254,6 +255,15 @@ impl State {
         let site = Site::BitRot { process: id };
         self.on_disk(now_ns, id, site, |disk, context| {
             disk.rot(context, bits, file_suffix);
+        });
+        Begun::OVER
+    }
+
+    fn decay(&mut self, now_ns: u64, id: ProcessId, damage: Damage, file_suffix: &str) -> Begun {
+        let site = Site::BitRot { process: id };
+        let kept = self.processes[id].kept_disk.clone();
+        self.on_disk(now_ns, id, site, |disk, context| {
+            disk.decay(context, damage, file_suffix, kept.as_ref());
         });
         Begun::OVER
     }
