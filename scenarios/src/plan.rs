@@ -656,12 +656,11 @@ impl Plan {
     /// Whether bits and bytes of a disk change at random: then nothing can be said of what it
     /// had called durable, since the end of a log cannot be told from a torn one.
     pub fn disk_decays(&self) -> bool {
-        let decays = |timed: &TimedFault| match &timed.fault {
-            Fault::BitRot { .. } | Fault::Decay { .. } => true,
-            Fault::Disk { faults, .. } => {
+        let decays = |timed: &TimedFault| {
+            let reads_go_wrong = timed.fault.clone().disk_faults_mut().is_some_and(|faults| {
                 faults.read_flip_probability > 0.0 || faults.misdirected_read_probability > 0.0
-            }
-            _ => false,
+            });
+            reads_go_wrong || matches!(timed.fault, Fault::BitRot { .. } | Fault::Decay { .. })
         };
         self.faults.iter().any(decays)
     }

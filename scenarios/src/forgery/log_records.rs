@@ -13,6 +13,12 @@ const KIND_AT: usize = 12;
 /// Where the claim of a frame stands.
 const CLAIM_AT: usize = 16;
 
+/// No frame is of this kind.
+const NO_KIND: u8 = 7;
+
+/// The kind of the records that say which segment is the oldest.
+const OLDEST_SEGMENT: u8 = 6;
+
 /// Of so many newest records one is made impossible.
 const NEWEST: usize = 2;
 
@@ -20,17 +26,8 @@ const NEWEST: usize = 2;
 pub fn forge(segments: &[Segment], what: Forged, rng: &mut Rng) -> Option<(usize, Segment)> {
     let last = segments.len().checked_sub(1)?;
     match what {
-        Forged::ClosedRecord | Forged::ClosedExchange => {
-            let place = pick(rng, &closed(segments))?;
-            let mut segment = segments[place].clone();
-            let end = segments[place + 1].previous_end();
-            segment.frames.retain(|frame| (frame.start as u64) < end);
-            match what {
-                Forged::ClosedRecord => alter_payload(&mut segment, rng)?,
-                _ => exchange(&mut segment, rng)?,
-            }
-            Some((place, segment))
-        }
+        Forged::ClosedRecord => alter_closed(segments, rng, alter_payload),
+        Forged::ClosedExchange => alter_closed(segments, rng, exchange),
         Forged::SegmentHeader => {
             let segment = alter_header(segments.get(last.checked_sub(1)?)?, &segments[last], rng);
             Some((last, segment?))
@@ -52,6 +49,20 @@ pub fn forge(segments: &[Segment], what: Forged, rng: &mut Rng) -> Option<(usize
     }
 }
 
+/// Alters one of the segments that the next one names by a checksum.
+fn alter_closed(
+    segments: &[Segment],
+    rng: &mut Rng,
+    alter: impl Fn(&mut Segment, &mut Rng) -> Option<()>,
+) -> Option<(usize, Segment)> {
+    let place = pick(rng, &closed(segments))?;
+    let mut segment = segments[place].clone();
+    let end = segments[place + 1].previous_end();
+    segment.frames.retain(|frame| (frame.start as u64) < end);
+    alter(&mut segment, rng)?;
+    Some((place, segment))
+}
+
 fn pick<T: Clone>(rng: &mut Rng, among: &[T]) -> Option<T> {
     let at = (!among.is_empty()).then(|| rng.index(among.len()))?;
     among.get(at).cloned()
@@ -63,7 +74,10 @@ fn closed(segments: &[Segment]) -> Vec<usize> {
     let Some(last) = segments.last() else {
         return Vec::new();
     };
-    let oldest = last.frames.iter().filter(|frame| frame.kind == 6);
+    let oldest = last
+        .frames
+        .iter()
+        .filter(|frame| frame.kind == OLDEST_SEGMENT);
     let oldest = oldest.map(|frame| last.payload_word(frame, 0));
     let oldest = oldest.max().unwrap_or(word(&last.bytes, 24));
     let pairs = segments.windows(2).enumerate();
@@ -141,80 +155,93 @@ fn alter_header(before: &Segment, last: &Segment, rng: &mut Rng) -> Option<Segme
     Some(segment)
 }
 
+/// A field of a record, and what it becomes.
+#[derive(Clone, Copy, Debug)]
+enum Altered {
+    /// The word of this number in the payload.
+    Word(usize, u64),
+    Kind(u8),
+    Claim(u64),
+    Length(usize),
+}
+
 /// Alters a record of the last segment in a way that what comes before it contradicts.
 fn alter_last(last: &Segment, what: Forged, rng: &mut Rng) -> Option<Segment> {
-    let places: Vec<(Frame, u64)> = (0..last.frames.len())
-        .filter_map(|place| Some((last.frames[place].clone(), value(last, place, what)?)))
+    let places: Vec<(Frame, Altered)> = (0..last.frames.len())
+        .filter_map(|place| Some((last.frames[place].clone(), alteration(last, place, what)?)))
         .collect();
     // What nothing behind it bears witness for is what could pass for a torn tail.
-    let from = match what {
-        Forged::Kind | Forged::Length | Forged::Claim => places.len().saturating_sub(NEWEST),
-        _ => 0,
-    };
-    let (frame, value) = pick(rng, &places[from..])?;
+    let is_impossible = matches!(what, Forged::Kind | Forged::Length | Forged::Claim);
+    let from = places.len().saturating_sub(NEWEST) * usize::from(is_impossible);
+    let (frame, altered) = pick(rng, &places[from..])?;
     let mut segment = last.clone();
     let mut length = frame.payload.len();
-    let payload = frame.payload.start;
-    match what {
-        Forged::EntryTerm | Forged::HardStateTerm | Forged::Owner => {
-            put_word(&mut segment.bytes, payload, value);
+    match altered {
+        Altered::Word(number, word) => {
+            put_word(&mut segment.bytes, frame.payload.start + 8 * number, word);
         }
-        Forged::EntryIndex | Forged::Vote => put_word(&mut segment.bytes, payload + 8, value),
-        Forged::Incarnation => put_word(&mut segment.bytes, payload + 16, value),
-        Forged::Kind => segment.bytes[frame.start + KIND_AT] = value as u8,
-        Forged::Claim => put_word(&mut segment.bytes, frame.start + CLAIM_AT, value),
-        _ => length = value as usize,
+        Altered::Kind(kind) => segment.bytes[frame.start + KIND_AT] = kind,
+        Altered::Claim(claim) => put_word(&mut segment.bytes, frame.start + CLAIM_AT, claim),
+        Altered::Length(bytes) => length = bytes,
     }
     segment.make_right(frame.start, length);
     Some(segment)
 }
 
-/// What the field of the frame with this number becomes, if what comes before it contradicts
+/// What a field of the frame with this number becomes, if what comes before it contradicts
 /// that.
-fn value(last: &Segment, place: usize, what: Forged) -> Option<u64> {
+fn alteration(last: &Segment, place: usize, what: Forged) -> Option<Altered> {
     let frame = &last.frames[place];
     let earlier = |kind| (last.frames[..place].iter().rev()).find(move |frame| frame.kind == kind);
     let field = |number| last.payload_word(frame, number);
     let is = |kind| (frame.kind == kind).then_some(());
+    let has_member = half_word(&last.bytes, 12) & 1 != 0;
     match what {
         Forged::EntryIndex => {
             is(ENTRY)?;
             let before = earlier(ENTRY).map(|entry| last.payload_word(entry, 1))?;
-            (field(1) == before + 1).then_some(before + 2)
+            (field(1) == before + 1).then_some(Altered::Word(1, before + 2))
         }
         Forged::EntryTerm => {
             is(ENTRY)?;
             let before = last.frames.get(place.checked_sub(1)?)?;
             let follows = before.kind == ENTRY && last.payload_word(before, 1) + 1 == field(1);
-            let term = last.payload_word(before, 0);
-            follows.then_some(term.checked_sub(1)?)
+            let term = last.payload_word(before, 0).checked_sub(1)?;
+            follows.then_some(Altered::Word(0, term))
         }
         Forged::HardStateTerm => {
             is(HARD_STATE)?;
-            last.payload_word(earlier(HARD_STATE)?, 0).checked_sub(1)
+            let before = last.payload_word(earlier(HARD_STATE)?, 0);
+            Some(Altered::Word(0, before.checked_sub(1)?))
         }
         Forged::Vote => {
             is(HARD_STATE)?;
             let before = earlier(HARD_STATE)?;
             let (term, vote) = (last.payload_word(before, 0), last.payload_word(before, 1));
-            (term == field(0) && vote != 0).then_some(vote + 1)
+            (term == field(0) && vote != 0).then_some(Altered::Word(1, vote + 1))
         }
         Forged::Incarnation => {
             is(MEMBER)?;
-            let has_member = half_word(&last.bytes, 12) & 1 != 0;
-            word(&last.bytes, 80).checked_sub(1).filter(|_| has_member)
+            let before = word(&last.bytes, 80).checked_sub(1)?;
+            has_member.then_some(Altered::Word(2, before))
         }
         Forged::Owner => {
             is(MEMBER)?;
-            let has_member = half_word(&last.bytes, 12) & 1 != 0;
-            has_member.then_some(field(0).wrapping_add(1))
+            has_member.then_some(Altered::Word(0, field(0).wrapping_add(1)))
         }
-        Forged::Kind => Some(7),
+        Forged::Kind => Some(Altered::Kind(NO_KIND)),
         Forged::Length => {
             let is_fixed = frame.kind == HARD_STATE || frame.kind == MEMBER;
-            is_fixed.then_some(frame.payload.len() as u64 - 8)
+            is_fixed.then_some(Altered::Length(frame.payload.len() - 8))
         }
-        Forged::Claim => Some(frame.start as u64 + 8),
-        _ => None,
+        Forged::Claim => Some(Altered::Claim(frame.start as u64 + 8)),
+        Forged::ClosedRecord
+        | Forged::ClosedExchange
+        | Forged::SegmentHeader
+        | Forged::SnapshotData
+        | Forged::SnapshotExchange
+        | Forged::SnapshotCount
+        | Forged::SnapshotPlace
+        | Forged::SnapshotCluster => None,
     }
 }

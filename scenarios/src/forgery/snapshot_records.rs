@@ -40,7 +40,18 @@ pub fn forge(snapshot: &Snapshot, what: Forged, rng: &mut Rng) -> Option<Snapsho
             let crc = crc32c::crc32c(&forged.bytes[HEADER_BYTES..HEADER_BYTES + 12]);
             put_half_word(&mut forged.bytes, HEADER_BYTES + 12, crc);
         }
-        _ => return None,
+        Forged::ClosedRecord
+        | Forged::ClosedExchange
+        | Forged::EntryIndex
+        | Forged::EntryTerm
+        | Forged::HardStateTerm
+        | Forged::Vote
+        | Forged::Incarnation
+        | Forged::Owner
+        | Forged::Kind
+        | Forged::Length
+        | Forged::Claim
+        | Forged::SegmentHeader => return None,
     }
     Some(forged)
 }

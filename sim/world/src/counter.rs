@@ -146,6 +146,8 @@ counters! {
     CrashPoint => "process.crash_point",
     /// A process died at a failpoint of its code.
     Failpoint => "process.failpoint",
+    /// A process could not open one more file or connection.
+    TooManyOpenFiles => "process.emfile",
     /// A clock was changed.
     ClockChange => "clock.change",
 }

@@ -190,7 +190,8 @@ impl InjectedFault {
             | Fault::ClockStrobe { .. }
             | Fault::Disk { .. }
             | Fault::DiskStall { .. }
-            | Fault::DiskFull { .. } => Some(self.ended_ns.unwrap_or(run_end_ns)),
+            | Fault::DiskFull { .. }
+            | Fault::TooManyOpenFiles { .. } => Some(self.ended_ns.unwrap_or(run_end_ns)),
         }
     }
 }

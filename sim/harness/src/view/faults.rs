@@ -21,6 +21,7 @@ pub const fn class(fault: &Fault) -> &'static str {
         Fault::Disk { .. }
         | Fault::DiskStall { .. }
         | Fault::DiskFull { .. }
+        | Fault::TooManyOpenFiles { .. }
         | Fault::BitRot { .. }
         | Fault::Decay { .. }
         | Fault::KeepDisk { .. }
@@ -67,6 +68,7 @@ pub fn processes(fault: &Fault) -> BTreeSet<u32> {
         | Fault::Disk { process, .. }
         | Fault::DiskStall { process, .. }
         | Fault::DiskFull { process, .. }
+        | Fault::TooManyOpenFiles { process, .. }
         | Fault::BitRot { process, .. }
         | Fault::Decay { process, .. }
         | Fault::CrashAtFailpoint { process, .. }
@@ -151,6 +153,9 @@ pub fn describe(fault: &Fault, names: &[String]) -> String {
         Fault::DiskStall { process, .. } => format!("{}: disk stalls", name(process)),
         Fault::DiskFull { process, .. } => format!("{}: disk full", name(process)),
         Fault::BitRot { process, bits, .. } => format!("{}: {bits} bits rot", name(process)),
+        Fault::TooManyOpenFiles { process, .. } => {
+            format!("{}: too many open files", name(process))
+        }
         Fault::Decay { process, .. } => format!("{}: a file decays", name(process)),
         Fault::CrashAtFailpoint { process, .. } => {
             format!("{}: crash at a failpoint", name(process))

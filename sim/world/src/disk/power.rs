@@ -82,6 +82,12 @@ impl DiskModel {
         self.used_bytes = used.sum();
     }
 
+    /// How many handles on files are open.
+    pub fn open_files(&self) -> usize {
+        let handles = self.files.values().map(|stored| stored.handles as usize);
+        handles.sum()
+    }
+
     /// What its files take, in bytes.
     pub const fn used_bytes(&self) -> u64 {
         self.used_bytes

@@ -34,6 +34,7 @@ impl Fault {
             | Self::Disk { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
+            | Self::TooManyOpenFiles { .. }
             | Self::BitRot { .. }
             | Self::Decay { .. } => None,
         }
@@ -68,6 +69,7 @@ impl Fault {
             | Self::ClockStrobe { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
+            | Self::TooManyOpenFiles { .. }
             | Self::BitRot { .. }
             | Self::Decay { .. } => None,
         }

@@ -77,6 +77,7 @@ impl Fault {
             | Self::Disk { process, .. }
             | Self::DiskStall { process, .. }
             | Self::DiskFull { process, .. }
+            | Self::TooManyOpenFiles { process, .. }
             | Self::BitRot { process, .. }
             | Self::Decay { process, .. } => *process = number(*process)?,
         }
