@@ -11,7 +11,8 @@
 //! other and `impatient_operators` all at once, `leader_nemesis` follows the elections,
 //! `service` sees to it that writes go on, `lease_keepers` keep alive what is being ended.
 //! `observer` feeds the checker while they run, `api` judges every answer, `progress` what
-//! watches are told at the end. `shrinking` says what a plan consists of, `mutation` how it is changed, `view` what its messages mean.
+//! watches are told at the end. `forgery` alters what the disk of a
+//! member holds. `shrinking` says what a plan consists of, `mutation` how it is changed, `view` what its messages mean.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 
@@ -20,6 +21,8 @@ mod about;
 mod api;
 mod calm;
 pub mod connected_majority;
+pub mod forged_disk;
+pub mod forgery;
 pub mod impatience;
 pub mod keyspace;
 pub mod knobs;

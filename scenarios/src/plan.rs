@@ -15,6 +15,7 @@ use veridical_node::Limits;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_world::{DiskFaults, Fault, NetworkFaults, ProcessId, Schedule};
 
+use crate::forgery::Forgery;
 use crate::keyspace::Keyspace;
 use crate::transaction::{Keep, PlannedTxn, Query};
 
@@ -110,6 +111,9 @@ pub struct Plan {
     /// there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotten_member: Option<u32>,
+    /// What is altered in the files of that member, with right checksums, in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgeries: Vec<Forgery>,
     /// The seed of the scheduler, if it is not the one that follows from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_seed: Option<u64>,
@@ -710,6 +714,18 @@ impl Plan {
             )
         };
         self.faults.iter().any(loses)
+    }
+
+    /// Whether bits and bytes of a disk change at random: then nothing can be said of what it
+    /// had called durable, since the end of a log cannot be told from a torn one.
+    pub fn disk_decays(&self) -> bool {
+        let decays = |timed: &TimedFault| {
+            let reads_go_wrong = timed.fault.clone().disk_faults_mut().is_some_and(|faults| {
+                faults.read_flip_probability > 0.0 || faults.misdirected_read_probability > 0.0
+            });
+            reads_go_wrong || matches!(timed.fault, Fault::BitRot { .. } | Fault::Decay { .. })
+        };
+        self.faults.iter().any(decays)
     }
 
     /// When all faults end.

@@ -1,12 +1,13 @@
 //! A scenario beyond what the swarm may do: the disk of one member decays while faults of
 //! all kinds go on. Bits flip at rest and in what reads return, and reads return what is in
-//! another place. Checksums have to find it: the member refuses to go on with what it
+//! another place; bytes and ranges of a file become something else, or what they were once.
+//! Checksums have to find it: the member refuses to go on with what it
 //! cannot trust and says so, and nobody ever gets a wrong answer.
 //!
 //! A member that refuses is down for good; an operator would replace it. The others are a
 //! majority, and have to make progress without it.
 
-use veridical_world::{CrashKind, DiskFaults, Fault, ProcessId, Rng, Stream};
+use veridical_world::{CrashKind, Damage, DamagedByte, DiskFaults, Fault, ProcessId, Rng, Stream};
 
 use crate::plan::{Change, Plan};
 use crate::swarm;
@@ -20,6 +21,18 @@ const OWN_STREAM: u64 = u64::from_le_bytes(*b"rot-disk");
 
 /// Bits that decay at once, at most.
 const BITS_MAX: u64 = 8;
+
+/// Lengths of ranges that decay: a field, and sectors.
+const RANGE_BYTES: [u32; 3] = [8, 512, 4096];
+
+/// What bytes become that decay.
+const DAMAGED_BYTES: [DamagedByte; 5] = [
+    DamagedByte::Zero,
+    DamagedByte::Ones,
+    DamagedByte::Neighbour,
+    DamagedByte::OneMore,
+    DamagedByte::OneLess,
+];
 
 /// How long reads go wrong, at most, in ms.
 const BAD_READS_MAX_MS: u64 = 4_000;
@@ -66,6 +79,7 @@ pub fn plan(seed: u64) -> Plan {
             fault: crash,
         });
     }
+    plan.faults.extend(decays(seed, process, plan.heal_at_ms));
     plan.faults.sort_by_key(|fault| fault.at_ms);
     // Two sound disks have to be left, also for changes of the membership.
     plan.changes
@@ -77,6 +91,48 @@ pub fn plan(seed: u64) -> Plan {
         rotten_member: Some(rotten),
         ..plan
     }
+}
+
+/// What decays in bytes and ranges, in half of the runs: it is drawn apart from bits, so
+/// that those stay where they were.
+fn decays(seed: u64, process: ProcessId, heal_at_ms: u64) -> Vec<TimedFault> {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, "rotten-disk decay");
+    if rng.chance(0.5) {
+        return Vec::new();
+    }
+    let at_ms = rng.between(2_000, heal_at_ms - UNTIL_CRASH_MAX_MS - 1);
+    let mut faults = vec![TimedFault {
+        at_ms: rng.between(1_000, at_ms),
+        fault: Fault::KeepDisk { process },
+    }];
+    for _ in 0..rng.between(1, 3) {
+        let bytes = RANGE_BYTES[rng.index(RANGE_BYTES.len())];
+        let damage = match rng.below(4) {
+            0 => Damage::Byte {
+                becomes: DAMAGED_BYTES[rng.index(DAMAGED_BYTES.len())],
+            },
+            1 => Damage::Zeros { bytes },
+            2 => Damage::Exchange { bytes },
+            _ => Damage::OlderGeneration { bytes },
+        };
+        let suffix = ["", ".wal", ".snap"][rng.index(3)];
+        let fault = Fault::Decay {
+            process,
+            damage,
+            file_suffix: suffix.to_owned(),
+        };
+        faults.push(TimedFault { at_ms, fault });
+    }
+    // A log is read when its member starts.
+    faults.push(TimedFault {
+        at_ms: at_ms + rng.between(1, UNTIL_CRASH_MAX_MS),
+        fault: Fault::Crash {
+            process,
+            kind: CrashKind::Kill,
+            restart_after_ms: Some(5),
+        },
+    });
+    faults
 }
 
 #[cfg(test)]
@@ -92,7 +148,8 @@ mod tests {
             for mut timed in plan.faults {
                 let flips = timed.fault.disk_faults_mut();
                 let flips = flips.is_some_and(|faults| faults.read_flip_probability > 0.0);
-                if flips || matches!(timed.fault, Fault::BitRot { .. }) {
+                let decays = matches!(timed.fault, Fault::BitRot { .. } | Fault::Decay { .. });
+                if flips || decays {
                     let concerned = timed.fault.processes();
                     assert_eq!(concerned, BTreeSet::from([ProcessId(rotten)]));
                 }

@@ -26,6 +26,7 @@ use crate::accounting::Accounts;
 use crate::api::examiner::Examiner;
 use crate::api::judge::Judge;
 use crate::cluster::{CLUSTER_ID, Cluster, client_address};
+use crate::forgery::forge;
 use crate::impatient_operators::ImpatientOperators;
 use crate::keyspace::key;
 use crate::knobs;
@@ -183,6 +184,7 @@ impl RunDriver {
         let operating = self.start_operator();
         self.start_impatient_operators();
         self.start_service();
+        self.start_forger();
         let keeping = self.start_lease_keepers();
         let examining = self.start_examiner();
         let supervisors: Vec<_> = (0..self.plan.sites())
@@ -337,6 +339,18 @@ impl RunDriver {
             Arc::clone(&self.plan),
         );
         Some(self.world.spawn(keepers.run()))
+    }
+
+    /// Starts whoever alters files of a member, if the plan says so.
+    fn start_forger(&self) {
+        if !self.plan.forgeries.is_empty() {
+            self.world.spawn(forge(
+                self.world.clone(),
+                self.cluster.clone(),
+                self.observer.clone(),
+                Arc::clone(&self.plan),
+            ));
+        }
     }
 
     /// Starts the one who examines members, if the plan has one.

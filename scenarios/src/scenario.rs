@@ -22,8 +22,8 @@ use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
 use crate::{
-    connected_majority, impatience, lying_disk, rolling_restarts, rotten_disk, slow_disks,
-    stale_disk, swarm, timetable,
+    connected_majority, forged_disk, impatience, lying_disk, rolling_restarts, rotten_disk,
+    slow_disks, stale_disk, swarm, timetable,
 };
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
@@ -32,6 +32,12 @@ const HIDDEN: &[(PlantedBug, &str)] = &[(
     PlantedBug::SnapshotUnpinned,
     "docs/planted-bugs.md says why",
 )];
+
+/// Planted bugs that show only where a disk decays, which the swarm does not let happen.
+const OF_DECAY: &[PlantedBug] = &[
+    PlantedBug::WalChainUnchecked,
+    PlantedBug::WalImpossibleCutOff,
+];
 
 /// The replicated store with its clients, its operator and its faults.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,7 @@ impl Scenario for Store {
                 .iter()
                 .find(|(hidden, _)| hidden == bug)
                 .map(|(_, why)| *why),
+            scenario: OF_DECAY.contains(bug).then_some(forged_disk::NAME),
         });
         named.collect()
     }
@@ -172,6 +179,10 @@ fn all() -> impl Iterator<Item = Named> {
             about: "the swarm, and one member's disk that decays: no wrong answer, and the member says so",
         },
         Named {
+            name: forged_disk::NAME,
+            about: "the swarm, and one member's files with altered records and right checksums: it says so, or nothing is lost",
+        },
+        Named {
             name: lying_disk::NAME,
             about: "the swarm on disks that synchronise nothing, and no loss of power: nothing may be lost",
         },
@@ -202,6 +213,7 @@ fn all() -> impl Iterator<Item = Named> {
 fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
     match scenario {
         rotten_disk::NAME => Some(rotten_disk::plan(seed)),
+        forged_disk::NAME => Some(forged_disk::plan(seed)),
         lying_disk::NAME => Some(lying_disk::plan(seed)),
         impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
         rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),

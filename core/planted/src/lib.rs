@@ -164,6 +164,11 @@ veridical_probe::planted_bugs! {
         WalTailTrusted => "wal-tail-trusted",
         /// storage: recovery does not look at the checksum of a record's payload.
         WalPayloadUnchecked => "wal-payload-unchecked",
+        /// storage: recovery does not compare a segment with the chain that the next one names.
+        WalChainUnchecked => "wal-chain-unchecked",
+        /// storage: recovery takes a record whose checksums are right and whose content is
+        /// impossible for a torn tail.
+        WalImpossibleCutOff => "wal-impossible-cut-off",
     }
 }
 

@@ -15,7 +15,7 @@ use veridical_storage::wal::WalError;
 use veridical_store::StoreReader;
 use veridical_world::{ProcessId, SimEnvironment, World};
 
-use crate::cluster::names::{client_address, member_name};
+use crate::cluster::names::{DATA_DIR, client_address, member_name};
 use crate::cluster::shared::{Election, Shared, lock};
 use crate::observer::Observer;
 use crate::view::MemberState;
@@ -41,6 +41,11 @@ impl MemberExit {
             Self::Stopped(reason) => matches!(reason, StopReason::Disk(_) | StopReason::Log(_)),
             Self::Listen(_) => false,
         }
+    }
+
+    /// Whether it says where that is.
+    fn names_a_file(&self) -> bool {
+        self.to_string().contains(DATA_DIR)
     }
 
     /// Whether a fault of the disk explains it.
@@ -112,7 +117,7 @@ impl Outside {
                 lock(&self.shared).sites[self.site as usize].stop_asked
             }
             MemberExit::Stopped(StopReason::DurabilityLost(_)) => self.may_forget,
-            other if self.is_rotten && other.is_refusal() => {
+            other if self.is_rotten && other.is_refusal() && other.names_a_file() => {
                 reachable!("scenario.rotten-disk-refused", rare: "disks do not decay; the scenario rotten-disk comes by");
                 true
             }

@@ -27,7 +27,7 @@ use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
 use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
 use crate::cluster::moments::Moments;
-use crate::cluster::names::PEER_PORT;
+use crate::cluster::names::{DATA_DIR, PEER_PORT};
 pub use crate::cluster::names::{client_address, member_name, peer_url};
 use crate::cluster::seen::Seen;
 pub use crate::cluster::shared::Election;
@@ -449,12 +449,15 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
         attributes: attributes(site),
         join: false,
         force_new_cluster: false,
-        data_dir: "/data".into(),
+        data_dir: DATA_DIR.into(),
         listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),
-        observer: Some(invariants.watching(ProcessId(site), plan.rotten_member == Some(site))),
+        observer: Some(invariants.watching(
+            ProcessId(site),
+            plan.rotten_member == Some(site) && plan.disk_decays(),
+        )),
     }
 }
 

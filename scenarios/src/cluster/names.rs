@@ -6,6 +6,9 @@ const CLIENT_PORT: u16 = 2379;
 /// Where members listen for each other.
 pub(super) const PEER_PORT: u16 = 2380;
 
+/// Where members keep their data.
+pub(super) const DATA_DIR: &str = "/data";
+
 /// The host name of a site.
 pub fn member_name(site: u32) -> String {
     format!("member-{}", site + 1)

@@ -166,6 +166,7 @@ pub(super) const fn is_free(fault: &Fault) -> bool {
             | Fault::Disk { .. }
             | Fault::DiskStall { .. }
             | Fault::DiskFull { .. }
+            | Fault::TooManyOpenFiles { .. }
     )
 }
 

@@ -74,6 +74,8 @@ impl Plan {
         }
         if let Some(site) = self.rotten_member {
             self.check_site(site, "rotten_member")?;
+        } else if !self.forgeries.is_empty() {
+            return Err(invalid("forgeries", "there is no rotten_member"));
         }
         let written = serde_json::to_value(self).expect("a plan can be written");
         check_numbers(&written, "", "")

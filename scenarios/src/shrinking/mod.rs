@@ -4,6 +4,8 @@
 
 mod parts;
 mod resample;
+mod settings;
 
-pub use parts::{Kind, simpler, size};
+pub use parts::{Kind, size};
 pub use resample::resampled;
+pub use settings::simpler;

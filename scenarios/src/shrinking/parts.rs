@@ -1,18 +1,11 @@
-//! What a plan consists of, as parts that can be left out one by one, and as settings
-//! that can be put back to what they usually are.
+//! What a plan consists of, as parts that can be left out one by one, and how big that is.
 
 use std::collections::BTreeSet;
 use veridical_harness::parts::{keep, steps_to};
 use veridical_harness::size::Size;
-use veridical_harness::timed_fault::merged;
-use veridical_node::Limits;
-use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
+use veridical_world::{DiskFaults, NetworkFaults};
 
-use crate::knobs;
-use crate::plan::{LeaderNemesisPlan, Plan, PlannedChange};
-
-/// The least cluster that tolerates a failure.
-const MEMBERS_MIN: u32 = 3;
+use crate::plan::{LeaderNemesisPlan, Plan};
 
 /// Elections that the leader nemesis is thought to follow before they are counted.
 const ELECTIONS_MAX: u64 = 128;
@@ -34,15 +27,27 @@ pub enum Kind {
     Watchers,
     /// Chosen moments of the schedule.
     Moments,
+    /// What impatient operators ask for.
+    HastyCalls,
+    /// Rounds of leases that are kept alive.
+    LeaseRounds,
+    /// Examinations of members.
+    Examinations,
+    /// Altered files.
+    Forgeries,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
         Self::Changes,
+        Self::HastyCalls,
+        Self::LeaseRounds,
+        Self::Examinations,
+        Self::Forgeries,
         Self::Operations,
         Self::Watchers,
         Self::Moments,
@@ -54,6 +59,10 @@ impl Kind {
         "faults",
         "elections",
         "changes",
+        "hasty calls",
+        "lease rounds",
+        "examinations",
+        "forgeries",
         "operations",
         "watchers",
         "moments",
@@ -72,6 +81,10 @@ impl Kind {
             Self::Operations => plan.operations(),
             Self::Watchers => plan.watchers.len(),
             Self::Moments => plan.schedule.moments(),
+            Self::HastyCalls => plan.hasty.len(),
+            Self::LeaseRounds => plan.lease_rounds.len(),
+            Self::Examinations => plan.examinations.len(),
+            Self::Forgeries => plan.forgeries.len(),
         }
     }
 
@@ -82,6 +95,10 @@ impl Kind {
             Self::Faults => less.faults = keep(&plan.faults, out),
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
             Self::Changes => less.changes = keep(&plan.changes, out),
+            Self::HastyCalls => less.hasty = keep(&plan.hasty, out),
+            Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
+            Self::Examinations => less.examinations = keep(&plan.examinations, out),
+            Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
                 if let Some(nemesis) = &mut less.leader_nemesis {
@@ -134,198 +151,6 @@ fn elections(nemesis: &LeaderNemesisPlan) -> Vec<u64> {
     }
 }
 
-/// Simpler plans of the same parts, the simplest first: settings at their defaults, a
-/// perfect network, healthy disks, fewer members, no idle machines, an earlier end.
-pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
-    let mut simpler = Vec::new();
-    simpler.extend(shorter(plan, failed_at_ms));
-    simpler.extend(fewer_members(plan));
-    simpler.extend(without_spares(plan));
-    simpler.extend(without_idle_hosts(plan));
-    let calm = Plan {
-        knobs: Limits::default(),
-        network: NetworkFaults::none(),
-        disk: DiskFaults::none(),
-        ..plan.clone()
-    };
-    simpler.push(calm);
-    simpler.push(Plan {
-        last_power_failure: false,
-        ..plan.clone()
-    });
-    simpler.push(Plan {
-        knobs: Limits::default(),
-        ..plan.clone()
-    });
-    simpler.push(Plan {
-        schedule: Schedule::Uniform,
-        ..plan.clone()
-    });
-    for network in steps_to(&plan.network, &NetworkFaults::none()) {
-        simpler.push(Plan {
-            network,
-            ..plan.clone()
-        });
-    }
-    for disk in steps_to(&plan.disk, &DiskFaults::none()) {
-        simpler.push(Plan {
-            disk,
-            ..plan.clone()
-        });
-    }
-    for knobs in knobs::steps_to_default(&plan.knobs) {
-        simpler.push(Plan {
-            knobs,
-            ..plan.clone()
-        });
-    }
-    simpler.push(Plan {
-        previous_format: BTreeSet::new(),
-        ..plan.clone()
-    });
-    simpler.extend(merged(&plan.faults).into_iter().map(|faults| Plan {
-        faults,
-        ..plan.clone()
-    }));
-    simpler.retain(|candidate| candidate != plan);
-    simpler
-}
-
-/// The faults end right after the failure, or at half the time if it came later still.
-fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
-    let ends = if failed_at_ms < plan.heal_at_ms {
-        vec![failed_at_ms + 1]
-    } else {
-        vec![
-            plan.heal_at_ms / 4,
-            plan.heal_at_ms / 2,
-            plan.heal_at_ms * 3 / 4,
-        ]
-    };
-    let ended = |heal_at_ms: u64| {
-        let mut shorter = Plan {
-            heal_at_ms,
-            end_at_ms: heal_at_ms,
-            ..plan.clone()
-        };
-        shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
-        shorter.changes.retain(|change| change.at_ms < heal_at_ms);
-        shorter
-    };
-    let prompt = Plan {
-        end_at_ms: plan.heal_at_ms,
-        ..plan.clone()
-    };
-    ends.into_iter()
-        .filter(|end| *end < plan.heal_at_ms)
-        .map(ended)
-        .chain([prompt])
-        .collect()
-}
-
-fn fewer_members(plan: &Plan) -> Option<Plan> {
-    let gone = plan
-        .members
-        .checked_sub(MEMBERS_MIN)
-        .filter(|gone| *gone > 0)?;
-    let number = |id: ProcessId| match id.0 {
-        kept if kept < MEMBERS_MIN => Some(id),
-        other if other < plan.members => None,
-        client => Some(ProcessId(client - gone)),
-    };
-    if !plan.hasty.is_empty() {
-        // They name bootstrap members, and addresses of machines that may not exist.
-        return None;
-    }
-    let mut fewer = renumbered(plan, number);
-    fewer.members = MEMBERS_MIN;
-    fewer.rotten_member = plan.rotten_member.filter(|rotten| *rotten < MEMBERS_MIN);
-    for host in &mut fewer.hosts {
-        host.first_member %= MEMBERS_MIN;
-    }
-    for watcher in &mut fewer.watchers {
-        watcher.first_member %= MEMBERS_MIN;
-    }
-    Some(fewer)
-}
-
-/// Without machines whose clients do nothing.
-fn without_idle_hosts(plan: &Plan) -> Option<Plan> {
-    let idle: Vec<bool> = plan
-        .hosts
-        .iter()
-        .map(|host| host.clients.iter().all(Vec::is_empty))
-        .collect();
-    if !idle.contains(&true) {
-        return None;
-    }
-    let number = |id: ProcessId| {
-        let Some(host) = id.0.checked_sub(plan.sites()) else {
-            return Some(id);
-        };
-        if idle.get(host as usize) == Some(&true) {
-            return None;
-        }
-        let before = idle.iter().take(host as usize).filter(|idle| **idle);
-        Some(ProcessId(id.0 - before.count() as u32))
-    };
-    let mut busy = renumbered(plan, number);
-    busy.hosts
-        .retain(|host| !host.clients.iter().all(Vec::is_empty));
-    for host in &mut busy.hosts {
-        host.clients.retain(|client| !client.is_empty());
-    }
-    Some(busy)
-}
-
-fn renumbered(plan: &Plan, number: impl Fn(ProcessId) -> Option<ProcessId>) -> Plan {
-    let mut other = plan.clone();
-    other.faults = plan
-        .faults
-        .iter()
-        .filter_map(|timed| {
-            let fault = timed.fault.clone().renumbered(&number)?;
-            Some(veridical_harness::TimedFault {
-                fault,
-                ..timed.clone()
-            })
-        })
-        .collect();
-    other.previous_format = plan
-        .previous_format
-        .iter()
-        .filter_map(|site| number(ProcessId(*site)).map(|process| process.0))
-        .collect();
-    other.changes = plan
-        .changes
-        .iter()
-        .filter_map(|planned| {
-            let change = planned.change.clone().renumbered(&number)?;
-            Some(PlannedChange {
-                change,
-                ..planned.clone()
-            })
-        })
-        .collect();
-    other
-}
-
-/// Without the machines that nobody is installed on.
-fn without_spares(plan: &Plan) -> Option<Plan> {
-    if plan.spares == 0 || !plan.changes.is_empty() || !plan.hasty.is_empty() {
-        return None;
-    }
-    let number = |id: ProcessId| match id.0 {
-        member if member < plan.members => Some(id),
-        spare if spare < plan.sites() => None,
-        client => Some(ProcessId(client - plan.spares)),
-    };
-    Some(Plan {
-        spares: 0,
-        ..renumbered(plan, number)
-    })
-}
-
 /// How big the plan is.
 pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
     let conditions = steps_to(&plan.network, &NetworkFaults::none()).len()
@@ -333,7 +158,11 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
         - 2;
     Size {
         operations: plan.operations(),
-        faults: plan.faults.len() + plan.changes.len() + Kind::Elections.count(plan),
+        faults: plan.faults.len()
+            + plan.changes.len()
+            + plan.hasty.len()
+            + plan.forgeries.len()
+            + Kind::Elections.count(plan),
         others: vec![
             ("clients", clients(plan).len()),
             ("watchers", plan.watchers.len()),
@@ -341,6 +170,8 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("knobs beside the default", plan.knobs.changed().count()),
             ("conditions beside the default", conditions),
             ("moments of the schedule", plan.schedule.moments()),
+            ("lease rounds", plan.lease_rounds.len()),
+            ("examinations", plan.examinations.len()),
         ],
         failed_at_ms,
     }
@@ -380,48 +211,5 @@ mod tests {
             .expect("some seeds have one");
         let all: BTreeSet<usize> = (0..Kind::Elections.count(&plan)).collect();
         assert_eq!(Kind::Elections.without(&plan, &all).leader_nemesis, None);
-    }
-
-    #[test]
-    fn five_members_become_three_and_the_faults_follow() {
-        let plan = (0..200)
-            .map(swarm::plan)
-            .find(|plan| plan.members == 5)
-            .expect("some seeds have five members");
-        let fewer = fewer_members(&plan).expect("five are more than three");
-        assert_eq!(fewer.members, 3);
-        assert!(fewer.hosts.iter().all(|host| host.first_member < 3));
-        assert!(fewer.faults.len() <= plan.faults.len());
-        assert_eq!(fewer_members(&fewer), None);
-    }
-
-    #[test]
-    fn idle_hosts_go_and_the_others_keep_what_they_do() {
-        let plan = swarm::plan(5);
-        let clients = plan.hosts[0].clients.len();
-        let idle = Kind::Clients.without(&plan, &(0..clients).collect());
-        let busy = without_idle_hosts(&idle).expect("the first host is idle");
-        assert_eq!(busy.hosts[..], plan.hosts[1..]);
-        assert_eq!(without_idle_hosts(&busy), None);
-    }
-
-    #[test]
-    fn simpler_plans_lead_to_the_simplest() {
-        let mut plan = swarm::plan_of("swarm-pct", 11).expect("it is one of the swarm's");
-        assert!(plan.schedule.moments() > 0);
-        let mut steps = 0;
-        while let Some(simpler) = simpler(&plan, 100).into_iter().next() {
-            plan = simpler;
-            assert_eq!(plan.validate(), Ok(()));
-            steps += 1;
-            assert!(steps < 100);
-        }
-        let size = size(&plan, 100);
-        for (name, count) in size.others {
-            assert!(count == 0 || !name.contains("default"), "{count} {name}");
-        }
-        assert_eq!(plan.schedule.moments(), 0);
-        assert!(plan.schedule.is_uniform());
-        assert_eq!((plan.members, plan.heal_at_ms), (3, 101));
     }
 }

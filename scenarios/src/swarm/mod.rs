@@ -16,6 +16,7 @@ mod keys;
 
 mod leader_nemesis;
 mod moments;
+mod open_files;
 mod schedule;
 mod workload;
 
@@ -151,6 +152,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         network.delay = Latency::new(5_000, 1_000);
     }
     let mut faults = moments::crashes(seed, members, heal_at_ms);
+    faults.extend(open_files::limits(seed, members, heal_at_ms));
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -184,6 +186,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         restart_delay_ms: 1_000,
         claimed_drift_ppm: CLAIMED_DRIFT_PPM,
         rotten_member: None,
+        forgeries: Vec::new(),
         schedule_seed: None,
         schedule: schedule(seed, None),
     }

@@ -130,6 +130,9 @@ pub struct PlantedName {
     pub name: &'static str,
     /// Why `recall` looks for it only when it is named, if that is so.
     pub hidden: Option<&'static str>,
+    /// The scenario in which `recall` looks for it, if no other one is named: where the default
+    /// one promises not to do what the bug needs.
+    pub scenario: Option<&'static str>,
 }
 
 /// A scenario by its name.

@@ -67,7 +67,8 @@ const fn end(fault: &mut Fault) -> Option<&mut Option<u64>> {
         | Fault::Pause { duration_ms, .. }
         | Fault::Suspend { duration_ms, .. }
         | Fault::Disk { duration_ms, .. }
-        | Fault::DiskFull { duration_ms, .. } => Some(duration_ms),
+        | Fault::DiskFull { duration_ms, .. }
+        | Fault::TooManyOpenFiles { duration_ms, .. } => Some(duration_ms),
         // These have no end of their own that two of them could share.
         Fault::Swizzle { .. }
         | Fault::ResetConnections { .. }
@@ -83,6 +84,7 @@ const fn end(fault: &mut Fault) -> Option<&mut Option<u64>> {
         | Fault::ClockStrobe { .. }
         | Fault::DiskStall { .. }
         | Fault::BitRot { .. }
+        | Fault::Decay { .. }
         | Fault::KeepDisk { .. }
         | Fault::RestoreDisk { .. } => None,
     }

@@ -76,6 +76,7 @@ impl Scenario for Toy {
         vec![PlantedName {
             name: "bug",
             hidden: None,
+            scenario: None,
         }]
     }
 

@@ -21,7 +21,7 @@ pub trait Bug: Copy + Eq + 'static {
 }
 
 /// Declares the planted bugs of a system: an enum with `ALL`, `name`, `from_name` and
-/// `Display`, which implements [`Bug`]. A list holds at most 64 bugs, and no two of them
+/// `Display`, which implements [`Bug`]. A list holds at most 128 bugs, and no two of them
 /// have the same name; otherwise it does not compile.
 ///
 /// ```

@@ -103,6 +103,16 @@ counters! {
     Throttled => "disk.throttled",
     /// A bit of a stored file was flipped for good.
     BitRot => "disk.bit_rot",
+    /// A byte of a stored file became another one for good.
+    DamagedByte => "disk.damaged_byte",
+    /// A range of a stored file became zeros for good.
+    ZeroedRange => "disk.zeroed_range",
+    /// Two ranges of a stored file took each other's place; each is counted.
+    ExchangedRange => "disk.exchanged_range",
+    /// A range of a stored file became what it was once.
+    OlderGeneration => "disk.older_generation",
+    /// Someone who knows the format of a stored file changed it.
+    ForgedRange => "disk.forged_range",
     /// A bit was flipped in what a read returned.
     ReadFlip => "disk.read_flip",
     /// At a crash a write was lost as a whole.
@@ -136,6 +146,8 @@ counters! {
     CrashPoint => "process.crash_point",
     /// A process died at a failpoint of its code.
     Failpoint => "process.failpoint",
+    /// A process could not open one more file or connection.
+    TooManyOpenFiles => "process.emfile",
     /// A clock was changed.
     ClockChange => "clock.change",
 }

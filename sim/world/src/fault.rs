@@ -3,7 +3,7 @@
 mod conditions;
 mod processes;
 
-use crate::disk::DiskFaults;
+use crate::disk::{Damage, DiskFaults};
 use crate::network::NetworkFaults;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -354,12 +354,35 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
+    /// Limits how many files and connections a process may have open to what it has now and a few
+    /// more (EMFILE). What is open stays so.
+    TooManyOpenFiles {
+        /// The process.
+        process: ProcessId,
+        /// How many more it may open.
+        #[serde(default)]
+        spare: u32,
+        /// How long it lasts, in ms; until it is healed if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+    },
     /// Flips bits in files at rest; they stay flipped until overwritten. Scenario only.
     BitRot {
         /// The process whose disk it is.
         process: ProcessId,
         /// How many bits are flipped.
         bits: u32,
+        /// Only files whose names end so decay; all files if it is empty.
+        #[serde(default)]
+        file_suffix: String,
+    },
+    /// Damages a file at rest: a byte, or a range; it stays so until overwritten. Scenario
+    /// only.
+    Decay {
+        /// The process whose disk it is.
+        process: ProcessId,
+        /// How it is damaged.
+        damage: Damage,
         /// Only files whose names end so decay; all files if it is empty.
         #[serde(default)]
         file_suffix: String,
@@ -396,7 +419,9 @@ impl Fault {
             Self::Disk { .. } => "fault.disk",
             Self::DiskStall { .. } => "fault.disk_stall",
             Self::DiskFull { .. } => "fault.disk_full",
+            Self::TooManyOpenFiles { .. } => "fault.too_many_open_files",
             Self::BitRot { .. } => "fault.bit_rot",
+            Self::Decay { .. } => "fault.decay",
         }
     }
 
@@ -417,7 +442,8 @@ impl Fault {
             | Self::ClockDrift { duration_ms, .. }
             | Self::ClockStrobe { duration_ms, .. }
             | Self::Disk { duration_ms, .. }
-            | Self::DiskFull { duration_ms, .. } => *duration_ms,
+            | Self::DiskFull { duration_ms, .. }
+            | Self::TooManyOpenFiles { duration_ms, .. } => *duration_ms,
             Self::DiskStall { duration_ms, .. } => Some(*duration_ms),
             Self::Swizzle { .. }
             | Self::ResetConnections { .. }
@@ -429,7 +455,8 @@ impl Fault {
             | Self::KeepDisk { .. }
             | Self::RestoreDisk { .. }
             | Self::ClockJump { .. }
-            | Self::BitRot { .. } => None,
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 }

@@ -34,7 +34,7 @@ pub use veridical_probe::failpoint;
 pub use clock::ClockModel;
 pub use counter::{Counter, Counters};
 pub use digest::{Digest, fingerprint};
-pub use disk::{CrashRules, DiskFaults, DiskSnapshot};
+pub use disk::{CrashRules, Damage, DamagedByte, DiskFaults, DiskSnapshot};
 pub use fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId, UnknownProcess};
 pub use latency::Latency;
 pub use network::{

@@ -1,5 +1,6 @@
 //! Why a member cannot start.
 
+use std::path::PathBuf;
 use veridical_raft::LogIndex;
 use veridical_storage::engine::EngineError;
 use veridical_storage::snapshot::SnapshotError;
@@ -41,8 +42,10 @@ pub enum StartError {
         source: RestoreError,
     },
     /// An entry of the log cannot be understood.
-    #[error("log entry {index}: {source}")]
+    #[error("log {}, entry {index}: {source}", log.display())]
     Entry {
+        /// The folder of the log.
+        log: PathBuf,
         /// Which entry.
         index: LogIndex,
         /// Why.
@@ -74,18 +77,25 @@ pub enum StartError {
     },
     /// The log does not follow the newest state, that of a snapshot or of the engine.
     #[error(
-        "the log begins at index {first_index}, but the newest snapshot ends at {snapshot_index} \
-         (a member that ran with an engine needs it)"
+        "the log {} begins at index {first_index}, but the newest sound snapshot ends at \
+         {snapshot_index} (a member that ran with an engine needs it)", log.display()
     )]
     Gap {
+        /// The folder of the log.
+        log: PathBuf,
         /// The first entry of the log.
         first_index: LogIndex,
         /// The newest usable state.
         snapshot_index: LogIndex,
     },
     /// Raft refuses the recovered state.
-    #[error("the recovered state: {0}")]
-    Raft(#[from] veridical_raft::ConfigError),
+    #[error("the state that was recovered from {}: {source}", log.display())]
+    Raft {
+        /// The folder of the log.
+        log: PathBuf,
+        /// Why.
+        source: veridical_raft::ConfigError,
+    },
     /// The data folder cannot be used.
     #[error("data folder: {0}")]
     Io(#[from] std::io::Error),

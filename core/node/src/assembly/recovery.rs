@@ -68,7 +68,7 @@ pub(crate) async fn recover<E: Environment>(
         entries: kept_entries,
         bytes: config.limits.snapshot_keep_bytes,
     };
-    let (base, entries) = log_around(&state.meta, keep, &recovered)?;
+    let (base, entries) = log_around(&state.meta, keep, &recovered, &wal_dir)?;
     let incarnation = begin_incarnation(&mut wal, config, &recovered, &state.meta).await?;
     info!(
         incarnation,
@@ -87,7 +87,10 @@ pub(crate) async fn recover<E: Environment>(
     if config.force_new_cluster {
         go_on_alone(&mut wal, config.member_id, &state.directory, &mut initial).await?;
     }
-    let raft = Raft::new(raft_config, initial)?;
+    let raft = Raft::new(raft_config, initial).map_err(|source| StartError::Raft {
+        log: wal_dir,
+        source,
+    })?;
     Ok(RecoveredMember {
         incarnation,
         wal,
@@ -295,6 +298,7 @@ fn log_around(
     applied: &SnapshotMeta,
     keep: KeptLog,
     recovered: &Recovered,
+    log: &Path,
 ) -> Result<(SnapshotMeta, Vec<Entry>), StartError> {
     let marked = recovered.snapshot.map_or(0, |mark| mark.index);
     let first_index = recovered
@@ -303,12 +307,14 @@ fn log_around(
         .map_or(marked + 1, |entry| entry.index);
     if first_index > applied.index + 1 {
         return Err(StartError::Gap {
+            log: log.to_owned(),
             first_index,
             snapshot_index: applied.index,
         });
     }
     let decode = |entry: &LogEntry| {
         entry_from_log(entry.clone()).map_err(|source| StartError::Entry {
+            log: log.to_owned(),
             index: entry.index,
             source,
         })

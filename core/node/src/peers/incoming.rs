@@ -31,7 +31,7 @@ const SILENT_ELECTION_TIMEOUTS: u32 = 10;
 
 /// Before the next attempt when the system refuses a connection, most likely because the process
 /// has too many files open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// At most one warning of a kind in this time is about connections: strangers can make as many as
 /// they like.

@@ -17,6 +17,7 @@ use veridical_store::ApiError;
 
 use crate::api::node::Node;
 use crate::config::ms;
+use crate::peers::incoming::ACCEPT_PAUSE;
 
 /// The first bytes of a connection that speaks this protocol; what they are not is
 /// HTTP/2.
@@ -58,7 +59,7 @@ pub async fn accept_clients<E: Environment, L: Listener>(node: Node<E>, mut list
             }
             Err(error) => {
                 debug!(%error, "cannot accept a client");
-                tokio::task::yield_now().await;
+                node.environment().clock().sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -152,6 +152,25 @@ pub(super) fn decode_header(segment: &[u8], sequence: u64, offset: usize) -> Opt
     })
 }
 
+/// Why there is no frame at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoFrame {
+    /// A write that was never synchronised can have left this.
+    Torn(&'static str),
+    /// No write can have left this: the checksums are right, and so they were computed over
+    /// what nobody writes.
+    Impossible(&'static str),
+}
+
+impl NoFrame {
+    /// In words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Torn(reason) | Self::Impossible(reason) => reason,
+        }
+    }
+}
+
 /// The frame at `offset` of segment `sequence`, whose bytes are `segment`; or why
 /// there is none.
 pub(super) fn decode(
@@ -159,26 +178,33 @@ pub(super) fn decode(
     sequence: u64,
     offset: usize,
     planted: Planted,
-) -> Result<Frame, &'static str> {
-    let header =
-        decode_header(segment, sequence, offset).ok_or("no frame header with a right checksum")?;
+) -> Result<Frame, NoFrame> {
+    let Some(header) = decode_header(segment, sequence, offset) else {
+        return Err(match has_right_checksum(segment, sequence, offset) {
+            true => NoFrame::Impossible(
+                "the checksum of a frame header is right, its fields are impossible",
+            ),
+            false => NoFrame::Torn("no frame header with a right checksum"),
+        });
+    };
     let start = offset + FRAME_HEADER_BYTES;
     let payload_bytes = header.payload_bytes as usize;
     let bytes = frame_bytes(payload_bytes);
     let padded = segment
         .get(start..offset + bytes)
-        .ok_or("the payload ends behind the end of the file")?;
+        .ok_or(NoFrame::Torn("the payload ends behind the end of the file"))?;
     let (payload, padding) = padded.split_at(payload_bytes);
     if crc32c::crc32c(payload) != header.payload_crc
         && !planted.has(PlantedBug::WalPayloadUnchecked)
     {
-        return Err("the payload's checksum is wrong");
+        return Err(NoFrame::Torn("the payload's checksum is wrong"));
     }
     if padding.iter().any(|byte| *byte != 0) {
-        return Err("the padding is not zero");
+        return Err(NoFrame::Torn("the padding is not zero"));
     }
-    let payload = decode_payload(header.kind, payload)
-        .ok_or("the payload has the wrong length for its kind")?;
+    let payload = decode_payload(header.kind, payload).ok_or(NoFrame::Impossible(
+        "the payload's checksum is right, its length is wrong for its kind",
+    ))?;
     Ok(Frame {
         claim: header.claim,
         payload,
@@ -227,6 +253,15 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Option<Payload> {
         })?,
         KIND_OLDEST_SEGMENT => Payload::OldestSegment(words(1).map(|words| word_at(words, 0))?),
         _ => return None,
+    })
+}
+
+/// Whether the header at `offset` has the right checksum, whatever its fields say.
+fn has_right_checksum(segment: &[u8], sequence: u64, offset: usize) -> bool {
+    let end = offset.checked_add(FRAME_HEADER_BYTES);
+    let header = end.and_then(|end| segment.get(offset..end));
+    header.is_some_and(|header| {
+        half_word_at(header, 0) == header_crc(header, sequence, offset as u64)
     })
 }
 

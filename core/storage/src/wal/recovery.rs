@@ -14,6 +14,7 @@
 
 use super::error::{WalError, io_error};
 use super::frame::Payload;
+use super::promises;
 use super::record::{HardState, LogEntry, MemberRecord, SnapshotMark, WalRecord};
 use super::scan::{PlacedFrame, Segment, Tail, TruncatedTail};
 use super::segment::{self, Chain, SegmentHeader};
@@ -320,6 +321,8 @@ impl Fold {
 
     fn frames(&mut self, segment: &Segment, frames: &[PlacedFrame]) -> Result<(), WalError> {
         for placed in frames {
+            promises::check(&self.shape, &placed.payload)
+                .map_err(|broken| segment.corrupt(placed.offset, broken.to_string()))?;
             let effect = self.shape.apply(&placed.payload);
             let effect =
                 effect.map_err(|misfit| segment.corrupt(placed.offset, misfit.to_string()))?;

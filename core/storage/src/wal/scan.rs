@@ -1,14 +1,14 @@
 //! Reading segments: which frames one has, and where the last one ends.
 
 use super::error::{WalError, io_error};
-use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Payload};
+use super::frame::{self, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_BYTES, NoFrame, Payload};
 use super::segment::{self, Chain, SEGMENT_HEADER_BYTES, SegmentHeader, WRITE_ALIGNMENT_BYTES};
 use super::zeros::{is_zero, length_without_zeros};
 use crate::file_error::FileError;
 use std::path::{Path, PathBuf};
 use veridical_env::{Disk, DiskFile, OpenMode};
-use veridical_planted::Planted;
-use veridical_probe::sometimes;
+use veridical_planted::{Planted, PlantedBug};
+use veridical_probe::{reachable, sometimes};
 
 /// The end of the log that was cut off: bytes of batches that were not synchronised
 /// when the process or the machine stopped.
@@ -28,6 +28,13 @@ pub(super) struct PlacedFrame {
     pub end: usize,
     claim: u64,
     pub payload: Payload,
+}
+
+/// A place at which there is no frame.
+#[derive(Clone, Copy)]
+struct BadPlace {
+    offset: usize,
+    cause: NoFrame,
 }
 
 /// A segment in memory.
@@ -84,6 +91,7 @@ impl Segment {
     /// one was made to follow.
     pub fn check_chain(&self, before: Option<Chain>) -> Result<(), WalError> {
         match before {
+            Some(_) if self.planted.has(PlantedBug::WalChainUnchecked) => Ok(()),
             Some(chain) if !self.header.follows(chain) => Err(self.corrupt(
                 0,
                 "the segment before it is not the one that it was made to follow",
@@ -106,31 +114,37 @@ impl Segment {
     }
 
     /// The frame at or, if the writer left a gap there, after `offset`.
-    fn frame_at(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
-        let reason = match self.decode(offset) {
+    fn frame_at(&self, offset: usize) -> Result<PlacedFrame, BadPlace> {
+        let bad = match self.decode(offset) {
             Ok(placed) => return Ok(placed),
-            Err(reason) => reason,
+            Err(cause) => BadPlace { offset, cause },
         };
         // After a sync the writer goes on at the next multiple of the alignment. Only the
         // frame that claims to end this very gap may be preceded by it: a lost frame in
         // the middle of un-synchronised ones must not pass for a gap.
         let resumed = offset.next_multiple_of(WRITE_ALIGNMENT_BYTES as usize);
-        let gap = self.bytes.get(offset..resumed).ok_or(reason)?;
+        let gap = self.bytes.get(offset..resumed).ok_or(bad)?;
         if gap.is_empty() || !is_zero(gap) {
-            return Err(reason);
+            return Err(bad);
         }
-        self.decode(resumed)
-            .ok()
-            .filter(|placed| placed.claim == offset as u64)
-            .ok_or(reason)
+        match self.decode(resumed) {
+            Ok(placed) if placed.claim == offset as u64 => Ok(placed),
+            Err(cause @ NoFrame::Impossible(_)) => Err(BadPlace {
+                offset: resumed,
+                cause,
+            }),
+            Ok(_) | Err(NoFrame::Torn(_)) => Err(bad),
+        }
     }
 
-    fn decode(&self, offset: usize) -> Result<PlacedFrame, &'static str> {
+    fn decode(&self, offset: usize) -> Result<PlacedFrame, NoFrame> {
         let frame = frame::decode(&self.bytes, self.header.sequence, offset, self.planted)?;
         let head_end = self.header.head_end;
         let in_head = (offset as u64) < head_end;
         if in_head && frame.claim != 0 || !in_head && frame.claim < head_end {
-            return Err("the frame's claim is impossible at its place");
+            return Err(NoFrame::Impossible(
+                "the frame's checksum is right, its claim is impossible at its place",
+            ));
         }
         Ok(PlacedFrame {
             offset,
@@ -145,9 +159,10 @@ impl Segment {
         let mut frames = Vec::new();
         let mut at = SEGMENT_HEADER_BYTES;
         while (at as u64) < end {
-            let placed = self.frame_at(at).map_err(|reason| {
+            let placed = self.frame_at(at).map_err(|bad| {
+                let reason = bad.cause.reason();
                 self.corrupt(
-                    at,
+                    bad.offset,
                     format!("{reason}, where a later segment claims durable records up to {end}"),
                 )
             })?;
@@ -204,15 +219,25 @@ impl Tail {
         let mut frames = segment.frames_until(segment.header.head_end)?;
         let head_frames = frames.len();
         let mut end = segment.header.head_end as usize;
-        let reason = loop {
+        let bad = loop {
             match segment.frame_at(end) {
                 Ok(placed) => {
                     end = placed.end;
                     frames.push(placed);
                 }
-                Err(reason) => break reason,
+                Err(bad) => break bad,
             }
         };
+        let reason = bad.cause.reason();
+        if matches!(bad.cause, NoFrame::Impossible(_))
+            && !segment.planted.has(PlantedBug::WalImpossibleCutOff)
+        {
+            reachable!(
+                "wal.impossible-record-refused",
+                rare: "nobody writes one; the scenario forged-disk comes by"
+            );
+            return Err(segment.corrupt(bad.offset, reason));
+        }
         if let Some((claim, witness)) = segment.greatest_claim_behind(end)
             && claim > end as u64
         {

@@ -220,7 +220,15 @@ impl SegmentHeader {
         let plausible = header.sequence > 0
             && (1..=header.sequence).contains(&header.oldest_sequence)
             && header.head_end >= SEGMENT_HEADER_BYTES as u64
-            && header.state.last_index < u64::MAX;
+            && header.state.last_index < u64::MAX
+            && header
+                .state
+                .snapshot
+                .is_none_or(|mark| mark.index <= header.state.last_index)
+            && header
+                .state
+                .member
+                .is_none_or(|member| member.incarnation < u64::MAX);
         if !plausible {
             return Err(BadHeader::Corrupt(
                 "the header's checksum is right but its fields contradict each other",

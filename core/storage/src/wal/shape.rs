@@ -173,7 +173,7 @@ impl LogShape {
     }
 
     /// The term of the entry at `index`, if it is known.
-    fn term_at(&self, index: u64) -> Option<u64> {
+    pub fn term_at(&self, index: u64) -> Option<u64> {
         if index == self.state.last_index {
             return Some(self.state.last_term);
         }

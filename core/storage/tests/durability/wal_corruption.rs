@@ -293,3 +293,84 @@ fn a_segment_that_repeats_another_state_is_refused() {
     disk.tamper(&file, |bytes| *bytes = stranger);
     assert_corrupt(&disk, &file, Some(0));
 }
+
+/// Makes the checksums of the frame at `at` right again, whatever it says now.
+fn make_right(bytes: &mut [u8], sequence: u64, at: usize) {
+    let length = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().expect("four bytes"));
+    let payload = &bytes[at + 24..at + 24 + length as usize];
+    let crc = crc32c::crc32c(payload);
+    bytes[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+    let mut place = sequence.to_le_bytes().to_vec();
+    place.extend_from_slice(&(at as u64).to_le_bytes());
+    place.extend_from_slice(&bytes[at + 4..at + 24]);
+    bytes[at..at + 4].copy_from_slice(&crc32c::crc32c(&place).to_le_bytes());
+}
+
+/// The last segment of a log of one hard state and one entry, each on a page of its own.
+fn two_pages() -> (FaultyDisk, PathBuf, [usize; 2]) {
+    let disk = FaultyDisk::new(1);
+    let (mut wal, _) = open(&disk).expect("an empty folder");
+    let promise = WalRecord::HardState(HardState {
+        term: 2,
+        vote: 1,
+        commit: 0,
+    });
+    for record in [promise, entry(1, 10)] {
+        run(wal.append(&[record])).expect("no fault");
+        run(wal.sync()).expect("no fault");
+    }
+    let disk = disk.kill();
+    let file = segments(&disk)[0].clone();
+    let bytes = disk.contents(&file);
+    let entry = bytes.windows(10).position(|data| data == [1; 10]);
+    let entry = entry.expect("it was written") - 17 - 24;
+    assert_eq!(entry % 4096, 0);
+    (disk, file, [136, entry])
+}
+
+#[test]
+fn a_record_with_right_checksums_and_impossible_content_is_no_torn_tail() {
+    type Change = fn(&mut [u8], usize);
+    let changes: [(&str, Change); 4] = [
+        ("its kind", |bytes, at| bytes[at + 12] = 9),
+        ("bytes that are not used", |bytes, at| bytes[at + 13] = 1),
+        ("its claim", |bytes, at| bytes[at + 16..at + 24].fill(1)),
+        ("its length", |bytes, at| bytes[at + 8] = 7),
+    ];
+    for (what, change) in changes {
+        let (disk, file, places) = two_pages();
+        let at = places[1];
+        disk.tamper(&file, |bytes| {
+            change(bytes, at);
+            make_right(bytes, 1, at);
+        });
+        match open(&disk).map(|(_, recovered)| recovered) {
+            Err(WalError::File(FileError::Corrupt {
+                file: named,
+                offset,
+                ..
+            })) => {
+                assert_eq!((named, offset), (file, at as u64), "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_record_that_takes_back_a_promise_is_refused_although_its_checksums_are_right() {
+    for (term, vote) in [(1, 0), (2, 0), (2, 2)] {
+        let (disk, file, places) = two_pages();
+        let before = disk.contents(&file);
+        let mut record = before[places[0]..places[0] + 48].to_vec();
+        record[24..40].copy_from_slice(&[u64::to_le_bytes(term), u64::to_le_bytes(vote)].concat());
+        let at = places[1] + 56;
+        disk.tamper(&file, |bytes| {
+            bytes.resize(at + 48, 0);
+            bytes[at..at + 48].copy_from_slice(&record);
+            bytes[at + 16..at + 24].copy_from_slice(&before[places[1] + 16..places[1] + 24]);
+            make_right(bytes, 1, at);
+        });
+        assert_corrupt(&disk, &file, Some(at as u64));
+    }
+}

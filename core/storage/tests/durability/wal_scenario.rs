@@ -309,13 +309,14 @@ impl Scenario {
             let record = match rng.below(12) {
                 0 => WalRecord::HardState(HardState {
                     term: self.term,
-                    vote: rng.below(4),
+                    // One vote in a term.
+                    vote: self.term % 4,
                     commit: floor,
                 }),
                 1 => WalRecord::Member(MemberRecord {
                     cluster_id: 7,
                     member_id: 8,
-                    incarnation: rng.below(9),
+                    incarnation: model.member.map_or(0, |member| member.incarnation) + rng.below(3),
                 }),
                 2 => {
                     let covered = model.entries.iter().filter(|entry| entry.index > floor);

@@ -42,6 +42,7 @@ impl System for Register {
         vec![PlantedName {
             name: "eager-failover",
             hidden: None,
+            scenario: None,
         }]
     }
 

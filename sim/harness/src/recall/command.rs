@@ -15,7 +15,7 @@ use crate::explore::command::{check_can_be_explored, known};
 use crate::output::print_line;
 use crate::program::Program;
 use crate::report::Class;
-use crate::scenario::Scenario;
+use crate::scenario::{PlantedName, Scenario};
 use crate::selection::{chosen, interruption, jobs, plan_of};
 
 /// A file for programs, and its path.
@@ -34,6 +34,7 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
         plan_of(system, scenario, first, Some(bug))?;
     }
     if arguments.guided || arguments.compare {
+        // A bug that is named may have a scenario of its own, which then does not count.
         check_can_be_explored(system, scenario)?;
     }
     let mut json = match &arguments.json {
@@ -41,8 +42,21 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
         None => None,
     };
     let all = system.planted_bugs();
+    let is_guided = arguments.guided || arguments.compare;
+    let scenario_of = |bug: &str| {
+        let known = all.iter().find(|known| known.name == bug);
+        let own = known.and_then(|known| known.scenario);
+        own.filter(|_| arguments.scenario.is_none())
+            .unwrap_or(scenario)
+    };
+    let why_not = |bug: &PlantedName| match bug.hidden {
+        None if is_guided && !system.can_be_explored(scenario_of(bug.name)) => {
+            Some("its scenario cannot be explored")
+        }
+        why => why,
+    };
     let bugs: Vec<&str> = if arguments.bug.is_empty() {
-        let looked_for = all.iter().filter(|bug| bug.hidden.is_none());
+        let looked_for = all.iter().filter(|bug| why_not(bug).is_none());
         looked_for.map(|bug| bug.name).collect()
     } else {
         arguments.bug.iter().map(String::as_str).collect()
@@ -63,7 +77,7 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
         let search = Search {
             system,
             bug,
-            scenario,
+            scenario: scenario_of(bug),
             first,
             budget: arguments.seeds,
             jobs: jobs(arguments.jobs),
@@ -88,7 +102,7 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
     tally.print(bugs.len(), started.elapsed());
     if arguments.bug.is_empty() {
         for bug in &all {
-            if let Some(why) = bug.hidden {
+            if let Some(why) = why_not(bug) {
                 print_line!("not looked for: {} ({why})", bug.name);
             }
         }

@@ -169,7 +169,8 @@ impl InjectedFault {
             | Fault::WipeDisk { .. }
             | Fault::ResetConnections { .. }
             | Fault::ClockJump { .. }
-            | Fault::BitRot { .. } => None,
+            | Fault::BitRot { .. }
+            | Fault::Decay { .. } => None,
             Fault::Partition { .. }
             | Fault::Isolate { .. }
             | Fault::OneWay { .. }
@@ -189,7 +190,8 @@ impl InjectedFault {
             | Fault::ClockStrobe { .. }
             | Fault::Disk { .. }
             | Fault::DiskStall { .. }
-            | Fault::DiskFull { .. } => Some(self.ended_ns.unwrap_or(run_end_ns)),
+            | Fault::DiskFull { .. }
+            | Fault::TooManyOpenFiles { .. } => Some(self.ended_ns.unwrap_or(run_end_ns)),
         }
     }
 }

@@ -239,6 +239,12 @@ fn incident(kind: &EventKind, processes: &[String]) -> Option<String> {
         } => format!(
             "the crash caught file {file} with {pending} pending operations; {length} bytes are left"
         ),
+        EventKind::Damage {
+            file,
+            offset,
+            length,
+            ..
+        } => format!("{length} bytes of file {file} at {offset} are damaged"),
         EventKind::CrashedNames { lost: 0, .. } => return None,
         EventKind::CrashedNames { pending, lost } => {
             format!("the crash took {lost} of {pending} pending changes of names")

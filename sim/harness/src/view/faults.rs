@@ -21,7 +21,9 @@ pub const fn class(fault: &Fault) -> &'static str {
         Fault::Disk { .. }
         | Fault::DiskStall { .. }
         | Fault::DiskFull { .. }
+        | Fault::TooManyOpenFiles { .. }
         | Fault::BitRot { .. }
+        | Fault::Decay { .. }
         | Fault::KeepDisk { .. }
         | Fault::RestoreDisk { .. } => "disk",
         Fault::Clog { .. }
@@ -66,7 +68,9 @@ pub fn processes(fault: &Fault) -> BTreeSet<u32> {
         | Fault::Disk { process, .. }
         | Fault::DiskStall { process, .. }
         | Fault::DiskFull { process, .. }
+        | Fault::TooManyOpenFiles { process, .. }
         | Fault::BitRot { process, .. }
+        | Fault::Decay { process, .. }
         | Fault::CrashAtFailpoint { process, .. }
         | Fault::KeepDisk { process }
         | Fault::RestoreDisk { process, .. }
@@ -149,6 +153,10 @@ pub fn describe(fault: &Fault, names: &[String]) -> String {
         Fault::DiskStall { process, .. } => format!("{}: disk stalls", name(process)),
         Fault::DiskFull { process, .. } => format!("{}: disk full", name(process)),
         Fault::BitRot { process, bits, .. } => format!("{}: {bits} bits rot", name(process)),
+        Fault::TooManyOpenFiles { process, .. } => {
+            format!("{}: too many open files", name(process))
+        }
+        Fault::Decay { process, .. } => format!("{}: a file decays", name(process)),
         Fault::CrashAtFailpoint { process, .. } => {
             format!("{}: crash at a failpoint", name(process))
         }

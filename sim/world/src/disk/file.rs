@@ -200,6 +200,16 @@ impl FileContents {
         !self.pending.is_empty()
     }
 
+    /// Replaces bytes wherever the file is held, as far as it holds them: reads show it until
+    /// they are overwritten.
+    pub(super) fn decay(&mut self, offset: u64, bytes: &[u8]) {
+        let views = [&mut self.cached, &mut self.durable];
+        for view in views.into_iter().chain(&mut self.flushed) {
+            let held = view.len().saturating_sub(offset).min(bytes.len() as u64);
+            view.write_without_length(offset, &bytes[..held as usize]);
+        }
+    }
+
     /// Flips one bit wherever the file is held: reads show it until it is overwritten.
     pub(super) fn rot(&mut self, offset: u64, bit: u8) {
         self.cached.flip(offset, bit);

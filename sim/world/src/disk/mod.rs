@@ -1,6 +1,7 @@
 //! The simulated disk, without any runtime: files and names as they are in the page
 //! cache and as they are on the medium, and what a crash leaves of the difference.
 
+mod decay;
 mod faults;
 mod file;
 mod model;
@@ -13,6 +14,7 @@ mod tests;
 #[cfg(test)]
 mod worked_example;
 
+pub use decay::{Damage, DamagedByte};
 pub use faults::{CrashRules, DiskFaults};
 pub use model::DiskSnapshot;
 

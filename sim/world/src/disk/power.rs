@@ -73,13 +73,19 @@ impl DiskModel {
     }
 
     /// Counts anew what the files take that have a name or are open.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         let used = self
             .files
             .iter()
             .filter(|(file, stored)| stored.handles > 0 || self.names.is_named(**file))
             .map(|(_, stored)| stored.contents.present_bytes());
         self.used_bytes = used.sum();
+    }
+
+    /// How many handles on files are open.
+    pub fn open_files(&self) -> usize {
+        let handles = self.files.values().map(|stored| stored.handles as usize);
+        handles.sum()
     }
 
     /// What its files take, in bytes.

@@ -1,6 +1,6 @@
 //! What the disk promises and what it does not, one property each.
 
-use super::{CrashRules, DiskContext, DiskFaults, DiskModel, FileId};
+use super::{CrashRules, Damage, DamagedByte, DiskContext, DiskFaults, DiskModel, FileId};
 use crate::counter::Counter;
 use crate::fault::ProcessId;
 use crate::latency::Latency;
@@ -762,4 +762,94 @@ proptest! {
             }
         }
     }
+}
+
+/// A file of 4 KiB, each sector of 512 bytes with a letter of its own, and zeros behind it.
+fn lettered(bench: &mut Bench) -> Vec<u8> {
+    let file = bench.create_durably("a.wal");
+    let letters: Vec<u8> = (0..8u8).flat_map(|sector| [b'a' + sector; 512]).collect();
+    bench.write_all(file, 0, &[&letters[..], &[0; 4096]].concat());
+    bench.sync(file).expect("nothing is at fault");
+    bench.disk.close(file);
+    letters
+}
+
+/// What is left of the letters after a damage and a loss of power, and how often it counted.
+fn damaged(seed: u64, damage: Damage, kept: bool, counter: Counter) -> (Vec<u8>, u64) {
+    let mut bench = Bench::with_rules(seed, CrashRules::lose_all());
+    let letters = lettered(&mut bench);
+    let image = bench.disk.snapshot();
+    let file = bench.open("a.wal", OpenMode::ReadWrite).expect("it exists");
+    let newer: Vec<u8> = letters.iter().map(|letter| letter - 32).collect();
+    bench.write_all(file, 0, &newer);
+    bench.sync(file).expect("nothing is at fault");
+    let used = bench.disk.used_bytes();
+    bench.act(|disk, context| disk.decay(context, damage, ".wal", kept.then_some(&image)));
+    bench.act(|disk, context| disk.decay(context, damage, ".snap", None));
+    assert_eq!(bench.disk.used_bytes(), used);
+    let shown = bench.read(file);
+    bench.crash();
+    let left = bench.contents("a.wal").expect("its name is durable");
+    assert_eq!(left, shown, "the page cache and the medium decay alike");
+    assert_eq!(left[4096..], [0; 4096], "nobody would notice it there");
+    let differing = left[..4096].iter().zip(&newer).filter(|(a, b)| a != b);
+    assert_eq!(differing.count() > 0, bench.count(counter) > 0);
+    (left[..4096].to_vec(), bench.count(counter))
+}
+
+#[test]
+fn a_byte_decays_to_each_of_the_values_that_are_told() {
+    for (becomes, allowed) in [
+        (DamagedByte::Zero, vec![0]),
+        (DamagedByte::Ones, vec![0xff]),
+        (DamagedByte::Neighbour, (b'A'..=b'H').collect()),
+        (DamagedByte::OneMore, (b'B'..=b'I').collect()),
+        (DamagedByte::OneLess, (b'@'..=b'G').collect()),
+    ] {
+        for seed in 0..40 {
+            let damage = Damage::Byte { becomes };
+            let (left, count) = damaged(seed, damage, false, Counter::DamagedByte);
+            let changed: Vec<(usize, u8)> = (left.iter().copied().enumerate())
+                .filter(|(at, byte)| *byte != b'A' + (at / 512) as u8)
+                .collect();
+            assert_eq!(changed.len() as u64, count);
+            assert!(changed.iter().all(|(_, byte)| allowed.contains(byte)));
+        }
+    }
+}
+
+#[test]
+fn ranges_become_zeros_take_each_others_place_or_become_what_they_were() {
+    let bytes = 512;
+    let sectors = |left: &[u8]| -> Vec<u8> {
+        let sectors = left.chunks(512);
+        sectors
+            .map(|sector| {
+                assert!(sector.iter().all(|byte| *byte == sector[0]));
+                sector[0]
+            })
+            .collect()
+    };
+    let mut exchanged = 0;
+    for seed in 0..40 {
+        let (left, count) = damaged(seed, Damage::Zeros { bytes }, false, Counter::ZeroedRange);
+        let zeros = sectors(&left).iter().filter(|sector| **sector == 0).count();
+        assert_eq!((zeros, count), (1, 1));
+        let damage = Damage::Exchange { bytes };
+        let (left, count) = damaged(seed, damage, false, Counter::ExchangedRange);
+        exchanged += count;
+        let mut sorted = sectors(&left);
+        sorted.sort_unstable();
+        assert_eq!(sorted, *b"ABCDEFGH");
+        let damage = Damage::OlderGeneration { bytes };
+        let (left, count) = damaged(seed, damage, true, Counter::OlderGeneration);
+        let older = sectors(&left)
+            .iter()
+            .filter(|sector| sector.is_ascii_lowercase())
+            .count();
+        assert_eq!((older, count), (1, 1));
+        let (left, count) = damaged(seed, damage, false, Counter::OlderGeneration);
+        assert_eq!((&sectors(&left)[..], count), (&b"ABCDEFGH"[..], 0));
+    }
+    assert!(exchanged > 40, "{exchanged}");
 }

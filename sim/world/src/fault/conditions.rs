@@ -34,7 +34,9 @@ impl Fault {
             | Self::Disk { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
-            | Self::BitRot { .. } => None,
+            | Self::TooManyOpenFiles { .. }
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 
@@ -67,7 +69,9 @@ impl Fault {
             | Self::ClockStrobe { .. }
             | Self::DiskStall { .. }
             | Self::DiskFull { .. }
-            | Self::BitRot { .. } => None,
+            | Self::TooManyOpenFiles { .. }
+            | Self::BitRot { .. }
+            | Self::Decay { .. } => None,
         }
     }
 }

@@ -77,7 +77,9 @@ impl Fault {
             | Self::Disk { process, .. }
             | Self::DiskStall { process, .. }
             | Self::DiskFull { process, .. }
-            | Self::BitRot { process, .. } => *process = number(*process)?,
+            | Self::TooManyOpenFiles { process, .. }
+            | Self::BitRot { process, .. }
+            | Self::Decay { process, .. } => *process = number(*process)?,
         }
         Some(self)
     }

@@ -141,6 +141,24 @@ impl NetworkModel {
         }
     }
 
+    /// Whether somebody waits to be accepted.
+    pub fn has_waiting(&self, process: ProcessId, port: u16) -> bool {
+        let backlog = self.hosts[process.index()].listeners.get(&port);
+        backlog.is_some_and(|backlog| !backlog.waiting.is_empty())
+    }
+
+    /// How many sockets a process holds. A connection that waits to be accepted is none yet.
+    pub fn sockets_of(&self, process: ProcessId) -> usize {
+        let host = &self.hosts[process.index()];
+        let waiting = host.listeners.values().map(|backlog| backlog.waiting.len());
+        let connected = self.flows.held_by(process);
+        let asking = self
+            .connecting
+            .values()
+            .filter(|asking| asking.from == process);
+        host.listeners.len() + connected.saturating_sub(waiting.sum()) + asking.count()
+    }
+
     /// The next connection, or `waker` is woken when there is one.
     pub fn poll_accept(
         &mut self,

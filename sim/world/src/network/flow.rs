@@ -220,4 +220,13 @@ impl Flows {
     pub(super) fn connections(&self) -> usize {
         self.pairs.iter().filter(|(_, pair)| pair.is_some()).count()
     }
+
+    /// How many connections a process holds an end of.
+    pub(super) fn held_by(&self, process: ProcessId) -> usize {
+        let holds = |flow: &Flow| {
+            flow.from == process && flow.writer_open || flow.to == process && flow.reader_open
+        };
+        let pairs = self.pairs.iter().filter_map(|(_, pair)| pair.as_ref());
+        pairs.filter(|pair| pair.iter().any(holds)).count()
+    }
 }

@@ -80,7 +80,7 @@ pub enum Site {
         /// The process whose disk it is.
         process: ProcessId,
     },
-    /// Which bits rot.
+    /// What of a disk decays.
     BitRot {
         /// The process whose disk it is.
         process: ProcessId,

@@ -192,6 +192,17 @@ pub enum EventKind {
         /// A fingerprint of what is left of the sectors that were being written.
         hash: u64,
     },
+    /// Bytes of a file at rest changed, and nobody wrote them.
+    Damage {
+        /// The number of the file on its disk.
+        file: u64,
+        /// The offset in the file.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+        /// A fingerprint of what they are now.
+        hash: u64,
+    },
     /// What a crash left of the names that had not been synchronised.
     CrashedNames {
         /// How many changes were pending.
@@ -271,6 +282,7 @@ impl Event {
                 digest.fold_bytes(label.as_bytes());
                 digest.fold(value);
             }
+            Damage { file, offset, length, hash } => fold(25, 0, &[file << 32 ^ length, offset, hash]),
         }
     }
 }

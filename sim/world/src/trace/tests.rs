@@ -124,6 +124,7 @@ const EVERY_KIND: &str = r#"
 {"e":"disk_error","operation":"read","file":1,"errno":5}
 {"e":"crashed_file","file":1,"pending":1,"length":1,"hash":1}
 {"e":"crashed_names","pending":1,"lost":0}
+{"e":"damage","file":1,"offset":0,"length":1,"hash":1}
 {"e":"clock","drift_ppm":1,"jump_ns":0}
 {"e":"fault","id":1,"hash":1}
 {"e":"heal","id":1}

@@ -28,6 +28,7 @@ pub(super) enum Undo {
     DiskFaults(ProcessId),
     Capacity(ProcessId),
     Stall(ProcessId),
+    OpenFiles(ProcessId),
 }
 
 /// A fault that has not ended.

@@ -4,6 +4,7 @@ use super::environment::SimEnvironment;
 use super::kernel::Kernel;
 use super::process::{Boot, ProcessExit, ProcessOutput};
 use super::run::{RunOutcome, WorldConfig, run_here};
+use crate::counter::Counter;
 use crate::disk::{DiskFaults, DiskSnapshot};
 use crate::fault::{CrashKind, Fault, FaultId, ProcessId, UnknownProcess};
 use crate::network::NetworkFaults;
@@ -314,6 +315,35 @@ impl World {
     pub fn unsynchronised_files(&self, id: ProcessId, suffix: &str) -> Vec<String> {
         self.kernel
             .with(|state, _| state.processes[id].disk.unsynchronised(suffix))
+    }
+
+    /// The files on the disk of a process whose names end in `suffix`, in the order of their
+    /// names, as reads show them: for whoever knows their format.
+    pub fn read_files(&self, id: ProcessId, suffix: &str) -> Vec<(String, Vec<u8>)> {
+        self.kernel.with(|state, _| {
+            let disk = &state.processes[id].disk;
+            let files = disk.named(suffix).into_iter();
+            files
+                .map(|(name, file)| (name, disk.contents_of(file)))
+                .collect()
+        })
+    }
+
+    /// Changes bytes of a file on the disk of a process, on the medium and in the page cache,
+    /// as decay would that hits a format where it hurts. Nothing happens without such a file.
+    pub fn forge_file(&self, id: ProcessId, name: &str, offset: usize, bytes: &[u8]) {
+        self.kernel.with(|state, now_ns| {
+            let site = Site::BitRot { process: id };
+            state.on_disk(now_ns, id, site, |disk, context| {
+                let file = disk
+                    .named(name)
+                    .into_iter()
+                    .find(|(known, _)| known == name);
+                if let Some((_, file)) = file {
+                    disk.damage(context, file, Counter::ForgedRange, offset, bytes);
+                }
+            });
+        });
     }
 
     /// What the disk of a process holds now, page cache and medium.

@@ -7,11 +7,15 @@ use super::links::{
 };
 use super::process::CrashAt;
 use crate::counter::Counter;
-use crate::disk::DiskFaults;
+use crate::disk::{Damage, DiskFaults};
 use crate::fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
 use crate::trace::{EventKind, Site};
+use std::io;
 use std::sync::atomic::Ordering;
+
+/// The number on Linux of the error that too many files are open.
+const EMFILE: i32 = 24;
 
 /// What concerns the tasks of a process. It is done without the lock of the state, because
 /// madsim wakes and drops tasks while it does it.
@@ -111,7 +115,9 @@ impl State {
             Fault::Disk { process, faults, .. } => self.replace_disk(now_ns, id, *process, *faults),
             Fault::DiskStall { process, duration_ms } => self.stall(now_ns, *process, *duration_ms),
             Fault::DiskFull { process, free_bytes, .. } => self.fill_disk(id, *process, *free_bytes),
+            Fault::TooManyOpenFiles { process, spare, .. } => self.limit_open_files(id, *process, *spare),
             Fault::BitRot { process, bits, file_suffix } => self.rot(now_ns, *process, *bits, file_suffix),
+            Fault::Decay { process, damage, file_suffix } => self.decay(now_ns, *process, *damage, file_suffix),
         }
     }
 
@@ -256,10 +262,44 @@ impl State {
         Begun::until(vec![Undo::Capacity(process)])
     }
 
+    fn limit_open_files(&mut self, id: FaultId, process: ProcessId, spare: u32) -> Begun {
+        let max = self.open_files(process) + spare as usize;
+        self.processes[process].open_files_max.push(id.0, Some(max));
+        Begun::until(vec![Undo::OpenFiles(process)])
+    }
+
+    /// How many files, connections and listeners a process has open.
+    fn open_files(&self, id: ProcessId) -> usize {
+        self.processes[id].disk.open_files() + self.network.sockets_of(id)
+    }
+
+    /// Whether a process may open one more file or connection.
+    ///
+    /// # Errors
+    /// EMFILE: it has too many already.
+    pub(super) fn may_open(&mut self, id: ProcessId) -> io::Result<()> {
+        match self.processes[id].open_files_max.get() {
+            Some(max) if self.open_files(id) >= max => {
+                self.journal.counters.add(Counter::TooManyOpenFiles);
+                Err(io::Error::from_raw_os_error(EMFILE))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn rot(&mut self, now_ns: u64, id: ProcessId, bits: u32, file_suffix: &str) -> Begun {
         let site = Site::BitRot { process: id };
         self.on_disk(now_ns, id, site, |disk, context| {
             disk.rot(context, bits, file_suffix);
+        });
+        Begun::OVER
+    }
+
+    fn decay(&mut self, now_ns: u64, id: ProcessId, damage: Damage, file_suffix: &str) -> Begun {
+        let site = Site::BitRot { process: id };
+        let kept = self.processes[id].kept_disk.clone();
+        self.on_disk(now_ns, id, site, |disk, context| {
+            disk.decay(context, damage, file_suffix, kept.as_ref());
         });
         Begun::OVER
     }
@@ -323,6 +363,7 @@ impl State {
                 state.capacity.remove(id.0);
                 state.disk.capacity_bytes = state.capacity.get();
             }
+            Undo::OpenFiles(process) => self.processes[process].open_files_max.remove(id.0),
             Undo::Stall(process) => self.processes[process].disk.stalled_until_ns = now_ns,
         }
         None

@@ -119,6 +119,8 @@ pub(super) struct Process {
     pub(super) disk_faults: Layered<DiskFaults>,
     /// What its disk may hold at most, in bytes.
     pub(super) capacity: Layered<Option<u64>>,
+    /// How many files and connections it may have open at most.
+    pub(super) open_files_max: Layered<Option<usize>>,
     /// Its clocks.
     pub(super) clock: ClockModel,
     /// How fast its clocks run, with what faults put on top.
@@ -151,6 +153,7 @@ impl Process {
             kept_disk: None,
             disk_faults: Layered::new(faults),
             capacity: Layered::new(capacity_bytes),
+            open_files_max: Layered::new(None),
             clock,
             drift: Layered::new(0),
         }

@@ -214,6 +214,7 @@ impl Disk for SimDisk {
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
         let operation = Operation::plain(DiskOperation::Open);
+        self.0.act(|state, _| state.may_open(self.0.id))??;
         let file = self
             .0
             .simple(operation, |disk, context| disk.open(context, path, mode))

@@ -79,6 +79,7 @@ impl Network for SimNetwork {
         let handle = &self.0;
         let connect = handle.act(|state, now_ns| {
             let (to, port) = resolve(address, handle.id, &state.names)?;
+            state.may_open(handle.id)?;
             Ok::<_, io::Error>(state.on_network(now_ns, |network, context| {
                 network.connect(context, handle.id, to, port)
             }))
@@ -114,6 +115,12 @@ impl Listener for SimListener {
     async fn accept(&mut self) -> io::Result<(SimReader, SimWriter, String)> {
         let (flow, peer, peer_port) = poll_fn(|context| {
             let polled = self.handle.act(|state, _| {
+                // Who waits goes on waiting.
+                if state.network.has_waiting(self.handle.id, self.port)
+                    && let Err(refused) = state.may_open(self.handle.id)
+                {
+                    return Poll::Ready(Err(refused));
+                }
                 state
                     .network
                     .poll_accept(self.handle.id, self.port, context.waker())

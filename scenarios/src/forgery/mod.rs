@@ -1,0 +1,229 @@
+//! Decay that knows the formats: a field of a stored record is altered, or two records are
+//! exchanged, and the checksums are made right again.
+//!
+//! What has a right checksum and a possible content cannot be told from what was written, if
+//! there is no second copy to compare it with: another byte in the value of the newest entry, for
+//! one. Here is only done what *can* be known, and so it has to be: the member refuses to start
+//! and says what is wrong where, or it behaves as if nothing had happened.
+
+mod log_file;
+mod log_records;
+mod snapshot_file;
+mod snapshot_records;
+
+use serde::{Deserialize, Serialize};
+use veridical_world::{Rng, Stream};
+
+use log_file::Segment;
+use snapshot_file::Snapshot;
+
+/// How the names of the files of the log end.
+const LOG_SUFFIX: &str = ".wal";
+
+/// How the names of snapshots end.
+const SNAPSHOT_SUFFIX: &str = ".snap";
+
+/// A forgery of a plan: the member whose disk decays is killed, its files are altered, and it
+/// starts again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgery {
+    /// When, in ms of simulated time.
+    pub at_ms: u64,
+    /// What is altered.
+    pub what: Forged,
+    /// Seeds the choice of the place, among those that there are by then.
+    pub draw: u64,
+}
+
+/// What is altered, and by what that can be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forged {
+    /// A byte of a record in a segment that is not the last: the next one names it by a
+    /// checksum.
+    ClosedRecord,
+    /// Two records of such a segment, exchanged: by the same.
+    ClosedExchange,
+    /// The index of an entry: it follows none.
+    EntryIndex,
+    /// The term of an entry: it falls along the log.
+    EntryTerm,
+    /// The term of a hard state: an earlier one has a greater one.
+    HardStateTerm,
+    /// The vote of a hard state: an earlier one of the same term has another one.
+    Vote,
+    /// How often the member has started: an earlier record says more.
+    Incarnation,
+    /// Whose log it is: an earlier record says otherwise.
+    Owner,
+    /// The kind of a record: there is none of this number.
+    Kind,
+    /// The length of a record: its kind has another one.
+    Length,
+    /// How much a record says to be durable: more than what lies before it.
+    Claim,
+    /// A field of the header of the last segment: it contradicts the segments before it, or
+    /// the frames behind it.
+    SegmentHeader,
+    /// A byte of the data of a snapshot: the footer has a checksum over all.
+    SnapshotData,
+    /// Two chunks of a snapshot, exchanged: by the same.
+    SnapshotExchange,
+    /// How many chunks a snapshot has.
+    SnapshotCount,
+    /// Of which entry a snapshot is: its name says otherwise.
+    SnapshotPlace,
+    /// Of which cluster a snapshot is.
+    SnapshotCluster,
+}
+
+/// A change of a file: where, and what is there then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Alteration {
+    file: String,
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
+impl Forged {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::ClosedRecord,
+        Self::ClosedExchange,
+        Self::EntryIndex,
+        Self::EntryTerm,
+        Self::HardStateTerm,
+        Self::Vote,
+        Self::Incarnation,
+        Self::Owner,
+        Self::Kind,
+        Self::Length,
+        Self::Claim,
+        Self::SegmentHeader,
+        Self::SnapshotData,
+        Self::SnapshotExchange,
+        Self::SnapshotCount,
+        Self::SnapshotPlace,
+        Self::SnapshotCluster,
+    ];
+
+    /// The counter of those that were done.
+    pub const fn counter(self) -> &'static str {
+        match self {
+            Self::ClosedRecord => "forgery.closed_record",
+            Self::ClosedExchange => "forgery.closed_exchange",
+            Self::EntryIndex => "forgery.entry_index",
+            Self::EntryTerm => "forgery.entry_term",
+            Self::HardStateTerm => "forgery.hard_state_term",
+            Self::Vote => "forgery.vote",
+            Self::Incarnation => "forgery.incarnation",
+            Self::Owner => "forgery.owner",
+            Self::Kind => "forgery.kind",
+            Self::Length => "forgery.length",
+            Self::Claim => "forgery.claim",
+            Self::SegmentHeader => "forgery.segment_header",
+            Self::SnapshotData => "forgery.snapshot_data",
+            Self::SnapshotExchange => "forgery.snapshot_exchange",
+            Self::SnapshotCount => "forgery.snapshot_count",
+            Self::SnapshotPlace => "forgery.snapshot_place",
+            Self::SnapshotCluster => "forgery.snapshot_cluster",
+        }
+    }
+
+    const fn is_of_snapshots(self) -> bool {
+        match self {
+            Self::SnapshotData
+            | Self::SnapshotExchange
+            | Self::SnapshotCount
+            | Self::SnapshotPlace
+            | Self::SnapshotCluster => true,
+            Self::ClosedRecord
+            | Self::ClosedExchange
+            | Self::EntryIndex
+            | Self::EntryTerm
+            | Self::HardStateTerm
+            | Self::Vote
+            | Self::Incarnation
+            | Self::Owner
+            | Self::Kind
+            | Self::Length
+            | Self::Claim
+            | Self::SegmentHeader => false,
+        }
+    }
+}
+
+impl Forgery {
+    /// What is altered in files that are as `read_files` tells them by the ends of their names;
+    /// nothing if they have no place for it.
+    fn alteration(
+        &self,
+        read_files: impl Fn(&str) -> Vec<(String, Vec<u8>)>,
+    ) -> Option<Alteration> {
+        let mut rng = Rng::for_part(self.draw, Stream::Nemesis, "forgery");
+        let (before, after) = if self.what.is_of_snapshots() {
+            let (name, bytes) = read_files(SNAPSHOT_SUFFIX).pop()?;
+            let snapshot = Snapshot::read(name, bytes)?;
+            let after = snapshot_records::forge(&snapshot, self.what, &mut rng)?;
+            ((snapshot.name, snapshot.bytes), after.bytes)
+        } else {
+            let files = read_files(LOG_SUFFIX).into_iter();
+            let segments = files.map(|(name, bytes)| Segment::read(name, bytes));
+            let segments: Option<Vec<Segment>> = segments.collect();
+            let (place, after) = log_records::forge(&segments.clone()?, self.what, &mut rng)?;
+            let before = segments?.swap_remove(place);
+            ((before.name, before.bytes), after.bytes)
+        };
+        let differs = |(one, other): (&u8, &u8)| one != other;
+        let first = before.1.iter().zip(&after).position(differs)?;
+        let last = before.1.iter().zip(&after).rposition(differs)?;
+        Some(Alteration {
+            file: before.0,
+            offset: first,
+            bytes: after[first..=last].to_vec(),
+        })
+    }
+}
+
+#[cfg(madsim)]
+mod simulated {
+    use std::sync::Arc;
+    use std::time::Duration;
+    use veridical_harness::timed_fault::sleep_until;
+    use veridical_world::{CrashKind, Fault, World};
+
+    use crate::cluster::Cluster;
+    use crate::observer::Observer;
+    use crate::plan::Plan;
+
+    /// How long the member is down, in ms: its files are altered meanwhile.
+    const DOWN_MS: u64 = 5;
+
+    /// Carries out the forgeries of a plan, one after the other.
+    pub async fn forge(world: World, cluster: Cluster, observer: Observer, plan: Arc<Plan>) {
+        let Some(site) = plan.rotten_member else {
+            return;
+        };
+        let process = cluster.process(site);
+        for forgery in &plan.forgeries {
+            sleep_until(&world, Duration::from_millis(forgery.at_ms)).await;
+            world.inject(&Fault::Crash {
+                process,
+                kind: CrashKind::Kill,
+                restart_after_ms: Some(DOWN_MS),
+            });
+            let read_files = |suffix: &str| world.read_files(process, suffix);
+            if let Some(altered) = forgery.alteration(read_files) {
+                world.forge_file(process, &altered.file, altered.offset, &altered.bytes);
+                observer.count(forgery.what.counter());
+            }
+        }
+    }
+}
+
+#[cfg(madsim)]
+pub use simulated::forge;
+
+#[cfg(all(test, not(madsim)))]
+mod tests;
