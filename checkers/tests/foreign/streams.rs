@@ -183,10 +183,12 @@ fn finish(action: &Action, answer: &Answer) -> Json {
     let Answer::Value(value) = answer else {
         panic!("streams answer with values, not {answer}");
     };
-    let name = match action {
-        Action::LogAppend(_) => "AppendSuccess",
-        Action::CheckTail => "CheckTailSuccess",
-        _ => "ReadSuccess",
+    let name = if matches!(action, Action::LogAppend(_)) {
+        "AppendSuccess"
+    } else if *action == Action::CheckTail {
+        "CheckTailSuccess"
+    } else {
+        "ReadSuccess"
     };
     match value {
         Value::Int(tail) => json!({name: {"tail": *tail as u64}}),
