@@ -10,6 +10,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod abridged;
 pub mod brute_force;
 pub mod check;
 mod collections;
@@ -28,6 +29,7 @@ mod verdict;
 mod witness;
 mod zones;
 
+pub use abridged::abridged;
 pub use linearization::linearization_points;
 pub use lists::ListChecker;
 pub use model::Model;

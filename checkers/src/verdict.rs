@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use veridical_histories::OperationId;
 
+use crate::abridged::abridged;
+
 /// The answer about a history, or about one key of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
@@ -137,20 +139,22 @@ pub struct Violation {
     pub operations: Vec<WitnessOperation>,
 }
 
+/// Long keys and values are abridged; the fields have them whole.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "violation ({:?}) at event {}", self.kind, self.event)?;
         if let Some(key) = &self.key {
-            write!(f, ", key {key}")?;
+            write!(f, ", key {}", abridged(key))?;
         }
         write!(
             f,
             "\n  expected: {}\n  got:      {}",
-            self.expected, self.got
+            abridged(&self.expected),
+            abridged(&self.got)
         )?;
         self.operations
             .iter()
-            .try_for_each(|operation| write!(f, "\n  {operation}"))
+            .try_for_each(|operation| write!(f, "\n  {}", abridged(&operation.to_string())))
     }
 }
 
@@ -191,9 +195,9 @@ impl fmt::Display for Undecided {
             self.cause, self.events.0, self.events.1
         )?;
         if let Some(key) = &self.key {
-            write!(f, ", key {key}")?;
+            write!(f, ", key {}", abridged(key))?;
         }
-        write!(f, ": {}", self.text)
+        write!(f, ": {}", abridged(&self.text))
     }
 }
 

@@ -193,7 +193,7 @@ fn spoil(events: &mut [ObjectEvent], random: &mut Random) {
     let at = *random.pick(&returns);
     let other = random.index(events.len());
     if random.below(4) == 0 && other > 0 {
-        // Real time: two events of different operations change places.
+        // Two events of different operations change places, so that real time says something else.
         let (a, b) = (other - 1, other);
         if events[a].operation() != events[b].operation() {
             events.swap(a, b);

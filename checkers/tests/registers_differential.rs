@@ -66,7 +66,7 @@ const SHAPES: [Shape; 6] = [
         has_cas: true,
         has_delete: true,
     },
-    // Every value once.
+    // Every value is written once, so that each read tells which write it saw.
     Shape {
         operations: 8,
         open: 3,

@@ -97,7 +97,7 @@ struct Interruptible {
 impl Interruptible {
     fn new(mut source: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let (sender, chunks) = sync_channel(CHUNKS_WAITING_MAX);
-        // Not joined: it may be blocked in a read until the process ends.
+        // Nobody joins it, for it may be blocked in a read until the process ends.
         std::thread::spawn(move || {
             loop {
                 let mut chunk = vec![0; CHUNK_BYTES];

@@ -4,11 +4,12 @@
 //! Up to there an answer that nothing explains is a violation, whatever comes after; beyond, no
 //! verdict about what the line may have touched is worth anything.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use veridical_histories::formats::{Affected, ReadError};
 use veridical_histories::object::{ObjectEvent, Value};
 use veridical_histories::{EventKind, OperationId};
 
+use super::ends::Ends;
 use super::report::Report;
 use crate::verdict::{Cause, Malformed, MalformedReason, Undecided};
 
@@ -16,8 +17,6 @@ use crate::verdict::{Cause, Malformed, MalformedReason, Undecided};
 const BAD_LINES_SHOWN_MAX: usize = 20;
 /// Objects that are left out one by one; once there are more, everything is.
 const LEFT_OUT_MAX: usize = 1 << 12;
-/// Clients and open operations that are watched for ends that are missing.
-const WATCHED_MAX: usize = 1 << 20;
 
 /// What could not be read of a history, and what that leaves to be judged.
 #[derive(Debug, Default)]
@@ -70,16 +69,6 @@ impl Damage {
     }
 }
 
-/// An operation that was called and has not ended.
-#[derive(Debug)]
-struct Open {
-    key: Value,
-    client: u64,
-    /// How many calls came before its own.
-    call: u64,
-    line: u64,
-}
-
 /// Stands between who reads a history of objects and who judges it.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
@@ -90,10 +79,8 @@ pub(super) struct Intake {
     has_lines: bool,
     /// Whether a client waits for the end of an operation before it calls the next.
     clients_wait: bool,
-    open: FxHashMap<OperationId, Open>,
-    /// The last call of each client that ended.
-    ended: FxHashMap<u64, u64>,
-    calls: u64,
+    /// Which operations are open, with their keys.
+    ends: Ends<Value>,
     /// Operations that are open and left out.
     left_out: FxHashSet<OperationId>,
 }
@@ -142,7 +129,7 @@ impl Intake {
     fn leave_out(&mut self, affected: &Affected, key: Option<Value>, event: u64, what: String) {
         let mut key = key;
         if let Affected::Operation { op, key: told } = affected {
-            key = self.open.remove(op).map(|open| open.key).or(key);
+            key = self.ends.forget(*op).or(key);
             if key.is_some() || told.is_some() {
                 self.left_out.insert(*op);
             }
@@ -158,19 +145,12 @@ impl Intake {
     pub fn admit(&mut self, event: &ObjectEvent, line: Option<u64>) -> Admission {
         match &event.kind {
             EventKind::Call { op, input } => {
-                self.calls += 1;
                 if self.damage.keys.contains(&input.key) {
                     self.left_out.insert(*op);
                     return Admission::LeftOut;
                 }
-                if self.has_lines && self.open.len() < WATCHED_MAX {
-                    let open = Open {
-                        key: input.key.clone(),
-                        client: event.client,
-                        call: self.calls,
-                        line: line.unwrap_or(0),
-                    };
-                    self.open.insert(*op, open);
+                if self.has_lines {
+                    self.ends.called(*op, event.client, line, input.key.clone());
                 }
                 Admission::Judged { key: None }
             }
@@ -178,15 +158,12 @@ impl Intake {
                 if !self.left_out.is_empty() && self.left_out.remove(op) {
                     return Admission::LeftOut;
                 }
-                let Some(open) = self.open.remove(op) else {
+                let Some(key) = self.ends.ended(*op, self.clients_wait) else {
                     return Admission::Judged { key: None };
                 };
-                self.went_on(&open);
-                match self.damage.keys.contains(&open.key) {
+                match self.damage.keys.contains(&key) {
                     true => Admission::LeftOut,
-                    false => Admission::Judged {
-                        key: Some(open.key),
-                    },
+                    false => Admission::Judged { key: Some(key) },
                 }
             }
             EventKind::Note { note } => match *note {},
@@ -198,23 +175,11 @@ impl Intake {
     pub fn is_out_of_step(&mut self, event: &ObjectEvent, line: Option<u64>) -> Option<String> {
         let op = event.operation()?;
         let is_wrong = match self.admit(event, line) {
-            _ if self.open.len() >= WATCHED_MAX => false,
+            _ if !self.ends.are_all_watched() => false,
             Admission::Judged { key } => !event.is_call() && key.is_none(),
             Admission::LeftOut => false,
         };
-        is_wrong.then(|| {
-            let line = line.unwrap_or(0);
-            format!("line {line}: operation {op} ends, but it is not open: its call is missing")
-        })
-    }
-
-    fn went_on(&mut self, open: &Open) {
-        if self.clients_wait
-            && (self.ended.len() < WATCHED_MAX || self.ended.contains_key(&open.client))
-        {
-            let last = self.ended.entry(open.client).or_default();
-            *last = open.call.max(*last);
-        }
+        is_wrong.then(|| call_is_missing(op, line))
     }
 
     /// Takes in that a checker refused an event that was admitted with `key`, and tells why in a
@@ -249,13 +214,13 @@ impl Intake {
 
     /// How many operations are open and watched.
     pub fn open_count(&self) -> usize {
-        self.open.len()
+        self.ends.open_count()
     }
 
     /// Takes in that more operations are open than there is memory for.
     pub fn too_many_open(&mut self, event: u64) {
         self.damage.is_everything = true;
-        let open = self.open.len();
+        let open = self.ends.open_count();
         self.damage.first.get_or_insert_with(|| Undecided {
             cause: Cause::Memory,
             key: None,
@@ -276,27 +241,19 @@ impl Intake {
         if self.damage.is_everything || !self.clients_wait {
             return Vec::new();
         }
-        let is_missing = |open: &Open| self.ended.get(&open.client) > Some(&open.call);
-        let mut missing: Vec<(u64, OperationId, u64)> = self
-            .open
-            .iter()
-            .filter(|(_, open)| is_missing(open))
-            .map(|(op, open)| (open.line, *op, open.client))
-            .collect();
-        missing.sort_unstable();
-        let told = missing.into_iter().map(|(line, op, client)| {
-            let what =
-                format!("line {line}: operation {op} has no end, but its client {client} went on");
-            self.leave_out(
-                &Affected::Operation { op, key: None },
-                None,
-                event,
-                what.clone(),
-            );
+        let missing = self.ends.missing().into_iter().map(|(op, what)| {
+            let affected = Affected::Operation { op, key: None };
+            self.leave_out(&affected, None, event, what.clone());
             what
         });
-        told.collect()
+        missing.collect()
     }
+}
+
+/// Why an end betrays that a line before it is missing.
+pub(super) fn call_is_missing(op: OperationId, line: Option<u64>) -> String {
+    let line = line.unwrap_or(0);
+    format!("line {line}: operation {op} ends, but it is not open: its call is missing")
 }
 
 impl Report {

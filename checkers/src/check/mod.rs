@@ -3,6 +3,7 @@
 //!
 //! This is what `veridical check` is a thin layer over.
 
+mod ends;
 mod etcd;
 mod guess;
 mod intake;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use veridical_histories::EventKind;
-use veridical_histories::formats::{Affected, Events, Format, ReadError, Source};
+use veridical_histories::formats::{Affected, Events, ReadError, Source};
 use veridical_histories::native::NativeReader;
 use veridical_histories::object::{ObjectEvent, Value};
 
@@ -11,7 +11,7 @@ use super::etcd::out_of_order;
 use super::guess::{Guess, guess};
 use super::intake::{Admission, Intake};
 use super::parallel::ParallelChecker;
-use super::run::{Flow, Run};
+use super::run::{EVENTS_BEHIND_MAX, Flow, Run};
 use super::simultaneous::{SIMULTANEOUS_MAX, last_time_begins, order};
 use super::{CheckError, CheckModel};
 use crate::lists::ListChecker;
@@ -26,8 +26,6 @@ const GUESS_BYTES_MAX: usize = 4 << 20;
 
 /// What an open operation takes, estimated: in the reader, here, and in an engine.
 const OPEN_BYTES: usize = 2 << 10;
-/// Events that are read behind a violation.
-const EVENTS_BEHIND_MAX: usize = 1 << 20;
 
 /// An event, or why it could not be read, and the line that it was read from.
 type Line = (Result<ObjectEvent, ReadError>, Option<u64>);
@@ -75,7 +73,7 @@ impl Run {
             .iter()
             .filter_map(|(event, _)| event.as_ref().ok());
         let model = self.object_model(readable)?;
-        let clients_wait = self.format == Format::Jsonl;
+        let clients_wait = self.clients_wait();
         let mut judging = self.judging(model, Intake::new(true, clients_wait));
         loop {
             let next = beginning.pop_front().or_else(|| {
@@ -154,6 +152,13 @@ impl Run {
             // What came before it can be judged, and nothing behind it.
             Affected::History => {
                 if let Flow::Stop = self.judge_waiting(judging) {
+                    // It is the first line behind what is wrong, and is looked at like the others.
+                    if self.options.looks_behind_violations && error.is_about_earlier_lines() {
+                        judging
+                            .intake
+                            .give_up(self.report.events, error.to_string());
+                        self.report.bad_line(error.to_string());
+                    }
                     return Flow::Stop;
                 }
                 None

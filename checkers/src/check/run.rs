@@ -13,6 +13,9 @@ use crate::verdict::{Cause, Undecided, Verdict};
 /// Events between two looks at the clock and the stop flag.
 const EVENTS_PER_LOOK: u64 = 1 << 16;
 
+/// Events that are read behind a violation.
+pub(super) const EVENTS_BEHIND_MAX: usize = 1 << 20;
+
 /// Whether a check goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -47,6 +50,15 @@ impl Run {
             is_compressed,
             calls: 0,
             next_look: EVENTS_PER_LOOK,
+        }
+    }
+
+    /// Whether every operation of a client has an end before a later one of it has: then one without
+    /// an end has lost it. The other formats name no operations, or have checksums.
+    pub fn clients_wait(&self) -> bool {
+        match self.format {
+            Format::Jsonl | Format::S2 => true,
+            Format::Native | Format::JepsenLog | Format::Edn | Format::EtcdOperations => false,
         }
     }
 

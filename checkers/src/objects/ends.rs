@@ -181,7 +181,7 @@ impl ObjectChecker {
                     frontier.recording.failed(op);
                 }
                 match frontier.settled.iter().position(|settled| *settled == op.0) {
-                    // It took effect already: somebody saw it.
+                    // It took effect already, for somebody saw it.
                     Some(at) => {
                         frontier.settled.swap_remove(at);
                         if !is_unknown {

@@ -9,6 +9,7 @@ mod collect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use crate::abridged::abridged;
 use crate::verdict::{Verdict, Violation};
 pub use collect::PictureOptions;
 use veridical_histories::OperationId;
@@ -210,7 +211,7 @@ fn finding(violation: &Violation) -> Finding {
         client: operation.client,
         call_ns: operation.call_ns,
         end_ns: operation.return_ns,
-        text: operation.text.clone(),
+        text: abridged(&operation.text).into_owned(),
     });
     Finding {
         name: match serde_json::to_value(violation.kind) {
@@ -219,8 +220,8 @@ fn finding(violation: &Violation) -> Finding {
         },
         text: String::new(),
         key: violation.key.clone(),
-        expected: Some(violation.expected.clone()),
-        got: Some(violation.got.clone()),
+        expected: Some(abridged(&violation.expected).into_owned()),
+        got: Some(abridged(&violation.got).into_owned()),
         witness: witness.collect(),
     }
 }

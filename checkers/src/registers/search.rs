@@ -330,7 +330,7 @@ impl ConfigurationSet {
             At::Value(_) => self.replaced(from, value, 0..blind, found),
             At::Undetermined(obligation) => {
                 let obligation = self.obligations.get(obligation).clone();
-                // Something else was written ...
+                // Either something else was written.
                 let mut narrower = obligation.clone();
                 if let Err(at) = narrower.except.binary_search(&value) {
                     narrower.except.insert(at, value);
@@ -343,7 +343,7 @@ impl ConfigurationSet {
                 if self.is_feasible(&next) {
                     found.push(next);
                 }
-                // ... or `value` was written and replaced in turn, by something that cannot have
+                // Or `value` was written and replaced in turn, by something that cannot have
                 // been there instead of it: called later, or of a value left before.
                 let At::Undetermined(number) = from.at else {
                     unreachable!("matched above")

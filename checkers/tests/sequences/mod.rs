@@ -43,7 +43,8 @@ pub fn draw(seed: u64, kind: ObjectKind, shape: Shape) -> Vec<ObjectEvent> {
     let mut pending: Vec<Pending> = Vec::new();
     let mut lost: Vec<Action> = Vec::new();
     let (mut called, mut fresh) = (0, 0);
-    // Mostly short, sometimes long.
+    // Where the shape does not say, about as much is put in as is taken out: most sequences stay
+    // short, and some grow.
     let inserts = match *random.pick(&[0.45, 0.5, 0.55]) {
         drawn if shape.inserts == 0.0 => drawn,
         _ => shape.inserts,
@@ -133,7 +134,7 @@ fn wrong(random: &mut Random, content: &mut VecDeque<i64>, fresh: i64, right: An
     match random.below(4) {
         0 => Answer::Value(Value::Nil),
         1 => Answer::Value(Value::Int(1 + random.below(fresh.max(1) as u64) as i64)),
-        // From the middle.
+        // One of the first few is taken, which is mostly neither the oldest nor the newest.
         _ if !content.is_empty() => {
             let at = random.index(content.len().min(4));
             let taken = content.remove(at).expect("it is that long");

@@ -268,7 +268,7 @@ impl<W: io::Write> Out<'_, W> {
             match fault.end_ns {
                 Some(end_ns) => {
                     event["ph"] = json!("b");
-                    // Within the process: Perfetto gives what goes by a global number no process.
+                    // The number is one of the process, for Perfetto gives what has a global one no process.
                     event["id2"] = json!({ "local": number.to_string() });
                     self.event(&event)?;
                     event["ph"] = json!("e");
@@ -385,7 +385,7 @@ impl<W: io::Write> Out<'_, W> {
     fn operations(&mut self) -> io::Result<()> {
         let mut operations: Vec<&Operation> = self.timeline.operations.iter().collect();
         operations.sort_by_key(|operation| operation.call_ns);
-        // By track of the timeline: the tracks here, and until when they are taken.
+        // For each track of the timeline, the tracks here and until when they are taken.
         let mut taken: BTreeMap<u32, Vec<(Place, u64)>> = BTreeMap::new();
         let mut tracks_of_lane: BTreeMap<LaneId, u64> = BTreeMap::new();
         let last_ns = self.timeline.last_ns();

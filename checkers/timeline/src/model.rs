@@ -243,9 +243,9 @@ pub struct Finding {
     pub text: String,
     /// The key that it is about.
     pub key: Option<String>,
-    /// What should have been.
+    /// What a correct system would have answered.
     pub expected: Option<String>,
-    /// What was.
+    /// What was answered instead.
     pub got: Option<String>,
     /// The operations that contradict each other.
     pub witness: Vec<Witness>,
@@ -446,11 +446,11 @@ pub enum Turn {
 /// When the life of a process took a turn.
 #[derive(Clone, Debug)]
 pub struct LifeEvent {
-    /// Whose.
+    /// The lane of the process that it is about.
     pub lane: LaneId,
-    /// When.
+    /// When it happened, in nanoseconds.
     pub at_ns: u64,
-    /// Which turn.
+    /// What became of the process.
     pub turn: Turn,
 }
 
@@ -526,9 +526,9 @@ pub enum Emphasis {
 /// What a node is from a time on.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Whose.
+    /// The lane of the process that it is about.
     pub lane: LaneId,
-    /// Since when.
+    /// From when on it holds, in nanoseconds.
     pub at_ns: u64,
     /// What it is: `leader`.
     pub role: String,
@@ -545,11 +545,11 @@ pub struct State {
 /// Something else that befell a process.
 #[derive(Clone, Debug)]
 pub struct Note {
-    /// Whom.
+    /// The lane of the process that it is about.
     pub lane: LaneId,
-    /// When.
+    /// When it happened, in nanoseconds.
     pub at_ns: u64,
-    /// What.
+    /// What is told.
     pub text: String,
 }
 
@@ -564,7 +564,7 @@ impl Note {
 /// What a process logged.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// Who.
+    /// The lane of the process that wrote it.
     pub lane: LaneId,
     /// Lines before the first one that were not kept.
     pub left_out: u64,
@@ -575,8 +575,8 @@ pub struct Log {
 /// A line of a log.
 #[derive(Clone, Debug)]
 pub struct LogLine {
-    /// When.
+    /// When it happened, in nanoseconds.
     pub at_ns: u64,
-    /// What, beginning with the level.
+    /// What it says, beginning with the level.
     pub text: String,
 }

@@ -11,7 +11,7 @@ mod watch;
 
 pub use request::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyRange, PutRequest, RangeRequest,
-    Request, SortOrder, SortTarget, TxnOp, TxnRequest,
+    Request, SortOrder, SortTarget, TTL_NOT_TOLD_S, TxnOp, TxnRequest,
 };
 pub use response::{
     DeleteRangeResult, ErrorKind, Header, KeyValue, Outcome, PutResult, RangeResult, Response,

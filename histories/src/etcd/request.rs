@@ -369,6 +369,10 @@ impl TxnRequest {
     }
 }
 
+/// The time to live of a lease in histories that do not record any: it may end whenever it likes. No
+/// store grants it, for the shortest time is a second.
+pub const TTL_NOT_TOLD_S: i64 = -1;
+
 /// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -390,7 +394,7 @@ pub enum Request {
     LeaseGrant {
         /// Its number; 0 lets the server choose.
         id: i64,
-        /// Its time to live, in seconds.
+        /// Its time to live, in seconds; [`TTL_NOT_TOLD_S`] where the record does not say.
         ttl_s: i64,
     },
     /// Ends a lease and deletes its keys.

@@ -130,7 +130,8 @@ pub enum Response {
     LeaseGrant {
         /// The lease's number, chosen by the server where the request had 0.
         id: i64,
-        /// Its time to live as granted, in seconds.
+        /// Its time to live as granted, in seconds; [`TTL_NOT_TOLD_S`](super::TTL_NOT_TOLD_S) where
+        /// the record does not say.
         ttl_s: i64,
     },
     /// The answer to the end of a lease.

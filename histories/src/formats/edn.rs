@@ -107,7 +107,7 @@ impl<R: BufRead> Parser<R> {
         loop {
             self.skip_blank()?;
             let Some(byte) = self.peek()? else {
-                // Told once: whoever goes on after it is at the end.
+                // It is told once, so that whoever goes on after it is at the end.
                 return if std::mem::take(&mut self.is_wrapped) {
                     Err(ReadError::syntax(
                         self.place,
@@ -235,7 +235,7 @@ impl<R: BufRead> Parser<R> {
                         return Ok(None);
                     }
                     _ => {
-                        // A tag: what follows is what it tags.
+                        // This is a tag, and what follows is what it tags.
                         self.token()?;
                         self.skip_blank()?;
                         return self.form(depth + 1);

@@ -2,10 +2,14 @@
 //! each an operation with the times of its call and return.
 //!
 //! What those tests leave out (creation revisions, versions, leases of read pairs) is
-//! marked as not told: 0, 0 and -1. Values longer than theirs are hashes on both sides.
+//! marked as not told: 0, 0 and -1; so are the times to live of leases. Values longer than theirs are hashes on both sides.
 //! The operations are sorted by time, so the whole file is kept in memory.
+//!
+//! Those tests write every field, whatever it holds: what is missing was lost, and is not taken for
+//! zero. Only null for what an operation is not about may be left out.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -14,7 +18,7 @@ use serde::de::IgnoredAny;
 use crate::etcd::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResult, EtcdEvent,
     Header, KeyRange, KeyValue, Outcome, PutRequest, PutResult, RangeRequest, RangeResult, Request,
-    Response, TxnOp, TxnOpResult, TxnRequest, TxnResult,
+    Response, TTL_NOT_TOLD_S, TxnOp, TxnOpResult, TxnRequest, TxnResult,
 };
 use crate::reading::{Place, ReadError};
 use crate::{OperationId, jsonl};
@@ -83,7 +87,7 @@ struct Input {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lease {
-    #[serde(rename = "LeaseID", default)]
+    #[serde(rename = "LeaseID")]
     id: i64,
 }
 
@@ -93,8 +97,9 @@ struct CompactInput {
     revision: i64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+/// A read of its own, at the revision that it names.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct RangeInput {
     start: String,
     end: String,
@@ -102,11 +107,25 @@ struct RangeInput {
     revision: i64,
 }
 
+/// A read within a transaction, which has no revision to name.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct StepRange {
+    start: String,
+    end: String,
+    limit: i64,
+    #[serde(default)]
+    revision: i64,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct TxnInput {
+    #[serde(deserialize_with = "Option::deserialize")]
     conditions: Option<Vec<Condition>>,
+    #[serde(deserialize_with = "Option::deserialize")]
     operations_on_success: Option<Vec<Step>>,
+    #[serde(deserialize_with = "Option::deserialize")]
     operations_on_failure: Option<Vec<Step>>,
 }
 
@@ -114,8 +133,8 @@ struct TxnInput {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Condition {
     key: String,
-    #[serde(default)]
     expected_revision: i64,
+    /// Earlier versions of those tests compare revisions alone.
     #[serde(default)]
     expected_version: i64,
 }
@@ -125,16 +144,13 @@ struct Condition {
 struct Step {
     #[serde(rename = "Type")]
     kind: String,
-    #[serde(default)]
-    range: RangeInput,
-    #[serde(default)]
-    put: PutInput,
-    #[serde(default)]
-    delete: DeleteInput,
+    range: Option<StepRange>,
+    put: Option<PutInput>,
+    delete: Option<DeleteInput>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct PutInput {
     key: String,
     value: ValueOrHash,
@@ -142,11 +158,13 @@ struct PutInput {
     lease_id: i64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct DeleteInput {
     key: String,
 }
+
+/// The zeros of a value are the ones that those tests leave out.
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
@@ -168,11 +186,11 @@ impl ValueOrHash {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Output {
-    #[serde(default)]
     revision: i64,
     txn: Option<TxnOutput>,
     range: Option<RangeOutput>,
-    lease_grant: Option<IgnoredAny>,
+    /// Their answer to a grant names no lease, but has a field for its number.
+    lease_grant: Option<Lease>,
     lease_revoke: Option<IgnoredAny>,
     compact: Option<IgnoredAny>,
     #[serde(rename = "Defragment")]
@@ -190,23 +208,23 @@ struct Output {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct TxnOutput {
-    #[serde(default)]
     failure: bool,
+    #[serde(deserialize_with = "Option::deserialize")]
     results: Option<Vec<StepOutput>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct RangeOutput {
-    #[serde(rename = "KVs")]
+    #[serde(rename = "KVs", deserialize_with = "Option::deserialize")]
     kvs: Option<Vec<Pair>>,
     count: i64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct StepOutput {
-    #[serde(rename = "KVs")]
+    #[serde(rename = "KVs", deserialize_with = "Option::deserialize")]
     kvs: Option<Vec<Pair>>,
     count: i64,
     deleted: i64,
@@ -216,10 +234,10 @@ struct StepOutput {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Pair {
     key: String,
-    #[serde(default)]
     value: ValueOrHash,
-    #[serde(default)]
+    /// It is never 0, so that it is never left out.
     mod_revision: i64,
+    /// Earlier versions of those tests do not tell it.
     #[serde(default)]
     version: i64,
 }
@@ -256,14 +274,32 @@ fn to_range_result(kvs: Option<Vec<Pair>>, count: i64, limit: i64) -> RangeResul
 }
 
 fn to_step(step: Step) -> Result<TxnOp, String> {
+    let missing = |field: &'static str| move || format!("a field `{field}` of this step");
     Ok(match step.kind.as_str() {
-        "range-operation" => TxnOp::Range(to_range(step.range)),
-        "put-operation" => TxnOp::Put(PutRequest {
-            lease: step.put.lease_id,
-            ..PutRequest::of(step.put.key, step.put.value.into_bytes())
-        }),
+        "range-operation" => {
+            let StepRange {
+                start,
+                end,
+                limit,
+                revision,
+            } = step.range.ok_or_else(missing("Range"))?;
+            TxnOp::Range(to_range(RangeInput {
+                start,
+                end,
+                limit,
+                revision,
+            }))
+        }
+        "put-operation" => {
+            let put = step.put.ok_or_else(missing("Put"))?;
+            TxnOp::Put(PutRequest {
+                lease: put.lease_id,
+                ..PutRequest::of(put.key, put.value.into_bytes())
+            })
+        }
         "delete-operation" => {
-            TxnOp::DeleteRange(DeleteRangeRequest::of(KeyRange::single(step.delete.key)))
+            let delete = step.delete.ok_or_else(missing("Delete"))?;
+            TxnOp::DeleteRange(DeleteRangeRequest::of(KeyRange::single(delete.key)))
         }
         other => return Err(format!("a Type of a known step, found {other:?}")),
     })
@@ -309,7 +345,7 @@ fn to_request(input: Input) -> Result<Option<Request>, String> {
         // Their times to live are not recorded, so any expiry is allowed.
         "leaseGrant" => Request::LeaseGrant {
             id: input.lease_grant.ok_or_else(missing("LeaseGrant"))?.id,
-            ttl_s: 0,
+            ttl_s: TTL_NOT_TOLD_S,
         },
         "leaseRevoke" => Request::LeaseRevoke {
             id: input.lease_revoke.ok_or_else(missing("LeaseRevoke"))?.id,
@@ -367,7 +403,10 @@ fn to_outcome(request: &Request, output: Output) -> Result<Option<Outcome>, Stri
         }
         Request::LeaseGrant { id, .. } => {
             output.lease_grant.ok_or_else(missing("LeaseGrant"))?;
-            Response::LeaseGrant { id: *id, ttl_s: 0 }
+            Response::LeaseGrant {
+                id: *id,
+                ttl_s: TTL_NOT_TOLD_S,
+            }
         }
         Request::LeaseRevoke { .. } => {
             output.lease_revoke.ok_or_else(missing("LeaseRevoke"))?;
@@ -392,15 +431,78 @@ fn to_outcome(request: &Request, output: Output) -> Result<Option<Outcome>, Stri
     }))
 }
 
+/// Counts the lines that were read. JSON is read from it byte by byte.
+struct CountLines<'a, R> {
+    source: R,
+    line: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for CountLines<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        let ended = buffer[..count].iter().filter(|byte| **byte == b'\n');
+        self.line.set(self.line.get() + ended.count() as u64);
+        Ok(count)
+    }
+}
+
+/// When an operation was under way, and the line in which it ends.
+struct Span {
+    client: u64,
+    call_ns: u64,
+    return_ns: Option<u64>,
+    line: u64,
+}
+
+/// A client calls one operation at a time. Two that overlap are one that was written twice, or have
+/// lost what tells them apart.
+fn refuse_overlaps(spans: &mut [Span]) -> Result<(), ReadError> {
+    let wrong = |span: &Span, expected: String| {
+        let place = Place {
+            line: span.line,
+            column: 1,
+        };
+        Err(ReadError::syntax(place, expected))
+    };
+    spans.sort_by_key(|span| (span.client, span.call_ns, span.line));
+    for (at, span) in spans.iter().enumerate() {
+        let Span {
+            client, call_ns, ..
+        } = *span;
+        if span.return_ns.is_some_and(|return_ns| return_ns < call_ns) {
+            return wrong(
+                span,
+                format!("a Return that is not before its Call at {call_ns}"),
+            );
+        }
+        let next = spans.get(at + 1).filter(|next| next.client == client);
+        if let Some(next) = next
+            && (next.call_ns == call_ns || span.return_ns > Some(next.call_ns))
+        {
+            let expected = format!(
+                "one operation of client {client} at a time: that of line {} was called at {call_ns}",
+                span.line
+            );
+            return wrong(next, expected);
+        }
+    }
+    Ok(())
+}
+
 /// Reads all operations, as events in order of time, from a text of at most `length_max`
 /// bytes.
 ///
 /// # Errors
-/// [`ReadError::Syntax`] at the first value that is no operation, and
-/// [`ReadError::TooLarge`].
+/// [`ReadError::Syntax`] at the first value that is no operation, or where operations of one client
+/// overlap, and [`ReadError::TooLarge`].
 pub fn read(source: impl Read, length_max: u64) -> Result<Vec<EtcdEvent>, ReadError> {
     let mut events: Vec<(u64, bool, EtcdEvent)> = Vec::new();
-    let mut source = source.take(length_max);
+    let mut spans = Vec::new();
+    let line = Cell::new(1);
+    let mut source = CountLines {
+        source: source.take(length_max),
+        line: &line,
+    };
     let operations = serde_json::Deserializer::from_reader(&mut source).into_iter::<Operation>();
     let mut failure = None;
     for (index, operation) in operations.enumerate() {
@@ -416,6 +518,12 @@ pub fn read(source: impl Read, length_max: u64) -> Result<Vec<EtcdEvent>, ReadEr
         };
         let op = OperationId(index as u64);
         let (call_ns, client) = (operation.call_ns, operation.client_id);
+        spans.push(Span {
+            client,
+            call_ns,
+            return_ns: operation.returned.as_ref().map(|(ns, _)| *ns),
+            line: line.get(),
+        });
         let call = EtcdEvent::call(call_ns, client, op, request);
         events.push((call_ns, false, call));
         if let Some((return_ns, outcome)) = operation.returned {
@@ -428,7 +536,7 @@ pub fn read(source: impl Read, length_max: u64) -> Result<Vec<EtcdEvent>, ReadEr
             line: error.line() as u64,
             column: error.column() as u64,
         };
-        return Err(if source.limit() == 0 {
+        return Err(if source.source.limit() == 0 {
             ReadError::too_large(place, length_max)
         } else if error.is_io() {
             ReadError::Io(error.into())
@@ -436,6 +544,7 @@ pub fn read(source: impl Read, length_max: u64) -> Result<Vec<EtcdEvent>, ReadEr
             ReadError::syntax(place, jsonl::expected(&error.to_string()))
         });
     }
+    refuse_overlaps(&mut spans)?;
     // On a tie calls come first.
     events.sort_by_key(|(time_ns, is_end, _)| (*time_ns, *is_end));
     Ok(events.into_iter().map(|(_, _, event)| event).collect())
@@ -498,11 +607,27 @@ mod tests {
         let no_answer = OPERATIONS.replacen("\"Error\": \"timeout\", ", "", 1);
         let other_kind = OPERATIONS.replacen("\"Type\": \"range\"", "\"Type\": \"rnage\"", 1);
         let no_result = OPERATIONS.replacen("{\"KVs\": null, \"Count\": 0, \"Deleted\": 0}", "", 1);
+        let twice = format!("{OPERATIONS}\n{OPERATIONS}");
+        let early = OPERATIONS.replacen("\"Return\": 200", "\"Return\": 99", 1);
+        let without = |field: &str| {
+            let text = OPERATIONS.replacen(field, "", 1);
+            text.replace("}, }", "}}").replace(", }", "}")
+        };
         for (text, expected) in [
             (lost_answer, "Rnage"),
             (no_answer, "`Range`"),
             (other_kind, "rnage"),
             (no_result, "1 Results"),
+            (twice, "one operation of client 1 at a time: that of line"),
+            (early, "not before its Call"),
+            (without("\"Revision\": 2, "), "`Revision`"),
+            (without("\"LeaseID\": 0"), "`LeaseID`"),
+            (
+                without(
+                    "\"Put\": {\"Key\": \"key1\", \"Value\": {\"Value\": \"1\"}, \"LeaseID\": 0},",
+                ),
+                "`Put`",
+            ),
         ] {
             assert_ne!(text, OPERATIONS);
             let error = read(text.as_bytes(), 1 << 20).unwrap_err();

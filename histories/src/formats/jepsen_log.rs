@@ -238,7 +238,7 @@ fn called(f: &str, fields: &Fields<'_>, process: &Process) -> Result<Request, Un
     if has_error {
         return Err((fields.value.0, "one value"));
     }
-    // One register: a pair is [old new], never [key value].
+    // A log is about one register, so that a pair is [old new], never [key value].
     let request = match f {
         "read" => Some(Request {
             key: Value::Nil,

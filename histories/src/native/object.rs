@@ -127,7 +127,7 @@ fn put_action(block: &mut Vec<u8>, action: &Action) {
             }
         }
         Action::LogAppend(append) => {
-            // Rare and long: its JSON form is as good as any.
+            // It is rare and long, so that its JSON form is as good as any.
             let json = serde_json::to_vec(append).expect("an append has a JSON form");
             put_varint(block, json.len() as u64);
             block.extend_from_slice(&json);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use veridical_checkers::abridged;
 use veridical_world::{Decision, Digest, Event};
 
 use crate::kept_logs::{self, KeptLogs};
@@ -289,7 +290,7 @@ pub fn witness(report: &RunReport) -> String {
             report.simulated_ms,
             report.seed,
             report.digest,
-            finding.text
+            abridged(&finding.text)
         ));
     }
     if !report.schedule.is_empty() {

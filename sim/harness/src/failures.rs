@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use veridical_checkers::abridged;
+
 use crate::artefact::{self, Kept, Version};
 use crate::bugbase;
 use crate::command_line::{BugbaseArguments, ReplayArguments, ShrinkArguments};
@@ -64,7 +66,7 @@ pub fn replay<S: Scenario>(scenario: &S, arguments: &ReplayArguments) -> Result<
     if replayed.outcome != Outcome::Passed
         && let Some(finding) = &replayed.report.finding
     {
-        print_line!("{}", finding.text);
+        print_line!("{}", abridged(&finding.text));
     }
     if let Some(out) = &arguments.out {
         let number = match replayed.outcome {

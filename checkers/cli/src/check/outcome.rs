@@ -1,8 +1,8 @@
 //! What the check of one file came to.
 
 use serde_json::{Value, json};
-use veridical_checkers::Verdict;
 use veridical_checkers::check::{CheckError, Report};
+use veridical_checkers::{Verdict, abridged};
 
 use super::robustness::Robustness;
 use crate::exit::ExitStatus;
@@ -107,7 +107,7 @@ impl Outcome {
             Err(failure) => eprintln!("{name}: {failure}"),
             Ok(report) => {
                 for line in self.bad_lines() {
-                    eprintln!("{name}: {line}");
+                    eprintln!("{name}: {}", abridged(line));
                 }
                 let more = self.bad_line_count() - self.bad_lines().len() as u64;
                 if more > 0 {

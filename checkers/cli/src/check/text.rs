@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use veridical_checkers::check::Report;
-use veridical_checkers::{Undecided, Verdict, Violation};
+use veridical_checkers::{Undecided, Verdict, Violation, abridged};
 
 use super::outcome::Outcome;
 use super::robustness::Robustness;
@@ -56,7 +56,7 @@ pub(super) fn shown(outcome: &Outcome, reproduce: &str) -> String {
         }
         Verdict::Unknown(undecided) => unknown(undecided, &mut line),
     }
-    text
+    abridged(&text).into_owned()
 }
 
 type Line<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);

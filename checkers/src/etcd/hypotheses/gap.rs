@@ -52,7 +52,7 @@ pub(super) enum Place {
     Own(OperationId, Vec<(i64, OperationId)>),
     /// One of these candidates, and the first one is assumed.
     AnyOf(Box<Self>, Arc<[CandidateWriter]>, Arc<DivergenceRange>),
-    /// None: a lease ended by itself.
+    /// No operation wrote it: a lease ended by itself.
     None,
 }
 

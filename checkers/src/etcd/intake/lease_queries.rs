@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use veridical_histories::etcd::{ErrorKind, Request, Response};
+use veridical_histories::etcd::{ErrorKind, Request, Response, TTL_NOT_TOLD_S};
 
 use crate::etcd::objection::Contradiction;
 use crate::etcd::operation::{Done, Open};
@@ -60,7 +60,8 @@ pub(super) fn check_granted(
     (asked_ttl_s, ttl_s): (i64, i64),
 ) -> Result<(), Contradiction> {
     let least_s = 1.max(asked_ttl_s);
-    if ttl_s < least_s {
+    let is_told = (asked_ttl_s, ttl_s) != (TTL_NOT_TOLD_S, TTL_NOT_TOLD_S);
+    if is_told && ttl_s < least_s {
         return Err(wrong(done, format!("{least_s} s at least")));
     }
     if leases.may_be_granted_again(requested, done.open.call_event, done.return_ns) {

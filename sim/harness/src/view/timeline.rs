@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde_json::{Map, Value, json};
+use veridical_checkers::abridged;
 use veridical_timeline as shown;
 use veridical_timeline::{KeyId, KindId, LaneId, Timeline, TrackId};
 
@@ -110,16 +111,16 @@ fn finding(report: &RunReport) -> Option<shown::Finding> {
         client: operation.client,
         call_ns: operation.call_ns,
         end_ns: operation.return_ns,
-        text: operation.text.clone(),
+        text: abridged(&operation.text).into_owned(),
     });
     let key = violation.and_then(|violation| violation.key.as_deref());
     Some(shown::Finding {
         name: finding.signature.clone(),
-        text: finding.text.clone(),
+        text: abridged(&finding.text).into_owned(),
         // As the keys of operations are shown.
         key: key.map(|key| key.trim_matches('"').to_owned()),
-        expected: violation.map(|violation| violation.expected.clone()),
-        got: violation.map(|violation| violation.got.clone()),
+        expected: violation.map(|violation| abridged(&violation.expected).into_owned()),
+        got: violation.map(|violation| abridged(&violation.got).into_owned()),
         witness: witness.collect(),
     })
 }

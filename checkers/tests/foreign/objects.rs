@@ -1,5 +1,4 @@
-//! Histories in every format that people write, in all their spellings, and damaged in one place:
-//! the same history is read from all of them, and damage makes a verdict `unknown` or leaves it.
+//! Histories of registers, sets, queues and counters, in EDN, as a log and as JSON lines.
 
 use std::io::Cursor;
 
@@ -74,7 +73,7 @@ fn sample_of(
 
 /// The same events with operations counted by their calls, with clients that end with an unknown
 /// outcome, and with times that differ.
-fn with_sessions(events: impl Iterator<Item = ObjectEvent>) -> Vec<ObjectEvent> {
+pub fn with_sessions(events: impl Iterator<Item = ObjectEvent>) -> Vec<ObjectEvent> {
     let mut sessions: Vec<u64> = (0..64).collect();
     let mut numbers = std::collections::BTreeMap::new();
     let mut next_session = 64;
