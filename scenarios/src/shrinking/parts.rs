@@ -29,6 +29,8 @@ pub enum Kind {
     Moments,
     /// What impatient operators ask for.
     HastyCalls,
+    /// What is done at observed moments.
+    Strikes,
     /// Rounds of leases that are kept alive.
     LeaseRounds,
     /// Examinations of members.
@@ -39,12 +41,13 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
         Self::Changes,
         Self::HastyCalls,
+        Self::Strikes,
         Self::LeaseRounds,
         Self::Examinations,
         Self::Forgeries,
@@ -60,6 +63,7 @@ impl Kind {
         "elections",
         "changes",
         "hasty calls",
+        "strikes",
         "lease rounds",
         "examinations",
         "forgeries",
@@ -82,6 +86,7 @@ impl Kind {
             Self::Watchers => plan.watchers.len(),
             Self::Moments => plan.schedule.moments(),
             Self::HastyCalls => plan.hasty.len(),
+            Self::Strikes => plan.strikes.len(),
             Self::LeaseRounds => plan.lease_rounds.len(),
             Self::Examinations => plan.examinations.len(),
             Self::Forgeries => plan.forgeries.len(),
@@ -96,6 +101,7 @@ impl Kind {
             Self::Watchers => less.watchers = keep(&plan.watchers, out),
             Self::Changes => less.changes = keep(&plan.changes, out),
             Self::HastyCalls => less.hasty = keep(&plan.hasty, out),
+            Self::Strikes => less.strikes = keep(&plan.strikes, out),
             Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
@@ -161,6 +167,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
         faults: plan.faults.len()
             + plan.changes.len()
             + plan.hasty.len()
+            + plan.strikes.len()
             + plan.forgeries.len()
             + Kind::Elections.count(plan),
         others: vec![

@@ -48,14 +48,22 @@ pub fn resampled(plan: &Plan, rng: &mut Rng) -> Plan {
     small.schedule_seed = Some(rng.next_u64());
     small.faults = faults(plan, rng);
     small.changes = changes(plan, &small.faults, rng);
+    small.hasty = few(&plan.hasty, free(&small), rng);
+    for call in &mut small.hasty {
+        call.at_ms = small.faults[rng.index(small.faults.len())].at_ms;
+    }
+    small.hasty.sort_by_key(|call| call.at_ms);
+    small.strikes = few(&plan.strikes, free(&small), rng);
+    for strike in &mut small.strikes {
+        strike.from_ms = 0;
+    }
     // The leader nemesis makes a chain of elections; drawn faults stand for it most of the time.
+    let free = free(&small);
     if let Some(nemesis) = &mut small.leader_nemesis {
-        let taken = small.faults.len() + small.changes.len();
-        if taken >= FAULTS_GOAL || rng.chance(0.7) {
+        if free == 0 || rng.chance(0.7) {
             small.leader_nemesis = None;
         } else {
-            let free = (FAULTS_GOAL - taken) as u64;
-            nemesis.elections = Some((0..1 + rng.below(free)).collect());
+            nemesis.elections = Some((0..1 + rng.below(free as u64)).collect());
             nemesis.from_ms = 0;
         }
     }
@@ -63,10 +71,35 @@ pub fn resampled(plan: &Plan, rng: &mut Rng) -> Plan {
     small.heal_at_ms = last_ms + aftermath_ms(plan);
     small.end_at_ms = small.heal_at_ms;
     operations(&mut small, rng);
+    let heal_at_ms = small.heal_at_ms;
+    small.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+    small.examinations.retain(|at_ms| *at_ms < heal_at_ms);
     for watcher in &mut small.watchers {
         watcher.start_at_ms = watcher.start_at_ms.min(small.heal_at_ms);
     }
     small
+}
+
+/// How much more may be done in a plan.
+fn free(small: &Plan) -> usize {
+    let taken = [
+        small.faults.len(),
+        small.changes.len(),
+        small.hasty.len(),
+        small.strikes.len(),
+    ];
+    FAULTS_GOAL.saturating_sub(taken.iter().sum())
+}
+
+/// Some of these, up to so many.
+fn few<T: Clone>(from: &[T], max: usize, rng: &mut Rng) -> Vec<T> {
+    if from.is_empty() || max == 0 {
+        return Vec::new();
+    }
+    let count = rng.below(max as u64 + 1);
+    (0..count)
+        .map(|_| from[rng.index(from.len())].clone())
+        .collect()
 }
 
 const fn aftermath_ms(plan: &Plan) -> u64 {

@@ -8,7 +8,7 @@ use veridical_world::{DiskFaults, NetworkFaults, ProcessId, Schedule};
 
 use crate::keyspace::Keyspace;
 use crate::knobs;
-use crate::plan::{Plan, PlannedChange};
+use crate::plan::{Act, Plan, PlannedChange, Strike};
 
 /// The least cluster that tolerates a failure.
 const MEMBERS_MIN: u32 = 3;
@@ -164,6 +164,8 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         shorter.faults.retain(|fault| fault.at_ms < heal_at_ms);
         shorter.changes.retain(|change| change.at_ms < heal_at_ms);
         shorter.hasty.retain(|call| call.at_ms < heal_at_ms);
+        let strikes = &mut shorter.strikes;
+        strikes.retain(|strike| strike.from_ms < heal_at_ms);
         shorter.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
         let forgeries = &mut shorter.forgeries;
@@ -191,7 +193,8 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
         other if other < plan.members => None,
         client => Some(ProcessId(client - gone)),
     };
-    if !plan.hasty.is_empty() {
+    let asks = |strike: &Strike| matches!(strike.act, Act::Ask { .. });
+    if !plan.hasty.is_empty() || plan.strikes.iter().any(asks) {
         // They name bootstrap members, and addresses of machines that may not exist.
         return None;
     }
@@ -302,6 +305,7 @@ mod tests {
             faults: _,
             changes: _,
             hasty: _,
+            strikes: _,
             lease_rounds: _,
             examinations: _,
             forgeries: _,
@@ -355,6 +359,15 @@ mod tests {
         });
         full.lease_rounds = vec![5, 6];
         full.examinations = vec![7, 8];
+        full.strikes = vec![Strike {
+            from_ms: 9,
+            moment: crate::plan::Moment::ReadIndexAsked,
+            after_us: 0,
+            act: Act::Cut {
+                whose: crate::plan::Whose::Own,
+                duration_ms: 10,
+            },
+        }];
         full
     }
 
