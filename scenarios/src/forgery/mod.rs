@@ -6,22 +6,18 @@
 //! one. Here is only done what *can* be known, and so it has to be: the member refuses to start
 //! and says what is wrong where, or it behaves as if nothing had happened.
 
+#[cfg(any(madsim, test))]
+mod alteration;
+#[cfg(any(madsim, test))]
 mod log_file;
+#[cfg(any(madsim, test))]
 mod log_records;
+#[cfg(any(madsim, test))]
 mod snapshot_file;
+#[cfg(any(madsim, test))]
 mod snapshot_records;
 
 use serde::{Deserialize, Serialize};
-use veridical_world::{Rng, Stream};
-
-use log_file::Segment;
-use snapshot_file::Snapshot;
-
-/// How the names of the files of the log end.
-const LOG_SUFFIX: &str = ".wal";
-
-/// How the names of snapshots end.
-const SNAPSHOT_SUFFIX: &str = ".snap";
 
 /// A forgery of a plan: the member whose disk decays is killed, its files are altered, and it
 /// starts again.
@@ -78,14 +74,6 @@ pub enum Forged {
     SnapshotCluster,
 }
 
-/// A change of a file: where, and what is there then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Alteration {
-    file: String,
-    offset: usize,
-    bytes: Vec<u8>,
-}
-
 impl Forged {
     /// All of them.
     pub const ALL: [Self; 17] = [
@@ -129,60 +117,6 @@ impl Forged {
             Self::SnapshotPlace => "forgery.snapshot_place",
             Self::SnapshotCluster => "forgery.snapshot_cluster",
         }
-    }
-
-    const fn is_of_snapshots(self) -> bool {
-        match self {
-            Self::SnapshotData
-            | Self::SnapshotExchange
-            | Self::SnapshotCount
-            | Self::SnapshotPlace
-            | Self::SnapshotCluster => true,
-            Self::ClosedRecord
-            | Self::ClosedExchange
-            | Self::EntryIndex
-            | Self::EntryTerm
-            | Self::HardStateTerm
-            | Self::Vote
-            | Self::Incarnation
-            | Self::Owner
-            | Self::Kind
-            | Self::Length
-            | Self::Claim
-            | Self::SegmentHeader => false,
-        }
-    }
-}
-
-impl Forgery {
-    /// What is altered in files that are as `read_files` tells them by the ends of their names;
-    /// nothing if they have no place for it.
-    fn alteration(
-        &self,
-        read_files: impl Fn(&str) -> Vec<(String, Vec<u8>)>,
-    ) -> Option<Alteration> {
-        let mut rng = Rng::for_part(self.draw, Stream::Nemesis, "forgery");
-        let (before, after) = if self.what.is_of_snapshots() {
-            let (name, bytes) = read_files(SNAPSHOT_SUFFIX).pop()?;
-            let snapshot = Snapshot::read(name, bytes)?;
-            let after = snapshot_records::forge(&snapshot, self.what, &mut rng)?;
-            ((snapshot.name, snapshot.bytes), after.bytes)
-        } else {
-            let files = read_files(LOG_SUFFIX).into_iter();
-            let segments = files.map(|(name, bytes)| Segment::read(name, bytes));
-            let segments: Option<Vec<Segment>> = segments.collect();
-            let (place, after) = log_records::forge(&segments.clone()?, self.what, &mut rng)?;
-            let before = segments?.swap_remove(place);
-            ((before.name, before.bytes), after.bytes)
-        };
-        let differs = |(one, other): (&u8, &u8)| one != other;
-        let first = before.1.iter().zip(&after).position(differs)?;
-        let last = before.1.iter().zip(&after).rposition(differs)?;
-        Some(Alteration {
-            file: before.0,
-            offset: first,
-            bytes: after[first..=last].to_vec(),
-        })
     }
 }
 

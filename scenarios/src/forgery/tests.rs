@@ -87,7 +87,7 @@ async fn write_snapshot(dir: &Path) -> Result<(), SnapshotError> {
     for chunk in [&b"one"[..], b"another", b"the last"] {
         writer.write_chunk(chunk).await?;
     }
-    writer.finish().await
+    writer.finish().await.map(|_| ())
 }
 
 /// The files of a folder whose names end so, in order.
