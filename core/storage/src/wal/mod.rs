@@ -8,8 +8,8 @@
 //! on the disk then, and a later success would not repair that.
 //!
 //! The modules build on each other in this order: `record` (what is logged), `frame` (one
-//! record as bytes), `shape` (what records add up to), `promises` (what none may take back), `segment` (files), `scan`
-//! (reading one), `recovery` (reading all), `writer` (appending).
+//! record as bytes), `shape` (what records add up to), `promises` (what none may take back),
+//! `segment` (files), `scan` (reading one), `recovery` (reading all), `writer` (appending).
 
 mod error;
 mod frame;
