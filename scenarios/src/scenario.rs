@@ -33,10 +33,12 @@ const HIDDEN: &[(PlantedBug, &str)] = &[(
     "docs/planted-bugs.md says why",
 )];
 
-/// Planted bugs that show only where a disk decays, which the swarm does not let happen.
-const OF_DECAY: &[PlantedBug] = &[
-    PlantedBug::WalChainUnchecked,
-    PlantedBug::WalImpossibleCutOff,
+/// Planted bugs that show only where a disk decays, which the swarm does not let happen, or hardly
+/// ever elsewhere; and the scenario in which they do.
+const OF_DECAY: &[(PlantedBug, &str)] = &[
+    (PlantedBug::WalChainUnchecked, forged_disk::NAME),
+    (PlantedBug::WalImpossibleCutOff, forged_disk::NAME),
+    (PlantedBug::WalPayloadUnchecked, rotten_disk::NAME),
 ];
 
 /// The replicated store with its clients, its operator and its faults.
@@ -72,7 +74,10 @@ impl Scenario for Store {
                 .iter()
                 .find(|(hidden, _)| hidden == bug)
                 .map(|(_, why)| *why),
-            scenario: OF_DECAY.contains(bug).then_some(forged_disk::NAME),
+            scenario: OF_DECAY
+                .iter()
+                .find(|(of_decay, _)| of_decay == bug)
+                .map(|(_, scenario)| *scenario),
         });
         named.collect()
     }
