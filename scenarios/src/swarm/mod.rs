@@ -28,7 +28,7 @@ use crate::connected_majority;
 use crate::impatience;
 use crate::keyspace::Keyspace;
 use crate::knobs;
-use crate::plan::{HostPlan, PLAN_FORMAT, Plan, PlannedChange, WatcherPlan};
+use crate::plan::{HastyCall, HostPlan, PLAN_FORMAT, Plan, PlannedChange, Strike, WatcherPlan};
 use crate::rolling_restarts;
 use crate::slow_disks;
 pub use crate::swarm::draw::NAME;
@@ -133,17 +133,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         nemesis.family(*family, &knobs);
     }
     let (previous_format, changes) = changes(&mut nemesis, &chosen, &knobs);
-    // Whoever counts voters before he takes one away must be the only one who does.
-    let hasty = match spares {
-        0 => impatience::of_swarm(seed, members, heal_at_ms),
-        _ => Vec::new(),
-    };
-    let operators = match (spares, hasty.is_empty()) {
-        (0, true) => Operators::None,
-        (_, true) => Operators::Patient,
-        (_, false) => Operators::Impatient,
-    };
-    let strikes = moments::strikes(seed, operators, members, heal_at_ms);
+    let (hasty, strikes) = interference(seed, members, spares, heal_at_ms);
     let leader_nemesis = chosen
         .contains(&Family::LeaderNemesis)
         .then(|| nemesis.leader_nemesis(&mut knobs, is_leader_nemesis_alone));
@@ -245,6 +235,27 @@ fn families(rng: &mut Rng) -> (Vec<Family>, bool) {
         true => (vec![Family::LeaderNemesis], true),
         false => (chosen, false),
     }
+}
+
+/// What impatient operators ask for, and what is done at observed moments.
+fn interference(
+    seed: u64,
+    members: u32,
+    spares: u32,
+    heal_at_ms: u64,
+) -> (Vec<HastyCall>, Vec<Strike>) {
+    // Whoever counts voters before he takes one away must be the only one who does.
+    let hasty = match spares {
+        0 => impatience::of_swarm(seed, members, heal_at_ms),
+        _ => Vec::new(),
+    };
+    let operators = match (spares, hasty.is_empty()) {
+        (0, true) => Operators::None,
+        (_, true) => Operators::Patient,
+        (_, false) => Operators::Impatient,
+    };
+    let strikes = moments::strikes(seed, operators, members, heal_at_ms);
+    (hasty, strikes)
 }
 
 /// The members that begin with the previous format of data, and what the operator does.

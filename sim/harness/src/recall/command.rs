@@ -100,12 +100,9 @@ pub fn recall<S: Scenario>(system: &S, arguments: &RecallArguments) -> Result<u8
         }
     }
     tally.print(bugs.len(), started.elapsed());
-    if arguments.bug.is_empty() {
-        for bug in &all {
-            if let Some(why) = why_not(bug) {
-                print_line!("not looked for: {} ({why})", bug.name);
-            }
-        }
+    let left_out = all.iter().filter(|_| arguments.bug.is_empty());
+    for (bug, why) in left_out.filter_map(|bug| Some((bug, why_not(bug)?))) {
+        print_line!("not looked for: {} ({why})", bug.name);
     }
     Ok(tally.exit_code(bugs.len()))
 }
