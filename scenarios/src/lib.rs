@@ -10,9 +10,10 @@
 //! and `watching` are the clients, `operator` changes the membership one step after the
 //! other and `impatient_operators` all at once, `leader_nemesis` follows the elections,
 //! `service` sees to it that writes go on, `lease_keepers` keep alive what is being ended.
-//! `observer` feeds the checker while they run, `api` judges every answer, `progress` what
-//! watches are told at the end. `forgery` alters what the disk of a
-//! member holds. `shrinking` says what a plan consists of, `mutation` how it is changed, `view` what its messages mean.
+//! `strikes` act at observed moments, and `forgery` alters what the disk of a member holds.
+//! `observer` feeds the checker while they run, `api` judges every answer, `accounting` asks why
+//! an outcome is not known, `progress` what watches are told at the end. `shrinking` says what a
+//! plan consists of, `mutation` how it is changed, `view` what its messages mean.
 //!
 //! What runs in the simulated world exists only under `--cfg madsim` (`cargo sim`).
 

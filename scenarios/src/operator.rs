@@ -270,17 +270,8 @@ impl Operator {
             return;
         };
         let leader = self.resolve(Who::Leader);
-        let others = self.cluster.members().into_keys();
-        let others = others.filter(|site| *site != leader);
-        let groups = vec![
-            vec![self.cluster.process(leader)],
-            others.map(|site| self.cluster.process(site)).collect(),
-        ];
         self.observer.count("membership.asked_of_a_leader_cut_off");
-        self.world.inject(&Fault::Partition {
-            groups,
-            duration_ms: Some(cut_ms),
-        });
+        self.world.inject(&self.cluster.cut(leader, cut_ms));
         self.site = leader;
     }
 

@@ -59,31 +59,21 @@ impl Strikes {
     }
 
     fn fault(&self, act: &Act, member: NodeId) -> Option<Fault> {
-        let process = |whose: Whose| {
+        let site = |whose: Whose| {
             let members = self.cluster.members();
             let own = members.iter().find(|(_, id)| **id == member);
-            let site = match (whose, own) {
+            match (whose, own) {
                 (Whose::Own, Some((site, _))) => *site,
                 (Whose::Own, None) | (Whose::Leader, _) => self.cluster.elections().borrow().leader,
-            };
-            self.cluster.process(site)
+            }
         };
         match *act {
-            Act::Cut { whose, duration_ms } => {
-                let cut_off = process(whose);
-                let members = self.cluster.members().into_keys();
-                let others = members.map(|site| self.cluster.process(site));
-                let groups = vec![vec![cut_off], others.filter(|of| *of != cut_off).collect()];
-                Some(Fault::Partition {
-                    groups,
-                    duration_ms: Some(duration_ms),
-                })
-            }
+            Act::Cut { whose, duration_ms } => Some(self.cluster.cut(site(whose), duration_ms)),
             Act::Crash {
                 whose,
                 restart_after_ms,
             } => Some(Fault::Crash {
-                process: process(whose),
+                process: self.cluster.process(site(whose)),
                 kind: CrashKind::PowerLoss,
                 restart_after_ms: Some(restart_after_ms),
             }),

@@ -10,13 +10,14 @@ use veridical_checkers::ObjectKind;
 use veridical_checkers::check::CheckModel;
 use veridical_histories::formats::{self, Format, History, OpenOptions};
 use veridical_histories::generate::object::{Injection, ObjectHistory, ObjectWorkload};
-use veridical_histories::object::{Action, Answer, ObjectEvent, Request, TxnStep, Value};
+use veridical_histories::object::{Action, Answer, ObjectEvent, Request, TxnStep};
 use veridical_histories::random::Random;
 use veridical_histories::{EventKind, OperationId};
 
 use crate::damage::{
     self, FieldDamage, Reading, Told, check, damage_field, makes_unknown_or_leaves,
 };
+use crate::objects::edn_value;
 use crate::objects::with_sessions;
 
 const EDN: Reading = Reading {
@@ -74,16 +75,6 @@ fn spelling() -> impl Strategy<Value = Spelling> {
             is_wrapped,
         }
     })
-}
-
-fn edn_value(value: &Value) -> String {
-    match value {
-        Value::List(values) => {
-            let inner: Vec<String> = values.iter().map(edn_value).collect();
-            format!("[{}]", inner.join(" "))
-        }
-        Value::Nil | Value::Int(_) | Value::Text(_) => value.to_string(),
-    }
 }
 
 fn edn_step(step: &TxnStep, answer: Option<&Answer>, is_wild: bool, random: &mut Random) -> String {

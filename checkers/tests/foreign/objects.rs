@@ -153,7 +153,8 @@ fn spelling() -> impl Strategy<Value = Spelling> {
     })
 }
 
-fn edn_value(value: &Value) -> String {
+/// A value, as Jepsen writes it.
+pub(super) fn edn_value(value: &Value) -> String {
     match value {
         Value::List(values) => {
             let inner: Vec<String> = values.iter().map(edn_value).collect();

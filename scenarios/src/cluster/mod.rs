@@ -147,6 +147,18 @@ impl Cluster {
         self.moments.next(moment).await
     }
 
+    /// The fault that cuts a member off from all others for so long, and from no client.
+    pub fn cut(&self, site: u32, duration_ms: u64) -> Fault {
+        let others = self.members().into_keys().filter(|other| *other != site);
+        Fault::Partition {
+            groups: vec![
+                vec![self.process(site)],
+                others.map(|other| self.process(other)).collect(),
+            ],
+            duration_ms: Some(duration_ms),
+        }
+    }
+
     /// The process of a site.
     pub fn process(&self, site: u32) -> ProcessId {
         self.processes[site as usize]
