@@ -91,6 +91,7 @@ impl Memory {
             | Answer::MemberPromote(_)
             | Answer::MemberUpdate(_)
             | Answer::MoveLeader(_)
+            | Answer::Batch(_)
             | Answer::Failure(_) => {}
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use veridical_checkers::etcd::EtcdOptions;
 use veridical_client::record;
-use veridical_client::{CallError, Client, ClientConfig};
+use veridical_client::{CallError, Client, ClientConfig, Pipelined};
 use veridical_env::Environment;
 use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
@@ -19,7 +19,7 @@ use veridical_histories::etcd::EtcdEvent;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_world::{CrashKind, Fault, SimEnvironment, World};
+use veridical_world::{CrashKind, Fault, SimClock, SimEnvironment, SimNetwork, World};
 
 use crate::about::ABOUT;
 use crate::accounting::Accounts;
@@ -98,8 +98,7 @@ const HYPOTHESES_MAX: usize = 16_384;
 const DISTINCT_HYPOTHESES_MAX: usize = 4_096;
 
 /// A client of the probe.
-type ProbeClient =
-    Client<<SimEnvironment as Environment>::Network, <SimEnvironment as Environment>::Clock>;
+type ProbeClient = Client<Pipelined<SimNetwork>, SimClock>;
 
 /// Carries a plan out.
 pub fn run(plan: &Plan, settings: Settings) -> Run<EtcdEvent, MemberState> {
@@ -608,7 +607,11 @@ impl RunDriver {
             request_timeout: PROBE_TIMEOUT,
             ..ClientConfig::new((0..self.plan.sites()).map(client_address).collect())
         };
-        Client::new(probe.network().clone(), probe.clock().clone(), config)
+        Client::new(
+            Pipelined::new(probe.network().clone()),
+            probe.clock().clone(),
+            config,
+        )
     }
 
     /// A request of the probe, as part of the history.

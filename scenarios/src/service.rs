@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use veridical_client::record;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{Client, ClientConfig, Pipelined};
 use veridical_env::Environment;
 use veridical_harness::report::{Class, Finding};
 use veridical_proto::etcdserverpb as api;
@@ -44,7 +44,7 @@ pub async fn watch_service(
         ..ClientConfig::new((0..plan.sites()).map(client_address).collect())
     };
     let client = Client::new(
-        environment.network().clone(),
+        Pipelined::new(environment.network().clone()),
         environment.clock().clone(),
         config,
     );

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use veridical_client::record::{self, Ending};
-use veridical_client::{CallError, Client, ClientConfig, Connection};
+use veridical_client::{CallError, Client, ClientConfig, Connection, Pipelined};
 use veridical_env::{Clock, Environment};
 use veridical_histories::etcd::{Outcome, Request};
 use veridical_planted::Planted;
@@ -92,7 +92,7 @@ pub async fn run_host(
 #[derive(Clone)]
 enum Port {
     /// With retries, over members in turn.
-    Retrying(Client<SimNetwork, SimClock>),
+    Retrying(Client<Pipelined<SimNetwork>, SimClock>),
     /// Each request once, on a connection that is replaced when it breaks.
     Direct(Arc<Direct>),
 }
@@ -188,7 +188,7 @@ impl Port {
                 planted,
                 ..ClientConfig::new((0..members).map(client_address).collect())
             };
-            return Self::Retrying(Client::new(network, clock, config));
+            return Self::Retrying(Client::new(Pipelined::new(network), clock, config));
         }
         let state = DirectState {
             member: plan.first_member,

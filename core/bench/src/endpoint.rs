@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
-use veridical_client::{CallError, Client, ClientConfig};
+use veridical_client::{CallError, Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{RealClock, TcpNetwork};
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) enum Connection {
     Grpc(KvClient<Channel>),
-    Native(Client<TcpNetwork, RealClock>),
+    Native(PipelinedClient),
 }
 
 impl Connection {
@@ -65,7 +65,7 @@ impl Connection {
                     ..ClientConfig::new(addresses.to_vec())
                 };
                 Ok(Self::Native(Client::new(
-                    TcpNetwork,
+                    Pipelined::new(TcpNetwork),
                     RealClock::default(),
                     config,
                 )))

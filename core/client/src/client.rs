@@ -1,18 +1,21 @@
 //! A client that knows several members and tries them in turn.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use veridical_env::{Clock, Network};
+use veridical_env::Clock;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::request_op::Request as Op;
+use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 
-use crate::connection::{CallError, Connection, WatchResponses};
+use crate::connection::CallError;
+use crate::connector::{Connector, Link, WatchChannel};
 
 /// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
 const CODE_UNAVAILABLE: u32 = 14;
@@ -52,17 +55,17 @@ impl ClientConfig {
 }
 
 /// A client of a cluster. Cheap to clone; clones share their connection.
-pub struct Client<N: Network, C: Clock> {
-    network: N,
+pub struct Client<T: Connector, C: Clock> {
+    connector: T,
     clock: C,
     config: Arc<ClientConfig>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<State<T::Link>>>,
 }
 
-impl<N: Network, C: Clock> Clone for Client<N, C> {
+impl<T: Connector, C: Clock> Clone for Client<T, C> {
     fn clone(&self) -> Self {
         Self {
-            network: self.network.clone(),
+            connector: self.connector.clone(),
             clock: self.clock.clone(),
             config: Arc::clone(&self.config),
             state: Arc::clone(&self.state),
@@ -70,17 +73,17 @@ impl<N: Network, C: Clock> Clone for Client<N, C> {
     }
 }
 
-struct State {
+struct State<L> {
     endpoint: usize,
-    connection: Option<Connection>,
+    connection: Option<L>,
 }
 
-impl<N: Network, C: Clock> Client<N, C> {
+impl<T: Connector, C: Clock> Client<T, C> {
     /// A client; it connects with the first request.
     ///
     /// # Panics
     /// If there is no endpoint.
-    pub fn new(network: N, clock: C, config: ClientConfig) -> Self {
+    pub fn new(connector: T, clock: C, config: ClientConfig) -> Self {
         assert!(!config.endpoints.is_empty(), "a client needs an endpoint");
         let endpoint = config.first_endpoint % config.endpoints.len();
         let state = State {
@@ -88,7 +91,7 @@ impl<N: Network, C: Clock> Client<N, C> {
             connection: None,
         };
         Self {
-            network,
+            connector,
             clock,
             config: Arc::new(config),
             state: Arc::new(Mutex::new(state)),
@@ -96,7 +99,7 @@ impl<N: Network, C: Clock> Client<N, C> {
     }
 
     /// The open connection, or a new one to the present endpoint, whose number goes to `tried`.
-    async fn connection(&self, tried: &AtomicUsize) -> Result<Connection, CallError> {
+    async fn connection(&self, tried: &AtomicUsize) -> Result<T::Link, CallError> {
         let mut state = self.state.lock().await;
         tried.store(state.endpoint, Ordering::Relaxed);
         if let Some(connection) = &state.connection
@@ -111,15 +114,9 @@ impl<N: Network, C: Clock> Client<N, C> {
             self.config.endpoints.len()
         );
         let address = &self.config.endpoints[state.endpoint];
-        let opened = Connection::open(
-            &self.network,
-            &self.clock,
-            address,
-            self.config.connect_timeout,
-        )
-        .await;
+        let opened = self.in_time(address, self.connector.connect(address)).await;
         match opened {
-            Ok((connection, _watches)) => {
+            Ok(connection) => {
                 state.connection = Some(connection.clone());
                 Ok(connection)
             }
@@ -210,22 +207,28 @@ impl<N: Network, C: Clock> Client<N, C> {
         self.connection(tried).await?.call(request).await
     }
 
-    /// Opens a connection of its own for watches, to the endpoint of that number.
+    /// Opens a stream of watches at the endpoint of that number.
     ///
     /// # Errors
     /// Nobody answers there.
-    pub async fn watch_connection(
-        &self,
-        endpoint: usize,
-    ) -> Result<(Connection, WatchResponses), CallError> {
+    pub async fn watch_channel(&self, endpoint: usize) -> Result<WatchChannel, CallError> {
         let address = &self.config.endpoints[endpoint % self.config.endpoints.len()];
-        Connection::open(
-            &self.network,
-            &self.clock,
-            address,
-            self.config.connect_timeout,
-        )
-        .await
+        self.in_time(address, self.connector.watch(address)).await
+    }
+
+    /// Waits for a connection, but not longer than is configured.
+    async fn in_time<L>(
+        &self,
+        address: &str,
+        connecting: impl Future<Output = Result<L, CallError>>,
+    ) -> Result<L, CallError> {
+        tokio::select! {
+            biased;
+            result = connecting => result,
+            () = self.clock.sleep(self.config.connect_timeout) => {
+                Err(CallError::Unavailable(format!("connect to {address}: timed out")))
+            }
+        }
     }
 
     /// Reads keys.
@@ -278,6 +281,16 @@ fn is_repeatable(request: &RequestBody) -> bool {
         | RequestBody::MemberList(_)
         | RequestBody::HashKv(_) => true,
         RequestBody::Txn(txn) => only_reads(txn),
+        RequestBody::Batch(batch) => {
+            batch
+                .operations
+                .iter()
+                .all(|operation| match &operation.operation {
+                    Some(Operation::Range(_)) => true,
+                    Some(Operation::Txn(txn)) => only_reads(txn),
+                    Some(Operation::Put(_) | Operation::DeleteRange(_)) | None => false,
+                })
+        }
         RequestBody::Put(_)
         | RequestBody::DeleteRange(_)
         | RequestBody::Compaction(_)

@@ -67,12 +67,26 @@ impl Connection {
         address: &str,
         timeout: Duration,
     ) -> Result<(Self, WatchResponses), CallError> {
-        let connected = tokio::select! {
+        tokio::select! {
             biased;
-            result = network.connect(address) => result,
-            () = clock.sleep(timeout) => Err(std::io::ErrorKind::TimedOut.into()),
-        };
-        let (reader, writer) = connected
+            result = Self::connect(network, address) => result,
+            () = clock.sleep(timeout) => {
+                Err(CallError::Unavailable(format!("connect to {address}: timed out")))
+            }
+        }
+    }
+
+    /// The same without a bound on the time.
+    ///
+    /// # Errors
+    /// Nobody answers at `address`.
+    pub(crate) async fn connect<N: Network>(
+        network: &N,
+        address: &str,
+    ) -> Result<(Self, WatchResponses), CallError> {
+        let (reader, writer) = network
+            .connect(address)
+            .await
             .map_err(|error| CallError::Unavailable(format!("connect to {address}: {error}")))?;
         let (requests, waiting) = mpsc::channel(WAITING_REQUESTS_MAX);
         let (watch_sender, watch_responses) = mpsc::channel(WATCH_RESPONSES_MAX);

@@ -12,10 +12,16 @@
 
 mod client;
 mod connection;
+mod connector;
 pub mod record;
 
 pub use client::{Client, ClientConfig};
 pub use connection::{CallError, Connection, WatchResponses};
+pub use connector::{Connector, Link, Pipelined, WatchChannel, WatchRequests};
+
+/// A client of the pipelined protocol over TCP.
+#[cfg(not(madsim))]
+pub type PipelinedClient = Client<Pipelined<veridical_env::TcpNetwork>, veridical_env::RealClock>;
 
 /// The examples of the README compile and run as tests.
 #[cfg(doctest)]

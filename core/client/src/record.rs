@@ -9,6 +9,7 @@ use veridical_proto::etcdserverpb::response_op::Response as OpResult;
 use veridical_proto::etcdserverpb::watch_create_request::FilterType;
 use veridical_proto::mvccpb;
 use veridical_proto::mvccpb::event::EventType;
+use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 
@@ -36,7 +37,9 @@ pub fn request(request: &RequestBody) -> Option<history::Request> {
             keys: question.keys,
         },
         RequestBody::LeaseLeases(_) => history::Request::LeaseLeases,
-        RequestBody::Watch(_)
+        // Its operations are operations of a history, not itself.
+        RequestBody::Batch(_)
+        | RequestBody::Watch(_)
         | RequestBody::Status(_)
         | RequestBody::MemberList(_)
         | RequestBody::MemberAdd(_)
@@ -46,6 +49,16 @@ pub fn request(request: &RequestBody) -> Option<history::Request> {
         | RequestBody::MoveLeader(_)
         | RequestBody::HashKv(_) => return None,
     })
+}
+
+/// An operation of a batch as a request of its own.
+pub fn ask(operation: Operation) -> RequestBody {
+    match operation {
+        Operation::Range(range) => RequestBody::Range(range),
+        Operation::Put(put) => RequestBody::Put(put),
+        Operation::DeleteRange(delete) => RequestBody::DeleteRange(delete),
+        Operation::Txn(txn) => RequestBody::Txn(txn),
+    }
 }
 
 /// What a checker is told of a response; `None` if it answers no operation.
@@ -87,7 +100,8 @@ pub fn response(answer: &ResponseBody) -> Option<history::Outcome> {
                 ids: list.leases.iter().map(|lease| lease.id).collect(),
             },
         ),
-        ResponseBody::Watch(_)
+        ResponseBody::Batch(_)
+        | ResponseBody::Watch(_)
         | ResponseBody::Status(_)
         | ResponseBody::MemberList(_)
         | ResponseBody::MemberAdd(_)

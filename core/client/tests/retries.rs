@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use veridical_client::{CallError, Client, ClientConfig};
+use veridical_client::{CallError, Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{Listener, Network, RealClock, StreamReader, TcpNetwork};
 use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{PutRequest, RangeRequest};
@@ -45,14 +45,14 @@ async fn deserted() -> String {
     listener.local_address()
 }
 
-fn client(addresses: Vec<String>, planted: Planted) -> Client<TcpNetwork, RealClock> {
+fn client(addresses: Vec<String>, planted: Planted) -> PipelinedClient {
     let config = ClientConfig {
         request_timeout: Duration::from_millis(500),
         retry_delay: Duration::from_millis(10),
         planted,
         ..ClientConfig::new(addresses)
     };
-    Client::new(TcpNetwork, RealClock::default(), config)
+    Client::new(Pipelined::new(TcpNetwork), RealClock::default(), config)
 }
 
 /// How often a put is sent whose connection breaks before it is answered.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
@@ -81,9 +81,9 @@ async fn serve(config: NodeConfig) -> (Node<RealEnvironment>, String) {
     (node, address)
 }
 
-fn client(endpoints: Vec<String>) -> Client<TcpNetwork, RealClock> {
+fn client(endpoints: Vec<String>) -> PipelinedClient {
     Client::new(
-        TcpNetwork,
+        Pipelined::new(TcpNetwork),
         RealClock::default(),
         ClientConfig::new(endpoints),
     )

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
@@ -18,7 +18,7 @@ use veridical_planted::Planted;
 use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
 use veridical_storage::engine::{Engine, MemoryEngine};
 
-type TestClient = Client<TcpNetwork, RealClock>;
+type TestClient = PipelinedClient;
 
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -75,7 +75,7 @@ async fn serve(config: NodeConfig, engine: Box<dyn Engine>) -> (Node<RealEnviron
 
 fn client(endpoints: Vec<String>) -> TestClient {
     let config = ClientConfig::new(endpoints);
-    Client::new(TcpNetwork, RealClock::default(), config)
+    Client::new(Pipelined::new(TcpNetwork), RealClock::default(), config)
 }
 
 async fn put(client: &TestClient, key: &str, value: &str) -> i64 {

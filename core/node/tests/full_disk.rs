@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{
     Disk, DiskFile, Environment, Listener, Network, OpenMode, RealClock, RealDisk, RealEnvironment,
     RealFile, TcpNetwork,
@@ -204,7 +204,7 @@ fn config(root: &Path, snapshot_entries: u64) -> NodeConfig {
 async fn serve(
     machine: &SmallMachine,
     config: NodeConfig,
-) -> (Node<SmallMachine>, Client<TcpNetwork, RealClock>) {
+) -> (Node<SmallMachine>, PipelinedClient) {
     let node = Node::start(machine.clone(), config)
         .await
         .expect("the member starts");
@@ -216,11 +216,11 @@ async fn serve(
         request_timeout: Duration::from_secs(3),
         ..ClientConfig::new(endpoints)
     };
-    let client = Client::new(TcpNetwork, RealClock::default(), config);
+    let client = Client::new(Pipelined::new(TcpNetwork), RealClock::default(), config);
     (node, client)
 }
 
-async fn put(client: &Client<TcpNetwork, RealClock>, number: usize) -> bool {
+async fn put(client: &PipelinedClient, number: usize) -> bool {
     let request = PutRequest {
         key: format!("k{number:03}").into(),
         value: vec![b'v'; VALUE_BYTES].into(),

@@ -169,6 +169,19 @@ veridical_probe::planted_bugs! {
         /// storage: recovery takes a record whose checksums are right and whose content is
         /// impossible for a torn tail.
         WalImpossibleCutOff => "wal-impossible-cut-off",
+        /// node: the writes of a batch are applied in the order of their keys.
+        BatchSortedByKey => "batch-sorted-by-key",
+        /// node: all puts of a batch are answered with the revision of the first.
+        BatchFirstRevision => "batch-first-revision",
+        /// node: writes of a batch whose outcome is unknown are reported as never begun.
+        BatchUnknownTold => "batch-unknown-told-as-untried",
+        /// client: a batch of writes is sent again when its connection breaks.
+        BatchRetriedWhole => "batch-retried-whole",
+        /// client: callers that gave up are left out when the answers of a batch are dealt, so
+        /// that those behind them get the answers of others.
+        BatchAnswersShift => "batch-answers-shift",
+        /// client: an operation does not wait for earlier ones of its caller that are under way.
+        BatchOvertakes => "batch-overtakes",
     }
 }
 

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::{always, reachable, sometimes};
-use veridical_proto::command::{Command, command};
+use veridical_proto::command::write::Write as WriteKind;
+use veridical_proto::command::{self as commands, Command, command};
 use veridical_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
     LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest,
@@ -61,11 +62,41 @@ impl Writer {
                 .map(CommandResponse::LeaseRevoke),
             // Who the members are is kept beside the keys.
             Some(command::Request::Announcement(_)) => Ok(CommandResponse::Announcement),
+            Some(command::Request::Batch(batch)) => Ok(self.batch(state, &batch.writes)),
             None => Err(ApiError::unknown_command()),
         };
         match response {
             Ok(response) => Applied::Response(response),
             Err(error) => Applied::Refused(error),
+        }
+    }
+
+    /// Applies writes in their order, each as if it had come alone.
+    fn batch(&mut self, state: &State, writes: &[commands::Write]) -> CommandResponse {
+        sometimes!(writes.len() > 1, "store.batch-of-several-writes");
+        let results: Vec<_> = writes
+            .iter()
+            .map(|write| self.write(state, write))
+            .collect();
+        sometimes!(
+            results.iter().any(Result::is_err) && results.iter().any(Result::is_ok),
+            "store.batch-refused-in-part"
+        );
+        CommandResponse::Batch(results)
+    }
+
+    fn write(
+        &mut self,
+        state: &State,
+        write: &commands::Write,
+    ) -> Result<CommandResponse, ApiError> {
+        match &write.write {
+            Some(WriteKind::Put(put)) => self.put(state, put).map(CommandResponse::Put),
+            Some(WriteKind::DeleteRange(delete)) => Ok(CommandResponse::DeleteRange(
+                self.delete_range(state, delete),
+            )),
+            Some(WriteKind::Txn(txn)) => self.txn(state, txn).map(CommandResponse::Txn),
+            None => Err(ApiError::unknown_command()),
         }
     }
 

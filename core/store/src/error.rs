@@ -98,6 +98,8 @@ api_errors! {
     lease_provided: InvalidArgument, "etcdserver: lease is provided";
     /// A transaction above the limit on operations.
     too_many_ops: InvalidArgument, "etcdserver: too many operations in txn request";
+    /// A batch above the limit on operations.
+    too_many_operations_in_batch: InvalidArgument, "too many operations in a batch";
     /// A transaction that writes one key twice.
     duplicate_key: InvalidArgument, "etcdserver: duplicate key given in txn request";
     /// An unknown sort order or target.

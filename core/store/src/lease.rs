@@ -62,7 +62,9 @@ impl LeaseChange {
                     | CommandResponse::Txn(_)
                     | CommandResponse::Compaction(_)
                     | CommandResponse::LeaseRevoke(_)
-                    | CommandResponse::Announcement,
+                    | CommandResponse::Announcement
+                    // Whose writes are of keys.
+                    | CommandResponse::Batch(_),
                 )
                 | Applied::Refused(_)
                 | Applied::Duplicate,

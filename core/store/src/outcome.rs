@@ -32,4 +32,6 @@ pub enum CommandResponse {
     LeaseRevoke(LeaseRevokeResponse),
     /// Of a member that told of itself; there is nothing to answer.
     Announcement,
+    /// What each write of a batch came to, in their order.
+    Batch(Vec<Result<CommandResponse, ApiError>>),
 }

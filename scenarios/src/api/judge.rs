@@ -444,6 +444,7 @@ fn header_of(answer: &Answer) -> Option<Option<&api::ResponseHeader>> {
         Answer::MemberRemove(answer) => answer.header.as_ref(),
         Answer::MemberPromote(answer) => answer.header.as_ref(),
         Answer::MemberUpdate(answer) => answer.header.as_ref(),
+        Answer::Batch(answer) => answer.header.as_ref(),
         // As from etcd: whoever gives leadership away tells no more.
         Answer::MoveLeader(_) | Answer::Failure(_) => return None,
     })

@@ -144,7 +144,8 @@ pub fn expected(ask: &Ask, limits: &Limits) -> Option<&'static str> {
         | Ask::MemberRemove(_)
         | Ask::MemberPromote(_)
         | Ask::MemberUpdate(_)
-        | Ask::MoveLeader(_) => None,
+        | Ask::MoveLeader(_)
+        | Ask::Batch(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use prost::Message as _;
 use veridical_client::record;
 use veridical_node::sessions::NATIVE_MAGIC;
+use veridical_proto::command::write::Write as WriteKind;
 use veridical_proto::command::{Command, command::Request as CommandRequest};
 use veridical_proto::frame::decode_frame;
 use veridical_proto::native::request::Body as Ask;
@@ -232,9 +233,30 @@ fn command_keys(command: &[u8]) -> Vec<String> {
         Some(CommandRequest::Put(put)) => Ask::Put(put),
         Some(CommandRequest::DeleteRange(delete)) => Ask::DeleteRange(delete),
         Some(CommandRequest::Txn(txn)) => Ask::Txn(txn),
+        Some(CommandRequest::Batch(batch)) => {
+            let writes = batch.writes.into_iter().filter_map(|write| write.write);
+            let asks = writes.map(|write| match write {
+                WriteKind::Put(put) => Ask::Put(put),
+                WriteKind::DeleteRange(delete) => Ask::DeleteRange(delete),
+                WriteKind::Txn(txn) => Ask::Txn(txn),
+            });
+            return asks.flat_map(|ask| keys_asked(&ask)).collect();
+        }
         _ => return Vec::new(),
     };
-    record::request(&ask).map_or_else(Vec::new, |request| keys_of(&request))
+    keys_asked(&ask)
+}
+
+/// The keys that a request is about.
+fn keys_asked(ask: &Ask) -> Vec<String> {
+    if let Ask::Batch(batch) = ask {
+        let operations = batch.operations.iter();
+        let asks = operations.filter_map(|operation| operation.operation.as_ref());
+        return asks
+            .flat_map(|operation| keys_asked(&record::ask(operation.clone())))
+            .collect();
+    }
+    record::request(ask).map_or_else(Vec::new, |request| keys_of(&request))
 }
 
 /// The name of a request's kind and, with `Response` behind it, that of its answer.
@@ -275,6 +297,7 @@ client_kinds! {
     MemberPromote => "client",
     MemberUpdate => "client",
     MoveLeader => "client",
+    Batch => "client",
 }
 
 fn request(request: Request) -> Decoded {
@@ -283,7 +306,7 @@ fn request(request: Request) -> Decoded {
     };
     let (name, group) = request_kind(&ask);
     Decoded {
-        keys: record::request(&ask).map_or_else(Vec::new, |request| keys_of(&request)),
+        keys: keys_asked(&ask),
         ..frame(name, group, &["request"], &[request.id])
     }
 }

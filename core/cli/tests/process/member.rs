@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use veridical_client::{Client, ClientConfig};
+use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{RealClock, TcpNetwork};
 use veridical_proto::etcdserverpb::RangeRequest;
 
@@ -277,9 +277,9 @@ impl Cluster {
 }
 
 /// A client of the pipelined protocol that begins with the first address.
-pub fn client(addresses: Vec<String>) -> Client<TcpNetwork, RealClock> {
+pub fn client(addresses: Vec<String>) -> PipelinedClient {
     Client::new(
-        TcpNetwork,
+        Pipelined::new(TcpNetwork),
         RealClock::default(),
         ClientConfig::new(addresses),
     )

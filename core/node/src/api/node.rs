@@ -199,7 +199,10 @@ impl<E: Environment> Node<E> {
     }
 
     /// Proposes a command and waits until it is applied here.
-    async fn propose(&self, request: CommandRequest) -> Result<CommandResponse, ApiError> {
+    pub(crate) async fn propose(
+        &self,
+        request: CommandRequest,
+    ) -> Result<CommandResponse, ApiError> {
         self.member.proposer.propose(request).await
     }
 

@@ -12,9 +12,10 @@ use veridical_proto::etcdserverpb as api;
 use veridical_proto::frame::{FrameError, decode_message, encode_frame};
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
-use veridical_proto::native::{self, Failure, Response};
+use veridical_proto::native::{self, Response};
 use veridical_store::ApiError;
 
+use crate::api::batch::failure;
 use crate::api::node::Node;
 use crate::config::ms;
 use crate::peers::incoming::ACCEPT_PAUSE;
@@ -210,7 +211,7 @@ impl<E: Environment> Requests<E> {
             {
                 return;
             }
-            let answer = served.unwrap_or_else(failure);
+            let answer = served.unwrap_or_else(|error| ResponseBody::Failure(failure(error)));
             // The client may be gone.
             let _ = responses
                 .send(Response {
@@ -321,14 +322,7 @@ async fn serve_request<E: Environment>(
         RequestBody::MoveLeader(request) => {
             ResponseBody::MoveLeader(node.move_leader(request.target_id).await?)
         }
+        RequestBody::Batch(batch) => ResponseBody::Batch(node.batch(batch).await?),
         RequestBody::Watch(_) => unreachable!("watches are served by their own task"),
-    })
-}
-
-fn failure(error: ApiError) -> ResponseBody {
-    ResponseBody::Failure(Failure {
-        code: u32::from(error.code.number()),
-        message: error.message.into_owned(),
-        outcome_unknown: error.outcome_unknown,
     })
 }

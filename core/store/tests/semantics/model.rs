@@ -180,6 +180,7 @@ impl Model {
                 })
             }
             Request::Announcement(_) => CommandResponse::Announcement,
+            Request::Batch(_) => unreachable!("a batch is applied write by write here"),
             Request::LeaseRevoke(revoke) => {
                 if txn.model.leases.remove(&revoke.id).is_none() {
                     return Err(ApiError::lease_not_found());
