@@ -1,27 +1,20 @@
 //! A client that knows several members and tries them in turn.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::Mutex;
+
 use veridical_env::Clock;
-use veridical_planted::{Planted, PlantedBug};
-use veridical_probe::{reachable, sometimes};
+use veridical_planted::Planted;
 use veridical_proto::etcdserverpb as api;
-use veridical_proto::etcdserverpb::request_op::Request as Op;
 use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 
+use crate::batching::{BatchLimits, Batcher, operation, send_all};
 use crate::connection::CallError;
-use crate::connector::{Connector, Link, WatchChannel};
-
-/// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
-const CODE_UNAVAILABLE: u32 = 14;
-
-/// The number that says that no endpoint was tried.
-const NO_ENDPOINT: usize = usize::MAX;
+use crate::connector::{Connector, WatchChannel};
+use crate::core::Core;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -32,10 +25,18 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How long one request may take with all its retries.
     pub request_timeout: Duration,
-    /// The pause between two tries.
+    /// The pause before the first retry; it is doubled with each, and spread.
     pub retry_delay: Duration,
+    /// How long a member may take for an answer before it is asked how it is. One that does
+    /// not tell within the same time again, or knows no leader, is left for another.
+    pub silence_timeout: Duration,
     /// Which endpoint the client begins with, by its place in `endpoints`.
     pub first_endpoint: usize,
+    /// Whether operations on keys that are called at the same time travel together, and how
+    /// many. Only where members take batches: over the pipelined protocol.
+    pub batching: Option<BatchLimits>,
+    /// Spreads the pauses of clients that fail together.
+    pub jitter_seed: u64,
     /// Defects planted on purpose; empty in production.
     pub planted: Planted,
 }
@@ -48,34 +49,51 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_millis(100),
+            silence_timeout: Duration::from_secs(1),
             first_endpoint: 0,
+            batching: None,
+            jitter_seed: jitter_seed(),
             planted: Planted::none(),
         }
     }
 }
 
-/// A client of a cluster. Cheap to clone; clones share their connection.
+/// Different in each process.
+#[cfg(not(madsim))]
+fn jitter_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// In the simulator everything follows from the seed of the run.
+#[cfg(madsim)]
+fn jitter_seed() -> u64 {
+    0
+}
+
+/// A client of a cluster. Cheap to clone.
+///
+/// Clones share their connection. Each one is a *caller*: where operations travel together,
+/// those of one handle take effect in the order in which they were called, also if none was
+/// waited for. Tasks that have nothing to do with each other take a clone each.
 pub struct Client<T: Connector, C: Clock> {
-    connector: T,
-    clock: C,
-    config: Arc<ClientConfig>,
-    state: Arc<Mutex<State<T::Link>>>,
+    shared: Arc<Shared<T, C>>,
+    caller: u64,
+}
+
+struct Shared<T: Connector, C: Clock> {
+    core: Arc<Core<T, C>>,
+    next_caller: AtomicU64,
+    batcher: OnceLock<Batcher>,
 }
 
 impl<T: Connector, C: Clock> Clone for Client<T, C> {
     fn clone(&self) -> Self {
         Self {
-            connector: self.connector.clone(),
-            clock: self.clock.clone(),
-            config: Arc::clone(&self.config),
-            state: Arc::clone(&self.state),
+            shared: Arc::clone(&self.shared),
+            caller: self.shared.next_caller.fetch_add(1, Ordering::Relaxed),
         }
     }
-}
-
-struct State<L> {
-    endpoint: usize,
-    connection: Option<L>,
 }
 
 impl<T: Connector, C: Clock> Client<T, C> {
@@ -84,59 +102,24 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// # Panics
     /// If there is no endpoint.
     pub fn new(connector: T, clock: C, config: ClientConfig) -> Self {
-        assert!(!config.endpoints.is_empty(), "a client needs an endpoint");
-        let endpoint = config.first_endpoint % config.endpoints.len();
-        let state = State {
-            endpoint,
-            connection: None,
-        };
         Self {
-            connector,
-            clock,
-            config: Arc::new(config),
-            state: Arc::new(Mutex::new(state)),
+            shared: Arc::new(Shared {
+                core: Arc::new(Core::new(connector, clock, config)),
+                next_caller: AtomicU64::new(1),
+                batcher: OnceLock::new(),
+            }),
+            caller: 0,
         }
     }
 
-    /// The open connection, or a new one to the present endpoint, whose number goes to `tried`.
-    async fn connection(&self, tried: &AtomicUsize) -> Result<T::Link, CallError> {
-        let mut state = self.state.lock().await;
-        tried.store(state.endpoint, Ordering::Relaxed);
-        if let Some(connection) = &state.connection
-            && !connection.is_closed()
-        {
-            return Ok(connection.clone());
-        }
-        assert!(
-            state.endpoint < self.config.endpoints.len(),
-            "endpoint {} of {}",
-            state.endpoint,
-            self.config.endpoints.len()
-        );
-        let address = &self.config.endpoints[state.endpoint];
-        let opened = self.in_time(address, self.connector.connect(address)).await;
-        match opened {
-            Ok(connection) => {
-                state.connection = Some(connection.clone());
-                Ok(connection)
-            }
-            Err(error) => {
-                state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
-                state.connection = None;
-                Err(error)
-            }
-        }
+    /// Its clock.
+    pub fn clock(&self) -> &C {
+        &self.shared.core.clock
     }
 
-    /// Leaves the endpoint that was tried for the next one, unless that was done already: where
-    /// each call of several, or a failed connection and its caller, moved on, members would be
-    /// passed over.
-    async fn move_on(&self, tried: &AtomicUsize) {
-        let mut state = self.state.lock().await;
-        if state.endpoint == tried.load(Ordering::Relaxed) {
-            state.connection = None;
-            state.endpoint = (state.endpoint + 1) % self.config.endpoints.len();
-        }
+    /// What it was configured with.
+    pub fn config(&self) -> &ClientConfig {
+        &self.shared.core.config
     }
 
     /// Sends a request, and sends it again as long as that is safe: always for reads
@@ -146,65 +129,31 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// See [`CallError`]. For a write `Unknown` means that it may take effect at any
     /// later time.
     pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
-        let repeatable =
-            is_repeatable(&request) || self.config.planted.has(PlantedBug::UnsafeRetry);
-        let deadline = self.clock.monotonic() + self.config.request_timeout;
-        loop {
-            let tried = AtomicUsize::new(NO_ENDPOINT);
-            let left = deadline.saturating_sub(self.clock.monotonic());
-            let result = tokio::select! {
-                biased;
-                result = self.try_once(request.clone(), &tried) => result,
-                () = self.clock.sleep(left) => {
-                    self.move_on(&tried).await;
-                    return Err(if repeatable {
-                        CallError::Unavailable("timed out".to_owned())
-                    } else {
-                        CallError::Unknown("timed out".to_owned())
-                    });
-                }
-            };
-            let error = match result {
-                Err(error @ CallError::Unknown(_)) if !repeatable => {
-                    reachable!("client.outcome-of-a-write-is-unknown");
-                    self.move_on(&tried).await;
-                    return Err(error);
-                }
-                Err(error @ CallError::Refused { code, .. }) if code != CODE_UNAVAILABLE => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    assert!(
-                        repeatable || !matches!(error, CallError::Unknown(_)),
-                        "a write is sent again whose outcome is unknown"
-                    );
-                    sometimes!(
-                        matches!(error, CallError::Unknown(_)),
-                        "client.read-repeated-after-a-broken-connection"
-                    );
-                    sometimes!(!repeatable, "client.write-repeated-that-nobody-took");
-                    error
-                }
-                Ok(answer) => return Ok(answer),
-            };
-            if self.clock.monotonic() + self.config.retry_delay >= deadline {
-                return Err(match error {
-                    // A read has no effect, whatever became of it.
-                    CallError::Unknown(reason) => CallError::Unavailable(reason),
-                    error @ (CallError::Refused { .. } | CallError::Unavailable(_)) => error,
-                });
-            }
-            self.move_on(&tried).await;
-            self.clock.sleep(self.config.retry_delay).await;
-        }
+        let core = &self.shared.core;
+        let Some(limits) = core.config.batching.filter(|_| T::TAKES_BATCHES) else {
+            return core.call(request).await;
+        };
+        let operation = match operation(request) {
+            Ok(operation) => operation,
+            Err(request) => return core.call(request).await,
+        };
+        let start = || Batcher::start(Arc::clone(core), limits);
+        let batcher = self.shared.batcher.get_or_init(start);
+        let timeout = core.config.request_timeout;
+        batcher
+            .call(&core.clock, self.caller, operation, timeout)
+            .await
     }
 
-    async fn try_once(
-        &self,
-        request: RequestBody,
-        tried: &AtomicUsize,
-    ) -> Result<ResponseBody, CallError> {
-        self.connection(tried).await?.call(request).await
+    /// Does many operations on keys in their order, each by itself: one that is refused does
+    /// not keep those behind it from being done. Neighbours that read share one confirmation
+    /// of the leadership, neighbours that write share an entry of the log and each has a
+    /// revision of its own. Where the outcome of one is unknown, those behind it are not
+    /// begun.
+    ///
+    /// Over gRPC, which has no such request, this makes as many calls.
+    pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<ResponseBody, CallError>> {
+        send_all(&self.shared.core, operations).await
     }
 
     /// Opens a stream of watches at the endpoint of that number.
@@ -212,23 +161,20 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// # Errors
     /// Nobody answers there.
     pub async fn watch_channel(&self, endpoint: usize) -> Result<WatchChannel, CallError> {
-        let address = &self.config.endpoints[endpoint % self.config.endpoints.len()];
-        self.in_time(address, self.connector.watch(address)).await
+        let addresses = self.shared.core.addresses().await;
+        let address = &addresses[endpoint % addresses.len()];
+        self.shared.core.watch(address).await
     }
 
-    /// Waits for a connection, but not longer than is configured.
-    async fn in_time<L>(
-        &self,
-        address: &str,
-        connecting: impl Future<Output = Result<L, CallError>>,
-    ) -> Result<L, CallError> {
-        tokio::select! {
-            biased;
-            result = connecting => result,
-            () = self.clock.sleep(self.config.connect_timeout) => {
-                Err(CallError::Unavailable(format!("connect to {address}: timed out")))
-            }
-        }
+    /// `host:port` of the members in their order.
+    pub async fn endpoints(&self) -> Vec<String> {
+        self.shared.core.addresses().await
+    }
+
+    /// Takes other addresses (`host:port`) for the members; none changes nothing. What is
+    /// known of those that stay is kept.
+    pub async fn set_endpoints(&self, addresses: Vec<String>) {
+        self.shared.core.replace_addresses(addresses).await;
     }
 
     /// Reads keys.
@@ -268,50 +214,4 @@ impl<T: Connector, C: Clock> Client<T, C> {
 /// The server answered something else than what was asked: nobody knows what it did.
 fn mismatch(answer: &ResponseBody) -> CallError {
     CallError::Unknown(format!("unexpected answer {answer:?}"))
-}
-
-/// Whether sending it twice is the same as sending it once.
-fn is_repeatable(request: &RequestBody) -> bool {
-    match request {
-        RequestBody::Range(_)
-        | RequestBody::LeaseKeepAlive(_)
-        | RequestBody::LeaseTimeToLive(_)
-        | RequestBody::LeaseLeases(_)
-        | RequestBody::Status(_)
-        | RequestBody::MemberList(_)
-        | RequestBody::HashKv(_) => true,
-        RequestBody::Txn(txn) => only_reads(txn),
-        RequestBody::Batch(batch) => {
-            batch
-                .operations
-                .iter()
-                .all(|operation| match &operation.operation {
-                    Some(Operation::Range(_)) => true,
-                    Some(Operation::Txn(txn)) => only_reads(txn),
-                    Some(Operation::Put(_) | Operation::DeleteRange(_)) | None => false,
-                })
-        }
-        RequestBody::Put(_)
-        | RequestBody::DeleteRange(_)
-        | RequestBody::Compaction(_)
-        | RequestBody::LeaseGrant(_)
-        | RequestBody::LeaseRevoke(_)
-        | RequestBody::MemberAdd(_)
-        | RequestBody::MemberRemove(_)
-        | RequestBody::MemberPromote(_)
-        | RequestBody::MemberUpdate(_)
-        | RequestBody::MoveLeader(_)
-        | RequestBody::Watch(_) => false,
-    }
-}
-
-fn only_reads(txn: &api::TxnRequest) -> bool {
-    txn.success
-        .iter()
-        .chain(&txn.failure)
-        .all(|op| match &op.request {
-            Some(Op::RequestRange(_)) => true,
-            Some(Op::RequestTxn(nested)) => only_reads(nested),
-            Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)) | None => false,
-        })
 }

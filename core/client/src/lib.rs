@@ -10,11 +10,15 @@
 //! [`record`] turns requests and responses into the events of a history. The crate's README
 //! has an example of each.
 
+mod batching;
 mod client;
 mod connection;
 mod connector;
+mod core;
+mod endpoints;
 pub mod record;
 
+pub use batching::BatchLimits;
 pub use client::{Client, ClientConfig};
 pub use connection::{CallError, Connection, WatchResponses};
 pub use connector::{Connector, Link, Pipelined, WatchChannel, WatchRequests};

@@ -101,6 +101,44 @@ async fn every_other_endpoint_may_be_gone() {
     assert!(taken_by_fourth.load(Ordering::SeqCst) > 0);
 }
 
+/// A member that takes connections and requests, keeps them open and says nothing.
+async fn mute_member() -> String {
+    let mut listener = TcpNetwork.listen("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_address();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            kept.push(connection);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_member_that_says_nothing_is_left_before_the_request_times_out() {
+    let (other, taken) = silent_member().await;
+    let config = ClientConfig {
+        silence_timeout: Duration::from_millis(20),
+        retry_delay: Duration::from_millis(10),
+        ..ClientConfig::new(vec![mute_member().await, other])
+    };
+    let client = Client::new(Pipelined::new(TcpNetwork), RealClock::default(), config);
+    let writer = client.clone();
+    // Whose outcome only the mute member could tell: it is not sent to the other one.
+    let write = tokio::spawn(async move { writer.put(PutRequest::default()).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+    let read = client.range(RangeRequest::default());
+    let read = tokio::time::timeout(Duration::from_millis(300), read).await;
+    assert!(read.is_err(), "{read:?}");
+    assert!(
+        taken.load(Ordering::SeqCst) > 0,
+        "the read goes elsewhere at once"
+    );
+    assert!(!write.is_finished(), "the write waits for its answer");
+    write.abort();
+}
+
 #[cfg(feature = "planted-bugs")]
 #[tokio::test]
 async fn planted_a_write_whose_outcome_is_unknown_is_sent_again() {

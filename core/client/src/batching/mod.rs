@@ -1,0 +1,213 @@
+//! Operations of many callers in few round trips.
+//!
+//! `queue` decides which operations go together, `send` sends them and gives each its own
+//! outcome; this file is the task between both and the callers.
+
+mod queue;
+mod send;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use veridical_env::Clock;
+use veridical_planted::PlantedBug;
+use veridical_probe::reachable;
+use veridical_proto::native::batch_operation::Operation;
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
+
+use crate::connection::CallError;
+use crate::connector::Connector;
+use crate::core::{Core, is_repeatable_operation};
+
+pub use queue::BatchLimits;
+use queue::{BatchQueue, Lane, Sent, Waiting};
+pub(crate) use send::send_all;
+use send::send_batch;
+
+/// What became of an operation.
+pub(crate) type Outcome = Result<ResponseBody, CallError>;
+
+/// Operations that were handed over and not looked at yet.
+const HANDED_OVER_MAX: usize = 1_024;
+
+/// An operation and its caller.
+pub(crate) struct Queued {
+    operation: Operation,
+    fate: Arc<Fate>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// Whether an operation was sent or given up, whichever came first.
+#[derive(Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    const WAITS: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// Returns whether this was the first to happen.
+    fn settle(&self, fate: u8) -> bool {
+        self.0
+            .compare_exchange(Self::WAITS, fate, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+/// The way into the batches of a client; the task that makes them ends with the last clone.
+#[derive(Clone)]
+pub(crate) struct Batcher {
+    operations: mpsc::Sender<Waiting<Queued>>,
+}
+
+impl Batcher {
+    /// Starts the task that makes batches.
+    pub(crate) fn start<T: Connector, C: Clock>(
+        core: Arc<Core<T, C>>,
+        limits: BatchLimits,
+    ) -> Self {
+        let (operations, incoming) = mpsc::channel(HANDED_OVER_MAX);
+        veridical_env::task::spawn(make_batches(core, limits, incoming));
+        Self { operations }
+    }
+
+    /// Lets an operation travel with others and waits for its own outcome, but not longer
+    /// than `timeout`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn call<C: Clock>(
+        &self,
+        clock: &C,
+        caller: u64,
+        operation: Operation,
+        timeout: Duration,
+    ) -> Outcome {
+        let repeatable = is_repeatable_operation(&operation);
+        let (reply, answer) = oneshot::channel();
+        let fate = Arc::new(Fate::default());
+        let waiting = Waiting {
+            caller,
+            lane: if repeatable { Lane::Read } else { Lane::Write },
+            bytes: encoded_len(&operation),
+            since: clock.monotonic(),
+            item: Queued {
+                operation,
+                fate: Arc::clone(&fate),
+                reply,
+            },
+        };
+        let answered = async {
+            if self.operations.send(waiting).await.is_err() {
+                return Err(CallError::Unavailable("the client has ended".to_owned()));
+            }
+            answer
+                .await
+                .unwrap_or_else(|_| Err(CallError::Unknown("the task of batches ended".to_owned())))
+        };
+        tokio::select! {
+            biased;
+            outcome = answered => outcome,
+            () = clock.sleep(timeout) => {
+                if fate.settle(Fate::GIVEN_UP) || repeatable {
+                    reachable!("client.operation-given-up-before-it-was-sent");
+                    return Err(CallError::Unavailable("timed out".to_owned()));
+                }
+                Err(CallError::Unknown("timed out".to_owned()))
+            }
+        }
+    }
+}
+
+/// Makes batches of what comes in, until nobody can call any more.
+async fn make_batches<T: Connector, C: Clock>(
+    core: Arc<Core<T, C>>,
+    limits: BatchLimits,
+    mut incoming: mpsc::Receiver<Waiting<Queued>>,
+) {
+    let keeps_order = !core.config.planted.has(PlantedBug::BatchOvertakes);
+    let mut queue: BatchQueue<Queued> = BatchQueue::new(limits, keeps_order);
+    let (ends, mut ended) = mpsc::channel::<Sent>(2 * limits.in_flight_max);
+    let mut handed_over = Vec::new();
+    let mut is_open = true;
+    while is_open || !queue.is_idle() {
+        let now = core.clock.monotonic();
+        queue.retain(|queued| !queued.reply.is_closed());
+        for lane in Lane::ALL {
+            while let Some((sent, batch)) = queue.next(lane, now) {
+                let (core, ends) = (Arc::clone(&core), ends.clone());
+                veridical_env::task::spawn(async move {
+                    deal(&core, batch).await;
+                    // The other end waits for it.
+                    let _ = ends.send(sent).await;
+                });
+            }
+        }
+        let due_in = queue.due_at().map(|at| at.saturating_sub(now));
+        tokio::select! {
+            biased;
+            sent = ended.recv() => {
+                queue.ended(sent.expect("this task has a sender itself"));
+            }
+            taken = incoming.recv_many(&mut handed_over, limits.waiting_max),
+                if is_open && !queue.is_full() =>
+            {
+                is_open = taken > 0;
+                for waiting in handed_over.drain(..) {
+                    queue.push(waiting);
+                }
+            }
+            () = core.clock.sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
+        }
+    }
+}
+
+/// Sends a batch and deals its outcomes to the callers.
+async fn deal<T: Connector, C: Clock>(core: &Core<T, C>, batch: Vec<Queued>) {
+    let mut operations = Vec::with_capacity(batch.len());
+    let mut callers = Vec::with_capacity(batch.len());
+    for queued in batch {
+        if queued.fate.settle(Fate::SENT) {
+            operations.push(queued.operation);
+            callers.push(queued.reply);
+        }
+    }
+    if operations.is_empty() {
+        return;
+    }
+    let outcomes = send_batch(core, operations).await;
+    if core.config.planted.has(PlantedBug::BatchAnswersShift) {
+        callers.retain(|reply| !reply.is_closed());
+    } else {
+        assert_eq!(callers.len(), outcomes.len(), "each caller has an outcome");
+    }
+    for (reply, outcome) in callers.into_iter().zip(outcomes) {
+        // The caller may have given up.
+        let _ = reply.send(outcome);
+    }
+}
+
+/// The operation that a request is, if it can travel with others; else the request.
+pub(crate) fn operation(request: RequestBody) -> Result<Operation, RequestBody> {
+    match request {
+        RequestBody::Range(range) => Ok(Operation::Range(range)),
+        RequestBody::Put(put) => Ok(Operation::Put(put)),
+        RequestBody::DeleteRange(delete) => Ok(Operation::DeleteRange(delete)),
+        RequestBody::Txn(txn) => Ok(Operation::Txn(txn)),
+        other => Err(other),
+    }
+}
+
+/// The size of an operation in bytes.
+pub(crate) fn encoded_len(operation: &Operation) -> usize {
+    match operation {
+        Operation::Range(range) => range.encoded_len(),
+        Operation::Put(put) => put.encoded_len(),
+        Operation::DeleteRange(delete) => delete.encoded_len(),
+        Operation::Txn(txn) => txn.encoded_len(),
+    }
+}

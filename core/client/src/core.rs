@@ -1,0 +1,359 @@
+//! One request on its way to some member: connections, retries, and turning away from members
+//! that are of no use.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use veridical_env::Clock;
+use veridical_planted::PlantedBug;
+use veridical_probe::{reachable, sometimes};
+use veridical_proto::etcdserverpb as api;
+use veridical_proto::etcdserverpb::request_op::Request as Op;
+use veridical_proto::native::batch_operation::Operation;
+use veridical_proto::native::request::Body as RequestBody;
+use veridical_proto::native::response::Body as ResponseBody;
+
+use crate::client::ClientConfig;
+use crate::connection::CallError;
+use crate::connector::{Connector, Link, WatchChannel};
+use crate::endpoints::Endpoints;
+
+/// gRPC's `UNAVAILABLE`: with it a server says that it cannot serve now.
+pub(crate) const CODE_UNAVAILABLE: u32 = 14;
+
+/// The pause between tries is doubled with each try up to this factor.
+const PAUSE_FACTOR_MAX: u32 = 8;
+
+/// What all handles of a client share.
+pub(crate) struct Core<T: Connector, C: Clock> {
+    connector: T,
+    pub(crate) clock: C,
+    pub(crate) config: ClientConfig,
+    state: Mutex<State<T::Link>>,
+    /// The state of the generator that spreads pauses.
+    jitter: AtomicU64,
+}
+
+struct State<L> {
+    endpoints: Endpoints,
+    open: Option<Open<L>>,
+}
+
+/// A connection and the member at its other end.
+#[derive(Clone)]
+struct Open<L> {
+    address: String,
+    link: L,
+}
+
+impl<T: Connector, C: Clock> Core<T, C> {
+    /// # Panics
+    /// If there is no endpoint.
+    pub(crate) fn new(connector: T, clock: C, config: ClientConfig) -> Self {
+        let endpoints = Endpoints::new(config.endpoints.clone(), config.first_endpoint);
+        Self {
+            connector,
+            clock,
+            jitter: AtomicU64::new(config.jitter_seed),
+            config,
+            state: Mutex::new(State {
+                endpoints,
+                open: None,
+            }),
+        }
+    }
+
+    /// Sends a request, and sends it again as long as that is safe: always for reads and
+    /// renewals, for writes only while it is certain that no member took them.
+    pub(crate) async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
+        let repeatable =
+            is_repeatable(&request) || self.config.planted.has(PlantedBug::UnsafeRetry);
+        let deadline = self.clock.monotonic() + self.config.request_timeout;
+        let mut tries = 0;
+        loop {
+            let error = match self.try_once(request.clone(), repeatable, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match &error {
+                CallError::Unknown(_) if !repeatable => {
+                    reachable!("client.outcome-of-a-write-is-unknown");
+                    return Err(error);
+                }
+                CallError::Refused { code, .. } if *code != CODE_UNAVAILABLE => return Err(error),
+                CallError::Unknown(_) | CallError::Refused { .. } | CallError::Unavailable(_) => {}
+            }
+            sometimes!(
+                matches!(error, CallError::Unknown(_)),
+                "client.read-repeated-after-a-broken-connection"
+            );
+            sometimes!(!repeatable, "client.write-repeated-that-nobody-took");
+            let pause = self.pause(tries);
+            tries += 1;
+            if self.clock.monotonic() + pause >= deadline {
+                return Err(match error {
+                    // A read has no effect, whatever became of it.
+                    CallError::Unknown(reason) => CallError::Unavailable(reason),
+                    error @ (CallError::Refused { .. } | CallError::Unavailable(_)) => error,
+                });
+            }
+            self.clock.sleep(pause).await;
+        }
+    }
+
+    /// Sends a request to the present member. Leaves that member if it was of no use.
+    async fn try_once(
+        &self,
+        request: RequestBody,
+        repeatable: bool,
+        deadline: Duration,
+    ) -> Result<ResponseBody, CallError> {
+        let timed_out = || "timed out".to_owned();
+        let Some(open) = self.until(deadline, self.open()).await else {
+            return Err(CallError::Unavailable(timed_out()));
+        };
+        let open = open?;
+        let mut attempt = Box::pin(open.link.call(request));
+        let mut silence = Box::pin(self.falls_silent(&open));
+        let mut is_left = false;
+        let result = loop {
+            let left = deadline.saturating_sub(self.clock.monotonic());
+            tokio::select! {
+                biased;
+                result = &mut attempt => break result,
+                () = self.clock.sleep(left) => {
+                    self.leave(&open.address).await;
+                    return Err(if repeatable {
+                        CallError::Unavailable(timed_out())
+                    } else {
+                        CallError::Unknown(timed_out())
+                    });
+                }
+                () = &mut silence, if !is_left => {
+                    self.leave(&open.address).await;
+                    if repeatable {
+                        reachable!("client.silent-member-left");
+                        return Err(CallError::Unavailable("the member is silent".to_owned()));
+                    }
+                    // Only this member can still tell what became of it.
+                    is_left = true;
+                }
+            }
+        };
+        match &result {
+            Ok(_) => self.answered(&open.address).await,
+            Err(CallError::Refused { code, .. }) if *code != CODE_UNAVAILABLE => {
+                self.answered(&open.address).await;
+            }
+            Err(_) => self.leave(&open.address).await,
+        }
+        result
+    }
+
+    /// Ends when the member at the other end tells nothing of itself any more, or that it
+    /// knows no leader.
+    async fn falls_silent(&self, open: &Open<T::Link>) {
+        let patience = self.config.silence_timeout;
+        loop {
+            self.clock.sleep(patience).await;
+            let asked = open.link.call(RequestBody::Status(api::StatusRequest {}));
+            let told = tokio::select! {
+                biased;
+                told = asked => told.ok(),
+                () = self.clock.sleep(patience) => None,
+            };
+            match told {
+                Some(ResponseBody::Status(status)) if status.leader != 0 => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// The open connection, or a new one to the present member.
+    async fn open(&self) -> Result<Open<T::Link>, CallError> {
+        let mut state = self.state.lock().await;
+        if let Some(open) = &state.open
+            && !open.link.is_closed()
+        {
+            return Ok(open.clone());
+        }
+        let address = state.endpoints.present().to_owned();
+        match self
+            .connected(&address, self.connector.connect(&address))
+            .await
+        {
+            Ok(link) => {
+                let open = Open { address, link };
+                state.open = Some(open.clone());
+                Ok(open)
+            }
+            Err(error) => {
+                state.open = None;
+                let now = self.clock.monotonic();
+                state.endpoints.failed(&address, now, self.pause(0));
+                Err(error)
+            }
+        }
+    }
+
+    /// Turns to another member, unless that was done already: where each call of several
+    /// moved on, members would be passed over.
+    async fn leave(&self, address: &str) {
+        let mut state = self.state.lock().await;
+        let now = self.clock.monotonic();
+        state.endpoints.failed(address, now, self.pause(0));
+        if state
+            .open
+            .as_ref()
+            .is_some_and(|open| open.address == address)
+        {
+            state.open = None;
+        }
+    }
+
+    /// Turns to another member than the present one.
+    pub(crate) async fn leave_present(&self) {
+        let address = self.state.lock().await.endpoints.present().to_owned();
+        self.leave(&address).await;
+    }
+
+    async fn answered(&self, address: &str) {
+        self.state.lock().await.endpoints.answered(address);
+    }
+
+    /// The addresses of the members in their order.
+    pub(crate) async fn addresses(&self) -> Vec<String> {
+        let state = self.state.lock().await;
+        state.endpoints.addresses().map(str::to_owned).collect()
+    }
+
+    /// Takes other addresses for the members.
+    pub(crate) async fn replace_addresses(&self, addresses: Vec<String>) {
+        let mut state = self.state.lock().await;
+        state.endpoints.replace(addresses);
+        let present = state.endpoints.present().to_owned();
+        if state
+            .open
+            .as_ref()
+            .is_some_and(|open| open.address != present)
+        {
+            state.open = None;
+        }
+    }
+
+    /// Opens a stream of watches.
+    pub(crate) async fn watch(&self, address: &str) -> Result<WatchChannel, CallError> {
+        self.connected(address, self.connector.watch(address)).await
+    }
+
+    /// Waits for a connection, but not longer than is configured.
+    async fn connected<L>(
+        &self,
+        address: &str,
+        connecting: impl Future<Output = Result<L, CallError>>,
+    ) -> Result<L, CallError> {
+        tokio::select! {
+            biased;
+            result = connecting => result,
+            () = self.clock.sleep(self.config.connect_timeout) => {
+                Err(CallError::Unavailable(format!("connect to {address}: timed out")))
+            }
+        }
+    }
+
+    async fn until<R>(&self, deadline: Duration, work: impl Future<Output = R>) -> Option<R> {
+        let left = deadline.saturating_sub(self.clock.monotonic());
+        tokio::select! {
+            biased;
+            result = work => Some(result),
+            () = self.clock.sleep(left) => None,
+        }
+    }
+
+    /// The pause behind that many tries: doubled with each, and spread by half of itself to
+    /// both sides, so that clients that failed together do not come back together.
+    fn pause(&self, tries: u32) -> Duration {
+        let factor = 1_u32 << tries.min(PAUSE_FACTOR_MAX.ilog2());
+        let state = self
+            .jitter
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        spread(self.config.retry_delay.saturating_mul(factor), state)
+    }
+}
+
+/// Half to one and a half of a pause, as `state` decides (SplitMix64).
+fn spread(pause: Duration, state: u64) -> Duration {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let thousandths = ((mixed ^ (mixed >> 31)) % 1_001) as u32;
+    pause / 2 + pause / 1_000 * thousandths
+}
+
+/// Whether sending it twice is the same as sending it once.
+pub(crate) fn is_repeatable(request: &RequestBody) -> bool {
+    match request {
+        RequestBody::Range(_)
+        | RequestBody::LeaseKeepAlive(_)
+        | RequestBody::LeaseTimeToLive(_)
+        | RequestBody::LeaseLeases(_)
+        | RequestBody::Status(_)
+        | RequestBody::MemberList(_)
+        | RequestBody::HashKv(_) => true,
+        RequestBody::Txn(txn) => only_reads(txn),
+        RequestBody::Batch(batch) => {
+            let operations = batch.operations.iter();
+            operations
+                .map(|operation| operation.operation.as_ref())
+                .all(|operation| operation.is_some_and(is_repeatable_operation))
+        }
+        RequestBody::Put(_)
+        | RequestBody::DeleteRange(_)
+        | RequestBody::Compaction(_)
+        | RequestBody::LeaseGrant(_)
+        | RequestBody::LeaseRevoke(_)
+        | RequestBody::MemberAdd(_)
+        | RequestBody::MemberRemove(_)
+        | RequestBody::MemberPromote(_)
+        | RequestBody::MemberUpdate(_)
+        | RequestBody::MoveLeader(_)
+        | RequestBody::Watch(_) => false,
+    }
+}
+
+/// The same for an operation of a batch.
+pub(crate) fn is_repeatable_operation(operation: &Operation) -> bool {
+    match operation {
+        Operation::Range(_) => true,
+        Operation::Txn(txn) => only_reads(txn),
+        Operation::Put(_) | Operation::DeleteRange(_) => false,
+    }
+}
+
+fn only_reads(txn: &api::TxnRequest) -> bool {
+    txn.success
+        .iter()
+        .chain(&txn.failure)
+        .all(|op| match &op.request {
+            Some(Op::RequestRange(_)) => true,
+            Some(Op::RequestTxn(nested)) => only_reads(nested),
+            Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)) | None => false,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_around_what_was_configured() {
+        let pause = Duration::from_millis(100);
+        let spread: Vec<_> = (0..1_000_u64)
+            .map(|step| spread(pause, step.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        let (least, most) = (spread.iter().min().unwrap(), spread.iter().max().unwrap());
+        assert!((50..55).contains(&least.as_millis()), "{least:?}");
+        assert!((145..=150).contains(&most.as_millis()), "{most:?}");
+    }
+}
