@@ -24,6 +24,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         hasty: Vec::new(),
         strikes: Vec::new(),
         lease_rounds: Vec::new(),
+        batch_rounds: Vec::new(),
         examinations: Vec::new(),
         leader_nemesis: None,
         schedule: Schedule::Uniform,

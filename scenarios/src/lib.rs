@@ -20,6 +20,7 @@
 mod about;
 #[cfg(any(madsim, test))]
 mod api;
+mod batch_callers;
 mod calm;
 pub mod connected_majority;
 pub mod forged_disk;

@@ -82,6 +82,9 @@ pub struct Plan {
     /// them, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lease_rounds: Vec<u64>,
+    /// When callers whose calls travel in batches make many at once, in ms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batch_rounds: Vec<u64>,
     /// When members are asked for what other clients have no use for, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<u64>,
@@ -447,9 +450,26 @@ pub struct HostPlan {
     /// apart if that is more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub value_bytes: u32,
+    /// How operations of its clients travel together, if they do; only with retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BatchPlan>,
     /// Its clients; each does one operation after the other.
     #[serde(alias = "lanes")] // They were called that in plans that are kept.
     pub clients: Vec<Vec<PlannedOp>>,
+}
+
+/// How operations travel together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchPlan {
+    /// Operations in one batch.
+    pub operations_max: u32,
+    /// Bytes in one batch.
+    pub bytes_max: u32,
+    /// Batches of reads, and of writes, that are under way at once.
+    pub in_flight_max: u32,
+    /// How long an operation waits for company beside another batch, in ms.
+    pub delay_max_ms: u64,
 }
 
 /// A watcher: it follows a range and resumes when its stream breaks.

@@ -25,6 +25,7 @@ use crate::about::ABOUT;
 use crate::accounting::Accounts;
 use crate::api::examiner::Examiner;
 use crate::api::judge::Judge;
+use crate::batch_callers::BatchCallers;
 use crate::cluster::{CLUSTER_ID, Cluster, client_address};
 use crate::forgery::forge;
 use crate::impatient_operators::ImpatientOperators;
@@ -186,6 +187,7 @@ impl RunDriver {
         self.start_forger();
         let keeping = self.start_lease_keepers();
         let examining = self.start_examiner();
+        let batching = self.start_batch_callers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -208,7 +210,9 @@ impl RunDriver {
             nemesis.abort();
         }
         self.heal().await;
-        let result = self.converge(operating, (keeping, examining)).await;
+        let result = self
+            .converge(operating, [keeping, examining, batching])
+            .await;
         for task in supervisors {
             task.abort();
         }
@@ -340,6 +344,19 @@ impl RunDriver {
         Some(self.world.spawn(keepers.run()))
     }
 
+    /// Starts those whose calls travel in batches, if the plan has any.
+    fn start_batch_callers(&self) -> Option<JoinHandle<()>> {
+        if self.plan.batch_rounds.is_empty() {
+            return None;
+        }
+        let callers = BatchCallers::new(
+            self.world.clone(),
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        Some(self.world.spawn(callers.run()))
+    }
+
     /// Starts whoever alters files of a member, if the plan says so.
     fn start_forger(&self) {
         if !self.plan.forgeries.is_empty() {
@@ -392,7 +409,7 @@ impl RunDriver {
     async fn converge(
         &self,
         operating: Option<JoinHandle<()>>,
-        (keeping, examining): (Option<JoinHandle<()>>, Option<JoinHandle<()>>),
+        [keeping, examining, batching]: [Option<JoinHandle<()>>; 3],
     ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
@@ -402,6 +419,7 @@ impl RunDriver {
             (operating, OPERATOR_BOUND, "operator-not-done"),
             (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),
             (examining, CLIENTS_BOUND, "examiner-not-done"),
+            (batching, CLIENTS_BOUND, "batch-callers-not-done"),
         ] {
             let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
             self.until(self.world.now() + bound, signature, is_done)

@@ -17,6 +17,12 @@ pub const KEEPER_CLIENT: u64 = 920_000;
 /// The number of the client that examines members, apart from all others.
 pub const EXAMINER_CLIENT: u64 = 930_000;
 
+/// The first of the callers whose calls travel in batches, apart from all others.
+pub const BATCH_CLIENT: u64 = 940_000;
+
+/// Their machine.
+pub const BATCH_NAME: &str = "batches";
+
 /// Its machine.
 pub const EXAMINER_NAME: &str = "examiner";
 
@@ -52,6 +58,9 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     let client = client_of(session);
     if client == PROBE_CLIENT {
         return Some(PROBE_NAME.to_owned());
+    }
+    if client >= BATCH_CLIENT {
+        return Some(BATCH_NAME.to_owned());
     }
     if client == EXAMINER_CLIENT {
         return Some(EXAMINER_NAME.to_owned());

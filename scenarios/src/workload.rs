@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use veridical_client::record::{self, Ending};
-use veridical_client::{CallError, Client, ClientConfig, Connection, Pipelined};
+use veridical_client::{BatchLimits, CallError, Client, ClientConfig, Connection, Pipelined};
 use veridical_env::{Clock, Environment};
 use veridical_histories::etcd::{Outcome, Request};
 use veridical_planted::Planted;
@@ -185,6 +185,13 @@ impl Port {
                 request_timeout: Duration::from_millis(plan.request_timeout_ms),
                 retry_delay: RECONNECT_DELAY,
                 first_endpoint: plan.first_member as usize,
+                batching: plan.batches.map(|batches| BatchLimits {
+                    operations_max: batches.operations_max as usize,
+                    bytes_max: batches.bytes_max as usize,
+                    in_flight_max: batches.in_flight_max as usize,
+                    delay_max: Duration::from_millis(batches.delay_max_ms),
+                    ..BatchLimits::default()
+                }),
                 planted,
                 ..ClientConfig::new((0..members).map(client_address).collect())
             };

@@ -130,6 +130,12 @@ impl Plan {
                 let reason = format!("{} are more than {VALUE_BYTES_MAX}", host.value_bytes);
                 return Err(invalid(&format!("{place}.value_bytes"), reason));
             }
+            if let Some(batches) = host.batches
+                && [batches.operations_max, batches.in_flight_max].contains(&0)
+            {
+                let reason = "a batch holds something, and one at least is under way";
+                return Err(invalid(&format!("{place}.batches"), reason));
+            }
         }
         for (number, watcher) in self.watchers.iter().enumerate() {
             let place = format!("watchers[{number}]");

@@ -33,6 +33,8 @@ pub enum Kind {
     Strikes,
     /// Rounds of leases that are kept alive.
     LeaseRounds,
+    /// Rounds of callers whose calls travel in batches.
+    BatchRounds,
     /// Examinations of members.
     Examinations,
     /// Altered files.
@@ -41,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
@@ -49,6 +51,7 @@ impl Kind {
         Self::HastyCalls,
         Self::Strikes,
         Self::LeaseRounds,
+        Self::BatchRounds,
         Self::Examinations,
         Self::Forgeries,
         Self::Operations,
@@ -65,6 +68,7 @@ impl Kind {
         "hasty calls",
         "strikes",
         "lease rounds",
+        "batch rounds",
         "examinations",
         "forgeries",
         "operations",
@@ -88,6 +92,7 @@ impl Kind {
             Self::HastyCalls => plan.hasty.len(),
             Self::Strikes => plan.strikes.len(),
             Self::LeaseRounds => plan.lease_rounds.len(),
+            Self::BatchRounds => plan.batch_rounds.len(),
             Self::Examinations => plan.examinations.len(),
             Self::Forgeries => plan.forgeries.len(),
         }
@@ -103,6 +108,7 @@ impl Kind {
             Self::HastyCalls => less.hasty = keep(&plan.hasty, out),
             Self::Strikes => less.strikes = keep(&plan.strikes, out),
             Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
+            Self::BatchRounds => less.batch_rounds = keep(&plan.batch_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
@@ -178,6 +184,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("conditions beside the default", conditions),
             ("moments of the schedule", plan.schedule.moments()),
             ("lease rounds", plan.lease_rounds.len()),
+            ("batch rounds", plan.batch_rounds.len()),
             ("examinations", plan.examinations.len()),
         ],
         failed_at_ms,

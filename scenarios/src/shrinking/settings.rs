@@ -21,6 +21,7 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
     simpler.extend(fewer_members(plan));
     simpler.extend(without_spares(plan));
     simpler.extend(without_idle_hosts(plan));
+    simpler.extend(without_batches(plan));
     let calm = Plan {
         knobs: Limits::default(),
         network: NetworkFaults::none(),
@@ -167,6 +168,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         let strikes = &mut shorter.strikes;
         strikes.retain(|strike| strike.from_ms < heal_at_ms);
         shorter.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+        shorter.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
         let forgeries = &mut shorter.forgeries;
         forgeries.retain(|forgery| forgery.at_ms < heal_at_ms);
@@ -181,6 +183,15 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         .map(ended)
         .chain([prompt])
         .collect()
+}
+
+/// Each operation travels alone.
+fn without_batches(plan: &Plan) -> Option<Plan> {
+    let mut alone = plan.clone();
+    for host in &mut alone.hosts {
+        host.batches = None;
+    }
+    (alone != *plan).then_some(alone)
 }
 
 fn fewer_members(plan: &Plan) -> Option<Plan> {
@@ -307,6 +318,7 @@ mod tests {
             hasty: _,
             strikes: _,
             lease_rounds: _,
+            batch_rounds: _,
             examinations: _,
             forgeries: _,
             watchers: _,
@@ -358,6 +370,7 @@ mod tests {
             gap_max_percent: 500,
         });
         full.lease_rounds = vec![5, 6];
+        full.batch_rounds = vec![5, 6];
         full.examinations = vec![7, 8];
         full.strikes = vec![Strike {
             from_ms: 9,

@@ -39,7 +39,7 @@ use crate::swarm::faults::Nemesis;
 use crate::swarm::keys::{Keys, large_values};
 use crate::swarm::moments::Operators;
 use crate::swarm::schedule::{SORTS, schedule};
-use crate::swarm::workload::{fill, hosts, watchers};
+use crate::swarm::workload::{batches, fill, hosts, watchers};
 
 /// Keys that plans use.
 const KEYS_MAX: u64 = 16;
@@ -61,6 +61,10 @@ const LEASE_ROUNDS_SHARE: f64 = 0.12;
 
 /// So many of them.
 const LEASE_ROUNDS: u32 = 30;
+
+/// Seeds in which callers whose calls travel in batches make many at once, and how often.
+const BATCH_ROUNDS_SHARE: f64 = 0.25;
+const BATCH_ROUNDS: u32 = 12;
 
 /// Seeds in which members are asked for what other clients have no use for, and how often.
 const EXAMINATIONS_SHARE: f64 = 0.2;
@@ -167,6 +171,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         strikes,
         service: None,
         lease_rounds: lease_rounds(seed, heal_at_ms),
+        batch_rounds: batch_rounds(seed, heal_at_ms),
         examinations: examinations(seed, heal_at_ms),
         leader_nemesis,
         heal_at_ms,
@@ -212,6 +217,10 @@ impl Clients {
         if at_once > 0 {
             fill(&mut hosts, keys, at_once);
         }
+        batches(
+            &mut hosts,
+            &mut Rng::for_part(seed, Stream::Workload, "batches"),
+        );
         fit_chunks(knobs, &hosts);
         if keyspace == Keyspace::Names {
             cut_responses(seed, knobs, &hosts);
@@ -307,6 +316,18 @@ fn lease_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
         return Vec::new();
     }
     let mut rounds: Vec<u64> = (0..LEASE_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
+    rounds.sort_unstable();
+    rounds
+}
+
+/// When callers whose calls travel in batches make many at once, in some seeds; from a stream
+/// of their own, too.
+fn batch_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
+    let mut rng = Rng::for_part(seed, Stream::Workload, "batch rounds");
+    if !rng.chance(BATCH_ROUNDS_SHARE) {
+        return Vec::new();
+    }
+    let mut rounds: Vec<u64> = (0..BATCH_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
     rounds.sort_unstable();
     rounds
 }

@@ -3,7 +3,7 @@
 use veridical_world::Rng;
 
 use crate::keyspace::TO_THE_END;
-use crate::plan::{BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};
+use crate::plan::{BatchPlan, BesidePlan, HostPlan, Op, PlannedOp, WatcherPlan};
 use crate::swarm::draw::pick;
 use crate::transaction::{
     Keep, Part, PlannedCompare, PlannedTxn, Query, Relation, RevisionBound, TxnStep,
@@ -20,6 +20,9 @@ const SPAN_MAX: u32 = 64;
 
 /// Where there are more keys, all of them are seldom read.
 const ALL_OF_MANY_SHARE: f64 = 0.05;
+
+/// Hosts that retry and let operations travel together.
+const BATCHES_SHARE: f64 = 0.4;
 
 /// At least this many operations are planned for a run.
 const OPERATIONS_MIN: u64 = 560;
@@ -57,6 +60,7 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
             })
             .collect();
         hosts.push(HostPlan {
+            batches: None,
             first_member: rng.below(u64::from(members)) as u32,
             retries,
             request_timeout_ms: pick(rng, &[1_000, 2_000, 4_000]),
@@ -69,6 +73,19 @@ pub(super) fn hosts(rng: &mut Rng, members: u32, keys: u32, end_at_ms: u64) -> V
         });
     }
     hosts
+}
+
+/// Some of the hosts that retry let operations of their clients travel together; drawn apart, so
+/// that everything else stays where it was.
+pub(super) fn batches(hosts: &mut [HostPlan], rng: &mut Rng) {
+    for host in hosts.iter_mut().filter(|host| host.retries) {
+        host.batches = rng.chance(BATCHES_SHARE).then(|| BatchPlan {
+            operations_max: pick(rng, &[1, 2, 4, 100]),
+            bytes_max: pick(rng, &[100, 1_000, 1_000_000]),
+            in_flight_max: pick(rng, &[1, 1, 2, 3]),
+            delay_max_ms: pick(rng, &[0, 1, 20]),
+        });
+    }
 }
 
 fn think_ms(rng: &mut Rng, mean_ms: u64) -> u64 {
