@@ -7,6 +7,7 @@
 //! answered as of the revision of the earlier ones or a later one, and writes each as of one
 //! of their own. Some give a call up before it is answered, which changes nothing for others.
 
+use bytes::Bytes;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,15 +26,12 @@ use veridical_proto::native::response::Body as Answer;
 use veridical_world::{Rng, SimClock, SimEnvironment, SimNetwork, Stream, World};
 
 use crate::cluster::client_address;
-use crate::keyspace::key;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::sessions::{BATCH_CLIENT, BATCH_NAME};
 
-/// The first of the keys that are written here.
-const FIRST_KEY: u32 = 60;
-
-/// How many there are: few, so that calls of a batch meet.
+/// How many keys there are: few, so that calls of a batch meet. They are those of everybody,
+/// so that a watcher sees which writes took effect whose callers were not told.
 const KEYS: u64 = 4;
 
 /// Callers of a round.
@@ -41,7 +39,7 @@ const CALLERS: (u64, u64) = (2, 5);
 
 /// How often each of them makes many calls, and how many.
 const TURNS: (u64, u64) = (1, 4);
-const CALLS: (u64, u64) = (1, 8);
+const CALLS: (u64, u64) = (1, 6);
 
 /// Of the turns, those in which the calls are one batch already.
 const EXPLICIT_SHARE: f64 = 0.3;
@@ -116,6 +114,14 @@ impl BatchCallers {
         }
     }
 
+    /// One of the first few keys that somebody watches.
+    fn key(&self, rng: &mut Rng) -> Bytes {
+        let watched = self.plan.watchers.first().map(|watcher| watcher.keys);
+        let (first, end) = watched.unwrap_or((0, 1));
+        let count = u64::from(end - first).min(KEYS);
+        self.plan.keyspace.key(first + rng.below(count) as u32)
+    }
+
     fn client(&self, rng: &mut Rng) -> BatchingClient {
         let limits = BatchLimits {
             operations_max: [1, 2, 5, 64][rng.index(4)],
@@ -153,7 +159,10 @@ impl Caller {
     async fn run(self, mut rng: Rng) {
         for turn in 0..rng.between(TURNS.0, TURNS.1) {
             let asks: Vec<Ask> = (0..rng.between(CALLS.0, CALLS.1))
-                .map(|call| request(&mut rng, &format!("{}.{turn}.{call}", self.name)))
+                .map(|call| {
+                    let key = self.host.key(&mut rng);
+                    request(&mut rng, key, &format!("{}.{turn}.{call}", self.name))
+                })
                 .collect();
             let results = match rng.chance(EXPLICIT_SHARE) {
                 true => self.batch(&asks).await,
@@ -227,9 +236,8 @@ impl Caller {
     }
 }
 
-/// A request on one of the few keys.
-fn request(rng: &mut Rng, value: &str) -> Ask {
-    let key = key(FIRST_KEY + rng.below(KEYS) as u32);
+/// A request on a key.
+fn request(rng: &mut Rng, key: Bytes, value: &str) -> Ask {
     let put = api::PutRequest {
         key: key.clone(),
         value: value.to_owned().into(),

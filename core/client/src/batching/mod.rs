@@ -147,14 +147,14 @@ async fn make_batches<T: Connector, C: Clock>(
                 });
             }
         }
+        let room = queue.room();
         let due_in = queue.due_at().map(|at| at.saturating_sub(now));
         tokio::select! {
             biased;
             sent = ended.recv() => {
                 queue.ended(sent.expect("this task has a sender itself"));
             }
-            taken = incoming.recv_many(&mut handed_over, limits.waiting_max),
-                if is_open && !queue.is_full() =>
+            taken = incoming.recv_many(&mut handed_over, room), if is_open && room > 0 =>
             {
                 is_open = taken > 0;
                 for waiting in handed_over.drain(..) {

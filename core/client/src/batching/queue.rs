@@ -100,7 +100,7 @@ impl<T> BatchQueue<T> {
 
     /// Takes an operation.
     pub(crate) fn push(&mut self, waiting: Waiting<T>) {
-        assert!(!self.is_full(), "callers wait while the queue is full");
+        assert!(self.room() > 0, "callers wait while the queue is full");
         self.waiting.push_back(waiting);
         queue!(
             "client.batch-queue",
@@ -109,9 +109,9 @@ impl<T> BatchQueue<T> {
         );
     }
 
-    /// Whether callers have to wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.waiting.len() >= self.limits.waiting_max
+    /// How many operations may come before callers have to wait.
+    pub(crate) fn room(&self) -> usize {
+        self.limits.waiting_max - self.waiting.len()
     }
 
     /// Whether nothing waits and nothing is under way.
