@@ -17,11 +17,13 @@ mod connector;
 mod core;
 mod endpoints;
 pub mod record;
+mod sharding;
 
 pub use batching::BatchLimits;
 pub use client::{Client, ClientConfig};
 pub use connection::{CallError, Connection, WatchResponses};
 pub use connector::{Connector, Link, Pipelined, WatchChannel, WatchRequests};
+pub use sharding::{MergedRange, Placement, ShardPart, ShardedClient};
 
 /// A client of the pipelined protocol over TCP.
 #[cfg(not(madsim))]

@@ -182,6 +182,12 @@ veridical_probe::planted_bugs! {
         BatchAnswersShift => "batch-answers-shift",
         /// client: an operation does not wait for earlier ones of its caller that are under way.
         BatchOvertakes => "batch-overtakes",
+        /// client: the answers of a batch over shards are dealt in the order of the shards.
+        ShardAnswersSwapped => "shard-answers-swapped",
+        /// client: the parts of a range over shards are put one behind the other.
+        ShardsNotMerged => "shards-not-merged",
+        /// client: a transaction over several shards runs in the shard of its first key.
+        ShardTxnUnchecked => "shard-txn-unchecked",
     }
 }
 
