@@ -37,6 +37,7 @@ pub mod rolling_restarts;
 pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
+mod sharded_callers;
 pub mod shrinking;
 pub mod slow_disks;
 pub mod stale_disk;

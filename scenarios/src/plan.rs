@@ -85,6 +85,9 @@ pub struct Plan {
     /// When callers whose calls travel in batches make many at once, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub batch_rounds: Vec<u64>,
+    /// When callers of a sharded client are at work, in ms. The shards are clusters of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shard_rounds: Vec<u64>,
     /// When members are asked for what other clients have no use for, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<u64>,

@@ -41,6 +41,7 @@ use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
+use crate::sharded_callers::ShardedCallers;
 use crate::strikes::Strikes;
 use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
@@ -188,6 +189,7 @@ impl RunDriver {
         let keeping = self.start_lease_keepers();
         let examining = self.start_examiner();
         let batching = self.start_batch_callers();
+        let sharding = self.start_sharded_callers();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -211,7 +213,7 @@ impl RunDriver {
         }
         self.heal().await;
         let result = self
-            .converge(operating, [keeping, examining, batching])
+            .converge(operating, [keeping, examining, batching, sharding])
             .await;
         for task in supervisors {
             task.abort();
@@ -357,6 +359,19 @@ impl RunDriver {
         Some(self.world.spawn(callers.run()))
     }
 
+    /// Starts the callers of a sharded client and its shards, if the plan has any.
+    fn start_sharded_callers(&self) -> Option<JoinHandle<()>> {
+        if self.plan.shard_rounds.is_empty() {
+            return None;
+        }
+        let (callers, rng) = ShardedCallers::start(
+            self.world.clone(),
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        Some(self.world.spawn(callers.run(rng)))
+    }
+
     /// Starts whoever alters files of a member, if the plan says so.
     fn start_forger(&self) {
         if !self.plan.forgeries.is_empty() {
@@ -409,7 +424,7 @@ impl RunDriver {
     async fn converge(
         &self,
         operating: Option<JoinHandle<()>>,
-        [keeping, examining, batching]: [Option<JoinHandle<()>>; 3],
+        [keeping, examining, batching, sharding]: [Option<JoinHandle<()>>; 4],
     ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
@@ -420,6 +435,7 @@ impl RunDriver {
             (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),
             (examining, CLIENTS_BOUND, "examiner-not-done"),
             (batching, CLIENTS_BOUND, "batch-callers-not-done"),
+            (sharding, CLIENTS_BOUND, "sharded-callers-not-done"),
         ] {
             let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
             self.until(self.world.now() + bound, signature, is_done)

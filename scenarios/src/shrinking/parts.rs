@@ -35,6 +35,8 @@ pub enum Kind {
     LeaseRounds,
     /// Rounds of callers whose calls travel in batches.
     BatchRounds,
+    /// Rounds of callers of a sharded client.
+    ShardRounds,
     /// Examinations of members.
     Examinations,
     /// Altered files.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Strikes,
         Self::LeaseRounds,
         Self::BatchRounds,
+        Self::ShardRounds,
         Self::Examinations,
         Self::Forgeries,
         Self::Operations,
@@ -69,6 +72,7 @@ impl Kind {
         "strikes",
         "lease rounds",
         "batch rounds",
+        "shard rounds",
         "examinations",
         "forgeries",
         "operations",
@@ -93,6 +97,7 @@ impl Kind {
             Self::Strikes => plan.strikes.len(),
             Self::LeaseRounds => plan.lease_rounds.len(),
             Self::BatchRounds => plan.batch_rounds.len(),
+            Self::ShardRounds => plan.shard_rounds.len(),
             Self::Examinations => plan.examinations.len(),
             Self::Forgeries => plan.forgeries.len(),
         }
@@ -109,6 +114,7 @@ impl Kind {
             Self::Strikes => less.strikes = keep(&plan.strikes, out),
             Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
             Self::BatchRounds => less.batch_rounds = keep(&plan.batch_rounds, out),
+            Self::ShardRounds => less.shard_rounds = keep(&plan.shard_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
@@ -185,6 +191,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("moments of the schedule", plan.schedule.moments()),
             ("lease rounds", plan.lease_rounds.len()),
             ("batch rounds", plan.batch_rounds.len()),
+            ("shard rounds", plan.shard_rounds.len()),
             ("examinations", plan.examinations.len()),
         ],
         failed_at_ms,

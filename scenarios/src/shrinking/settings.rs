@@ -169,6 +169,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         strikes.retain(|strike| strike.from_ms < heal_at_ms);
         shorter.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+        shorter.shard_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
         let forgeries = &mut shorter.forgeries;
         forgeries.retain(|forgery| forgery.at_ms < heal_at_ms);
@@ -319,6 +320,7 @@ mod tests {
             strikes: _,
             lease_rounds: _,
             batch_rounds: _,
+            shard_rounds: _,
             examinations: _,
             forgeries: _,
             watchers: _,
@@ -371,6 +373,7 @@ mod tests {
         });
         full.lease_rounds = vec![5, 6];
         full.batch_rounds = vec![5, 6];
+        full.shard_rounds = vec![5, 6];
         full.examinations = vec![7, 8];
         full.strikes = vec![Strike {
             from_ms: 9,

@@ -66,6 +66,10 @@ const LEASE_ROUNDS: u32 = 30;
 const BATCH_ROUNDS_SHARE: f64 = 0.25;
 const BATCH_ROUNDS: u32 = 12;
 
+/// Seeds in which callers of a sharded client are at work, and how often.
+const SHARD_ROUNDS_SHARE: f64 = 0.15;
+const SHARD_ROUNDS: u32 = 12;
+
 /// Seeds in which members are asked for what other clients have no use for, and how often.
 const EXAMINATIONS_SHARE: f64 = 0.2;
 const EXAMINATIONS: u32 = 2;
@@ -149,6 +153,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
     faults.extend(open_files::limits(seed, members, heal_at_ms));
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
+    let often = |part, share, count| rounds(seed, part, share, count, heal_at_ms);
     Plan {
         format: PLAN_FORMAT,
         scenario: NAME.to_owned(),
@@ -170,9 +175,10 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         hasty,
         strikes,
         service: None,
-        lease_rounds: lease_rounds(seed, heal_at_ms),
-        batch_rounds: batch_rounds(seed, heal_at_ms),
-        examinations: examinations(seed, heal_at_ms),
+        lease_rounds: often("lease rounds", LEASE_ROUNDS_SHARE, LEASE_ROUNDS),
+        batch_rounds: often("batch rounds", BATCH_ROUNDS_SHARE, BATCH_ROUNDS),
+        shard_rounds: often("shard rounds", SHARD_ROUNDS_SHARE, SHARD_ROUNDS),
+        examinations: often("examinations", EXAMINATIONS_SHARE, EXAMINATIONS),
         leader_nemesis,
         heal_at_ms,
         heal_bound_ms: heal_bound_ms(&disk),
@@ -308,39 +314,16 @@ fn cut_responses(seed: u64, knobs: &mut Limits, hosts: &[HostPlan]) {
     }
 }
 
-/// When leases begin that are kept alive until they are ended, in some seeds. They draw from a
-/// stream of their own.
-fn lease_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
-    let mut rng = Rng::for_part(seed, Stream::Workload, "lease rounds");
-    if !rng.chance(LEASE_ROUNDS_SHARE) {
+/// Times before the faults end, in some seeds, of something that happens beside everything
+/// else. Each sort draws from a stream of its own.
+fn rounds(seed: u64, part: &str, share: f64, count: u32, heal_at_ms: u64) -> Vec<u64> {
+    let mut rng = Rng::for_part(seed, Stream::Workload, part);
+    if !rng.chance(share) {
         return Vec::new();
     }
-    let mut rounds: Vec<u64> = (0..LEASE_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
+    let mut rounds: Vec<u64> = (0..count).map(|_| rng.below(heal_at_ms)).collect();
     rounds.sort_unstable();
     rounds
-}
-
-/// When callers whose calls travel in batches make many at once, in some seeds; from a stream
-/// of their own, too.
-fn batch_rounds(seed: u64, heal_at_ms: u64) -> Vec<u64> {
-    let mut rng = Rng::for_part(seed, Stream::Workload, "batch rounds");
-    if !rng.chance(BATCH_ROUNDS_SHARE) {
-        return Vec::new();
-    }
-    let mut rounds: Vec<u64> = (0..BATCH_ROUNDS).map(|_| rng.below(heal_at_ms)).collect();
-    rounds.sort_unstable();
-    rounds
-}
-
-/// When members are examined, in some seeds; from a stream of their own, too.
-fn examinations(seed: u64, heal_at_ms: u64) -> Vec<u64> {
-    let mut rng = Rng::for_part(seed, Stream::Workload, "examinations");
-    if !rng.chance(EXAMINATIONS_SHARE) {
-        return Vec::new();
-    }
-    let mut times: Vec<u64> = (0..EXAMINATIONS).map(|_| rng.below(heal_at_ms)).collect();
-    times.sort_unstable();
-    times
 }
 
 #[cfg(test)]
