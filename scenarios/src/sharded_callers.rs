@@ -25,7 +25,9 @@ use veridical_proto::etcdserverpb::request_op::Request as Op;
 use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
-use veridical_world::{ProcessId, Rng, SimClock, SimEnvironment, SimNetwork, Stream, World};
+use veridical_world::{
+    CrashKind, Fault, ProcessId, Rng, SimClock, SimEnvironment, SimNetwork, Stream, World,
+};
 
 use crate::observer::Observer;
 use crate::plan::Plan;
@@ -148,13 +150,19 @@ impl ShardedCallers {
         let client = self.client(&mut rng);
         if rng.chance(CRASH_SHARE) {
             let shard = &self.shards[rng.index(self.shards.len())];
-            let (world, process) = (self.world.clone(), shard.process);
+            let world = self.world.clone();
             let after = Duration::from_millis(rng.exponential(CRASH_MEAN_MS));
+            let crash = Fault::Crash {
+                process: shard.process,
+                kind: match rng.chance(0.5) {
+                    true => CrashKind::PowerLoss,
+                    false => CrashKind::Kill,
+                },
+                restart_after_ms: Some(rng.exponential(CRASH_MEAN_MS)),
+            };
             self.world.spawn(async move {
                 world.sleep(after).await;
-                if world.is_running(process) {
-                    world.crash(process);
-                }
+                world.inject(&crash);
             });
         }
         let callers: Vec<_> = (0..rng.between(CALLERS.0, CALLERS.1))
