@@ -192,7 +192,15 @@ impl Facts {
                 }
                 self.judge_members(&updated.members)
             }
-            _ => Ok(()),
+            // What they tell is for the checker of histories.
+            (Ask::Range(_), Answer::Range(_))
+            | (Ask::Put(_), Answer::Put(_))
+            | (Ask::DeleteRange(_), Answer::DeleteRange(_))
+            | (Ask::Txn(_), Answer::Txn(_))
+            | (Ask::Compaction(_), Answer::Compaction(_))
+            | (Ask::LeaseRevoke(_), Answer::LeaseRevoke(_))
+            | (Ask::LeaseLeases(_), Answer::LeaseLeases(_)) => Ok(()),
+            _ => Err("it is the answer to something else".to_owned()),
         }
     }
 
