@@ -199,7 +199,8 @@ impl Facts {
             | (Ask::Txn(_), Answer::Txn(_))
             | (Ask::Compaction(_), Answer::Compaction(_))
             | (Ask::LeaseRevoke(_), Answer::LeaseRevoke(_))
-            | (Ask::LeaseLeases(_), Answer::LeaseLeases(_)) => Ok(()),
+            | (Ask::LeaseLeases(_), Answer::LeaseLeases(_))
+            | (Ask::Watch(_), Answer::Watch(_)) => Ok(()),
             _ => Err("it is the answer to something else".to_owned()),
         }
     }
