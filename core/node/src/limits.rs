@@ -127,6 +127,9 @@ limits! {
     /// Operations in one transaction (etcd's `--max-txn-ops`).
     max_txn_ops: usize, least 1, default 128,
         simulated 4..=64, edges [2], default in 60 percent;
+    /// Reads of a batch behind so many bytes of answers are left for another one.
+    batch_answer_bytes: usize, least 1, default 16 * 1024 * 1024,
+        simulated 64..=4_096, edges [1], default in 40 percent;
     /// A proposal or read without an answer for this long is reported as unknown or
     /// timed out.
     request_timeout_ms: u64, least 1, default 7_000,

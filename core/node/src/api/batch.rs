@@ -25,10 +25,6 @@ use crate::api::node::Node;
 /// More operations in one batch are refused.
 pub(crate) const BATCH_OPERATIONS_MAX: usize = 16_384;
 
-/// Reads behind so many bytes of answers are left for another batch. Far below the largest
-/// frame, since the last of them may be large itself.
-const BATCH_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// What a command needs beside its writes.
 const COMMAND_OVERHEAD_BYTES: usize = 64;
 
@@ -105,7 +101,7 @@ impl<E: Environment> ServedBatch<'_, E> {
         }
         let count = run.len();
         for (ordinal, operation) in run.into_iter().flatten().enumerate() {
-            if self.answer_bytes >= BATCH_ANSWER_BYTES_MAX {
+            if self.answer_bytes >= self.node.config().limits.batch_answer_bytes {
                 let left = (ordinal..count).map(|_| untried());
                 self.results.extend(left);
                 return false;
