@@ -98,6 +98,33 @@ impl<T: Connector, C: Clock> Client<T, C> {
         }
     }
 
+    /// What it connects by.
+    pub(crate) fn connector(&self) -> &T {
+        &self.connector
+    }
+
+    /// Its clock.
+    pub(crate) fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// How it behaves.
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The same client on the same connection, with another bound on the time of a request.
+    pub fn with_request_timeout(&self, request_timeout: Duration) -> Self {
+        let config = ClientConfig {
+            request_timeout,
+            ..(*self.config).clone()
+        };
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
     /// The open connection, or a new one to the present endpoint, whose number goes to `tried`.
     async fn connection(&self, tried: &AtomicUsize) -> Result<T::Link, CallError> {
         let mut state = self.state.lock().await;
@@ -230,44 +257,6 @@ impl<T: Connector, C: Clock> Client<T, C> {
             }
         }
     }
-
-    /// Reads keys.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn range(&self, request: api::RangeRequest) -> Result<api::RangeResponse, CallError> {
-        match self.call(RequestBody::Range(request)).await? {
-            ResponseBody::Range(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Writes a key.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn put(&self, request: api::PutRequest) -> Result<api::PutResponse, CallError> {
-        match self.call(RequestBody::Put(request)).await? {
-            ResponseBody::Put(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Runs a transaction.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, CallError> {
-        match self.call(RequestBody::Txn(request)).await? {
-            ResponseBody::Txn(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-}
-
-/// The server answered something else than what was asked: nobody knows what it did.
-fn mismatch(answer: &ResponseBody) -> CallError {
-    CallError::Unknown(format!("unexpected answer {answer:?}"))
 }
 
 /// Whether sending it twice is the same as sending it once.

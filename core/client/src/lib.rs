@@ -10,18 +10,54 @@
 //! [`record`] turns requests and responses into the events of a history. The crate's README
 //! has an example of each.
 
+mod address;
+mod ask;
 mod client;
 mod connection;
 mod connector;
+mod election;
+#[cfg(all(feature = "grpc", not(madsim)))]
+mod grpc;
+mod hold;
+mod into_bytes;
+mod kv;
+mod lease;
+mod lock;
+mod options;
 pub mod record;
+mod span;
+mod txn;
+mod watch;
 
+pub use address::AddressError;
 pub use client::{Client, ClientConfig};
 pub use connection::{CallError, Connection, WatchResponses};
 pub use connector::{Connector, Link, Pipelined, WatchChannel, WatchRequests};
+pub use election::{Leadership, Observe};
+#[cfg(all(feature = "grpc", not(madsim)))]
+pub use grpc::{Grpc, GrpcLink};
+pub use hold::{HoldError, HoldOptions};
+pub use into_bytes::IntoBytes;
+pub use kv::{CompactionResponse, DeleteResponse, GetResponse, PutResponse, TxnResponse};
+pub use lease::{
+    LeaseGrantOptions, LeaseGrantResponse, LeaseKeeper, LeaseLeasesResponse, LeaseLost,
+    LeaseRevokeResponse, LeaseState, LeaseTimeToLiveOptions, LeaseTimeToLiveResponse,
+};
+pub use lock::Lock;
+pub use options::{
+    CompactionOptions, DeleteOptions, GetOptions, PutOptions, SortOrder, SortTarget, WatchOptions,
+};
+pub use txn::{Compare, CompareNumber, CompareValue, Txn, TxnOp};
+pub use veridical_proto::mvccpb::{Event, KeyValue};
+pub use watch::{Watch, WatchError, WatchEvents};
 
 /// A client of the pipelined protocol over TCP.
 #[cfg(not(madsim))]
 pub type PipelinedClient = Client<Pipelined<veridical_env::TcpNetwork>, veridical_env::RealClock>;
+
+/// A client over gRPC, of etcd as well as of Veridical.
+#[cfg(all(feature = "grpc", not(madsim)))]
+pub type GrpcClient = Client<Grpc, veridical_env::RealClock>;
 
 /// The examples of the README compile and run as tests.
 #[cfg(doctest)]
