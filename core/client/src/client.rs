@@ -9,6 +9,7 @@ use veridical_env::Clock;
 use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
+use veridical_proto::etcdserverpb::alarm_request::AlarmAction;
 use veridical_proto::etcdserverpb::request_op::Request as Op;
 use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
@@ -268,7 +269,10 @@ fn is_repeatable(request: &RequestBody) -> bool {
         | RequestBody::LeaseLeases(_)
         | RequestBody::Status(_)
         | RequestBody::MemberList(_)
-        | RequestBody::HashKv(_) => true,
+        | RequestBody::HashKv(_)
+        | RequestBody::Hash(_)
+        | RequestBody::Defragment(_) => true,
+        RequestBody::Alarm(alarm) => alarm.action() == AlarmAction::Get,
         RequestBody::Txn(txn) => only_reads(txn),
         RequestBody::Batch(batch) => {
             batch

@@ -1,18 +1,21 @@
 //! A client of a cluster: many requests in flight on one connection, retries of what is
-//! safe to retry, streams of watches, and a history of all of it on demand.
+//! safe to retry, watches that go on by themselves, and a history of all of it on demand.
 //!
 //! Inputs: requests of the etcd v3 API; frames of a server.
 //! Outputs: responses, or one of three errors that never lie: refused (no effect),
 //! unknown (may or may not take effect), unavailable (no effect).
 //! Dependencies: proto, env, histories, probe.
 //!
-//! [`Client`] picks a member and retries; [`Connection`] is one connection to one member;
-//! [`record`] turns requests and responses into the events of a history. The crate's README
-//! has an example of each.
+//! [`Client`] picks a member and retries. Its typed calls are in a file for each service: keys,
+//! transactions, watches, leases, locks, elections, members, maintenance; all of them go through
+//! [`Client::call`]. How a member is reached is a [`Connector`]: [`Pipelined`], and with the
+//! feature `grpc` etcd's protocol. [`record`] turns requests and responses into the events of a
+//! history. The crate's README has an example of each.
 
 mod address;
 mod ask;
 mod client;
+mod cluster;
 mod connection;
 mod connector;
 mod election;
@@ -23,6 +26,7 @@ mod into_bytes;
 mod kv;
 mod lease;
 mod lock;
+mod maintenance;
 mod options;
 pub mod record;
 mod span;
@@ -31,6 +35,10 @@ mod watch;
 
 pub use address::AddressError;
 pub use client::{Client, ClientConfig};
+pub use cluster::{
+    Member, MemberAddResponse, MemberListResponse, MemberPromoteResponse, MemberRemoveResponse,
+    MemberUpdateResponse, MoveLeaderResponse,
+};
 pub use connection::{CallError, Connection, WatchResponses};
 pub use connector::{Connector, Link, Pipelined, WatchChannel, WatchRequests};
 pub use election::{Leadership, Observe};
@@ -44,6 +52,9 @@ pub use lease::{
     LeaseRevokeResponse, LeaseState, LeaseTimeToLiveOptions, LeaseTimeToLiveResponse,
 };
 pub use lock::Lock;
+pub use maintenance::{
+    AlarmResponse, AlarmType, DefragmentResponse, HashKvResponse, HashResponse, StatusResponse,
+};
 pub use options::{
     CompactionOptions, DeleteOptions, GetOptions, PutOptions, SortOrder, SortTarget, WatchOptions,
 };
