@@ -37,8 +37,8 @@ impl Connection {
         match protocol {
             WireProtocol::Grpc => {
                 let address = &addresses[number % addresses.len()];
-                let connected = tokio::time::timeout(CONNECT_TIMEOUT, Grpc::new().connect(address));
-                match connected.await {
+                let grpc = Grpc::new();
+                match tokio::time::timeout(CONNECT_TIMEOUT, grpc.connect(address)).await {
                     Ok(Ok(link)) => Ok(Self::Grpc(link)),
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(_) => Err(format!("cannot connect to {address}: timed out")),

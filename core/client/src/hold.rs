@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use veridical_env::Clock;
-use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 
 use crate::client::Client;
@@ -174,7 +173,6 @@ impl<T: Connector, C: Clock> Hold<T, C> {
         let Some(kv) = found.filter(|kv| kv.lease == lease) else {
             return Err(HoldError::KeyChanged);
         };
-        reachable!("client.hold-entered-before");
         self.revision = kv.create_revision;
         if kv.value != value {
             self.write(value).await?;
@@ -195,7 +193,6 @@ impl<T: Connector, C: Clock> Hold<T, C> {
             let Some(next) = answer.kvs.first() else {
                 return Ok(());
             };
-            sometimes!(true, "client.hold-waits-for-another");
             match deleted(&self.client, &next.key, answer.revision() + 1).await {
                 // It is looked again at what was missed.
                 Ok(()) | Err(WatchError::Compacted { .. }) => {}
@@ -261,7 +258,6 @@ async fn settle<T: Connector, C: Clock>(
         match client.txn(txn.clone()).await {
             Ok(answer) => return Ok(answer),
             Err(error @ CallError::Unknown(_)) => {
-                reachable!("client.hold-settles-an-unknown-outcome");
                 unknown = Some(error);
                 client.clock().sleep(client.config().retry_delay).await;
             }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use veridical_env::Clock;
-use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 
 use crate::ask::ask;
@@ -219,12 +218,10 @@ async fn keep<T: Connector, C: Clock>(
                     break;
                 }
                 Ok(Renewal::Gone) => {
-                    reachable!("client.lease-is-gone");
                     state.send_replace(Known::Gone);
                     return;
                 }
                 Err(_) => {
-                    reachable!("client.renewal-failed");
                     tokio::select! {
                         biased;
                         () = state.closed() => return,
@@ -322,7 +319,6 @@ impl<C: Clock> LeaseKeeper<C> {
             let until = match known {
                 Known::Gone => return LeaseLost::Gone,
                 Known::Alive { until } if now >= until => {
-                    sometimes!(true, "client.lease-is-uncertain");
                     return LeaseLost::Unconfirmed;
                 }
                 Known::Alive { until } => until,

@@ -2,7 +2,6 @@
 //! revisions, so that a watch can go on at any time from a revision and neither misses an event
 //! nor brings one twice.
 
-use veridical_probe::sometimes;
 use veridical_proto::etcdserverpb::WatchResponse;
 use veridical_proto::mvccpb::Event;
 
@@ -31,10 +30,6 @@ impl Cursor {
     /// From where a new stream has to begin; 0 is "from now on". What a stream before has
     /// brought in part comes again.
     pub(super) fn resume(&mut self) -> i64 {
-        sometimes!(
-            !self.incomplete.is_empty(),
-            "client.watch-resumed-within-a-revision"
-        );
         self.incomplete.clear();
         self.next.unwrap_or(0)
     }
@@ -67,8 +62,13 @@ impl Cursor {
             self.next.get_or_insert(revision + 1);
             return Ok(None);
         }
+        // Said of all watches of a stream, this is a sign of life alone: etcd before 3.4.25 and
+        // 3.5.8 says it ahead of events (etcd-io/etcd issue 15220).
+        if response.watch_id < 0 {
+            return Ok(None);
+        }
         if response.events.is_empty() && !response.fragment && self.incomplete.is_empty() {
-            return Ok(self.take_progress(response.watch_id, revision));
+            return Ok(self.take_progress(revision));
         }
         self.incomplete.extend(response.events);
         let whole = match response.fragment {
@@ -86,12 +86,9 @@ impl Cursor {
         Ok(self.give(whole))
     }
 
-    /// A watch says that it has brought everything up to a revision. What is said of all watches
-    /// of a stream (-1) is a sign of life alone: etcd before 3.4.25 and 3.5.8 says it ahead of
-    /// events (etcd-io/etcd issue 15220).
-    fn take_progress(&mut self, watch_id: i64, revision: i64) -> Option<WatchEvents> {
-        let next = self.next?;
-        if watch_id < 0 || revision < next {
+    /// The watch says that it has brought everything up to a revision.
+    fn take_progress(&mut self, revision: i64) -> Option<WatchEvents> {
+        if revision < self.next? {
             return None;
         }
         self.next = Some(revision + 1);
@@ -104,10 +101,6 @@ impl Cursor {
     /// What of whole revisions is new.
     fn give(&mut self, mut events: Vec<Event>) -> Option<WatchEvents> {
         let next = self.next.unwrap_or(0);
-        sometimes!(
-            events.first().is_some_and(|event| event.revision() < next),
-            "client.watch-event-came-again"
-        );
         events.retain(|event| event.revision() >= next);
         let revision = events.last()?.revision();
         self.next = Some(revision + 1);
@@ -161,6 +154,8 @@ mod tests {
         Whole(usize),
         /// Says that all of the past was brought, where that is so.
         Progress,
+        /// Says something of all watches, at any time.
+        OfAll,
         /// Is gone; the next one begins where it is told, or earlier by so many revisions.
         Break(i64),
     }
@@ -170,6 +165,7 @@ mod tests {
             3 => (1..4usize).prop_map(Step::Fragment),
             3 => (1..4usize).prop_map(Step::Whole),
             1 => Just(Step::Progress),
+            1 => Just(Step::OfAll),
             2 => (0..3i64).prop_map(Step::Break),
         ]
     }
@@ -212,6 +208,10 @@ mod tests {
                 Step::Progress if at == events.len() && !in_fragments => {
                     response(newest, &[], false)
                 }
+                Step::OfAll => WatchResponse {
+                    watch_id: -1,
+                    ..response(newest, &[], false)
+                },
                 Step::Break(earlier) => {
                     at = position(cursor.resume() - earlier);
                     in_fragments = false;

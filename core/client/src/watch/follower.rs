@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use veridical_env::Clock;
-use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::watch_request::RequestUnion;
 use veridical_proto::native::request::Body as RequestBody;
@@ -65,7 +64,6 @@ impl<T: Connector, C: Clock> Follower<T, C> {
                     Ended::Broken => {}
                 },
             }
-            sometimes!(self.begun.is_none(), "client.watch-goes-on-elsewhere");
             self.endpoint = self.endpoint.wrapping_add(1);
             tokio::select! {
                 biased;
@@ -98,7 +96,6 @@ impl<T: Connector, C: Clock> Follower<T, C> {
                 response = channel.responses.recv() => response,
                 () = self.client.clock().sleep(patience) => {
                     if quiet.asked {
-                        reachable!("client.watch-leaves-a-silent-member");
                         *silences = silences.saturating_add(1);
                         return Ended::Broken;
                     }
@@ -127,11 +124,11 @@ impl<T: Connector, C: Clock> Follower<T, C> {
         let batch = match self.cursor.take(response) {
             Ok(batch) => batch,
             Err(error) => {
-                let told = match self.begun.take() {
-                    Some(begun) => begun.send(Err(error)).is_ok(),
-                    None => self.sender.send(Err(error)).await.is_ok(),
-                };
-                sometimes!(told, "client.watch-cannot-go-on");
+                // Whoever waits for it may be gone, and the watch ends either way.
+                match self.begun.take() {
+                    Some(begun) => drop(begun.send(Err(error))),
+                    None => drop(self.sender.send(Err(error)).await),
+                }
                 return Some(Ended::ForGood);
             }
         };
@@ -175,10 +172,6 @@ impl<T: Connector, C: Clock> Follower<T, C> {
         };
         let leaderless = matches!(&status, Ok(ResponseBody::Status(status)) if status.leader == 0);
         let was_leaderless = std::mem::replace(&mut quiet.leaderless, leaderless);
-        sometimes!(
-            leaderless && was_leaderless,
-            "client.watch-leaves-a-member-without-a-leader"
-        );
         !(leaderless && was_leaderless)
     }
 
