@@ -12,7 +12,8 @@ use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
 use veridical_checkers::{Rejection, Verdict};
 use veridical_client::record::{self, Ending};
 use veridical_client::{
-    BatchLimits, CallError, Client, ClientConfig, MergedRange, Pipelined, Placement, ShardedClient,
+    BatchLimits, CallError, Client, ClientConfig, MergedRange, Pipelined, Placement, PutOptions,
+    ShardedClient, Txn,
 };
 use veridical_env::{Environment, Network};
 use veridical_harness::object_recorder::violation_finding;
@@ -306,7 +307,14 @@ impl Caller {
         let ask = record::ask(operation);
         let called = self.called(0, &ask);
         let result = match ask {
-            Ask::Put(put) => self.client.put(put).await.map(Answer::Put),
+            Ask::Put(put) => {
+                let options = match put.prev_kv {
+                    true => PutOptions::new().with_prev_kv(),
+                    false => PutOptions::new(),
+                };
+                let answer = self.client.put(put.key, put.value, options).await;
+                answer.map(Answer::Put)
+            }
             Ask::Range(range) => self.client.range(range).await.map(|merged| {
                 let part = merged.parts.into_iter().next();
                 let part = part.expect("the shard of a key has answered");
@@ -395,11 +403,11 @@ impl Caller {
         if shard(&first) == shard(&second) {
             let ask = Ask::Txn(txn.clone());
             let called = self.called_at(shard(&first), 0, &ask);
-            let result = self.client.txn(txn).await.map(Answer::Txn);
+            let result = self.client.txn(Txn::from(txn)).await.map(Answer::Txn);
             self.ended(called, &result);
             return;
         }
-        let result = self.client.txn(txn).await;
+        let result = self.client.txn(Txn::from(txn)).await;
         let is_refused = matches!(
             &result,
             Err(CallError::Refused { code, .. }) if *code == CODE_INVALID_ARGUMENT

@@ -5,9 +5,9 @@
 //! Outputs: a table or one JSON object on standard output, a history in a file, a verdict.
 //! Dependencies: client, proto, env, histories, checkers.
 //!
-//! It measures etcd as well as Veridical and so knows neither server: of the services it
-//! generates one client stub itself (`build.rs`). This is why it is a crate of its own and
-//! not a part of `core/server`, which knows no checker, or of `core/cli`, which is a front.
+//! It measures etcd as well as Veridical and so knows neither server. This is why it is a crate
+//! of its own and not a part of `core/server`, which knows no checker, or of `core/cli`, which
+//! is a front.
 //!
 //! Closed loop: every client sends its next request when it has its last answer, so
 //! latencies are those of a store that is offered exactly this many requests at once.
@@ -28,13 +28,6 @@ pub use flags::BenchFlags;
 pub use recording::RecordingError;
 use report::{Report, Setting};
 pub use run::BenchError;
-
-/// The generated client stub of etcd's service KV.
-// What prost and tonic generate is not written to this workspace's lints.
-#[allow(missing_docs, clippy::all)]
-mod api {
-    tonic::include_proto!("etcdserverpb");
-}
 
 /// Runs the benchmark that the flags describe and prints what it measured. Gives back what
 /// the checker says, where one was asked for.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use veridical_env::Clock;
 use veridical_planted::Planted;
-use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
@@ -79,6 +78,8 @@ fn jitter_seed() -> u64 {
 pub struct Client<T: Connector, C: Clock> {
     shared: Arc<Shared<T, C>>,
     caller: u64,
+    /// How long a request of this handle may take.
+    request_timeout: Duration,
 }
 
 struct Shared<T: Connector, C: Clock> {
@@ -92,6 +93,7 @@ impl<T: Connector, C: Clock> Clone for Client<T, C> {
         Self {
             shared: Arc::clone(&self.shared),
             caller: self.shared.next_caller.fetch_add(1, Ordering::Relaxed),
+            request_timeout: self.request_timeout,
         }
     }
 }
@@ -103,6 +105,7 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// If there is no endpoint.
     pub fn new(connector: T, clock: C, config: ClientConfig) -> Self {
         Self {
+            request_timeout: config.request_timeout,
             shared: Arc::new(Shared {
                 core: Arc::new(Core::new(connector, clock, config)),
                 next_caller: AtomicU64::new(1),
@@ -110,6 +113,19 @@ impl<T: Connector, C: Clock> Client<T, C> {
             }),
             caller: 0,
         }
+    }
+
+    /// The same client on the same connection, with another bound on the time of a request.
+    pub fn with_request_timeout(&self, request_timeout: Duration) -> Self {
+        Self {
+            request_timeout,
+            ..self.clone()
+        }
+    }
+
+    /// What it connects by.
+    pub(crate) fn connector(&self) -> &T {
+        &self.shared.core.connector
     }
 
     /// Its clock.
@@ -131,17 +147,16 @@ impl<T: Connector, C: Clock> Client<T, C> {
     pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
         let core = &self.shared.core;
         let Some(limits) = core.config.batching.filter(|_| T::TAKES_BATCHES) else {
-            return core.call(request).await;
+            return core.call(request, self.request_timeout).await;
         };
         let operation = match operation(request) {
             Ok(operation) => operation,
-            Err(request) => return core.call(request).await,
+            Err(request) => return core.call(request, self.request_timeout).await,
         };
         let start = || Batcher::start(Arc::clone(core), limits);
         let batcher = self.shared.batcher.get_or_init(start);
-        let timeout = core.config.request_timeout;
         batcher
-            .call(&core.clock, self.caller, operation, timeout)
+            .call(&core.clock, self.caller, operation, self.request_timeout)
             .await
     }
 
@@ -176,42 +191,4 @@ impl<T: Connector, C: Clock> Client<T, C> {
     pub async fn set_endpoints(&self, addresses: Vec<String>) {
         self.shared.core.replace_addresses(addresses).await;
     }
-
-    /// Reads keys.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn range(&self, request: api::RangeRequest) -> Result<api::RangeResponse, CallError> {
-        match self.call(RequestBody::Range(request)).await? {
-            ResponseBody::Range(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Writes a key.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn put(&self, request: api::PutRequest) -> Result<api::PutResponse, CallError> {
-        match self.call(RequestBody::Put(request)).await? {
-            ResponseBody::Put(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Runs a transaction.
-    ///
-    /// # Errors
-    /// See [`Client::call`].
-    pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, CallError> {
-        match self.call(RequestBody::Txn(request)).await? {
-            ResponseBody::Txn(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-}
-
-/// The server answered something else than what was asked: nobody knows what it did.
-fn mismatch(answer: &ResponseBody) -> CallError {
-    CallError::Unknown(format!("unexpected answer {answer:?}"))
 }

@@ -10,6 +10,7 @@ use veridical_env::Clock;
 use veridical_planted::PlantedBug;
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::etcdserverpb as api;
+use veridical_proto::etcdserverpb::alarm_request::AlarmAction;
 use veridical_proto::etcdserverpb::request_op::Request as Op;
 use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
@@ -28,7 +29,7 @@ const PAUSE_FACTOR_MAX: u32 = 8;
 
 /// What all handles of a client share.
 pub(crate) struct Core<T: Connector, C: Clock> {
-    connector: T,
+    pub(crate) connector: T,
     pub(crate) clock: C,
     pub(crate) config: ClientConfig,
     state: Mutex<State<T::Link>>,
@@ -67,10 +68,15 @@ impl<T: Connector, C: Clock> Core<T, C> {
 
     /// Sends a request, and sends it again as long as that is safe: always for reads and
     /// renewals, for writes only while it is certain that no member took them.
-    pub(crate) async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
+    /// All tries together take no longer than `timeout`.
+    pub(crate) async fn call(
+        &self,
+        request: RequestBody,
+        timeout: Duration,
+    ) -> Result<ResponseBody, CallError> {
         let repeatable =
             is_repeatable(&request) || self.config.planted.has(PlantedBug::UnsafeRetry);
-        let deadline = self.clock.monotonic() + self.config.request_timeout;
+        let deadline = self.clock.monotonic() + timeout;
         let mut tries = 0;
         loop {
             let error = match self.try_once(request.clone(), repeatable, deadline).await {
@@ -300,7 +306,10 @@ pub(crate) fn is_repeatable(request: &RequestBody) -> bool {
         | RequestBody::LeaseLeases(_)
         | RequestBody::Status(_)
         | RequestBody::MemberList(_)
-        | RequestBody::HashKv(_) => true,
+        | RequestBody::HashKv(_)
+        | RequestBody::Hash(_)
+        | RequestBody::Defragment(_) => true,
+        RequestBody::Alarm(alarm) => alarm.action() == AlarmAction::Get,
         RequestBody::Txn(txn) => only_reads(txn),
         RequestBody::Batch(batch) => {
             let operations = batch.operations.iter();

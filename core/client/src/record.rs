@@ -47,7 +47,10 @@ pub fn request(request: &RequestBody) -> Option<history::Request> {
         | RequestBody::MemberPromote(_)
         | RequestBody::MemberUpdate(_)
         | RequestBody::MoveLeader(_)
-        | RequestBody::HashKv(_) => return None,
+        | RequestBody::HashKv(_)
+        | RequestBody::Hash(_)
+        | RequestBody::Alarm(_)
+        | RequestBody::Defragment(_) => return None,
     })
 }
 
@@ -110,6 +113,9 @@ pub fn response(answer: &ResponseBody) -> Option<history::Outcome> {
         | ResponseBody::MemberUpdate(_)
         | ResponseBody::MoveLeader(_)
         | ResponseBody::HashKv(_)
+        | ResponseBody::Hash(_)
+        | ResponseBody::Alarm(_)
+        | ResponseBody::Defragment(_)
         | ResponseBody::Failure(_) => return None,
     };
     let header = header

@@ -236,13 +236,7 @@ async fn last_revision(planted: Planted) -> i64 {
     let client = client(address, planted);
     let call = |number: u64| {
         let client = client.clone();
-        tokio::spawn(async move {
-            let request = PutRequest {
-                key: number.to_string().into(),
-                ..Default::default()
-            };
-            client.put(request).await
-        })
+        tokio::spawn(async move { client.put(number.to_string(), "", None).await })
     };
     let are_under_way = async |count| {
         while batches.load(Ordering::SeqCst) < count {

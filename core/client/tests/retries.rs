@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use veridical_client::{CallError, Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{Listener, Network, RealClock, StreamReader, TcpNetwork};
 use veridical_planted::Planted;
-use veridical_proto::etcdserverpb::{PutRequest, RangeRequest};
 
 /// Bytes with which every connection begins, before the first request.
 const MAGIC_BYTES: usize = 8;
@@ -59,7 +58,7 @@ fn client(addresses: Vec<String>, planted: Planted) -> PipelinedClient {
 async fn sent_puts(planted: Planted) -> usize {
     let (address, taken) = silent_member().await;
     let outcome = client(vec![address], planted)
-        .put(PutRequest::default())
+        .put("key", "value", None)
         .await;
     assert!(outcome.is_err());
     if planted == Planted::none() {
@@ -77,7 +76,7 @@ async fn a_write_whose_outcome_is_unknown_is_sent_once() {
 async fn a_read_is_sent_again_and_is_never_of_unknown_outcome() {
     let (address, taken) = silent_member().await;
     let outcome = client(vec![address], Planted::none())
-        .range(RangeRequest::default())
+        .get("key", None)
         .await;
     assert!(
         matches!(outcome, Err(CallError::Unavailable(_))),
@@ -93,9 +92,7 @@ async fn every_other_endpoint_may_be_gone() {
     let (second, taken_by_second) = silent_member().await;
     let (fourth, taken_by_fourth) = silent_member().await;
     let addresses = vec![deserted().await, second, deserted().await, fourth];
-    let outcome = client(addresses, Planted::none())
-        .range(RangeRequest::default())
-        .await;
+    let outcome = client(addresses, Planted::none()).get("key", None).await;
     assert!(outcome.is_err(), "{outcome:?}");
     assert!(taken_by_second.load(Ordering::SeqCst) > 0);
     assert!(taken_by_fourth.load(Ordering::SeqCst) > 0);
@@ -125,10 +122,10 @@ async fn a_member_that_says_nothing_is_left_before_the_request_times_out() {
     let client = Client::new(Pipelined::new(TcpNetwork), RealClock::default(), config);
     let writer = client.clone();
     // Whose outcome only the mute member could tell: it is not sent to the other one.
-    let write = tokio::spawn(async move { writer.put(PutRequest::default()).await });
+    let write = tokio::spawn(async move { writer.put("key", "value", None).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(taken.load(Ordering::SeqCst), 0);
-    let read = client.range(RangeRequest::default());
+    let read = client.get("key", None);
     let read = tokio::time::timeout(Duration::from_millis(300), read).await;
     assert!(read.is_err(), "{read:?}");
     assert!(

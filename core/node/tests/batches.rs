@@ -157,7 +157,7 @@ async fn the_operations_of_a_batch_take_effect_in_their_order_each_by_itself() {
 async fn entries_of_a_batch(data_format: DataFormat, limits: Limits, value_bytes: usize) -> u64 {
     let (_dir, node, address) = lone_member(data_format, limits).await;
     let client = client(&address, None);
-    client.put(put_request("first", "1")).await.expect("a put");
+    client.put("first", "1", None).await.expect("a put");
     let before = node.reader().applied_index();
     let operations = (0..20).map(|number| put(&format!("k{number}"), vec![7; value_bytes]));
     let outcomes = client.batch(operations.collect()).await;
@@ -206,10 +206,7 @@ async fn large_answers_come_in_pieces_and_none_is_missing() {
     let (_dir, _node, address) = lone_member(DataFormat::default(), Limits::default()).await;
     let client = client(&address, None);
     let megabyte = vec![1_u8; 1024 * 1024];
-    client
-        .put(put_request("large", megabyte))
-        .await
-        .expect("a put");
+    client.put("large", megabyte, None).await.expect("a put");
     let outcomes = client.batch((0..100).map(|_| get("large")).collect()).await;
     for outcome in &outcomes {
         let (_, value) = told(outcome).expect("a read");
@@ -222,7 +219,7 @@ async fn large_answers_come_in_pieces_and_none_is_missing() {
 async fn calls_at_the_same_time_travel_together_and_keep_the_order_of_their_caller() {
     let (_dir, node, address) = lone_member(DataFormat::default(), Limits::default()).await;
     let client = client(&address, Some(BatchLimits::default()));
-    client.put(put_request("first", "1")).await.expect("a put");
+    client.put("first", "1", None).await.expect("a put");
     let before = node.reader().applied_index();
     let callers: Vec<_> = (0..50)
         .map(|caller| {
@@ -231,10 +228,10 @@ async fn calls_at_the_same_time_travel_together_and_keep_the_order_of_their_call
                 let key = format!("k{caller}");
                 // None is waited for before the next is called.
                 tokio::join!(
-                    client.put(put_request(&key, "1")),
-                    client.put(put_request(&key, "2")),
-                    client.range(get_request(&key)),
-                    client.put(put_request(&key, "3")),
+                    client.put(&*key, "1", None),
+                    client.put(&*key, "2", None),
+                    client.get(&*key, None),
+                    client.put(&*key, "3", None),
                 )
             })
         })
@@ -265,7 +262,7 @@ async fn an_operation_alone_is_not_kept_waiting() {
     let calls = async {
         for number in 0..10 {
             client
-                .put(put_request("a", number.to_string()))
+                .put("a", number.to_string(), None)
                 .await
                 .expect("a put");
         }

@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
+use veridical_client::{Client, ClientConfig, GetOptions, Pipelined, PipelinedClient};
 use veridical_env::{
     Environment, Listener, Network, RealClock, RealDisk, RealEnvironment, TcpNetwork,
 };
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StartError, StopReason};
 use veridical_planted::Planted;
-use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
+use veridical_proto::etcdserverpb::Member;
 use veridical_storage::snapshot::{SnapshotConfig, SnapshotHeader, SnapshotStore};
 use veridical_store::{Store, StoreConfig};
 
@@ -89,21 +89,6 @@ fn client(endpoints: Vec<String>) -> PipelinedClient {
     )
 }
 
-fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest {
-        key: key.to_owned().into(),
-        value: value.to_owned().into(),
-        ..Default::default()
-    }
-}
-
-fn get(key: &str) -> RangeRequest {
-    RangeRequest {
-        key: key.to_owned().into(),
-        ..Default::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_member_serves_and_keeps_what_it_acknowledged_over_a_restart() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -112,7 +97,7 @@ async fn a_single_member_serves_and_keeps_what_it_acknowledged_over_a_restart() 
     let client_one = client(vec![address]);
     for number in 0..120 {
         let response = client_one
-            .put(put(&format!("k{number}"), "v"))
+            .put(&format!("k{number}"), "v", None)
             .await
             .expect("a put");
         assert_eq!(response.header.expect("a header").revision, number + 2);
@@ -122,13 +107,8 @@ async fn a_single_member_serves_and_keeps_what_it_acknowledged_over_a_restart() 
 
     let (node, address) = serve(config(1, &peers, dir.path())).await;
     let client_two = client(vec![address]);
-    let all = RangeRequest {
-        key: vec![0].into(),
-        range_end: vec![0].into(),
-        count_only: true,
-        ..Default::default()
-    };
-    let response = client_two.range(all).await.expect("a range");
+    let all = GetOptions::new().with_all_keys().with_count_only();
+    let response = client_two.get("", all).await.expect("a range");
     assert_eq!(
         (response.count, response.header.expect("a header").revision),
         (120, 121)
@@ -151,7 +131,7 @@ async fn a_leader_that_is_about_to_stop_hands_leadership_over_and_goes_on_servin
         addresses.push(address);
     }
     client(addresses.clone())
-        .put(put("a", "1"))
+        .put("a", "1", None)
         .await
         .expect("a put");
     let leader = nodes[0].raft_status().leader.expect("it is led");
@@ -160,7 +140,7 @@ async fn a_leader_that_is_about_to_stop_hands_leadership_over_and_goes_on_servin
     let next = nodes[number].raft_status().leader.expect("it is led");
     assert_ne!(next, leader);
     client(vec![addresses[number].clone()])
-        .put(put("a", "2"))
+        .put("a", "2", None)
         .await
         .expect("it serves until it stops");
     // Whoever does not lead has nothing to hand over.
@@ -186,12 +166,14 @@ async fn a_member_whose_majority_is_lost_goes_on_alone_when_it_is_told_to() {
         addresses.push(address);
     }
     for number in 0..80 {
-        let put = put(&format!("k{number}"), "v");
-        client(addresses.clone()).put(put).await.expect("a put");
+        client(addresses.clone())
+            .put(format!("k{number}"), "v", None)
+            .await
+            .expect("a put");
     }
     // It has everything.
     client(vec![addresses[2].clone()])
-        .range(get("k0"))
+        .get("k0", None)
         .await
         .expect("a range");
     for node in &nodes {
@@ -203,9 +185,9 @@ async fn a_member_whose_majority_is_lost_goes_on_alone_when_it_is_told_to() {
         alone.force_new_cluster = true;
         let (node, address) = serve(alone).await;
         let one = client(vec![address]);
-        let response = one.range(get("k79")).await.expect("a range");
+        let response = one.get("k79", None).await.expect("a range");
         assert_eq!(response.kvs.len(), 1);
-        one.put(put("alone", "v")).await.expect("a put");
+        one.put("alone", "v", None).await.expect("a put");
         let members: Vec<u64> = node.directory().iter().map(|(id, _)| id).collect();
         assert_eq!(members, [3]);
         node.stop();
@@ -214,7 +196,7 @@ async fn a_member_whose_majority_is_lost_goes_on_alone_when_it_is_told_to() {
     // From then on it needs no telling.
     let (node, address) = serve(config(3, &peers, dir.path())).await;
     client(vec![address])
-        .range(get("alone"))
+        .get("alone", None)
         .await
         .expect("a range");
     node.stop();
@@ -235,10 +217,10 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
         addresses.push(address);
     }
     let all = client(addresses.clone());
-    all.put(put("a", "1")).await.expect("a put");
+    all.put("a", "1", None).await.expect("a put");
     for address in &addresses {
         let one = client(vec![address.clone()]);
-        let response = one.range(get("a")).await.expect("a range");
+        let response = one.get("a", None).await.expect("a range");
         assert_eq!(response.kvs[0].value.as_ref(), b"1");
     }
 
@@ -247,11 +229,13 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
     away.stopped().await;
     let two = client(addresses[..2].to_vec());
     for number in 0..200 {
-        two.put(put("b", &number.to_string())).await.expect("a put");
+        two.put("b", &number.to_string(), None)
+            .await
+            .expect("a put");
     }
     let (back, address) = serve(config(3, &peers, dir.path())).await;
     let one = client(vec![address]);
-    let response = one.range(get("b")).await.expect("a range");
+    let response = one.get("b", None).await.expect("a range");
     assert_eq!(response.kvs[0].value.as_ref(), b"199");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(back.reader().state_hash(), nodes[0].reader().state_hash());
@@ -267,7 +251,7 @@ async fn alone_with_a_write(dir: &Path) -> NodeConfig {
     let config = config(1, &peers, dir);
     let (node, address) = serve(config.clone()).await;
     let one = client(vec![address]);
-    one.put(put("a", "1")).await.expect("a put");
+    one.put("a", "1", None).await.expect("a put");
     node.stop();
     node.stopped().await;
     config
@@ -317,7 +301,7 @@ async fn a_snapshot_whose_mark_was_lost_in_a_crash_restarts_the_log() {
     for round in 0..2 {
         let (node, address) = serve(config.clone()).await;
         let one = client(vec![address]);
-        one.put(put("b", "2"))
+        one.put("b", "2", None)
             .await
             .expect("a put behind the snapshot");
         assert!(node.reader().applied_index() > 40, "round {round}");

@@ -15,7 +15,7 @@ use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, 
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
 use veridical_planted::Planted;
-use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
+use veridical_proto::etcdserverpb::{Member, PutRequest};
 use veridical_storage::engine::{Engine, MemoryEngine};
 
 type TestClient = PipelinedClient;
@@ -79,22 +79,13 @@ fn client(endpoints: Vec<String>) -> TestClient {
 }
 
 async fn put(client: &TestClient, key: &str, value: &str) -> i64 {
-    let request = PutRequest {
-        key: key.to_owned().into(),
-        value: value.to_owned().into(),
-        ..Default::default()
-    };
-    let response = client.put(request).await.expect("a put");
-    response.header.expect("a header").revision
+    let response = client.put(key, value, None).await.expect("a put");
+    response.revision()
 }
 
 /// Value, version and mod_revision.
 async fn get(client: &TestClient, key: &str) -> (String, i64, i64) {
-    let request = RangeRequest {
-        key: key.to_owned().into(),
-        ..Default::default()
-    };
-    let response = client.range(request).await.expect("a range");
+    let response = client.get(key, None).await.expect("a read");
     let kv = &response.kvs[0];
     let value = String::from_utf8_lossy(&kv.value).into_owned();
     (value, kv.version, kv.mod_revision)

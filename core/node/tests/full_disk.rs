@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
+use veridical_client::{Client, ClientConfig, GetOptions, Pipelined, PipelinedClient};
 use veridical_env::{
     Disk, DiskFile, Environment, Listener, Network, OpenMode, RealClock, RealDisk, RealEnvironment,
     RealFile, TcpNetwork,
@@ -20,7 +20,7 @@ use veridical_env::{
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig, StopReason};
 use veridical_planted::Planted;
-use veridical_proto::etcdserverpb::{Member, PutRequest, RangeRequest};
+use veridical_proto::etcdserverpb::Member;
 
 /// Bytes of a segment from its creation on.
 const SEGMENT_BYTES: u64 = 16 * 1024;
@@ -221,12 +221,11 @@ async fn serve(
 }
 
 async fn put(client: &PipelinedClient, number: usize) -> bool {
-    let request = PutRequest {
-        key: format!("k{number:03}").into(),
-        value: vec![b'v'; VALUE_BYTES].into(),
-        ..Default::default()
-    };
-    client.put(request).await.is_ok()
+    let value = vec![b'v'; VALUE_BYTES];
+    client
+        .put(format!("k{number:03}"), value, None)
+        .await
+        .is_ok()
 }
 
 fn leftovers(root: &Path) -> Vec<PathBuf> {
@@ -269,13 +268,8 @@ async fn member_that_had_no_room_for_its_snapshot(root: &Path) -> SmallMachine {
 
 async fn starts_and_has_everything(machine: &SmallMachine, root: &Path) {
     let (node, client) = serve(machine, config(root, 1_000)).await;
-    let request = RangeRequest {
-        key: "k".into(),
-        range_end: "l".into(),
-        count_only: true,
-        ..Default::default()
-    };
-    let counted = client.range(request).await.expect("it serves");
+    let all = GetOptions::new().with_prefix().with_count_only();
+    let counted = client.get("k", all).await.expect("it serves");
     assert_eq!(counted.count, KEYS as i64);
     node.stop();
     node.stopped().await;

@@ -9,6 +9,7 @@
 //!
 //! The `.proto` files in `proto/` are the documentation of the fields.
 
+mod access;
 pub mod frame;
 
 /// Keys, values and events of the etcd v3 API.

@@ -176,6 +176,8 @@ api_errors! {
     user_not_found: FailedPrecondition, "etcdserver: user name not found";
     /// A role that does not exist.
     role_not_found: FailedPrecondition, "etcdserver: role name not found";
+    /// An alarm is to be raised, and there are none.
+    alarms_not_raised: Unimplemented, "veridical: alarms cannot be raised by clients";
     /// A command in the log without a request that this version knows.
     unknown_command: Unimplemented, "veridical: unknown command";
 }

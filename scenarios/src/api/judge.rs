@@ -449,12 +449,15 @@ fn header_of(answer: &Answer) -> Option<Option<&api::ResponseHeader>> {
         Answer::Status(answer) => answer.header.as_ref(),
         Answer::MemberList(answer) => answer.header.as_ref(),
         Answer::HashKv(answer) => answer.header.as_ref(),
+        Answer::Hash(answer) => answer.header.as_ref(),
+        Answer::Alarm(answer) => answer.header.as_ref(),
         Answer::MemberAdd(answer) => answer.header.as_ref(),
         Answer::MemberRemove(answer) => answer.header.as_ref(),
         Answer::MemberPromote(answer) => answer.header.as_ref(),
         Answer::MemberUpdate(answer) => answer.header.as_ref(),
         Answer::Batch(answer) => answer.header.as_ref(),
-        // As from etcd: whoever gives leadership away tells no more.
-        Answer::MoveLeader(_) | Answer::Failure(_) => return None,
+        // As from etcd: whoever gives leadership away tells no more, nor does whoever has freed
+        // its room.
+        Answer::MoveLeader(_) | Answer::Defragment(_) | Answer::Failure(_) => return None,
     })
 }

@@ -298,6 +298,9 @@ client_kinds! {
     MemberUpdate => "client",
     MoveLeader => "client",
     Batch => "client",
+    Alarm => "client",
+    Defragment => "client",
+    Hash => "client",
 }
 
 fn request(request: Request) -> Decoded {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use veridical_client::CallError;
+use veridical_client::{CallError, GetOptions, GetResponse};
 use veridical_histories::random::Random;
-use veridical_proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest, RangeResponse};
+use veridical_proto::etcdserverpb::HashKvRequest;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
@@ -40,12 +40,7 @@ async fn write(addresses: Vec<String>, writer: usize, stop: Arc<AtomicBool>) -> 
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let key = format!("w/{writer}/{number:08}");
-        let put = PutRequest {
-            key: key.clone().into(),
-            value: key.clone().into(),
-            ..PutRequest::default()
-        };
-        match client.put(put).await {
+        match client.put(&key, &key, None).await {
             Ok(_) => {
                 written.acknowledged.insert(key);
             }
@@ -61,14 +56,9 @@ async fn write(addresses: Vec<String>, writer: usize, stop: Arc<AtomicBool>) -> 
 }
 
 /// Everything below `w/`, as one member shows it.
-async fn read_all(address: &str) -> RangeResponse {
-    let all = RangeRequest {
-        key: "w/".into(),
-        range_end: "w0".into(),
-        ..RangeRequest::default()
-    };
+async fn read_all(address: &str) -> GetResponse {
     client(vec![address.to_owned()])
-        .range(all)
+        .get("w/", GetOptions::new().with_prefix())
         .await
         .expect("the member serves")
 }
@@ -97,7 +87,7 @@ fn check(cluster: &Cluster, written: &[Written]) {
         let mut revision = 0;
         for address in cluster.addresses() {
             let read = read_all(&address).await;
-            revision = read.header.expect("a header").revision;
+            revision = read.revision();
             let shown: BTreeSet<String> = read
                 .kvs
                 .iter()

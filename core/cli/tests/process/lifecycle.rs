@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use veridical_proto::etcdserverpb::{PutRequest, RangeRequest};
-
 use crate::member::{Cluster, Member, client, free_port, program, runtime, wait_until_ready};
 
 const OK: Option<i32> = Some(0);
@@ -12,13 +10,8 @@ const CRASH: Option<i32> = Some(5);
 
 fn put(address: &str, key: &str, value: &str) {
     runtime().block_on(async {
-        let put = PutRequest {
-            key: key.to_owned().into(),
-            value: value.to_owned().into(),
-            ..PutRequest::default()
-        };
         client(vec![address.to_owned()])
-            .put(put)
+            .put(key, value, None)
             .await
             .expect("the put is acknowledged");
     });
@@ -26,12 +19,8 @@ fn put(address: &str, key: &str, value: &str) {
 
 fn get(address: &str, key: &str) -> Option<String> {
     runtime().block_on(async {
-        let get = RangeRequest {
-            key: key.to_owned().into(),
-            ..RangeRequest::default()
-        };
         let read = client(vec![address.to_owned()])
-            .range(get)
+            .get(key, None)
             .await
             .expect("it is read");
         let kv = read.kvs.first()?;

@@ -16,4 +16,5 @@ mod member;
 mod open_files;
 mod packages;
 mod raw_grpc;
+mod typed_client;
 mod verified_bench;

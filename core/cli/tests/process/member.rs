@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use veridical_client::{Client, ClientConfig, Pipelined, PipelinedClient};
 use veridical_env::{RealClock, TcpNetwork};
-use veridical_proto::etcdserverpb::RangeRequest;
 
 /// How long a cluster may take to serve its first request.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -300,11 +299,7 @@ pub fn wait_until_ready(member: &Member) {
     runtime().block_on(async {
         let client = client(vec![member.client_address()]);
         loop {
-            let read = RangeRequest {
-                key: "ready".into(),
-                ..RangeRequest::default()
-            };
-            let Err(error) = client.range(read).await else {
+            let Err(error) = client.get("ready", None).await else {
                 return;
             };
             assert!(

@@ -4,8 +4,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use veridical_proto::etcdserverpb::PutRequest;
-
 use crate::member::{Member, client, runtime, wait_until_ready};
 
 /// Files that the process may have open.
@@ -17,13 +15,9 @@ const IDLE_CONNECTIONS: usize = 200;
 fn puts_work(member: &Member, count: usize) {
     runtime().block_on(async {
         for number in 0..count {
-            let put = PutRequest {
-                key: format!("k{number}").into(),
-                value: vec![b'v'; 1_000].into(),
-                ..PutRequest::default()
-            };
             let client = client(vec![member.client_address()]);
-            client.put(put).await.expect("the put is acknowledged");
+            let put = client.put(format!("k{number}"), [b'v'; 1_000], None);
+            put.await.expect("the put is acknowledged");
         }
     });
 }

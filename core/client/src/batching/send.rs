@@ -69,7 +69,7 @@ pub(crate) async fn send_batch<T: Connector, C: Clock>(
     loop {
         let request = underway.request();
         let resends_all = core.config.planted.has(PlantedBug::BatchRetriedWhole);
-        let progress = match core.call(request).await {
+        let progress = match core.call(request, core.config.request_timeout).await {
             Err(CallError::Unknown(_)) if resends_all => Progress::Left,
             Err(error) => underway.all_failed(&error),
             Ok(ResponseBody::Batch(results)) => underway.answered(results),
@@ -282,7 +282,7 @@ async fn call_one_by_one<T: Connector, C: Clock>(
             continue;
         }
         if !is_repeatable_operation(&operation) {
-            outcomes.push(core.call(ask(operation)).await);
+            outcomes.push(call(core, operation).await);
             continue;
         }
         let mut reading = vec![operation];
@@ -312,7 +312,12 @@ fn begin_call<T: Connector, C: Clock>(
     let core = Arc::clone(core);
     veridical_env::task::spawn(async move {
         // The caller may have given up.
-        let _ = reply.send(core.call(ask(operation)).await);
+        let _ = reply.send(call(&core, operation).await);
     });
     answer
+}
+
+/// An operation by itself.
+async fn call<T: Connector, C: Clock>(core: &Core<T, C>, operation: Operation) -> Outcome {
+    core.call(ask(operation), core.config.request_timeout).await
 }

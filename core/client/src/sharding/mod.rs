@@ -18,9 +18,13 @@ use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 
+use crate::ask::{ask, mismatch};
 use crate::client::Client;
 use crate::connection::CallError;
 use crate::connector::Connector;
+use crate::into_bytes::IntoBytes;
+use crate::options::{DeleteOptions, GetOptions, PutOptions};
+use crate::txn::Txn;
 
 pub use merge::{MergedRange, ShardPart};
 use merge::{check_merged, merged};
@@ -83,12 +87,38 @@ impl<T: Connector, C: Clock> ShardedClient<T, C> {
     ///
     /// # Errors
     /// See [`Client::call`].
-    pub async fn put(&self, request: api::PutRequest) -> Result<api::PutResponse, CallError> {
+    pub async fn put(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+        options: impl Into<Option<PutOptions>>,
+    ) -> Result<api::PutResponse, CallError> {
+        let request = options.into().unwrap_or_default().request(key, value);
         let shard = self.shard_with(&request.key);
-        match shard.call(RequestBody::Put(request)).await? {
-            ResponseBody::Put(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
+        ask!(shard, Put, request)
+    }
+
+    /// Reads a key, or with options many; see [`range`](Self::range).
+    ///
+    /// # Errors
+    /// As for a range.
+    pub async fn get(
+        &self,
+        key: impl IntoBytes,
+        options: impl Into<Option<GetOptions>>,
+    ) -> Result<MergedRange, CallError> {
+        self.range(options.into().unwrap_or_default().request(key))
+            .await
+    }
+
+    /// Deletes a key, or with options many; see [`delete_range`](Self::delete_range).
+    pub async fn delete(
+        &self,
+        key: impl IntoBytes,
+        options: impl Into<Option<DeleteOptions>>,
+    ) -> Vec<(usize, Result<api::DeleteRangeResponse, CallError>)> {
+        self.delete_range(options.into().unwrap_or_default().request(key))
+            .await
     }
 
     /// Reads keys: one in its shard, a range in all of them. A range is merged in the order
@@ -145,16 +175,14 @@ impl<T: Connector, C: Clock> ShardedClient<T, C> {
     ///
     /// # Errors
     /// It names keys of several shards, or a range. Otherwise see [`Client::call`].
-    pub async fn txn(&self, request: api::TxnRequest) -> Result<api::TxnResponse, CallError> {
+    pub async fn txn(&self, txn: Txn) -> Result<api::TxnResponse, CallError> {
+        let request = txn.into_request();
         let number = match txn_shard(&request, self.placement) {
             Ok(number) => number,
             Err(across) if self.has(PlantedBug::ShardTxnUnchecked) => across.first_shard,
             Err(across) => return Err(refused(across.to_string())),
         };
-        match self.shards[number].call(RequestBody::Txn(request)).await? {
-            ResponseBody::Txn(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
+        ask!(self.shards[number], Txn, request)
     }
 
     /// Does many operations, those of each shard in their order, see [`Client::batch`]. One
@@ -253,8 +281,4 @@ fn refused(message: impl Into<String>) -> CallError {
         code: CODE_INVALID_ARGUMENT,
         message: message.into(),
     }
-}
-
-fn mismatch(answer: &ResponseBody) -> CallError {
-    CallError::Unknown(format!("unexpected answer {answer:?}"))
 }

@@ -10,6 +10,7 @@ use veridical_planted::PlantedBug;
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::command::command::Request as CommandRequest;
 use veridical_proto::etcdserverpb as api;
+use veridical_proto::etcdserverpb::alarm_request::AlarmAction;
 use veridical_raft::Role;
 use veridical_storage::engine::Engine;
 use veridical_store::{
@@ -439,6 +440,40 @@ impl<E: Environment> Node<E> {
             hash,
             compact_revision,
         })
+    }
+
+    /// A hash over the keys of this member at its newest revision (`Maintenance.Hash`): the same
+    /// on members that have got equally far.
+    ///
+    /// # Errors
+    /// See [`Node::hash_kv`].
+    pub fn hash(&self) -> Result<api::HashResponse, ApiError> {
+        let hashed = self.hash_kv(&api::HashKvRequest { revision: 0 })?;
+        Ok(api::HashResponse {
+            header: hashed.header,
+            hash: hashed.hash,
+        })
+    }
+
+    /// The alarms (`Maintenance.Alarm`). There are none: a member whose disk fails stops, and no
+    /// quota is enforced. The answer has a header as from etcd 3.5 on.
+    ///
+    /// # Errors
+    /// An alarm is to be raised.
+    pub fn alarm(&self, request: &api::AlarmRequest) -> Result<api::AlarmResponse, ApiError> {
+        if request.action() == AlarmAction::Activate {
+            return Err(ApiError::alarms_not_raised());
+        }
+        Ok(api::AlarmResponse {
+            header: Some(self.header(self.member.reader.revision())),
+            alarms: Vec::new(),
+        })
+    }
+
+    /// Nothing to do (`Maintenance.Defragment`): there is no file with holes in it. As from etcd,
+    /// the answer has no header.
+    pub fn defragment(&self) -> api::DefragmentResponse {
+        api::DefragmentResponse { header: None }
     }
 
     /// Who the members are (`Cluster.MemberList`). A newcomer that has not been told yet waits for

@@ -309,6 +309,9 @@ async fn serve_request<E: Environment>(
             ResponseBody::MemberList(node.member_list(&request).await?)
         }
         RequestBody::HashKv(request) => ResponseBody::HashKv(node.hash_kv(&request)?),
+        RequestBody::Hash(_) => ResponseBody::Hash(node.hash()?),
+        RequestBody::Alarm(request) => ResponseBody::Alarm(node.alarm(&request)?),
+        RequestBody::Defragment(_) => ResponseBody::Defragment(node.defragment()),
         RequestBody::MemberAdd(request) => ResponseBody::MemberAdd(node.member_add(request).await?),
         RequestBody::MemberRemove(request) => {
             ResponseBody::MemberRemove(node.member_remove(request.id).await?)

@@ -4,7 +4,6 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
-use veridical_proto::etcdserverpb::alarm_request::AlarmAction;
 use veridical_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, HashKvRequest,
     HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
@@ -28,23 +27,13 @@ impl MaintenanceService {
 
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
-    /// There are no alarms: a member whose disk fails stops, and no quota is enforced. The
-    /// answer has a header as from etcd 3.5 on.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         self.gate.admit(request.metadata(), Learner::Refuses)?;
-        if request.get_ref().action() == AlarmAction::Activate {
-            return Err(Status::unimplemented(
-                "veridical: alarms cannot be raised by clients",
-            ));
-        }
-        let node = self.gate.node();
-        Ok(Response::new(AlarmResponse {
-            header: Some(node.header(node.reader().revision())),
-            alarms: Vec::new(),
-        }))
+        let answer = self.gate.node().alarm(request.get_ref());
+        answer.map(Response::new).map_err(status_of)
     }
 
     async fn status(
@@ -55,28 +44,18 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(self.gate.node().status()))
     }
 
-    /// Nothing to do: there is no file with holes in it. As from etcd, the answer has no header.
     async fn defragment(
         &self,
         request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.gate.admit(request.metadata(), Learner::Refuses)?;
-        Ok(Response::new(DefragmentResponse { header: None }))
+        Ok(Response::new(self.gate.node().defragment()))
     }
 
-    /// Over the keys of this member at its newest revision: the same on members that
-    /// have got equally far.
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         self.gate.admit(request.metadata(), Learner::Refuses)?;
-        let hashed = self
-            .gate
-            .node()
-            .hash_kv(&HashKvRequest { revision: 0 })
-            .map_err(status_of)?;
-        Ok(Response::new(HashResponse {
-            header: hashed.header,
-            hash: hashed.hash,
-        }))
+        let answer = self.gate.node().hash();
+        answer.map(Response::new).map_err(status_of)
     }
 
     async fn hash_kv(

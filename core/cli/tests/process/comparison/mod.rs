@@ -12,7 +12,7 @@ mod draw;
 mod known;
 mod operation;
 mod run;
-mod store;
+pub mod store;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

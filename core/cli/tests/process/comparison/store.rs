@@ -22,7 +22,7 @@ impl Etcd {
 }
 
 /// A member of etcd.
-struct EtcdMember {
+pub struct EtcdMember {
     arguments: Vec<String>,
     program: PathBuf,
     client_port: u16,
@@ -31,7 +31,13 @@ struct EtcdMember {
 }
 
 impl EtcdMember {
-    fn start(&mut self) {
+    /// `host:port` for clients.
+    pub fn client_address(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// Starts the process.
+    pub fn start(&mut self) {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
@@ -49,7 +55,7 @@ impl EtcdMember {
     }
 
     /// Tells it to end, and waits.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         let mut child = self.child.take().expect("it runs");
         let sent = Command::new("kill").arg(child.id().to_string()).status();
         assert!(sent.expect("kill runs").success());
@@ -71,7 +77,8 @@ impl Drop for EtcdMember {
     }
 }
 
-fn start_etcd(etcd: &Etcd, size: usize) -> Vec<EtcdMember> {
+/// Starts that many members of a new cluster.
+pub fn start_etcd(etcd: &Etcd, size: usize) -> Vec<EtcdMember> {
     let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
     let initial: Vec<String> = (0..size)
         .map(|number| format!("m{number}=http://127.0.0.1:{}", ports[number].1))
@@ -116,9 +123,7 @@ impl Pair {
         let ours = Cluster::start_without_waiting(size, &[]);
         let addresses = ours.addresses();
         let our_apis = addresses.iter().map(|address| Api::new(address));
-        let etcd_apis = etcd
-            .iter()
-            .map(|member| Api::new(&format!("127.0.0.1:{}", member.client_port)));
+        let etcd_apis = etcd.iter().map(|member| Api::new(&member.client_address()));
         let pair = Self {
             our_apis: our_apis.collect(),
             etcd_apis: etcd_apis.collect(),
