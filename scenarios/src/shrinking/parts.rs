@@ -35,13 +35,15 @@ pub enum Kind {
     LeaseRounds,
     /// Examinations of members.
     Examinations,
+    /// Crowds of strangers.
+    Strangers,
     /// Altered files.
     Forgeries,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Strikes,
         Self::LeaseRounds,
         Self::Examinations,
+        Self::Strangers,
         Self::Forgeries,
         Self::Operations,
         Self::Watchers,
@@ -66,6 +69,7 @@ impl Kind {
         "strikes",
         "lease rounds",
         "examinations",
+        "crowds of strangers",
         "forgeries",
         "operations",
         "watchers",
@@ -89,6 +93,7 @@ impl Kind {
             Self::Strikes => plan.strikes.len(),
             Self::LeaseRounds => plan.lease_rounds.len(),
             Self::Examinations => plan.examinations.len(),
+            Self::Strangers => plan.strangers.len(),
             Self::Forgeries => plan.forgeries.len(),
         }
     }
@@ -104,6 +109,7 @@ impl Kind {
             Self::Strikes => less.strikes = keep(&plan.strikes, out),
             Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
+            Self::Strangers => less.strangers = keep(&plan.strangers, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
@@ -179,6 +185,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("moments of the schedule", plan.schedule.moments()),
             ("lease rounds", plan.lease_rounds.len()),
             ("examinations", plan.examinations.len()),
+            ("crowds of strangers", plan.strangers.len()),
         ],
         failed_at_ms,
     }

@@ -18,6 +18,7 @@ mod leader_nemesis;
 mod moments;
 mod open_files;
 mod schedule;
+mod strangers;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -168,6 +169,8 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         service: None,
         lease_rounds: lease_rounds(seed, heal_at_ms),
         examinations: examinations(seed, heal_at_ms),
+        strangers: strangers::strangers(seed, members, heal_at_ms),
+        lost_majority: None,
         leader_nemesis,
         heal_at_ms,
         heal_bound_ms: heal_bound_ms(&disk),
