@@ -12,6 +12,7 @@ mod baseline;
 mod changes;
 mod draw;
 mod faults;
+mod full_disks;
 mod keys;
 
 mod leader_nemesis;
@@ -143,6 +144,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         network.delay = Latency::new(5_000, 1_000);
     }
     let mut faults = moments::crashes(seed, members, heal_at_ms);
+    faults.extend(full_disks::leftovers(seed, members, heal_at_ms));
     faults.extend(open_files::limits(seed, members, heal_at_ms));
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
