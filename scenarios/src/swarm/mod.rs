@@ -144,7 +144,10 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         network.delay = Latency::new(5_000, 1_000);
     }
     let mut faults = moments::crashes(seed, members, heal_at_ms);
-    faults.extend(full_disks::leftovers(seed, members, heal_at_ms));
+    if !engine {
+        let leftovers = full_disks::leftovers(seed, members, heal_at_ms, &mut knobs);
+        faults.extend(leftovers);
+    }
     faults.extend(open_files::limits(seed, members, heal_at_ms));
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
