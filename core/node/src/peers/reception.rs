@@ -118,7 +118,9 @@ impl Place {
         };
         match guests.callers.get(&caller) {
             Some(other) if other.number > self.number => return Err(PeerError::Displaced),
-            Some(_) => reachable!("node.caller-came-again"),
+            Some(_) => {
+                reachable!("node.caller-came-again");
+            }
             None if is_named => {}
             None => {
                 let mut unnamed = guests.callers.values();
