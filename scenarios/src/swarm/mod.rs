@@ -23,6 +23,7 @@ mod strangers;
 mod workload;
 
 use std::collections::BTreeSet;
+use veridical_harness::TimedFault;
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, Latency, Rng, Stream};
 
@@ -143,12 +144,8 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         // Slow enough that a cut falls between an entry and the next one.
         network.delay = Latency::new(5_000, 1_000);
     }
-    let mut faults = moments::crashes(seed, members, heal_at_ms);
-    if !engine {
-        let leftovers = full_disks::leftovers(seed, members, heal_at_ms, &mut knobs);
-        faults.extend(leftovers);
-    }
-    faults.extend(open_files::limits(seed, members, heal_at_ms));
+    let snapshots = (!engine).then_some(&mut knobs);
+    let mut faults = of_own_streams(seed, members, heal_at_ms, snapshots);
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
     Plan {
@@ -243,6 +240,22 @@ fn families(rng: &mut Rng) -> (Vec<Family>, bool) {
         true => (vec![Family::LeaderNemesis], true),
         false => (chosen, false),
     }
+}
+
+/// Faults that draw from streams of their own. Some want many snapshots, where members write any
+/// and their settings are at hand.
+fn of_own_streams(
+    seed: u64,
+    members: u32,
+    heal_at_ms: u64,
+    snapshots: Option<&mut Limits>,
+) -> Vec<TimedFault> {
+    let mut faults = moments::crashes(seed, members, heal_at_ms);
+    if let Some(knobs) = snapshots {
+        faults.extend(full_disks::leftovers(seed, members, heal_at_ms, knobs));
+    }
+    faults.extend(open_files::limits(seed, members, heal_at_ms));
+    faults
 }
 
 /// What impatient operators ask for, and what is done at observed moments.
