@@ -31,6 +31,9 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         schedule: Schedule::Uniform,
         ..plan
     };
+    for crowd in &mut plan.strangers {
+        crowd.site %= BOOTSTRAP_MEMBERS;
+    }
     for host in &mut plan.hosts {
         host.first_member %= BOOTSTRAP_MEMBERS;
     }

@@ -10,7 +10,7 @@
 //! and `watching` are the clients, `operator` changes the membership one step after the
 //! other and `impatient_operators` all at once, `leader_nemesis` follows the elections,
 //! `service` sees to it that writes go on, `lease_keepers` keep alive what is being ended.
-//! `strikes` act at observed moments, and `forgery` alters what the disk of a member holds.
+//! `survivor` goes on when all others are lost, `strikes` act at observed moments, `strangers` crowd at ports that are not theirs, and `forgery` alters what the disk of a member holds.
 //! `observer` feeds the checker while they run, `api` judges every answer, `accounting` asks why
 //! an outcome is not known, `progress` what watches are told at the end. `shrinking` says what a
 //! plan consists of, `mutation` how it is changed, `view` what its messages mean.
@@ -23,6 +23,7 @@ mod api;
 mod batch_callers;
 mod calm;
 pub mod connected_majority;
+pub mod forced_cluster;
 pub mod forged_disk;
 pub mod forgery;
 pub mod impatience;
@@ -69,7 +70,11 @@ pub mod run;
 #[cfg(madsim)]
 mod service;
 #[cfg(madsim)]
+mod strangers;
+#[cfg(madsim)]
 mod strikes;
+#[cfg(madsim)]
+mod survivor;
 #[cfg(madsim)]
 mod watching;
 #[cfg(madsim)]

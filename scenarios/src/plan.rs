@@ -91,6 +91,12 @@ pub struct Plan {
     /// When members are asked for what other clients have no use for, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<u64>,
+    /// Who connects to the ports of peers and says nothing of use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<Strangers>,
+    /// That the majority is lost for good, and the last member goes on alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_majority: Option<LostMajority>,
     /// What is done whenever a new leader appears.
     #[serde(
         default,
@@ -391,6 +397,47 @@ pub enum Whose {
     Own,
     /// Whoever led last.
     Leader,
+}
+
+/// The disks of all members but one are lost, and that one is told to go on alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostMajority {
+    /// When the others are lost, in ms of simulated time, once all members have the same.
+    pub at_ms: u64,
+    /// The machine of the one that is left.
+    pub survivor: u32,
+    /// When it is started to go on alone.
+    pub alone_at_ms: u64,
+    /// One of the others that comes back with what was on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_member: Option<OldMember>,
+}
+
+/// A member that was given up, and comes back for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldMember {
+    /// Its machine.
+    pub site: u32,
+    /// When it comes back, in ms of simulated time.
+    pub at_ms: u64,
+    /// How long it stays, in ms.
+    pub for_ms: u64,
+}
+
+/// A crowd of strangers at the port of peers of one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strangers {
+    /// When they come, in ms of simulated time.
+    pub at_ms: u64,
+    /// The machine of the member.
+    pub site: u32,
+    /// How many connections they keep open, or open anew.
+    pub connections: u32,
+    /// For how long, in ms.
+    pub for_ms: u64,
 }
 
 /// A client that writes all the time, and how long it may have to wait for the next

@@ -42,7 +42,9 @@ use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
 use crate::service::watch_service;
 use crate::sessions::{PROBE_CLIENT, PROBE_NAME, WATCHER_CLIENT, host_name, watcher_name};
 use crate::sharded_callers::ShardedCallers;
+use crate::strangers;
 use crate::strikes::Strikes;
+use crate::survivor::Survivor;
 use crate::view::MemberState;
 use crate::watching::{Reached, run_watcher};
 use crate::workload::{Host, run_host};
@@ -186,6 +188,8 @@ impl RunDriver {
         self.start_impatient_operators();
         self.start_service();
         self.start_forger();
+        self.start_strangers();
+        self.start_survivor();
         let keeping = self.start_lease_keepers();
         let examining = self.start_examiner();
         let batching = self.start_batch_callers();
@@ -384,6 +388,27 @@ impl RunDriver {
         }
     }
 
+    /// Lets strangers come to the ports of peers, if the plan has any.
+    fn start_strangers(&self) {
+        if !self.plan.strangers.is_empty() {
+            strangers::come(&self.world, &self.observer, &self.plan);
+        }
+    }
+
+    /// Starts whoever takes the majority away, if the plan says so.
+    fn start_survivor(&self) {
+        if let Some(lost) = self.plan.lost_majority {
+            let survivor = Survivor::new(
+                self.world.clone(),
+                self.cluster.clone(),
+                self.observer.clone(),
+                Arc::clone(&self.plan),
+                lost,
+            );
+            self.world.spawn(survivor.run());
+        }
+    }
+
     /// Starts the one who examines members, if the plan has one.
     fn start_examiner(&self) -> Option<JoinHandle<()>> {
         if self.plan.examinations.is_empty() {
@@ -480,6 +505,7 @@ impl RunDriver {
         self.cluster.compare_hashes();
         self.probe_progress(&probe, &client).await?;
         let under_way = self.probe_lease(&client).await?;
+        self.logs_are_cut().await?;
         self.leases_end(under_way).await?;
         if self.plan.last_power_failure {
             self.all_lose_power().await;
@@ -490,6 +516,22 @@ impl RunDriver {
             self.cluster.compare();
         }
         Ok(())
+    }
+
+    /// Nobody's log is longer than is allowed; a snapshot may still be under way.
+    async fn logs_are_cut(&self) -> Result<(), Finding> {
+        let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
+        let too_long = || self.cluster.logs_too_long();
+        let waited = self
+            .until(bound, "log-too-long", || too_long().is_empty())
+            .await;
+        waited.map_err(|mut finding| {
+            let logs = too_long().into_iter().map(|(member, bytes, bytes_max)| {
+                format!("\n  the log of {member:x} has {bytes} bytes, {bytes_max} are allowed")
+            });
+            finding.text.extend(logs);
+            finding
+        })
     }
 
     /// Watches in a cluster without faults: what they are told of their progress.

@@ -22,8 +22,8 @@ use crate::plan::{PLAN_FORMAT, Plan};
 use crate::shrinking::{self, Kind};
 use crate::view::{self, MemberState};
 use crate::{
-    connected_majority, forged_disk, impatience, lying_disk, rolling_restarts, rotten_disk,
-    slow_disks, stale_disk, swarm, timetable,
+    connected_majority, forced_cluster, forged_disk, impatience, lying_disk, rolling_restarts,
+    rotten_disk, slow_disks, stale_disk, swarm, timetable,
 };
 
 /// Planted bugs that no seed is known to find, and that are looked for only when they are
@@ -33,9 +33,10 @@ const HIDDEN: &[(PlantedBug, &str)] = &[(
     "docs/planted-bugs.md says why",
 )];
 
-/// Planted bugs that show only where a disk decays, which the swarm does not let happen, or hardly
-/// ever elsewhere; and the scenario in which they do.
-const OF_DECAY: &[(PlantedBug, &str)] = &[
+/// Planted bugs that show only where something happens that the swarm does not let happen, or hardly
+/// ever elsewhere: a disk decays, a majority is lost; and the scenario in which they do.
+const ELSEWHERE: &[(PlantedBug, &str)] = &[
+    (PlantedBug::ForcedKeepsAMember, forced_cluster::NAME),
     (PlantedBug::WalChainUnchecked, forged_disk::NAME),
     (PlantedBug::WalImpossibleCutOff, forged_disk::NAME),
     (PlantedBug::WalPayloadUnchecked, rotten_disk::NAME),
@@ -74,9 +75,9 @@ impl Scenario for Store {
                 .iter()
                 .find(|(hidden, _)| hidden == bug)
                 .map(|(_, why)| *why),
-            scenario: OF_DECAY
+            scenario: ELSEWHERE
                 .iter()
-                .find(|(of_decay, _)| of_decay == bug)
+                .find(|(elsewhere, _)| elsewhere == bug)
                 .map(|(_, scenario)| *scenario),
         });
         named.collect()
@@ -204,6 +205,10 @@ fn all() -> impl Iterator<Item = Named> {
             about: "a calm world and faults of minorities that outlast elections: writes go on meanwhile",
         },
         Named {
+            name: forced_cluster::NAME,
+            about: "the majority is lost for good, the last member goes on alone, and the cluster grows again",
+        },
+        Named {
             name: slow_disks::NAME,
             about: "disks that write a few thousand bytes a second, and members that are paused: writes go on",
         },
@@ -223,6 +228,7 @@ fn plan_of(scenario: &str, seed: u64) -> Option<Plan> {
         impatience::NAME => Some(impatience::plan(swarm::drawn(seed))),
         rolling_restarts::NAME => Some(rolling_restarts::plan(swarm::drawn(seed))),
         connected_majority::NAME => Some(connected_majority::plan(swarm::drawn(seed))),
+        forced_cluster::NAME => Some(forced_cluster::plan(swarm::drawn(seed))),
         slow_disks::NAME => Some(slow_disks::plan(swarm::drawn(seed))),
         stale_disk::NAME => Some(stale_disk::plan(seed)),
         _ => swarm::plan_of(scenario, seed),

@@ -98,6 +98,7 @@ pub fn plan(seed: u64) -> Plan {
         leader_nemesis: None,
         hasty: Vec::new(),
         strikes: Vec::new(),
+        strangers: Vec::new(),
         schedule: Schedule::Uniform,
         ..base
     }

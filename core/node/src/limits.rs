@@ -111,6 +111,9 @@ limits! {
     /// network would, and Raft sends again.
     max_outbox_frames: usize, least 1, default 1_024,
         simulated 4..=64, edges [1], default in 50 percent;
+    /// Connections to the port of peers that have not greeted; above it the oldest is closed.
+    max_peer_strangers: usize, least 8, default 32,
+        simulated 8..=24, edges [8], default in 50 percent;
     /// Persistence jobs handed to the disk and not finished.
     max_disk_jobs: usize, least 1, default 64,
         simulated 1..=16, edges [1], default in 50 percent;

@@ -245,6 +245,63 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
     }
 }
 
+/// Connects to each of these ports so many times, and says nothing.
+async fn silent_connections(ports: &[String], each: usize) -> Vec<tokio::net::TcpStream> {
+    let mut silent = Vec::new();
+    for address in ports {
+        for _ in 0..each {
+            let connected = tokio::net::TcpStream::connect(address).await;
+            silent.push(connected.expect("somebody listens"));
+        }
+    }
+    silent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_to_the_ports_of_peers_are_bounded_and_keep_no_member_from_another() {
+    const EACH: usize = 150;
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers: Vec<String> = (0..3)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
+        .collect();
+    let mut nodes = Vec::new();
+    let mut addresses = Vec::new();
+    for id in 1..=3 {
+        let (node, address) = serve(config(id, &peers, dir.path())).await;
+        nodes.push(node);
+        addresses.push(address);
+    }
+    let all = client(addresses.clone());
+    all.put(put("a", "1")).await.expect("a put");
+    let silent = silent_connections(&peers, EACH).await;
+    all.put(put("a", "2"))
+        .await
+        .expect("members stay connected");
+
+    // A member comes back, and only with it there is a majority.
+    let (first, second) = (nodes.remove(0), nodes.remove(0));
+    second.stop();
+    second.stopped().await;
+    let (second, address) = serve(config(2, &peers, dir.path())).await;
+    let _more = silent_connections(&peers, EACH).await;
+    first.stop();
+    first.stopped().await;
+    let two = client(vec![address, addresses[2].clone()]);
+    two.put(put("a", "3")).await.expect("they find each other");
+
+    let is_open = |stream: &&tokio::net::TcpStream| {
+        let read = stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let open = silent.iter().filter(is_open).count();
+    let bound = peers.len() * Limits::default().max_peer_strangers;
+    assert!(open <= bound, "{open} of {} are open", silent.len());
+    for node in nodes.iter().chain([&second]) {
+        node.stop();
+        node.stopped().await;
+    }
+}
+
 /// The settings of a member that was alone, has written something and has stopped.
 async fn alone_with_a_write(dir: &Path) -> NodeConfig {
     let peers = [format!("127.0.0.1:{}", free_port())];

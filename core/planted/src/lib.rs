@@ -65,6 +65,8 @@ veridical_probe::planted_bugs! {
         StopsWithoutHandOver => "stops-without-hand-over",
         /// node: whoever is a voter counts as one that answers when another one is removed.
         SilentVoterCounts => "silent-voter-counts",
+        /// node: connections to the port of peers that never greet are kept, however many they are.
+        SilentPeersKept => "silent-peers-kept",
         /// node: zeros are written ahead of the log however slow the disk is.
         ZerosUnpaced => "zeros-unpaced",
         /// node: callers that wait for reads are not counted, however many they are.
@@ -79,6 +81,18 @@ veridical_probe::planted_bugs! {
         ChangeBeforeOwnCommit => "change-before-own-commit",
         /// node: whoever asked for what nobody knows the outcome of is told nothing.
         UnknownNotTold => "unknown-not-told",
+        /// node: whoever waits for a command that was dispatched is told that nobody knows when
+        /// the role of the member or its leader changes.
+        GivenUpWithLeader => "given-up-with-leader",
+        /// node: a session ends with the first request that is refused, and with it whatever else
+        /// waits on it.
+        SessionEndsWithRefusal => "session-ends-with-refusal",
+        /// node: what was left unfinished is removed only after the log is open, which needs room.
+        LeftoversRemovedLate => "leftovers-removed-late",
+        /// node: a member that goes on alone keeps the last of the others as a member.
+        ForcedKeepsAMember => "forced-keeps-a-member",
+        /// node: snapshots are made by the number of entries alone, however long these are.
+        LogBoundedByEntries => "log-bounded-by-entries",
         /// node: a command that was handed to a second leader is answered as of unknown outcome.
         SecondLeaderUnanswered => "second-leader-unanswered",
         /// node: a command settles all before it, those included whose callers wait.

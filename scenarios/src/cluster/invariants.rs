@@ -11,6 +11,7 @@ use crate::cluster::moments::Moments;
 use crate::observer::Observer;
 use crate::plan::Moment;
 use crate::properties::leadership::{LeadershipBound, LeadershipInvariants};
+use crate::properties::log_size::LogSizes;
 use crate::properties::members::MembershipInvariants;
 use crate::properties::proposals::{Cause, ProposalInvariants};
 use crate::properties::raft::{ClusterInvariants, LogStart, MemberState, ReadInvariants};
@@ -41,6 +42,7 @@ struct InvariantsState {
     reads: ReadInvariants,
     proposals: ProposalInvariants,
     leadership: LeadershipInvariants,
+    log_sizes: LogSizes,
     /// The process of each member.
     processes: BTreeMap<NodeId, ProcessId>,
 }
@@ -62,6 +64,7 @@ impl Invariants {
             reads: ReadInvariants::default(),
             proposals: ProposalInvariants::default(),
             leadership: LeadershipInvariants::new(bound),
+            log_sizes: LogSizes::default(),
             processes: BTreeMap::new(),
         };
         Self {
@@ -72,6 +75,13 @@ impl Invariants {
             process: None,
             disk_decays: false,
         }
+    }
+
+    /// The bytes of the log of a member.
+    pub(super) fn log_bytes(&self, member: NodeId) -> u64 {
+        let state = self.state.lock();
+        let state = state.expect("no panic while the invariants are locked");
+        state.log_sizes.bytes(member)
     }
 
     /// For the member of one process, whose disk may decay.
@@ -145,6 +155,8 @@ impl NodeObserver for Invariants {
             }
             state.reads.started(raft.id());
             state.proposals.started(raft.id());
+            let kept = raft.entries(raft.first_index()..raft.last_index() + 1);
+            state.log_sizes.started(raft.id(), kept);
             state.raft.started(raft.into(), start, entries)?;
             state.raft.check_configuration(raft.id(), raft.membership())
         });
@@ -165,6 +177,7 @@ impl NodeObserver for Invariants {
                     .raft
                     .check_configuration(standing.member, raft.membership())?;
             }
+            state.log_sizes.stepped(raft, ready);
             state.reads.answered(standing.member, &ready.read_states)?;
             let cut_off_in = self.cut_off_in(raft, &state.processes);
             let now = self.world.now();

@@ -1,6 +1,7 @@
 //! How the process of a site boots, and what its member tells the world outside.
 
 use std::future::pending;
+use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use veridical_env::{Environment, Network};
@@ -22,13 +23,17 @@ use crate::view::MemberState;
 use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
 
+/// How the names of unfinished files end, and what those of snapshots have in them.
+const UNFINISHED_SUFFIX: &str = ".tmp";
+const SNAPSHOT_INFIX: &str = ".snap.";
+
 /// Why a member's process ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MemberExit {
     #[error("does not start: {0}")]
     Start(#[from] StartError),
     #[error("cannot listen for clients: {0}")]
-    Listen(std::io::Error),
+    Listen(io::Error),
     #[error(transparent)]
     Stopped(StopReason),
 }
@@ -46,6 +51,19 @@ impl MemberExit {
     /// Whether it says where that is.
     fn names_a_file(&self) -> bool {
         self.to_string().contains(DATA_DIR)
+    }
+
+    /// Whether there was no room for what a start writes.
+    fn is_start_without_room(&self) -> bool {
+        let error = match self {
+            Self::Start(StartError::Io(error)) => error,
+            Self::Start(
+                StartError::Wal(WalError::File(FileError::Io { source, .. }))
+                | StartError::Snapshot(SnapshotError::File(FileError::Io { source, .. })),
+            ) => source,
+            Self::Start(_) | Self::Listen(_) | Self::Stopped(_) => return false,
+        };
+        error.kind() == io::ErrorKind::StorageFull
     }
 
     /// Whether a fault of the disk explains it.
@@ -66,6 +84,7 @@ impl MemberExit {
 /// What a member's process tells the world outside.
 #[derive(Clone)]
 pub(super) struct Outside {
+    pub(super) world: World,
     pub(super) site: u32,
     pub(super) shared: Arc<Mutex<Shared>>,
     pub(super) elections: Arc<watch::Sender<Election>>,
@@ -94,12 +113,43 @@ pub(super) async fn boot(environment: SimEnvironment, outside: Outside) -> Resul
         return pending().await;
     };
     let id = config.member_id;
+    let process = environment.process();
+    let leftovers = outside.unfinished_snapshots(process);
     let exit = run_member(environment, config, engine, &outside).await;
+    if exit.is_start_without_room() {
+        outside.check_leftovers(process, &leftovers);
+    }
     outside.ended(id, &exit);
     Err(exit)
 }
 
 impl Outside {
+    /// Snapshots on the disk here that were left unfinished.
+    fn unfinished_snapshots(&self, process: ProcessId) -> Vec<String> {
+        let mut files = self.world.read_files(process, UNFINISHED_SUFFIX);
+        files.retain(|(name, _)| name.contains(SNAPSHOT_INFIX));
+        files.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The member did not start for want of room: what it found unfinished has to be gone. It may be
+    /// what fills the disk, and nobody else removes it.
+    fn check_leftovers(&self, process: ProcessId, found: &[String]) {
+        let mut kept = self.unfinished_snapshots(process);
+        kept.retain(|name| found.contains(name));
+        if !kept.is_empty() {
+            self.observer.report(Finding::new(
+                Class::Violation,
+                "leftovers-fill-the-disk",
+                format!(
+                    "{} does not start on a full disk, and keeps {kept:?} from before",
+                    member_name(self.site)
+                ),
+            ));
+        } else if !found.is_empty() {
+            self.observer.count("leftovers.removed_from_a_full_disk");
+        }
+    }
+
     /// Member `id` has ended. Nobody but the disk, and those who removed it, may be the
     /// cause.
     fn ended(&self, id: u64, exit: &MemberExit) {

@@ -22,13 +22,13 @@ use veridical_proto::command::MemberAttributes;
 use veridical_proto::etcdserverpb::{HashKvRequest, Member};
 use veridical_raft::{NodeId, Role};
 use veridical_storage::engine::MemoryEngine;
-use veridical_world::{Fault, ProcessExit, ProcessId, SimEnvironment, World};
+use veridical_world::{CrashKind, Fault, ProcessExit, ProcessId, SimEnvironment, World};
 
 use crate::cluster::invariants::Invariants;
 use crate::cluster::member::{Outside, boot};
 use crate::cluster::moments::Moments;
-use crate::cluster::names::{DATA_DIR, PEER_PORT};
-pub use crate::cluster::names::{client_address, member_name, peer_url};
+use crate::cluster::names::DATA_DIR;
+pub use crate::cluster::names::{client_address, member_name, peer_address, peer_url};
 use crate::cluster::seen::Seen;
 pub use crate::cluster::shared::Election;
 use crate::cluster::shared::{Shared, Site, lock};
@@ -36,6 +36,7 @@ use crate::observer::Observer;
 use crate::plan::{Moment, Plan};
 use crate::properties::finding;
 use crate::properties::leases::LeaseDeadlines;
+use crate::properties::log_size;
 use crate::view::MemberState;
 use veridical_harness::recording::Recorder;
 use veridical_harness::report::{Class, Finding};
@@ -45,6 +46,15 @@ pub const CLUSTER_ID: u64 = 0x5eed;
 
 /// The restart of a process takes a moment.
 const RESTART_PAUSE: Duration = Duration::from_millis(5);
+
+/// A member that was lost with its machine, as it was.
+#[derive(Debug)]
+pub struct LostMember {
+    /// Its machine.
+    pub site: u32,
+    config: NodeConfig,
+    engine: Option<MemoryEngine>,
+}
 
 /// The members of a run, seen from outside.
 #[derive(Clone)]
@@ -98,6 +108,7 @@ impl Cluster {
         let processes = (0..plan.sites())
             .map(|site| {
                 let outside = Outside {
+                    world: world.clone(),
                     site,
                     shared: Arc::clone(&shared),
                     elections: Arc::clone(&elections),
@@ -253,6 +264,72 @@ impl Cluster {
         }
     }
 
+    /// All members but that of one machine are lost at this moment, with all that is on their disks.
+    /// Returns what they were.
+    pub async fn lose_all_but(&self, survivor: u32) -> Vec<LostMember> {
+        let lost: Vec<LostMember> = {
+            let mut shared = self.shared();
+            let sites = shared.sites.iter_mut().zip(0..);
+            let others = sites.filter(|(_, site)| *site != survivor);
+            others
+                .filter_map(|(state, site)| {
+                    Some(LostMember {
+                        site,
+                        config: state.config.take()?,
+                        engine: state.engine.take(),
+                    })
+                })
+                .collect()
+        };
+        for member in &lost {
+            let process = self.process(member.site);
+            self.world.inject(&Fault::KeepDisk { process });
+            self.world.inject(&Fault::WipeDisk { process });
+            self.expect_removal(member.config.member_id);
+        }
+        for member in &lost {
+            self.vacate(member.site).await;
+        }
+        lost
+    }
+
+    /// Starts the member of a machine anew, so that it goes on alone; the starts after this one are
+    /// as usual.
+    pub async fn force(&self, site: u32) {
+        self.set_force(site, true);
+        let process = self.process(site);
+        self.world.inject(&Fault::Crash {
+            process,
+            kind: CrashKind::Kill,
+            restart_after_ms: None,
+        });
+        self.world.sleep(RESTART_PAUSE).await;
+        self.world.restart(process);
+        self.world.sleep(RESTART_PAUSE).await;
+        self.set_force(site, false);
+    }
+
+    fn set_force(&self, site: u32, is_forced: bool) {
+        let mut shared = self.shared();
+        let config = shared.sites[site as usize].config.as_mut();
+        config.expect("it has a member").force_new_cluster = is_forced;
+    }
+
+    /// Starts a member that was lost on its machine, with the disk that it had.
+    pub fn bring_back(&self, member: LostMember) {
+        let process = self.process(member.site);
+        {
+            let mut shared = self.shared();
+            let site = &mut shared.sites[member.site as usize];
+            (site.config, site.engine) = (Some(member.config), member.engine);
+            site.is_used = true;
+        }
+        self.world.inject(&Fault::RestoreDisk {
+            process,
+            restart_after_ms: Some(RESTART_PAUSE.as_millis() as u64),
+        });
+    }
+
     /// Member `id` may find itself removed from now on.
     pub fn expect_removal(&self, id: u64) {
         self.observer.judge().may_leave(id);
@@ -405,6 +482,24 @@ impl Cluster {
                 .all(|(_, node)| Some(node.directory()) == first)
     }
 
+    /// Members whose logs are longer than their bound, with both; but for the one whose disk decays,
+    /// which may be down for good.
+    pub fn logs_too_long(&self) -> Vec<(NodeId, u64, u64)> {
+        let mut running = self.running();
+        running.retain(|(site, _)| Some(*site) != self.plan.rotten_member);
+        let logs = running.iter().map(|(_, node)| {
+            let state_bytes = match self.plan.engine {
+                true => 0,
+                false => node.reader().size_bytes(),
+            };
+            let member = node.member_id();
+            let bytes_max = log_size::bytes_max(&self.plan.knobs, state_bytes);
+            (member, self.invariants.log_bytes(member), bytes_max)
+        });
+        logs.filter(|(_, bytes, bytes_max)| bytes > bytes_max)
+            .collect()
+    }
+
     /// What the members are doing, for a report.
     pub fn describe(&self) -> String {
         let mut text = String::new();
@@ -462,7 +557,7 @@ fn bootstrap_member(plan: &Plan, site: u32, invariants: &Invariants) -> NodeConf
         join: false,
         force_new_cluster: false,
         data_dir: DATA_DIR.into(),
-        listen_peer_address: format!("{}:{PEER_PORT}", member_name(site)),
+        listen_peer_address: peer_address(site),
         limits: plan.knobs.clone(),
         data_format: DataFormat::default(),
         planted: plan.planted(),

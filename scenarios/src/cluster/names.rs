@@ -4,7 +4,7 @@
 const CLIENT_PORT: u16 = 2379;
 
 /// Where members listen for each other.
-pub(super) const PEER_PORT: u16 = 2380;
+const PEER_PORT: u16 = 2380;
 
 /// Where members keep their data.
 pub(super) const DATA_DIR: &str = "/data";
@@ -19,7 +19,12 @@ pub fn client_address(site: u32) -> String {
     format!("{}:{CLIENT_PORT}", member_name(site))
 }
 
+/// Where the member at a site listens for its peers.
+pub fn peer_address(site: u32) -> String {
+    format!("{}:{PEER_PORT}", member_name(site))
+}
+
 /// The URL under which the peers of the member at a site reach it.
 pub fn peer_url(site: u32) -> String {
-    format!("http://{}:{PEER_PORT}", member_name(site))
+    format!("http://{}", peer_address(site))
 }

@@ -9,7 +9,7 @@ use veridical_node::KNOBS;
 use veridical_planted::PlantedBug;
 use veridical_world::{Fault, ProcessId};
 
-use super::{Act, AdminCall, Plan, Who, Whom};
+use super::{Act, AdminCall, OldMember, Plan, Who, Whom};
 
 /// No time in a plan is longer, in ms: eleven days, of which no run sees the end.
 const TIME_MAX_MS: u64 = 1_000_000_000;
@@ -25,6 +25,9 @@ const ADDRESSES: u32 = 1_000;
 
 /// Machines of one kind at most: more than any plan needs, and few enough for one process.
 const MACHINES_MAX: u64 = 64;
+
+/// Strangers in one crowd: more than any member lets in.
+const STRANGERS_MAX: u32 = 1_000;
 
 /// A knob is at most so many times as great as any value that it usually has: queues, maps and
 /// buffers are made of that size.
@@ -69,6 +72,19 @@ impl Plan {
         self.check_clients()?;
         self.check_faults()?;
         self.check_changes()?;
+        if let Some(lost) = self.lost_majority {
+            self.check_site(lost.survivor, "lost_majority.survivor")?;
+            if let Some(old) = lost.old_member {
+                self.check_old_member(old, lost.survivor)?;
+            }
+        }
+        for crowd in &self.strangers {
+            self.check_site(crowd.site, "strangers")?;
+            if crowd.connections > STRANGERS_MAX {
+                let reason = format!("{} are more than {STRANGERS_MAX}", crowd.connections);
+                return Err(invalid("strangers.connections", reason));
+            }
+        }
         for site in &self.previous_format {
             self.check_site(*site, "previous_format")?;
         }
@@ -79,6 +95,17 @@ impl Plan {
         }
         let written = serde_json::to_value(self).expect("a plan can be written");
         check_numbers(&written, "", "")
+    }
+
+    /// Only bootstrap members are lost, and not the one that is left.
+    fn check_old_member(&self, old: OldMember, survivor: u32) -> Result<(), InvalidPlan> {
+        match old.site < self.members && old.site != survivor {
+            true => Ok(()),
+            false => Err(invalid(
+                "lost_majority.old_member.site",
+                format!("no member was lost on machine {}", old.site),
+            )),
+        }
     }
 
     fn check_size(&self) -> Result<(), InvalidPlan> {

@@ -13,6 +13,7 @@
 //! | a leader that no majority of its voters can answer leads no more after two election timeouts, also while the faults last | [`leadership`] |
 //! | whoever waits for a command is told what came of it once it is applied at its member, and it is applied unless it was | [`proposals`] |
 //! | a lease ends when its time is up | [`leases`] |
+//! | a log is bounded by bytes, once a cluster has been left in peace | [`log_size`] |
 //!
 //! Equal states at equal applied index are compared by the cluster itself, what clients
 //! see is the business of the checker of histories, and each queue of the store compares
@@ -20,6 +21,7 @@
 
 pub mod leadership;
 pub mod leases;
+pub mod log_size;
 pub mod members;
 pub mod proposals;
 pub mod raft;

@@ -39,13 +39,15 @@ pub enum Kind {
     ShardRounds,
     /// Examinations of members.
     Examinations,
+    /// Crowds of strangers.
+    Strangers,
     /// Altered files.
     Forgeries,
 }
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
@@ -56,6 +58,7 @@ impl Kind {
         Self::BatchRounds,
         Self::ShardRounds,
         Self::Examinations,
+        Self::Strangers,
         Self::Forgeries,
         Self::Operations,
         Self::Watchers,
@@ -74,6 +77,7 @@ impl Kind {
         "batch rounds",
         "shard rounds",
         "examinations",
+        "crowds of strangers",
         "forgeries",
         "operations",
         "watchers",
@@ -99,6 +103,7 @@ impl Kind {
             Self::BatchRounds => plan.batch_rounds.len(),
             Self::ShardRounds => plan.shard_rounds.len(),
             Self::Examinations => plan.examinations.len(),
+            Self::Strangers => plan.strangers.len(),
             Self::Forgeries => plan.forgeries.len(),
         }
     }
@@ -116,6 +121,7 @@ impl Kind {
             Self::BatchRounds => less.batch_rounds = keep(&plan.batch_rounds, out),
             Self::ShardRounds => less.shard_rounds = keep(&plan.shard_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
+            Self::Strangers => less.strangers = keep(&plan.strangers, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
             Self::Moments => less.schedule = plan.schedule.without(|number| out.contains(&number)),
             Self::Elections => {
@@ -193,6 +199,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("batch rounds", plan.batch_rounds.len()),
             ("shard rounds", plan.shard_rounds.len()),
             ("examinations", plan.examinations.len()),
+            ("crowds of strangers", plan.strangers.len()),
         ],
         failed_at_ms,
     }

@@ -76,6 +76,7 @@ pub fn resampled(plan: &Plan, rng: &mut Rng) -> Plan {
     small.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
     small.shard_rounds.retain(|at_ms| *at_ms < heal_at_ms);
     small.examinations.retain(|at_ms| *at_ms < heal_at_ms);
+    small.strangers.retain(|crowd| crowd.at_ms < heal_at_ms);
     for watcher in &mut small.watchers {
         watcher.start_at_ms = watcher.start_at_ms.min(small.heal_at_ms);
     }

@@ -171,6 +171,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         shorter.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.shard_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
+        shorter.strangers.retain(|crowd| crowd.at_ms < heal_at_ms);
         let forgeries = &mut shorter.forgeries;
         forgeries.retain(|forgery| forgery.at_ms < heal_at_ms);
         shorter
@@ -215,6 +216,9 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
     fewer.rotten_member = plan.rotten_member.filter(|rotten| *rotten < MEMBERS_MIN);
     if fewer.rotten_member.is_none() {
         fewer.forgeries.clear();
+    }
+    for crowd in &mut fewer.strangers {
+        crowd.site %= MEMBERS_MIN;
     }
     for host in &mut fewer.hosts {
         host.first_member %= MEMBERS_MIN;
@@ -322,6 +326,9 @@ mod tests {
             batch_rounds: _,
             shard_rounds: _,
             examinations: _,
+            strangers: _,
+            // What the scenario is about; without it there is nothing to be seen.
+            lost_majority: _,
             forgeries: _,
             watchers: _,
             leader_nemesis: _,
@@ -375,6 +382,12 @@ mod tests {
         full.batch_rounds = vec![5, 6];
         full.shard_rounds = vec![5, 6];
         full.examinations = vec![7, 8];
+        full.strangers = vec![crate::plan::Strangers {
+            at_ms: 9,
+            site: 0,
+            connections: 3,
+            for_ms: 10,
+        }];
         full.strikes = vec![Strike {
             from_ms: 9,
             moment: crate::plan::Moment::ReadIndexAsked,

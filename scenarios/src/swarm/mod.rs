@@ -12,15 +12,18 @@ mod baseline;
 mod changes;
 mod draw;
 mod faults;
+mod full_disks;
 mod keys;
 
 mod leader_nemesis;
 mod moments;
 mod open_files;
 mod schedule;
+mod strangers;
 mod workload;
 
 use std::collections::BTreeSet;
+use veridical_harness::TimedFault;
 use veridical_node::Limits;
 use veridical_world::{DiskFaults, Latency, Rng, Stream};
 
@@ -122,7 +125,6 @@ pub(crate) fn drawn(seed: u64) -> Plan {
     let heal_at_ms = 45_000 + nemesis_rng.below(10_000);
     let end_at_ms = heal_at_ms + 15_000;
     let users = Clients::draw(seed, members, end_at_ms, &mut knobs);
-    let clients = (users.hosts.len() + users.watchers.len()) as u32;
     let (chosen, is_leader_nemesis_alone) = families(&mut nemesis_rng);
     let spares = match chosen.contains(&Family::Membership) {
         true => nemesis_rng.between(1, SPARES_MAX) as u32,
@@ -131,7 +133,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
         sites: members + spares,
-        clients,
+        clients: (users.hosts.len() + users.watchers.len()) as u32,
         heal_at_ms,
         faults: Vec::new(),
     };
@@ -149,8 +151,8 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         // Slow enough that a cut falls between an entry and the next one.
         network.delay = Latency::new(5_000, 1_000);
     }
-    let mut faults = moments::crashes(seed, members, heal_at_ms);
-    faults.extend(open_files::limits(seed, members, heal_at_ms));
+    let snapshots = (!engine).then_some(&mut knobs);
+    let mut faults = of_own_streams(seed, members, heal_at_ms, snapshots);
     faults.extend(nemesis.faults);
     faults.sort_by_key(|fault| fault.at_ms);
     let often = |part, share, count| rounds(seed, part, share, count, heal_at_ms);
@@ -179,6 +181,8 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         batch_rounds: often("batch rounds", BATCH_ROUNDS_SHARE, BATCH_ROUNDS),
         shard_rounds: often("shard rounds", SHARD_ROUNDS_SHARE, SHARD_ROUNDS),
         examinations: often("examinations", EXAMINATIONS_SHARE, EXAMINATIONS),
+        strangers: strangers::strangers(seed, members, heal_at_ms),
+        lost_majority: None,
         leader_nemesis,
         heal_at_ms,
         heal_bound_ms: heal_bound_ms(&disk),
@@ -250,6 +254,22 @@ fn families(rng: &mut Rng) -> (Vec<Family>, bool) {
         true => (vec![Family::LeaderNemesis], true),
         false => (chosen, false),
     }
+}
+
+/// Faults that draw from streams of their own. Some want many snapshots, where members write any
+/// and their settings are at hand.
+fn of_own_streams(
+    seed: u64,
+    members: u32,
+    heal_at_ms: u64,
+    snapshots: Option<&mut Limits>,
+) -> Vec<TimedFault> {
+    let mut faults = moments::crashes(seed, members, heal_at_ms);
+    if let Some(knobs) = snapshots {
+        faults.extend(full_disks::leftovers(seed, members, heal_at_ms, knobs));
+    }
+    faults.extend(open_files::limits(seed, members, heal_at_ms));
+    faults
 }
 
 /// What impatient operators ask for, and what is done at observed moments.

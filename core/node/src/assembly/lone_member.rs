@@ -10,6 +10,7 @@
 use prost::Message as _;
 use tracing::warn;
 use veridical_env::Disk;
+use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::reachable;
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::{
@@ -31,6 +32,7 @@ pub(crate) async fn go_on_alone<D: Disk>(
     member_id: NodeId,
     directory: &Directory,
     initial: &mut Initial,
+    planted: Planted,
 ) -> Result<(), StartError> {
     let mut directory = directory.clone();
     for entry in &initial.entries {
@@ -40,11 +42,14 @@ pub(crate) async fn go_on_alone<D: Disk>(
             directory.apply(change);
         }
     }
-    let changes = changes_to_one(member_id, &directory)?;
+    let mut changes = changes_to_one(member_id, &directory)?;
+    if planted.has(PlantedBug::ForcedKeepsAMember) {
+        changes.pop();
+    }
     if changes.is_empty() {
         return Ok(());
     }
-    reachable!("node.went-on-alone", rare: "the operator of a simulation never gives a majority up");
+    reachable!("node.went-on-alone", rare: "nobody gives a majority up; the scenario forced-cluster comes by");
     let (last_term, last_index) = end_of(initial);
     let term = initial.hard_state.term.max(last_term) + 1;
     let entries = changes

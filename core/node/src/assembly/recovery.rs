@@ -48,8 +48,13 @@ pub(crate) async fn recover<E: Environment>(
     disk.create_dir_all(&snap_dir).await?;
     // What was left unfinished goes first: it may be what fills the disk, and the log needs room
     // for a segment.
-    let files = open_snapshots(disk, &snap_dir, config).await?;
-    let (mut wal, recovered) = open_wal(disk, &wal_dir, config).await?;
+    let (files, (mut wal, recovered)) = if config.planted.has(PlantedBug::LeftoversRemovedLate) {
+        let log = open_wal(disk, &wal_dir, config).await?;
+        (open_snapshots(disk, &snap_dir, config).await?, log)
+    } else {
+        let files = open_snapshots(disk, &snap_dir, config).await?;
+        (files, open_wal(disk, &wal_dir, config).await?)
+    };
     if recovered.member.is_none() && files.list().await?.is_empty() && !config.join {
         bootstrap_cluster(&files, config, store_config).await?;
     }
@@ -85,7 +90,15 @@ pub(crate) async fn recover<E: Environment>(
         environment.random_seed(),
     );
     if config.force_new_cluster {
-        go_on_alone(&mut wal, config.member_id, &state.directory, &mut initial).await?;
+        let member_id = config.member_id;
+        go_on_alone(
+            &mut wal,
+            member_id,
+            &state.directory,
+            &mut initial,
+            config.planted,
+        )
+        .await?;
     }
     let raft = Raft::new(raft_config, initial).map_err(|source| StartError::Raft {
         log: wal_dir,

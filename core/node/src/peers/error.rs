@@ -25,6 +25,10 @@ pub(crate) enum PeerError {
     Receiver { theirs: u64, ours: u64 },
     #[error("a message in the name of {claimed:#x} on the connection of {actual:#x}")]
     Sender { claimed: u64, actual: u64 },
+    #[error("a newer connection has its place")]
+    Displaced,
+    #[error("too many callers that are no members")]
+    Crowded,
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -20,13 +20,15 @@ use crate::config::ms;
 use crate::membership::directory::Directory;
 use crate::peers::ANSWERED_VERSION;
 use crate::peers::error::PeerError;
+use crate::peers::reception::{Place, Reception};
 use crate::peers::shared::Shared;
 use crate::peers::transport::{Call, Inbound, Transport};
 use crate::throttle::Throttle;
 
 /// A peer that has called, and has said nothing for so many election timeouts (or up to twice as
 /// many) of this member, is gone: it would have pinged once in each of its own. A machine that lost
-/// power does not close its connections.
+/// power does not close its connections. Whoever has not greeted after so many has to go, whatever
+/// it said.
 const SILENT_ELECTION_TIMEOUTS: u32 = 10;
 
 /// Before the next attempt when the system refuses a connection, most likely because the process
@@ -47,24 +49,39 @@ pub(crate) async fn accept_peers<E: Environment, L: Listener>(
 ) {
     let clock = transport.shared().environment.clock().clone();
     let refusals = Arc::new(Throttle::new(WARNING_INTERVAL));
-    let failures = Throttle::new(WARNING_INTERVAL);
+    let (failures, crowds) = (
+        Throttle::new(WARNING_INTERVAL),
+        Throttle::new(WARNING_INTERVAL),
+    );
+    let shared = transport.shared();
+    let reception = Reception::new(shared.limits.max_peer_strangers, shared.planted);
     loop {
         match listener.accept().await {
             Ok((reader, writer, address)) => {
                 let (inbound, clock) = (inbound.clone(), clock.clone());
                 let refusals = Arc::clone(&refusals);
+                let (place, displacement, is_full) = reception.admit();
+                if is_full && let Some(unsaid) = crowds.admit(clock.monotonic()) {
+                    warn!(%address, unsaid, "strangers connect to the port of peers and do not greet; the oldest makes room");
+                }
                 let connection = Incoming {
                     transport: transport.clone(),
                     members: members.clone(),
                     writer,
+                    place,
                     caller: None,
                 };
                 veridical_env::task::spawn(async move {
-                    let error = match serve_peer(reader, connection, inbound).await {
+                    let served = tokio::select! {
+                        biased;
+                        () = displacement.happens() => Err(PeerError::Displaced),
+                        served = serve_peer(reader, connection, inbound) => served,
+                    };
+                    let error = match served {
                         Ok(()) => return debug!(%address, "peer closed its connection"),
                         Err(error) => error,
                     };
-                    if matches!(error, PeerError::Io(_)) {
+                    if matches!(error, PeerError::Io(_) | PeerError::Displaced) {
                         debug!(%address, %error, "connection lost");
                     } else if let Some(unsaid) = refusals.admit(clock.monotonic()) {
                         warn!(%address, %error, unsaid, "refused a peer's connection");
@@ -113,7 +130,8 @@ async fn serve_peer<E: Environment, R: StreamReader, W: StreamWriter>(
                 is_heard = true;
             }
             () = &mut silence_timer => {
-                if !std::mem::take(&mut is_heard) {
+                let is_stranger = connection.caller.is_none();
+                if !std::mem::take(&mut is_heard) || is_stranger {
                     reachable!("node.silent-caller-disconnected");
                     return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
                 }
@@ -131,6 +149,7 @@ struct Incoming<E: Environment, W: StreamWriter> {
     /// The members as of the applied log, for whoever asks.
     members: watch::Receiver<Directory>,
     writer: W,
+    place: Place,
 }
 
 impl<E: Environment, W: StreamWriter> Incoming<E, W> {
@@ -223,6 +242,8 @@ impl<E: Environment, W: StreamWriter> Incoming<E, W> {
         let shared = self.transport.shared();
         let newest_version = shared.newest_version();
         let from = check_hello(hello, shared)?;
+        let is_named = self.members.borrow().get(from).is_some();
+        self.place.greeted(from, is_named)?;
         self.caller = Some(self.transport.called(from, &hello.address));
         if newest_version >= ANSWERED_VERSION {
             let answer = Pong {

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod incoming;
 pub(crate) mod introduction;
 mod outgoing;
+mod reception;
 mod shared;
 pub(crate) mod transport;
 

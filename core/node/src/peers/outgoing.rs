@@ -91,6 +91,8 @@ impl<E: Environment> Outgoing<E> {
             | PeerError::Cluster { .. }
             | PeerError::Receiver { .. }
             | PeerError::Sender { .. }
+            | PeerError::Displaced
+            | PeerError::Crowded
             | PeerError::Io(_) => newest,
         };
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use veridical_env::Environment;
+use veridical_planted::Planted;
 use veridical_proto::peer::PeerFrame;
 use veridical_storage::format::DataFormat;
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared<E: Environment> {
     pub(crate) member_id: u64,
     /// Where peers reach this member; empty if it was not told.
     pub(crate) address: String,
+    pub(crate) planted: Planted,
     pub(crate) peers: Mutex<Peers>,
 }
 
@@ -52,6 +54,7 @@ impl<E: Environment> Shared<E> {
             cluster_id: config.cluster_id,
             member_id: config.member_id,
             address: config.advertised_peer_address().unwrap_or_default(),
+            planted: config.planted,
             peers: Mutex::default(),
         }
     }

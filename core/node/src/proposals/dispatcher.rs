@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use std::time::Duration;
 use veridical_env::Environment;
+use veridical_planted::{Planted, PlantedBug};
 use veridical_probe::{reachable, sometimes};
 use veridical_proto::peer::peer_frame::Body;
 use veridical_proto::peer::{Forward, ForwardRefused};
@@ -23,6 +24,7 @@ pub(crate) struct Dispatcher<E: Environment> {
     retry_after: Duration,
     /// Which commands of the own log are not applied yet, while this member leads.
     unapplied: UnappliedCommands,
+    planted: Planted,
 }
 
 impl<E: Environment> Dispatcher<E> {
@@ -32,11 +34,15 @@ impl<E: Environment> Dispatcher<E> {
             transport: handles.transport.clone(),
             retry_after: ms(handles.config.limits.retry_ms),
             unapplied: UnappliedCommands::default(),
+            planted: handles.config.planted,
         }
     }
 
     /// Follows a change of the role.
     pub(crate) fn role_changed(&mut self, raft: &Raft, leads: bool) {
+        if self.planted.has(PlantedBug::GivenUpWithLeader) {
+            self.proposals.forget_attempted();
+        }
         self.unapplied = match leads {
             true => UnappliedCommands::of(raft),
             false => UnappliedCommands::default(),

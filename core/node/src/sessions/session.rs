@@ -90,7 +90,11 @@ pub async fn serve_client<E: Environment>(
     let write_bytes = node.config().limits.session_write_bytes;
     let (responses, outgoing) = mpsc::channel::<Response>(limit);
     let (watch_requests, watch_input) = mpsc::channel(limit);
-    let writing = write_responses(writer, outgoing, write_bytes);
+    let ends_with_refusal = node
+        .config()
+        .planted
+        .has(PlantedBug::SessionEndsWithRefusal);
+    let writing = write_responses(writer, outgoing, write_bytes, ends_with_refusal);
     let watching = watch(node.clone(), watch_input, responses.clone());
     let requests = Requests {
         node,
@@ -116,6 +120,7 @@ async fn write_responses(
     mut writer: impl StreamWriter,
     mut outgoing: mpsc::Receiver<Response>,
     write_bytes: usize,
+    ends_with_refusal: bool,
 ) -> Result<(), SessionError> {
     let mut wire = BytesMut::new();
     let mut ordinal = 0;
@@ -125,6 +130,7 @@ async fn write_responses(
         encode_frame(&response, wire);
     };
     while let Some(response) = outgoing.recv().await {
+        let is_refusal = matches!(response.body, Some(ResponseBody::Failure(_)));
         encode(response, &mut wire);
         while wire.len() < write_bytes {
             let Ok(response) = outgoing.try_recv() else {
@@ -133,6 +139,9 @@ async fn write_responses(
             encode(response, &mut wire);
         }
         writer.write(wire.split().freeze()).await?;
+        if is_refusal && ends_with_refusal {
+            return Ok(());
+        }
     }
     Ok(())
 }

@@ -291,7 +291,14 @@ impl<E: Environment> Applier<E> {
             Some(_) => 0,
             None => self.reader.size_bytes(),
         };
-        let bytes_max = self.limits.snapshot_log_bytes.max(state_bytes);
+        let bytes_max = match self
+            .store_config
+            .planted
+            .has(PlantedBug::LogBoundedByEntries)
+        {
+            true => u64::MAX,
+            false => self.limits.snapshot_log_bytes.max(state_bytes),
+        };
         sometimes!(
             entries < self.limits.snapshot_entries && self.log_bytes >= bytes_max,
             "node.snapshot-due-by-the-size-of-the-log"
