@@ -111,17 +111,12 @@ impl Connection {
     /// batches, else as many at the same time.
     pub(crate) async fn batch(&mut self, asks: Vec<Ask>) -> Vec<Called> {
         match self {
-            Self::Native(client) => {
-                client
-                    .batch(asks.into_iter().map(operation).collect())
-                    .await
-            }
+            Self::Native(client) => client.batch(asks.into_iter().map(operation)).await,
             Self::Sharded(client) => {
                 let is_scan =
                     |ask: &Ask| matches!(ask, Ask::Range(range) if !range.range_end.is_empty());
                 if !asks.iter().any(is_scan) {
-                    let operations = asks.into_iter().map(operation).collect();
-                    return client.batch(operations).await;
+                    return client.batch(asks.into_iter().map(operation)).await;
                 }
                 let mut outcomes = Vec::with_capacity(asks.len());
                 for ask in asks {

@@ -167,7 +167,30 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// begun.
     ///
     /// Over gRPC, which has no such request, this makes as many calls.
-    pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<ResponseBody, CallError>> {
+    ///
+    /// ```no_run
+    /// # async fn example(client: veridical_client::PipelinedClient)
+    /// # -> Result<(), veridical_client::CallError> {
+    /// use veridical_client::{Answer, CallError, TxnOp};
+    ///
+    /// let keys: Vec<String> = (0..5_000).map(|number| format!("k{number}")).collect();
+    /// let puts = keys.iter().map(|key| TxnOp::put(key, "v", None));
+    /// for (key, outcome) in keys.iter().zip(client.batch(puts).await) {
+    ///     match outcome {
+    ///         Ok(Answer::Put(put)) => println!("{key} has revision {}", put.revision()),
+    ///         Ok(_) => unreachable!("a put is answered with a put"),
+    ///         Err(CallError::Unknown(reason)) => println!("{key} may be written: {reason}"),
+    ///         Err(error) => println!("{key} is not written: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch<O: Into<Operation>>(
+        &self,
+        operations: impl IntoIterator<Item = O>,
+    ) -> Vec<Result<ResponseBody, CallError>> {
+        let operations = operations.into_iter().map(Into::into).collect();
         send_all(&self.shared.core, operations).await
     }
 

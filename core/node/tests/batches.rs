@@ -160,7 +160,7 @@ async fn entries_of_a_batch(data_format: DataFormat, limits: Limits, value_bytes
     client.put("first", "1", None).await.expect("a put");
     let before = node.reader().applied_index();
     let operations = (0..20).map(|number| put(&format!("k{number}"), vec![7; value_bytes]));
-    let outcomes = client.batch(operations.collect()).await;
+    let outcomes = client.batch(operations).await;
     let revisions: Vec<_> = outcomes
         .iter()
         .map(|outcome| told(outcome).expect("a put").0)
@@ -207,7 +207,7 @@ async fn large_answers_come_in_pieces_and_none_is_missing() {
     let client = client(&address, None);
     let megabyte = vec![1_u8; 1024 * 1024];
     client.put("large", megabyte, None).await.expect("a put");
-    let outcomes = client.batch((0..100).map(|_| get("large")).collect()).await;
+    let outcomes = client.batch((0..100).map(|_| get("large"))).await;
     for outcome in &outcomes {
         let (_, value) = told(outcome).expect("a read");
         assert_eq!(value.map(|value| value.len()), Some(1024 * 1024));
