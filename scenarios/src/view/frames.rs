@@ -301,9 +301,6 @@ client_kinds! {
     MemberUpdate => "client",
     MoveLeader => "client",
     Batch => "client",
-    Alarm => "client",
-    Defragment => "client",
-    Hash => "client",
 }
 
 fn request(request: Request) -> Decoded {
