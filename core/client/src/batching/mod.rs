@@ -225,3 +225,117 @@ pub(crate) fn encoded_len(operation: &Operation) -> usize {
         Operation::Txn(txn) => txn.encoded_len(),
     }
 }
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use crate::client::ClientConfig;
+    use crate::connector::{Link, WatchChannel};
+    use veridical_env::RealClock;
+    use veridical_planted::Planted;
+    use veridical_proto::etcdserverpb::{PutRequest, PutResponse, ResponseHeader};
+    use veridical_proto::native::batch_result::Result as ResultKind;
+    use veridical_proto::native::{BatchResult, BatchResults};
+
+    /// A member that tells each put its key for a revision.
+    #[derive(Clone)]
+    struct KeysForRevisions;
+
+    impl Connector for KeysForRevisions {
+        type Link = Self;
+
+        const TAKES_BATCHES: bool = true;
+
+        async fn connect(&self, _address: &str) -> Result<Self, CallError> {
+            Ok(Self)
+        }
+
+        async fn watch(&self, _address: &str) -> Result<WatchChannel, CallError> {
+            Err(CallError::Unavailable("no watches here".to_owned()))
+        }
+    }
+
+    impl Link for KeysForRevisions {
+        async fn call(&self, request: RequestBody) -> Outcome {
+            let RequestBody::Batch(batch) = request else {
+                return Err(CallError::Unavailable("only batches here".to_owned()));
+            };
+            let results = batch.operations.into_iter().map(|operation| {
+                let Some(Operation::Put(put)) = operation.operation else {
+                    panic!("only puts here");
+                };
+                let key = std::str::from_utf8(&put.key).expect("a number");
+                let header = ResponseHeader {
+                    revision: key.parse().expect("a number"),
+                    ..ResponseHeader::default()
+                };
+                BatchResult {
+                    result: Some(ResultKind::Put(PutResponse {
+                        header: Some(header),
+                        prev_kv: None,
+                    })),
+                }
+            });
+            Ok(ResponseBody::Batch(BatchResults {
+                header: None,
+                results: results.collect(),
+            }))
+        }
+
+        fn is_closed(&self) -> bool {
+            false
+        }
+    }
+
+    fn queued(key: &str) -> (Queued, oneshot::Receiver<Outcome>) {
+        let (reply, answer) = oneshot::channel();
+        let put = PutRequest {
+            key: key.to_owned().into(),
+            ..PutRequest::default()
+        };
+        let queued = Queued {
+            operation: Operation::Put(put),
+            fate: Arc::default(),
+            reply,
+        };
+        (queued, answer)
+    }
+
+    /// The revision that the last of three callers is told, of whom the second has given up.
+    async fn last_revision(planted: Planted) -> i64 {
+        let config = ClientConfig {
+            planted,
+            ..ClientConfig::new(vec!["a:1".to_owned()])
+        };
+        let core = Core::new(KeysForRevisions, RealClock::default(), config);
+        let (first, first_answer) = queued("1");
+        let (second, second_answer) = queued("2");
+        let (third, third_answer) = queued("3");
+        drop(second_answer);
+        deal(&core, vec![first, second, third]).await;
+        assert!(first_answer.await.expect("an answer").is_ok());
+        let Ok(Ok(ResponseBody::Put(put))) = third_answer.await else {
+            panic!("the third caller has no answer to its put");
+        };
+        put.header.expect("a header").revision
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gave_up_does_not_shift_the_answers_of_others() {
+        assert_eq!(last_revision(Planted::none()).await, 3);
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[tokio::test]
+    async fn the_planted_bug_gives_a_caller_the_answer_of_another() {
+        let planted = Planted::only(PlantedBug::BatchAnswersShift);
+        assert_eq!(last_revision(planted).await, 2);
+    }
+
+    #[test]
+    fn an_operation_is_sent_or_given_up_and_never_both() {
+        let fate = Fate::default();
+        assert!(fate.settle(Fate::GIVEN_UP));
+        assert!(!fate.settle(Fate::SENT));
+    }
+}
