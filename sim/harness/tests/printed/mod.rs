@@ -90,7 +90,7 @@ fn masked(line: &str) -> String {
         let hide = is_of_the_machine || (is_result_of_recall && is_decimal);
         let hide_seconds = line.starts_with("found ") && line.ends_with(" s");
         let is_number = word.trim_start_matches('(').parse::<f64>().is_ok();
-        if (hide || (hide_seconds && line.ends_with(&format!("{word} s")))) && is_number {
+        if (hide || (hide_seconds && line.ends_with(&format!(" {word} s")))) && is_number {
             "#"
         } else {
             word
