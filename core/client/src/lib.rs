@@ -4,7 +4,9 @@
 //! Inputs: requests of the etcd v3 API; frames of a server.
 //! Outputs: responses, or one of three errors that never lie: refused (no effect),
 //! unknown (may or may not take effect), unavailable (no effect).
-//! Dependencies: proto, env, histories, probe.
+//! Dependencies: proto, env, histories, planted, probe; with the feature `grpc` also tonic.
+//!
+//! Operations travel together (`batching`), and several clusters are one store (`sharding`).
 //!
 //! [`Client`] picks a member and retries. Its typed calls are in a file for each service: keys,
 //! transactions, watches, leases, locks, elections, members, maintenance; all of them go through
