@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::local_cluster::LocalClusterFlags;
 use super::workload::WorkloadKind;
 
 /// Connections by default: enough that no single one is the bottleneck, and no more than
@@ -32,6 +33,9 @@ pub struct BenchFlags {
         value_delimiter = ','
     )]
     pub(super) endpoints: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) local: LocalClusterFlags,
 
     /// What the clients do
     #[arg(long, default_value = "put")]
@@ -183,6 +187,25 @@ mod tests {
     fn endpoints_are_urls_or_addresses() {
         let flags = parse(&["--endpoints=http://a:1/, b:2,"]).unwrap();
         assert_eq!(flags.addresses(), ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn members_are_either_there_or_started() {
+        assert_eq!(
+            parse(&["--local-cluster=3"]).unwrap().local.members(),
+            Some(3)
+        );
+        assert_eq!(parse(&[]).unwrap().local.members(), None);
+        for flags in [
+            &["--local-cluster=3", "--endpoints=a:1"][..],
+            &["--local-cluster=0"],
+            &["--local-cluster=10"],
+            &["--program=etcd"],
+            &["--nemesis=kill"],
+            &["--local-cluster=3", "--nemesis=flood"],
+        ] {
+            assert!(parse(flags).is_err(), "{flags:?}");
+        }
     }
 
     #[test]
