@@ -40,8 +40,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at the processes.
 const TICK: Duration = Duration::from_millis(10);
 
-/// `f_type` of a file system in memory (statfs(2)).
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// `f_type` of a file system in memory (statfs(2)), as a number that every system's form of it
+/// fits into.
+const TMPFS_MAGIC: i128 = 0x0102_1994;
 
 /// Members that know each other.
 pub(crate) struct LocalCluster {
@@ -197,5 +198,5 @@ impl LocalCluster {
 
 /// Whether files of that folder are kept in memory.
 fn is_in_memory(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|statfs| statfs.f_type as i64 == TMPFS_MAGIC)
+    rustix::fs::statfs(folder).is_ok_and(|statfs| i128::from(statfs.f_type) == TMPFS_MAGIC)
 }
