@@ -93,9 +93,12 @@ impl LocalClusterReport {
             true => ", data in memory: a synchronisation costs nothing",
             false => "",
         };
-        let members = self.members.len();
+        let members = match self.members.len() {
+            1 => "1 member".to_owned(),
+            count => format!("{count} members"),
+        };
         let (program, version) = (self.program, &self.version);
-        writeln!(text, "{members} members of {program} {version}{memory}")?;
+        writeln!(text, "{members} of {program} {version}{memory}")?;
         writeln!(
             text,
             "                   CPU s  CPU µs/op  peak MiB  written MiB"
