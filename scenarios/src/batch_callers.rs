@@ -216,8 +216,7 @@ impl Caller {
             .iter()
             .map(|_| self.host.observer.judge().asks(None))
             .collect();
-        let operations = asks.iter().map(operation).collect();
-        let results = self.client.batch(operations).await;
+        let results = self.client.batch(asks.iter().map(operation)).await;
         assert_eq!(results.len(), asks.len(), "each operation has a result");
         let results = results.into_iter().zip(asks).zip(&asked);
         let results: Vec<_> = results

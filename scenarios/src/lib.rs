@@ -20,6 +20,7 @@
 mod about;
 #[cfg(any(madsim, test))]
 mod api;
+#[cfg(madsim)]
 mod batch_callers;
 mod calm;
 pub mod connected_majority;
@@ -38,6 +39,7 @@ pub mod rolling_restarts;
 pub mod rotten_disk;
 pub mod scenario;
 pub mod sessions;
+#[cfg(madsim)]
 mod sharded_callers;
 pub mod shrinking;
 pub mod slow_disks;

@@ -374,7 +374,7 @@ impl Caller {
         let own = merged.kvs.iter();
         let own = own.filter(|kv| placement.shard_of(&kv.key) == shard);
         Answer::Range(api::RangeResponse {
-            header: merged.parts[shard].header.clone(),
+            header: merged.parts[shard].header,
             kvs: own.cloned().collect(),
             more: merged.more,
             count: merged.parts[shard].count,

@@ -21,6 +21,15 @@ pub(crate) enum WireProtocol {
     Native,
 }
 
+/// How many operations travel together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// What clients that share a connection ask at the same time.
+    Auto,
+    /// As many as each client asks at once.
+    Of(usize),
+}
+
 /// The flags of `veridical bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchFlags {
@@ -48,6 +57,22 @@ pub struct BenchFlags {
     /// Connections that the clients share [default: as many as clients, at most 16]
     #[arg(long, value_parser = positive)]
     connections: Option<usize>,
+
+    /// Operations that each client sends as one request, or `auto`: what the clients of a
+    /// connection ask at the same time travels together (pipelined protocol; with gRPC N
+    /// calls are made at once)
+    #[arg(long, default_value = "1", value_name = "N|auto", value_parser = batch)]
+    pub(super) batch: Batch,
+
+    /// Independent clusters that hold the keys: the endpoints are theirs in turn, the same
+    /// number of each. What clusters tell cannot be checked as one history
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = positive,
+        conflicts_with_all = ["verify", "history", "local_cluster"]
+    )]
+    pub(super) shards: usize,
 
     /// How long to measure, such as 20s or 500ms
     #[arg(long, default_value = "20s", value_parser = duration)]
@@ -95,6 +120,17 @@ impl BenchFlags {
             .min(self.clients)
     }
 
+    /// `host:port` of the members of each shard; nothing if there are not as many of one as
+    /// of the other.
+    pub(super) fn addresses_by_shard(&self) -> Option<Vec<Vec<String>>> {
+        let addresses = self.addresses();
+        let members = addresses.len() / self.shards;
+        if members == 0 || !addresses.len().is_multiple_of(self.shards) {
+            return None;
+        }
+        Some(addresses.chunks(members).map(<[_]>::to_vec).collect())
+    }
+
     /// `host:port` of the members.
     pub(super) fn addresses(&self) -> Vec<String> {
         let address = |endpoint: &String| {
@@ -118,6 +154,13 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be above 0".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn batch(text: &str) -> Result<Batch, String> {
+    match text {
+        "auto" => Ok(Batch::Auto),
+        number => positive(number).map(Batch::Of),
     }
 }
 
@@ -203,9 +246,34 @@ mod tests {
             &["--program=etcd"],
             &["--nemesis=kill"],
             &["--local-cluster=3", "--nemesis=flood"],
+            // Its members are those of one cluster.
+            &["--local-cluster=2", "--shards=2"],
         ] {
             assert!(parse(flags).is_err(), "{flags:?}");
         }
+    }
+
+    #[test]
+    fn batches_are_a_number_or_made_by_themselves() {
+        assert_eq!(parse(&[]).unwrap().batch, Batch::Of(1));
+        assert_eq!(parse(&["--batch=auto"]).unwrap().batch, Batch::Auto);
+        assert_eq!(parse(&["--batch=100"]).unwrap().batch, Batch::Of(100));
+        assert!(parse(&["--batch=0"]).is_err());
+        assert!(parse(&["--batch=many"]).is_err());
+    }
+
+    #[test]
+    fn each_shard_has_its_share_of_the_endpoints() {
+        let of = |shards: &str| parse(&["--endpoints=a:1,a:2,b:1,b:2", shards]).unwrap();
+        assert_eq!(
+            of("--shards=2").addresses_by_shard(),
+            Some(vec![
+                vec!["a:1".to_owned(), "a:2".to_owned()],
+                vec!["b:1".to_owned(), "b:2".to_owned()]
+            ])
+        );
+        assert_eq!(of("--shards=3").addresses_by_shard(), None);
+        assert!(parse(&["--shards=2", "--verify"]).is_err());
     }
 
     #[test]

@@ -9,8 +9,8 @@ use veridical_proto::etcdserverpb::RangeRequest;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
-use super::endpoint::Connection;
-use super::flags::BenchFlags;
+use super::endpoint::{Called, Connection, Opening};
+use super::flags::{Batch, BenchFlags};
 use super::local_cluster::{LocalClusterError, MeasuredTime, Supervisor};
 use super::recording::{Recorded, Recorder, Recording, RecordingError, Sinks};
 use super::report::Measurements;
@@ -36,6 +36,14 @@ pub enum BenchError {
     /// No address was given.
     #[error("--endpoints: at least one is needed")]
     NoEndpoint,
+    /// The clusters of the shards have not all the same number of members.
+    #[error("--shards {shards}: {endpoints} endpoints cannot be shared out evenly")]
+    UnevenShards {
+        /// Shards that were asked for.
+        shards: usize,
+        /// Endpoints that were given.
+        endpoints: usize,
+    },
     /// Nobody answers there.
     #[error("{0}")]
     Connect(String),
@@ -76,6 +84,7 @@ impl BenchError {
             Self::LocalCluster(error) => error.is_usage_error(),
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
+            | Self::UnevenShards { .. }
             | Self::Connect(_)
             | Self::NotEmpty(_)
             | Self::Load(_)
@@ -100,6 +109,8 @@ struct Worker {
     workload: Workload,
     recorder: Option<Recorder>,
     measurements: Measurements,
+    /// Steps that it takes at once.
+    batch: usize,
 }
 
 impl Worker {
@@ -113,6 +124,59 @@ impl Worker {
         result
     }
 
+    /// Several requests at once; in a history each is a session's.
+    async fn call_all(&mut self, mut asks: Vec<Ask>) -> Vec<Called> {
+        if asks.len() == 1 {
+            let ask = asks.pop().expect("there is one");
+            return vec![self.call(ask).await];
+        }
+        let Some(recorder) = &self.recorder else {
+            return self.connection.batch(asks).await;
+        };
+        let first = self.number * self.batch as u64;
+        let sessions = first..;
+        let operations: Vec<_> = sessions
+            .zip(&asks)
+            .map(|(session, ask)| (session, recorder.call(session, ask)))
+            .collect();
+        let results = self.connection.batch(asks).await;
+        for ((session, operation), result) in operations.into_iter().zip(&results) {
+            recorder.ended(session, operation, result);
+        }
+        results
+    }
+
+    /// As many steps as it takes at once, with both halves of those that have two.
+    async fn steps(&mut self) -> Vec<(StepKind, Result<(), CallError>)> {
+        let steps: Vec<_> = (0..self.batch).map(|_| self.workload.next()).collect();
+        let (kinds, asks): (Vec<_>, Vec<_>) =
+            steps.into_iter().map(|step| (step.kind, step.ask)).unzip();
+        let keys: Vec<_> = asks
+            .iter()
+            .zip(&kinds)
+            .map(|(ask, kind)| match (ask, kind) {
+                (Ask::Range(range), StepKind::ReadModifyWrite) => Some(range.key.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut results = self.call_all(asks).await;
+        let mut places = Vec::new();
+        let mut halves = Vec::new();
+        for (place, (result, key)) in results.iter().zip(keys).enumerate() {
+            if let (Ok(Answer::Range(read)), Some(key)) = (result, key) {
+                places.push(place);
+                halves.push(self.workload.modify(key, read));
+            }
+        }
+        if !halves.is_empty() {
+            for (place, result) in places.into_iter().zip(self.call_all(halves).await) {
+                results[place] = result;
+            }
+        }
+        let results = results.into_iter().map(|result| result.map(|_| ()));
+        kinds.into_iter().zip(results).collect()
+    }
+
     /// Writes its share of the keys.
     async fn load(&mut self, keys: u64, workers: u64) -> Result<(), CallError> {
         let mut begin = self.number * LOAD_KEYS_PER_TXN;
@@ -120,9 +184,8 @@ impl Worker {
             let end = (begin + LOAD_KEYS_PER_TXN).min(keys);
             let mut attempts = 1;
             loop {
-                let ask = self.workload.load(begin, end);
-                match self.call(ask).await {
-                    Ok(_) => break,
+                match self.load_some(begin, end).await {
+                    Ok(()) => break,
                     Err(error) if attempts == LOAD_ATTEMPTS_MAX => return Err(error),
                     Err(_) => tokio::time::sleep(ERROR_PAUSE).await,
                 }
@@ -133,22 +196,17 @@ impl Worker {
         Ok(())
     }
 
-    /// One step, both halves of it where there are two.
-    async fn step(&mut self) -> (StepKind, Result<(), CallError>) {
-        let step = self.workload.next();
-        let kind = step.kind;
-        let key = match (&step.ask, kind) {
-            (Ask::Range(range), StepKind::ReadModifyWrite) => Some(range.key.clone()),
-            _ => None,
-        };
-        let result = match (self.call(step.ask).await, key) {
-            (Ok(Answer::Range(read)), Some(key)) => {
-                let ask = self.workload.modify(key, &read);
-                self.call(ask).await.map(|_| ())
-            }
-            (result, _) => result.map(|_| ()),
-        };
-        (kind, result)
+    /// Writes the keys `begin..end`: at once, unless they are in several shards.
+    async fn load_some(&mut self, begin: u64, end: u64) -> Result<(), CallError> {
+        if let Connection::Sharded(_) = self.connection {
+            let puts = self.workload.load_each(begin, end);
+            let results = self.connection.batch(puts).await;
+            return results
+                .into_iter()
+                .try_for_each(|result| result.map(|_| ()));
+        }
+        let ask = self.workload.load(begin, end);
+        self.call(ask).await.map(|_| ())
     }
 
     /// Works until it is time to end; measures from `measure_from` on.
@@ -163,23 +221,29 @@ impl Worker {
             if begun >= until {
                 return self;
             }
-            let (kind, result) = tokio::select! {
+            let stepped = tokio::select! {
                 biased;
                 // The request in flight stays open in the history: its fate is unknown.
                 () = stop.cancelled() => return self,
-                stepped = self.step() => stepped,
+                stepped = self.steps() => stepped,
             };
             let ended = Instant::now();
             let is_measured = begun >= measure_from;
-            match result {
-                Ok(()) if is_measured => self.measurements.succeeded(kind, ended - begun),
-                Ok(()) => {}
-                Err(error) => {
-                    if is_measured {
-                        self.measurements.failed(kind, error.to_string());
+            let mut is_refused = false;
+            for (kind, result) in stepped {
+                match result {
+                    Ok(()) if is_measured => self.measurements.succeeded(kind, ended - begun),
+                    Ok(()) => {}
+                    Err(error) => {
+                        is_refused = true;
+                        if is_measured {
+                            self.measurements.failed(kind, error.to_string());
+                        }
                     }
-                    tokio::time::sleep(ERROR_PAUSE).await;
                 }
+            }
+            if is_refused {
+                tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
@@ -251,13 +315,22 @@ async fn gather(
 }
 
 async fn connect(flags: &BenchFlags) -> Result<Vec<Connection>, BenchError> {
-    let addresses = flags.addresses();
-    if addresses.is_empty() {
+    let endpoints = flags.addresses().len();
+    if endpoints == 0 {
         return Err(BenchError::NoEndpoint);
     }
+    let uneven = || BenchError::UnevenShards {
+        shards: flags.shards,
+        endpoints,
+    };
+    let opening = Opening {
+        protocol: flags.protocol,
+        batch: flags.batch,
+        shards: flags.addresses_by_shard().ok_or_else(uneven)?,
+    };
     let mut connections = Vec::new();
     for number in 0..flags.connections() {
-        let opened = Connection::open(flags.protocol, &addresses, number).await;
+        let opened = opening.open(number).await;
         connections.push(opened.map_err(BenchError::Connect)?);
     }
     Ok(connections)
@@ -313,6 +386,10 @@ fn hire(
         workload: Workload::new(&common, number as u64),
         recorder: recording.map(Recording::recorder),
         measurements: Measurements::new(),
+        batch: match flags.batch {
+            Batch::Auto => 1,
+            Batch::Of(operations) => operations,
+        },
     };
     (0..flags.clients).map(worker).collect()
 }

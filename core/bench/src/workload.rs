@@ -8,7 +8,8 @@ use clap::ValueEnum;
 use veridical_histories::random::Random;
 use veridical_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use veridical_proto::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, request_op,
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+    request_op,
 };
 use veridical_proto::native::request::Body as Ask;
 
@@ -16,6 +17,9 @@ use super::distribution::Zipf;
 
 /// Longest scan of YCSB's workload E, in keys.
 const SCAN_KEYS_MAX: u64 = 100;
+
+/// Keys of a range of the other workloads.
+const RANGE_KEYS: u64 = 100;
 
 /// What the clients do. YCSB's core workloads are those of Cooper et al.,
 /// *Benchmarking Cloud Serving Systems with YCSB*, SoCC 2010.
@@ -39,6 +43,13 @@ pub(crate) enum WorkloadKind {
     YcsbE,
     /// 50 % reads, 50 % read-modify-writes, keys by Zipf's law
     YcsbF,
+    /// Ranges of 100 keys, uniform
+    Range,
+    /// Transactions that compare a key and write two, keys uniform
+    Txn,
+    /// 95.7 % reads, 2.6 % deletions, 0.9 % writes, 0.8 % ranges of 100 keys, keys uniform: what
+    /// a store of metadata sees
+    Metastore,
 }
 
 /// What kind of step was measured.
@@ -49,10 +60,19 @@ pub(crate) enum StepKind {
     Scan,
     /// A read, and a transaction that writes if nobody else did meanwhile.
     ReadModifyWrite,
+    Delete,
+    Txn,
 }
 
 impl StepKind {
-    pub(crate) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Scan, Self::ReadModifyWrite];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Write,
+        Self::Scan,
+        Self::ReadModifyWrite,
+        Self::Delete,
+        Self::Txn,
+    ];
 
     /// The name in reports.
     pub(crate) fn name(self) -> &'static str {
@@ -61,6 +81,8 @@ impl StepKind {
             Self::Write => "write",
             Self::Scan => "scan",
             Self::ReadModifyWrite => "read_modify_write",
+            Self::Delete => "delete",
+            Self::Txn => "txn",
         }
     }
 }
@@ -189,6 +211,56 @@ impl Workload {
         })
     }
 
+    /// The same as puts by themselves.
+    pub(crate) fn load_each(&mut self, begin: u64, end: u64) -> Vec<Ask> {
+        (begin..end).map(|number| self.put(number).ask).collect()
+    }
+
+    /// Writes two keys, unless the first is gone.
+    fn txn(&mut self, first: u64, second: u64) -> Step {
+        let exists = Compare {
+            result: CompareResult::Greater as i32,
+            target: CompareTarget::Version as i32,
+            key: key(first),
+            target_union: Some(TargetUnion::Version(0)),
+            ..Compare::default()
+        };
+        let mut puts = vec![self.put(first)];
+        if second != first {
+            puts.push(self.put(second));
+        }
+        let puts = puts.into_iter().filter_map(|step| match step.ask {
+            Ask::Put(put) => Some(RequestOp {
+                request: Some(request_op::Request::RequestPut(put)),
+            }),
+            _ => None,
+        });
+        Step {
+            kind: StepKind::Txn,
+            ask: Ask::Txn(TxnRequest {
+                compare: vec![exists],
+                success: puts.collect(),
+                ..TxnRequest::default()
+            }),
+        }
+    }
+
+    /// A step of [`WorkloadKind::Metastore`].
+    fn of_metastore(&mut self, number: u64) -> Step {
+        match self.random.below(1_000) {
+            0..957 => read(number),
+            957..983 => Step {
+                kind: StepKind::Delete,
+                ask: Ask::DeleteRange(DeleteRangeRequest {
+                    key: key(number),
+                    ..DeleteRangeRequest::default()
+                }),
+            },
+            983..992 => self.put(number),
+            _ => scan(number, RANGE_KEYS),
+        }
+    }
+
     /// The next step.
     pub(crate) fn next(&mut self) -> Step {
         let percent = self.random.below(100);
@@ -211,17 +283,15 @@ impl Workload {
                 read(newest.saturating_sub(age))
             }
             WorkloadKind::YcsbE if percent < 95 => {
-                let scan = RangeRequest {
-                    key: key(self.popular()),
-                    range_end: Bytes::from_static(b"bench0"),
-                    limit: (self.random.below(SCAN_KEYS_MAX) + 1) as i64,
-                    ..RangeRequest::default()
-                };
-                Step {
-                    kind: StepKind::Scan,
-                    ask: Ask::Range(scan),
-                }
+                let first = self.popular();
+                scan(first, self.random.below(SCAN_KEYS_MAX) + 1)
             }
+            WorkloadKind::Range => scan(uniform, RANGE_KEYS),
+            WorkloadKind::Txn => {
+                let second = self.random.below(self.common.keys);
+                self.txn(uniform, second)
+            }
+            WorkloadKind::Metastore => self.of_metastore(uniform),
             WorkloadKind::YcsbD | WorkloadKind::YcsbE => self.insert(),
             WorkloadKind::YcsbF if percent < 50 => self.popular_read(),
             WorkloadKind::YcsbF => Step {
@@ -266,6 +336,19 @@ impl Workload {
     }
 }
 
+/// Some keys from one on.
+fn scan(first: u64, keys: u64) -> Step {
+    Step {
+        kind: StepKind::Scan,
+        ask: Ask::Range(RangeRequest {
+            key: key(first),
+            range_end: Bytes::from_static(b"bench0"),
+            limit: keys as i64,
+            ..RangeRequest::default()
+        }),
+    }
+}
+
 fn read(number: u64) -> Step {
     Step {
         kind: StepKind::Read,
@@ -283,9 +366,9 @@ mod tests {
     }
 
     /// How many of 10 000 steps are of each kind, in percent.
-    fn shares(kind: WorkloadKind) -> [f64; 4] {
+    fn shares(kind: WorkloadKind) -> [f64; 6] {
         let mut workload = workload(kind, 0);
-        let mut counts = [0.0; 4];
+        let mut counts = [0.0; 6];
         for _ in 0..10_000 {
             counts[workload.next().kind as usize] += 0.01;
         }
@@ -295,15 +378,18 @@ mod tests {
     #[test]
     fn every_workload_has_the_shares_that_its_name_promises() {
         for (kind, expected) in [
-            (WorkloadKind::Put, [0.0, 100.0, 0.0, 0.0]),
-            (WorkloadKind::Get, [100.0, 0.0, 0.0, 0.0]),
-            (WorkloadKind::Mixed, [50.0, 50.0, 0.0, 0.0]),
-            (WorkloadKind::YcsbA, [50.0, 50.0, 0.0, 0.0]),
-            (WorkloadKind::YcsbB, [95.0, 5.0, 0.0, 0.0]),
-            (WorkloadKind::YcsbC, [100.0, 0.0, 0.0, 0.0]),
-            (WorkloadKind::YcsbD, [95.0, 5.0, 0.0, 0.0]),
-            (WorkloadKind::YcsbE, [0.0, 5.0, 95.0, 0.0]),
-            (WorkloadKind::YcsbF, [50.0, 0.0, 0.0, 50.0]),
+            (WorkloadKind::Put, [0.0, 100.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::Get, [100.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::Mixed, [50.0, 50.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbA, [50.0, 50.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbB, [95.0, 5.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbC, [100.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbD, [95.0, 5.0, 0.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbE, [0.0, 5.0, 95.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::YcsbF, [50.0, 0.0, 0.0, 50.0, 0.0, 0.0]),
+            (WorkloadKind::Range, [0.0, 0.0, 100.0, 0.0, 0.0, 0.0]),
+            (WorkloadKind::Txn, [0.0, 0.0, 0.0, 0.0, 0.0, 100.0]),
+            (WorkloadKind::Metastore, [95.7, 0.9, 0.8, 0.0, 2.6, 0.0]),
         ] {
             for (share, expected) in shares(kind).into_iter().zip(expected) {
                 assert!(

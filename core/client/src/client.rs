@@ -10,7 +10,7 @@ use veridical_proto::native::batch_operation::Operation;
 use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 
-use crate::batching::{BatchLimits, Batcher, operation, send_all};
+use crate::batching::{BatchLimits, Batcher, is_operation, operation, send_all};
 use crate::connection::CallError;
 use crate::connector::{Connector, WatchChannel};
 use crate::core::Core;
@@ -59,6 +59,10 @@ impl ClientConfig {
 
 /// Different in each process.
 #[cfg(not(madsim))]
+#[allow(
+    clippy::disallowed_types,
+    reason = "clients of the real world that fail together must not come back together"
+)]
 fn jitter_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
@@ -146,17 +150,19 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// later time.
     pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
         let core = &self.shared.core;
-        let Some(limits) = core.config.batching.filter(|_| T::TAKES_BATCHES) else {
+        let limits = core.config.batching.filter(|_| T::TAKES_BATCHES);
+        let Some(limits) = limits.filter(|_| is_operation(&request)) else {
             return core.call(request, self.request_timeout).await;
-        };
-        let operation = match operation(request) {
-            Ok(operation) => operation,
-            Err(request) => return core.call(request, self.request_timeout).await,
         };
         let start = || Batcher::start(Arc::clone(core), limits);
         let batcher = self.shared.batcher.get_or_init(start);
         batcher
-            .call(&core.clock, self.caller, operation, self.request_timeout)
+            .call(
+                &core.clock,
+                self.caller,
+                operation(request),
+                self.request_timeout,
+            )
             .await
     }
 
@@ -167,7 +173,30 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// begun.
     ///
     /// Over gRPC, which has no such request, this makes as many calls.
-    pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<ResponseBody, CallError>> {
+    ///
+    /// ```no_run
+    /// # async fn example(client: veridical_client::PipelinedClient)
+    /// # -> Result<(), veridical_client::CallError> {
+    /// use veridical_client::{Answer, CallError, TxnOp};
+    ///
+    /// let keys: Vec<String> = (0..5_000).map(|number| format!("k{number}")).collect();
+    /// let puts = keys.iter().map(|key| TxnOp::put(key, "v", None));
+    /// for (key, outcome) in keys.iter().zip(client.batch(puts).await) {
+    ///     match outcome {
+    ///         Ok(Answer::Put(put)) => println!("{key} has revision {}", put.revision()),
+    ///         Ok(_) => unreachable!("a put is answered with a put"),
+    ///         Err(CallError::Unknown(reason)) => println!("{key} may be written: {reason}"),
+    ///         Err(error) => println!("{key} is not written: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch<O: Into<Operation>>(
+        &self,
+        operations: impl IntoIterator<Item = O>,
+    ) -> Vec<Result<ResponseBody, CallError>> {
+        let operations = operations.into_iter().map(Into::into).collect();
         send_all(&self.shared.core, operations).await
     }
 

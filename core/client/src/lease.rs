@@ -352,7 +352,7 @@ mod tests {
         let known = Known::Alive { until: 5 * S };
         assert_eq!(known.at(4 * S), LeaseState::Alive);
         assert_eq!(known.at(5 * S), LeaseState::Uncertain);
-        assert_eq!(Known::Gone.at(0 * S), LeaseState::Gone);
+        assert_eq!(Known::Gone.at(Duration::ZERO), LeaseState::Gone);
     }
 
     #[test]

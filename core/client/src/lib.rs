@@ -63,9 +63,11 @@ pub use maintenance::{
 pub use options::{
     CompactionOptions, DeleteOptions, GetOptions, PutOptions, SortOrder, SortTarget, WatchOptions,
 };
-pub use sharding::{MergedRange, Placement, ShardPart, ShardedClient};
+pub use sharding::{MergedRange, Placement, ShardPart, ShardedClient, ShardedWatch};
 pub use txn::{Compare, CompareNumber, CompareValue, Txn, TxnOp};
 pub use veridical_proto::mvccpb::{Event, KeyValue};
+pub use veridical_proto::native::batch_operation::Operation;
+pub use veridical_proto::native::response::Body as Answer;
 pub use watch::{Watch, WatchError, WatchEvents};
 
 /// A client of the pipelined protocol over TCP.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use veridical_proto::etcdserverpb::request_op::Request;
+use veridical_proto::native::batch_operation::Operation;
 
 use crate::into_bytes::IntoBytes;
 use crate::options::{DeleteOptions, GetOptions, PutOptions};
@@ -70,6 +71,18 @@ impl Txn {
 impl From<api::TxnRequest> for Txn {
     fn from(request: api::TxnRequest) -> Self {
         Self { request }
+    }
+}
+
+impl From<TxnOp> for Operation {
+    fn from(op: TxnOp) -> Self {
+        match op.0.request {
+            Some(Request::RequestRange(range)) => Self::Range(range),
+            Some(Request::RequestPut(put)) => Self::Put(put),
+            Some(Request::RequestDeleteRange(delete)) => Self::DeleteRange(delete),
+            Some(Request::RequestTxn(txn)) => Self::Txn(txn),
+            None => unreachable!("no operation is made without a request"),
+        }
     }
 }
 
@@ -222,7 +235,7 @@ impl CompareNumber {
 
 comparisons!(CompareNumber, i64);
 
-/// One operation of a transaction.
+/// One operation of a transaction, or of a [batch](crate::Client::batch).
 #[derive(Clone, Debug)]
 pub struct TxnOp(api::RequestOp);
 

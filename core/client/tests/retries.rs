@@ -1,5 +1,6 @@
 //! What a client sends again, and what it never does.
 
+#![cfg(not(madsim))]
 #![allow(
     clippy::disallowed_methods,
     reason = "the client runs on the real machine here"

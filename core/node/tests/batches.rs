@@ -1,4 +1,4 @@
-//! Batches of operations at a member on real sockets and real files.
+//! Batches of operations, and shards, at members on real sockets and real files.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tempfile::TempDir;
-use veridical_client::{BatchLimits, CallError, Client, ClientConfig, Pipelined, PipelinedClient};
+use veridical_client::{
+    BatchLimits, CallError, Client, ClientConfig, GetOptions, Pipelined, PipelinedClient,
+    ShardedClient, Txn, TxnOp, WatchOptions,
+};
 use veridical_env::{Environment, Listener, Network, RealClock, RealEnvironment, TcpNetwork};
 use veridical_node::sessions::accept_clients;
 use veridical_node::{DataFormat, Limits, Node, NodeConfig};
@@ -160,7 +163,7 @@ async fn entries_of_a_batch(data_format: DataFormat, limits: Limits, value_bytes
     client.put("first", "1", None).await.expect("a put");
     let before = node.reader().applied_index();
     let operations = (0..20).map(|number| put(&format!("k{number}"), vec![7; value_bytes]));
-    let outcomes = client.batch(operations.collect()).await;
+    let outcomes = client.batch(operations).await;
     let revisions: Vec<_> = outcomes
         .iter()
         .map(|outcome| told(outcome).expect("a put").0)
@@ -207,7 +210,7 @@ async fn large_answers_come_in_pieces_and_none_is_missing() {
     let client = client(&address, None);
     let megabyte = vec![1_u8; 1024 * 1024];
     client.put("large", megabyte, None).await.expect("a put");
-    let outcomes = client.batch((0..100).map(|_| get("large")).collect()).await;
+    let outcomes = client.batch((0..100).map(|_| get("large"))).await;
     for outcome in &outcomes {
         let (_, value) = told(outcome).expect("a read");
         assert_eq!(value.map(|value| value.len()), Some(1024 * 1024));
@@ -249,6 +252,64 @@ async fn calls_at_the_same_time_travel_together_and_keep_the_order_of_their_call
     }
     let entries = node.reader().applied_index() - before;
     assert!(entries < 50, "150 puts took {entries} entries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_are_one_sharded_store() {
+    let (_first_dir, first, first_address) =
+        lone_member(DataFormat::default(), Limits::default()).await;
+    let (_second_dir, second, second_address) =
+        lone_member(DataFormat::default(), Limits::default()).await;
+    let shards = [first_address, second_address].map(|address| client(&address, None));
+    let store = ShardedClient::new(shards.into(), 7);
+    let all = WatchOptions::new().with_prefix();
+    let mut watch = store.watch("k", all).await.expect("both watch");
+
+    let keys: Vec<String> = (0..20).map(|number| format!("k{number:02}")).collect();
+    let puts = keys.iter().map(|key| put(key, "1"));
+    for outcome in store.batch(puts).await {
+        told(&outcome).expect("a put");
+    }
+    let counts = [first, second].map(|node| node.reader().revision() - 1);
+    assert_eq!(counts.iter().sum::<i64>(), 20);
+    assert!(counts.iter().all(|count| *count > 3), "{counts:?}");
+
+    let options = GetOptions::new().with_prefix().with_limit(15);
+    let range = store.get("k", options).await.expect("a range");
+    let found: Vec<_> = range.kvs.iter().map(|kv| kv.key.to_vec()).collect();
+    let expected: Vec<_> = keys[..15]
+        .iter()
+        .map(|key| key.as_bytes().to_vec())
+        .collect();
+    assert_eq!((found, range.count, range.more), (expected, 20, true));
+
+    let mut seen = 0;
+    while seen < 20 {
+        let (shard, batch) = watch.next().await.expect("the watch goes on");
+        let events = batch.expect("events").events;
+        for event in &events {
+            let key = &event.kv.as_ref().expect("a pair").key;
+            assert_eq!(store.placement().shard_of(key), shard);
+        }
+        seen += events.len();
+    }
+
+    let others: Vec<&String> = keys
+        .iter()
+        .filter(|key| store.placement().shard_of(key.as_bytes()) == 1)
+        .collect();
+    let (other, own) = (others[0], others[1]);
+    let here = keys.iter().find(|key| !others.contains(key)).expect("one");
+    let both = |second: &str| {
+        let puts = [other.as_str(), second].map(|key| TxnOp::put(key, "2", None));
+        Txn::new().and_then(puts)
+    };
+    assert!(store.txn(both(own)).await.expect("of one shard").succeeded);
+    let across = store.txn(both(here)).await;
+    assert!(
+        matches!(across, Err(CallError::Refused { code: 3, .. })),
+        "{across:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -272,9 +272,9 @@ async fn silent_connections_to_the_ports_of_peers_are_bounded_and_keep_no_member
         addresses.push(address);
     }
     let all = client(addresses.clone());
-    all.put(put("a", "1")).await.expect("a put");
+    all.put("a", "1", None).await.expect("a put");
     let silent = silent_connections(&peers, EACH).await;
-    all.put(put("a", "2"))
+    all.put("a", "2", None)
         .await
         .expect("members stay connected");
 
@@ -287,7 +287,7 @@ async fn silent_connections_to_the_ports_of_peers_are_bounded_and_keep_no_member
     first.stop();
     first.stopped().await;
     let two = client(vec![address, addresses[2].clone()]);
-    two.put(put("a", "3")).await.expect("they find each other");
+    two.put("a", "3", None).await.expect("they find each other");
 
     let is_open = |stream: &&tokio::net::TcpStream| {
         let read = stream.try_read(&mut [0]);

@@ -292,15 +292,15 @@ client_kinds! {
     Status => "client",
     MemberList => "client",
     HashKv => "client",
+    Hash => "client",
+    Alarm => "client",
+    Defragment => "client",
     MemberAdd => "client",
     MemberRemove => "client",
     MemberPromote => "client",
     MemberUpdate => "client",
     MoveLeader => "client",
     Batch => "client",
-    Alarm => "client",
-    Defragment => "client",
-    Hash => "client",
 }
 
 fn request(request: Request) -> Decoded {

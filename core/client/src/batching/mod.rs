@@ -191,14 +191,28 @@ async fn deal<T: Connector, C: Clock>(core: &Core<T, C>, batch: Vec<Queued>) {
     }
 }
 
-/// The operation that a request is, if it can travel with others; else the request.
-pub(crate) fn operation(request: RequestBody) -> Result<Operation, RequestBody> {
+/// Whether a request is an operation that can travel with others.
+pub(crate) fn is_operation(request: &RequestBody) -> bool {
+    matches!(
+        request,
+        RequestBody::Range(_)
+            | RequestBody::Put(_)
+            | RequestBody::DeleteRange(_)
+            | RequestBody::Txn(_)
+    )
+}
+
+/// The operation that a request is.
+///
+/// # Panics
+/// If it is none.
+pub(crate) fn operation(request: RequestBody) -> Operation {
     match request {
-        RequestBody::Range(range) => Ok(Operation::Range(range)),
-        RequestBody::Put(put) => Ok(Operation::Put(put)),
-        RequestBody::DeleteRange(delete) => Ok(Operation::DeleteRange(delete)),
-        RequestBody::Txn(txn) => Ok(Operation::Txn(txn)),
-        other => Err(other),
+        RequestBody::Range(range) => Operation::Range(range),
+        RequestBody::Put(put) => Operation::Put(put),
+        RequestBody::DeleteRange(delete) => Operation::DeleteRange(delete),
+        RequestBody::Txn(txn) => Operation::Txn(txn),
+        other => unreachable!("no operation of a batch: {other:?}"),
     }
 }
 

@@ -221,7 +221,7 @@ fn outcome_of(result: BatchResult, common: &ResponseHeader) -> Fate {
     let whole = |header: Option<ResponseHeader>| {
         Some(ResponseHeader {
             revision: header.map_or(0, |header| header.revision),
-            ..common.clone()
+            ..*common
         })
     };
     let answer = match result.result {

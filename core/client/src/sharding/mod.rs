@@ -7,6 +7,7 @@
 
 mod merge;
 mod placement;
+mod watch;
 
 use std::sync::Arc;
 
@@ -23,13 +24,15 @@ use crate::client::Client;
 use crate::connection::CallError;
 use crate::connector::Connector;
 use crate::into_bytes::IntoBytes;
-use crate::options::{DeleteOptions, GetOptions, PutOptions};
+use crate::options::{DeleteOptions, GetOptions, PutOptions, WatchOptions};
 use crate::txn::Txn;
+use crate::watch::WatchError;
 
 pub use merge::{MergedRange, ShardPart};
 use merge::{check_merged, merged};
 pub use placement::Placement;
 use placement::txn_shard;
+pub use watch::ShardedWatch;
 
 /// gRPC's `INVALID_ARGUMENT`.
 const CODE_INVALID_ARGUMENT: u32 = 3;
@@ -185,10 +188,59 @@ impl<T: Connector, C: Clock> ShardedClient<T, C> {
         ask!(self.shards[number], Txn, request)
     }
 
+    /// Watches a key in its shard, or with options many in all of them. When this returns all
+    /// watches have begun. From a revision on only one key can be watched, since revisions
+    /// belong to shards.
+    ///
+    /// ```no_run
+    /// # async fn example(client: veridical_client::ShardedClient<
+    /// #     veridical_client::Pipelined<veridical_env::TcpNetwork>, veridical_env::RealClock,
+    /// # >) -> Result<(), Box<dyn std::error::Error>> {
+    /// use veridical_client::WatchOptions;
+    ///
+    /// let mut watch = client.watch("jobs/", WatchOptions::new().with_prefix()).await?;
+    /// while let Some((shard, batch)) = watch.next().await {
+    ///     println!("shard {shard} is at revision {}", batch?.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Client::watch`]; [`WatchError::Refused`] also for a range from a revision on.
+    pub async fn watch(
+        &self,
+        key: impl IntoBytes,
+        options: impl Into<Option<WatchOptions>>,
+    ) -> Result<ShardedWatch, WatchError> {
+        let key = key.into_bytes();
+        let options = options.into().unwrap_or_default();
+        let request = options.clone().request(key.clone());
+        let mut shards = 0..self.shards.len();
+        if request.range_end.is_empty() {
+            let number = self.placement.shard_of(&key);
+            shards = number..number + 1;
+        } else if request.start_revision != 0 && self.shards.len() > 1 {
+            return Err(WatchError::Refused {
+                reason: "a watch over shards has no common revision to begin with".to_owned(),
+            });
+        }
+        let mut watches = Vec::with_capacity(shards.len());
+        for number in shards {
+            let watch = self.shards[number].watch(&key, options.clone()).await?;
+            watches.push((number, watch));
+        }
+        Ok(ShardedWatch::new(watches))
+    }
+
     /// Does many operations, those of each shard in their order, see [`Client::batch`]. One
     /// that is not of one shard alone is refused. Returns an outcome for each operation, in
     /// their order.
-    pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<ResponseBody, CallError>> {
+    pub async fn batch<O: Into<Operation>>(
+        &self,
+        operations: impl IntoIterator<Item = O>,
+    ) -> Vec<Result<ResponseBody, CallError>> {
+        let operations: Vec<Operation> = operations.into_iter().map(Into::into).collect();
         let mut outcomes: Vec<Option<Result<ResponseBody, CallError>>> =
             operations.iter().map(|_| None).collect();
         let mut parts: Vec<(Vec<usize>, Vec<Operation>)> =

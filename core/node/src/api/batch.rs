@@ -270,7 +270,7 @@ impl<E: Environment> ServedBatch<'_, E> {
         for (place, outcome) in places.iter().zip(outcomes) {
             let mut told = outcome.map_or_else(failed, |response| result(kind_of(response)));
             if first_only && let Some(BatchResultKind::Put(put)) = &mut told.result {
-                let header = first_header.get_or_insert_with(|| put.header.clone());
+                let header = first_header.get_or_insert(put.header);
                 put.header.clone_from(header);
             }
             self.results[*place] = told;
