@@ -13,8 +13,8 @@ use veridical_proto::native::request::Body as Ask;
 use super::LocalClusterError;
 use super::program::{MemberPlan, Program};
 use super::usage::Usage;
-use crate::endpoint::Connection;
-use crate::flags::WireProtocol;
+use crate::endpoint::Opening;
+use crate::flags::{Batch, WireProtocol};
 
 /// How much of a log is shown when its member has ended.
 const LOG_LINES_MAX: usize = 15;
@@ -230,10 +230,14 @@ impl Drop for Member {
 /// Waits until a member answers a linearizable read, for which it has to have applied
 /// everything that was committed before.
 pub(crate) async fn wait_until_caught_up(address: String) {
-    let addresses = [address];
+    let opening = Opening {
+        protocol: WireProtocol::Grpc,
+        batch: Batch::Of(1),
+        shards: vec![vec![address]],
+    };
     loop {
         let asked = tokio::time::timeout(PROBE_TIMEOUT, async {
-            let mut connection = Connection::open(WireProtocol::Grpc, &addresses, 0).await?;
+            let mut connection = opening.open(0).await?;
             let read = RangeRequest {
                 key: bytes::Bytes::from_static(b"\0"),
                 ..RangeRequest::default()
