@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::local_cluster::LocalClusterFlags;
 use super::workload::WorkloadKind;
 
 /// Connections by default: enough that no single one is the bottleneck, and no more than
@@ -42,6 +43,9 @@ pub struct BenchFlags {
     )]
     pub(super) endpoints: Vec<String>,
 
+    #[command(flatten)]
+    pub(super) local: LocalClusterFlags,
+
     /// What the clients do
     #[arg(long, default_value = "put")]
     pub(super) workload: WorkloadKind,
@@ -66,7 +70,7 @@ pub struct BenchFlags {
         long,
         default_value_t = 1,
         value_parser = positive,
-        conflicts_with_all = ["verify", "history"]
+        conflicts_with_all = ["verify", "history", "local_cluster"]
     )]
     pub(super) shards: usize,
 
@@ -226,6 +230,27 @@ mod tests {
     fn endpoints_are_urls_or_addresses() {
         let flags = parse(&["--endpoints=http://a:1/, b:2,"]).unwrap();
         assert_eq!(flags.addresses(), ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn members_are_either_there_or_started() {
+        assert_eq!(
+            parse(&["--local-cluster=3"]).unwrap().local.members(),
+            Some(3)
+        );
+        assert_eq!(parse(&[]).unwrap().local.members(), None);
+        for flags in [
+            &["--local-cluster=3", "--endpoints=a:1"][..],
+            &["--local-cluster=0"],
+            &["--local-cluster=10"],
+            &["--program=etcd"],
+            &["--nemesis=kill"],
+            &["--local-cluster=3", "--nemesis=flood"],
+            // Its members are those of one cluster.
+            &["--local-cluster=2", "--shards=2"],
+        ] {
+            assert!(parse(flags).is_err(), "{flags:?}");
+        }
     }
 
     #[test]

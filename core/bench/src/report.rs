@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use veridical_checkers::Verdict;
 
+use super::local_cluster::{LocalClusterReport, Observed};
 use super::recording::Recorded;
 use super::workload::StepKind;
 
@@ -132,6 +133,8 @@ pub(crate) struct Report {
     verdict_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history_events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_cluster: Option<LocalClusterReport>,
 }
 
 /// How a run was set up, for its report.
@@ -175,7 +178,15 @@ impl Report {
                 .filter(|verdict| !verdict.is_ok())
                 .map(ToString::to_string),
             history_events: recorded.map(|recorded| recorded.events),
+            local_cluster: None,
         }
+    }
+
+    /// With what was seen of members that the benchmark started itself.
+    pub(crate) fn with_local_cluster(mut self, observed: Option<Observed>) -> Self {
+        let operations = self.total.operations;
+        self.local_cluster = observed.map(|observed| LocalClusterReport::new(observed, operations));
+        self
     }
 
     /// One JSON object.
@@ -222,6 +233,9 @@ impl Report {
         }
         if let Some(error) = &self.first_error {
             writeln!(text, "first error: {error}").expect("a text takes everything");
+        }
+        if let Some(local_cluster) = &self.local_cluster {
+            text.push_str(&local_cluster.to_text());
         }
         text
     }

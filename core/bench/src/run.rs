@@ -11,6 +11,7 @@ use veridical_proto::native::response::Body as Answer;
 
 use super::endpoint::{Called, Connection, Opening};
 use super::flags::{Batch, BenchFlags};
+use super::local_cluster::{LocalClusterError, MeasuredTime, Supervisor};
 use super::recording::{Recorded, Recorder, Recording, RecordingError, Sinks};
 use super::report::Measurements;
 use super::workload::{Common, StepKind, Workload};
@@ -58,6 +59,12 @@ pub enum BenchError {
     /// The history could not be recorded.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The members of `--local-cluster` cannot be measured.
+    #[error(transparent)]
+    LocalCluster(#[from] LocalClusterError),
+    /// The system refuses to tell of signals.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
     /// An interrupt came before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
@@ -70,9 +77,11 @@ impl BenchError {
     /// Whether it is for the user to set right. The others are bugs, or the system refuses.
     pub fn is_usage_error(&self) -> bool {
         match self {
-            Self::Recording(RecordingError::Malformed(_)) | Self::Runtime(_) | Self::Output(_) => {
-                false
-            }
+            Self::Recording(RecordingError::Malformed(_))
+            | Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Output(_) => false,
+            Self::LocalCluster(error) => error.is_usage_error(),
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
             | Self::UnevenShards { .. }
@@ -240,20 +249,16 @@ impl Worker {
     }
 }
 
-/// Runs the whole benchmark.
+/// Runs the whole benchmark, until it is told to `stop` at the latest. A supervisor watches
+/// over members that belong to it.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are no errors here; they are counted.
-pub(crate) async fn run(flags: &BenchFlags) -> Result<Finished, BenchError> {
-    let stop = CancellationToken::new();
-    let interrupts = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        }
-    });
+pub(crate) async fn run(
+    flags: &BenchFlags,
+    stop: &CancellationToken,
+    supervisor: Option<&mut Supervisor>,
+) -> Result<Finished, BenchError> {
     let connections = connect(flags).await?;
     let recording = record(flags, &connections[0]).await?;
     let mut workers = hire(flags, &connections, recording.as_ref());
@@ -270,24 +275,43 @@ pub(crate) async fn run(flags: &BenchFlags) -> Result<Finished, BenchError> {
     for worker in workers {
         working.spawn(worker.work(measure_from, until, stop.clone()));
     }
-    let mut measurements = Measurements::new();
-    while let Some(worker) = working.join_next().await {
-        let worker = worker.expect("no client panics");
-        measurements.add(&worker.measurements);
-    }
-    let ended = Instant::now();
-    interrupts.abort();
+    let clients_ended = CancellationToken::new();
+    let time = MeasuredTime {
+        from: measure_from,
+        until,
+    };
+    let ((measurements, ended), watched) = tokio::join!(gather(working, &clients_ended), async {
+        match supervisor {
+            Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
+            None => Ok(()),
+        }
+    });
     let recorded = match recording {
         // Waits for the checker, which may be behind.
         Some(recording) => Some(tokio::task::block_in_place(|| recording.finish())?),
         None => None,
     };
+    watched?;
     Ok(Finished {
         measurements,
         elapsed: ended.saturating_duration_since(measure_from),
         interrupted: ended < until,
         recorded,
     })
+}
+
+/// Waits for the clients, and says what they measured and when the last one ended.
+async fn gather(
+    mut working: JoinSet<Worker>,
+    clients_ended: &CancellationToken,
+) -> (Measurements, Instant) {
+    let mut measurements = Measurements::new();
+    while let Some(worker) = working.join_next().await {
+        let worker = worker.expect("no client panics");
+        measurements.add(&worker.measurements);
+    }
+    clients_ended.cancel();
+    (measurements, Instant::now())
 }
 
 async fn connect(flags: &BenchFlags) -> Result<Vec<Connection>, BenchError> {

@@ -11,6 +11,7 @@ mod grpc_codes;
 mod joining;
 mod kills;
 mod lifecycle;
+mod local_cluster;
 mod lost_majority;
 mod member;
 mod open_files;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use veridical_node::{DataFormat, Limits};
+use veridical_planted::Planted;
+#[cfg(feature = "planted-bugs")]
+use veridical_planted::PlantedBug;
 
 use super::bootstrap::{InitialCluster, InitialClusterError};
 use crate::url::{Url, UrlError};
@@ -193,6 +196,16 @@ pub struct ServeFlags {
     /// How log lines look
     #[arg(long, env = "VERIDICAL_LOG_FORMAT", default_value = "text")]
     pub(super) log_format: LogFormat,
+
+    /// The planted bug that is switched on
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, env = "VERIDICAL_PLANTED", value_parser = planted_bug, hide = true)]
+    planted: Option<PlantedBug>,
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted_bug(name: &str) -> Result<PlantedBug, String> {
+    PlantedBug::from_name(name).ok_or_else(|| "no planted bug has this name".to_owned())
 }
 
 /// Why flags cannot be used.
@@ -275,6 +288,8 @@ pub(crate) struct ServeConfig {
     pub(crate) limits: Limits,
     pub(crate) max_connections: Option<usize>,
     pub(crate) handshake_timeout: Duration,
+    /// Always empty in a build without the feature `planted-bugs`.
+    pub(crate) planted: Planted,
 }
 
 fn parse_urls(flag: &'static str, texts: &[String]) -> Result<Vec<Url>, FlagError> {
@@ -322,6 +337,7 @@ impl ServeFlags {
             return Err(FlagError::Name);
         }
         let limits = self.limits()?;
+        let planted = self.planted();
         if self.engine == EngineKind::Rocksdb && !cfg!(feature = "rocksdb") {
             return Err(FlagError::Engine);
         }
@@ -381,7 +397,18 @@ impl ServeFlags {
             limits,
             max_connections: self.max_connections,
             handshake_timeout: Duration::from_millis(self.handshake_timeout),
+            planted,
         })
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn planted(&self) -> Planted {
+        self.planted.map_or_else(Planted::none, Planted::only)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    fn planted(&self) -> Planted {
+        Planted::none()
     }
 
     fn limits(&self) -> Result<Limits, FlagError> {

@@ -256,7 +256,7 @@ async fn start(
             listen_peer_address: config.listen_peer_url.address(),
             limits: config.limits.clone(),
             data_format: config.data_format,
-            planted: Default::default(),
+            planted: config.planted,
             observer: None,
         },
         engine,

@@ -1,0 +1,44 @@
+//! The flags for members that the benchmark starts itself.
+
+use clap::Args;
+
+use super::program::ProgramKind;
+use crate::nemesis::FaultKind;
+
+/// Most members; etcd's documentation advises against more than seven.
+const MEMBERS_MAX: i64 = 9;
+
+/// The flags for members that the benchmark starts itself.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LocalClusterFlags {
+    /// Start so many members in a temporary folder (see TMPDIR), measure them, and remove
+    /// them again
+    #[arg(
+        long,
+        value_name = "MEMBERS",
+        conflicts_with = "endpoints",
+        value_parser = clap::value_parser!(u8).range(1..=MEMBERS_MAX)
+    )]
+    local_cluster: Option<u8>,
+
+    /// What these members run
+    #[arg(long, default_value = "veridical", requires = "local_cluster")]
+    pub(crate) program: ProgramKind,
+
+    /// What befalls these members while it is measured (comma-separated), by --seed and never
+    /// more than a minority at once
+    #[arg(
+        long,
+        value_name = "FAULTS",
+        value_delimiter = ',',
+        requires = "local_cluster"
+    )]
+    pub(crate) nemesis: Vec<FaultKind>,
+}
+
+impl LocalClusterFlags {
+    /// How many members are to be started, if any.
+    pub(crate) fn members(&self) -> Option<usize> {
+        self.local_cluster.map(usize::from)
+    }
+}
