@@ -26,6 +26,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         lease_rounds: Vec::new(),
         batch_rounds: Vec::new(),
         shard_rounds: Vec::new(),
+        hold_rounds: Vec::new(),
         examinations: Vec::new(),
         leader_nemesis: None,
         schedule: Schedule::Uniform,

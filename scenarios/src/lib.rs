@@ -35,6 +35,8 @@ pub mod membership_model;
 pub mod mutation;
 pub mod plan;
 pub mod properties;
+#[cfg(madsim)]
+mod recorded;
 pub mod rolling_restarts;
 pub mod rotten_disk;
 pub mod scenario;
@@ -59,6 +61,8 @@ mod impatient_operators;
 mod leader_nemesis;
 #[cfg(madsim)]
 mod lease_keepers;
+#[cfg(madsim)]
+mod lock_holders;
 #[cfg(madsim)]
 mod observer;
 #[cfg(madsim)]

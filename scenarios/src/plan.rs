@@ -88,6 +88,10 @@ pub struct Plan {
     /// When callers of a sharded client are at work, in ms. The shards are clusters of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shard_rounds: Vec<u64>,
+    /// When clients take a lock from each other, in ms; from then on one of them also watches
+    /// what everybody writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hold_rounds: Vec<u64>,
     /// When members are asked for what other clients have no use for, in ms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<u64>,

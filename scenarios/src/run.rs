@@ -33,6 +33,7 @@ use crate::keyspace::key;
 use crate::knobs;
 use crate::leader_nemesis::follow_elections;
 use crate::lease_keepers::LeaseKeepers;
+use crate::lock_holders::LockHolders;
 use crate::observer::Observer;
 use crate::operator::Operator;
 use crate::plan::Plan;
@@ -194,6 +195,7 @@ impl RunDriver {
         let examining = self.start_examiner();
         let batching = self.start_batch_callers();
         let sharding = self.start_sharded_callers();
+        let holding = self.start_lock_holders();
         let supervisors: Vec<_> = (0..self.plan.sites())
             .map(|site| {
                 let delay = Duration::from_millis(self.plan.restart_delay_ms);
@@ -217,7 +219,7 @@ impl RunDriver {
         }
         self.heal().await;
         let result = self
-            .converge(operating, [keeping, examining, batching, sharding])
+            .converge(operating, [keeping, examining, batching, sharding, holding])
             .await;
         for task in supervisors {
             task.abort();
@@ -376,6 +378,19 @@ impl RunDriver {
         Some(self.world.spawn(callers.run(rng)))
     }
 
+    /// Starts those who take a lock from each other, if the plan has any.
+    fn start_lock_holders(&self) -> Option<JoinHandle<()>> {
+        if self.plan.hold_rounds.is_empty() {
+            return None;
+        }
+        let holders = LockHolders::new(
+            self.world.clone(),
+            self.observer.clone(),
+            Arc::clone(&self.plan),
+        );
+        Some(self.world.spawn(holders.run()))
+    }
+
     /// Starts whoever alters files of a member, if the plan says so.
     fn start_forger(&self) {
         if !self.plan.forgeries.is_empty() {
@@ -449,7 +464,7 @@ impl RunDriver {
     async fn converge(
         &self,
         operating: Option<JoinHandle<()>>,
-        [keeping, examining, batching, sharding]: [Option<JoinHandle<()>>; 4],
+        [keeping, examining, batching, sharding, holding]: [Option<JoinHandle<()>>; 5],
     ) -> Result<(), Finding> {
         let bound = self.world.now() + Duration::from_millis(self.plan.heal_bound_ms);
         let probe = self.world.add_host(PROBE_NAME);
@@ -461,6 +476,7 @@ impl RunDriver {
             (examining, CLIENTS_BOUND, "examiner-not-done"),
             (batching, CLIENTS_BOUND, "batch-callers-not-done"),
             (sharding, CLIENTS_BOUND, "sharded-callers-not-done"),
+            (holding, CLIENTS_BOUND, "lock-holders-not-done"),
         ] {
             let is_done = || task.as_ref().is_none_or(JoinHandle::is_finished);
             self.until(self.world.now() + bound, signature, is_done)

@@ -17,6 +17,15 @@ pub const KEEPER_CLIENT: u64 = 920_000;
 /// The number of the client that examines members, apart from all others.
 pub const EXAMINER_CLIENT: u64 = 930_000;
 
+/// Requests of those who take a lock from each other, one session each, apart from all others.
+pub const HOLDER_CLIENT: u64 = 950_000;
+
+/// The watch of one of them, behind all requests of a run.
+pub const FOLLOWER_CLIENT: u64 = 1_040_000;
+
+/// Their machine.
+pub const HOLDER_NAME: &str = "holders";
+
 /// The first of the callers whose calls travel in batches, apart from all others.
 pub const BATCH_CLIENT: u64 = 940_000;
 
@@ -58,6 +67,9 @@ pub fn process_of(plan: &Plan, session: u64) -> Option<String> {
     let client = client_of(session);
     if client == PROBE_CLIENT {
         return Some(PROBE_NAME.to_owned());
+    }
+    if client >= HOLDER_CLIENT {
+        return Some(HOLDER_NAME.to_owned());
     }
     if client >= BATCH_CLIENT {
         return Some(BATCH_NAME.to_owned());

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use veridical_env::Clock;
+use veridical_planted::PlantedBug;
 use veridical_proto::etcdserverpb as api;
 
 use crate::client::Client;
@@ -190,7 +191,12 @@ impl<T: Connector, C: Clock> Hold<T, C> {
             .with_keys_only();
         loop {
             let answer = self.client.get(&self.prefix, before.clone()).await?;
-            let Some(next) = answer.kvs.first() else {
+            let out_of_turn = self
+                .client
+                .config()
+                .planted
+                .has(PlantedBug::LockWithoutTurn);
+            let Some(next) = answer.kvs.first().filter(|_| !out_of_turn) else {
                 return Ok(());
             };
             match deleted(&self.client, &next.key, answer.revision() + 1).await {

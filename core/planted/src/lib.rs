@@ -202,6 +202,11 @@ veridical_probe::planted_bugs! {
         ShardsNotMerged => "shards-not-merged",
         /// client: a transaction over several shards runs in the shard of its first key.
         ShardTxnUnchecked => "shard-txn-unchecked",
+        /// client: whoever wants a lock does not wait for those before it in the line.
+        LockWithoutTurn => "lock-without-turn",
+        /// client: a watch that was broken goes on with the revision after the one that it has to
+        /// ask for.
+        WatchResumesLate => "watch-resumes-late",
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Kind {
     BatchRounds,
     /// Rounds of callers of a sharded client.
     ShardRounds,
+    /// Rounds of clients that take a lock from each other.
+    HoldRounds,
     /// Examinations of members.
     Examinations,
     /// Crowds of strangers.
@@ -47,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All sorts, those first that make later ones fewer.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Clients,
         Self::Faults,
         Self::Elections,
@@ -57,6 +59,7 @@ impl Kind {
         Self::LeaseRounds,
         Self::BatchRounds,
         Self::ShardRounds,
+        Self::HoldRounds,
         Self::Examinations,
         Self::Strangers,
         Self::Forgeries,
@@ -76,6 +79,7 @@ impl Kind {
         "lease rounds",
         "batch rounds",
         "shard rounds",
+        "hold rounds",
         "examinations",
         "crowds of strangers",
         "forgeries",
@@ -102,6 +106,7 @@ impl Kind {
             Self::LeaseRounds => plan.lease_rounds.len(),
             Self::BatchRounds => plan.batch_rounds.len(),
             Self::ShardRounds => plan.shard_rounds.len(),
+            Self::HoldRounds => plan.hold_rounds.len(),
             Self::Examinations => plan.examinations.len(),
             Self::Strangers => plan.strangers.len(),
             Self::Forgeries => plan.forgeries.len(),
@@ -120,6 +125,7 @@ impl Kind {
             Self::LeaseRounds => less.lease_rounds = keep(&plan.lease_rounds, out),
             Self::BatchRounds => less.batch_rounds = keep(&plan.batch_rounds, out),
             Self::ShardRounds => less.shard_rounds = keep(&plan.shard_rounds, out),
+            Self::HoldRounds => less.hold_rounds = keep(&plan.hold_rounds, out),
             Self::Examinations => less.examinations = keep(&plan.examinations, out),
             Self::Strangers => less.strangers = keep(&plan.strangers, out),
             Self::Forgeries => less.forgeries = keep(&plan.forgeries, out),
@@ -198,6 +204,7 @@ pub fn size(plan: &Plan, failed_at_ms: u64) -> Size {
             ("lease rounds", plan.lease_rounds.len()),
             ("batch rounds", plan.batch_rounds.len()),
             ("shard rounds", plan.shard_rounds.len()),
+            ("hold rounds", plan.hold_rounds.len()),
             ("examinations", plan.examinations.len()),
             ("crowds of strangers", plan.strangers.len()),
         ],

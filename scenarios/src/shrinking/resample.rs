@@ -75,6 +75,7 @@ pub fn resampled(plan: &Plan, rng: &mut Rng) -> Plan {
     small.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
     small.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
     small.shard_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+    small.hold_rounds.retain(|at_ms| *at_ms < heal_at_ms);
     small.examinations.retain(|at_ms| *at_ms < heal_at_ms);
     small.strangers.retain(|crowd| crowd.at_ms < heal_at_ms);
     for watcher in &mut small.watchers {

@@ -170,6 +170,7 @@ fn shorter(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         shorter.lease_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.batch_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.shard_rounds.retain(|at_ms| *at_ms < heal_at_ms);
+        shorter.hold_rounds.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.examinations.retain(|at_ms| *at_ms < heal_at_ms);
         shorter.strangers.retain(|crowd| crowd.at_ms < heal_at_ms);
         let forgeries = &mut shorter.forgeries;
@@ -325,6 +326,7 @@ mod tests {
             lease_rounds: _,
             batch_rounds: _,
             shard_rounds: _,
+            hold_rounds: _,
             examinations: _,
             strangers: _,
             // What the scenario is about; without it there is nothing to be seen.
@@ -381,6 +383,7 @@ mod tests {
         full.lease_rounds = vec![5, 6];
         full.batch_rounds = vec![5, 6];
         full.shard_rounds = vec![5, 6];
+        full.hold_rounds = vec![5, 6];
         full.examinations = vec![7, 8];
         full.strangers = vec![crate::plan::Strangers {
             at_ms: 9,

@@ -73,6 +73,10 @@ const BATCH_ROUNDS: u32 = 12;
 const SHARD_ROUNDS_SHARE: f64 = 0.15;
 const SHARD_ROUNDS: u32 = 12;
 
+/// Seeds in which clients take a lock from each other, and how often.
+const HOLD_ROUNDS_SHARE: f64 = 0.15;
+const HOLD_ROUNDS: u32 = 5;
+
 /// Seeds in which members are asked for what other clients have no use for, and how often.
 const EXAMINATIONS_SHARE: f64 = 0.2;
 const EXAMINATIONS: u32 = 2;
@@ -180,6 +184,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         lease_rounds: often("lease rounds", LEASE_ROUNDS_SHARE, LEASE_ROUNDS),
         batch_rounds: often("batch rounds", BATCH_ROUNDS_SHARE, BATCH_ROUNDS),
         shard_rounds: often("shard rounds", SHARD_ROUNDS_SHARE, SHARD_ROUNDS),
+        hold_rounds: often("hold rounds", HOLD_ROUNDS_SHARE, HOLD_ROUNDS),
         examinations: often("examinations", EXAMINATIONS_SHARE, EXAMINATIONS),
         strangers: strangers::strangers(seed, members, heal_at_ms),
         lost_majority: None,

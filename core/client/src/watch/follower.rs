@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use veridical_env::Clock;
+use veridical_planted::PlantedBug;
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::etcdserverpb::watch_request::RequestUnion;
 use veridical_proto::native::request::Body as RequestBody;
@@ -78,8 +79,13 @@ impl<T: Connector, C: Clock> Follower<T, C> {
         let Ok(mut channel) = self.client.watch_channel(self.endpoint).await else {
             return Ended::Broken;
         };
+        let mut start_revision = self.cursor.resume();
+        let planted = self.client.config().planted;
+        if planted.has(PlantedBug::WatchResumesLate) && self.begun.is_none() {
+            start_revision += 1;
+        }
         let create = api::WatchCreateRequest {
-            start_revision: self.cursor.resume(),
+            start_revision,
             ..self.request.clone()
         };
         let patience = self.silence_max * (1 << (*silences).min(PATIENCE_DOUBLINGS_MAX));
