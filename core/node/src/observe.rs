@@ -55,6 +55,9 @@ pub trait NodeObserver: Send + Sync {
     /// The caller of a proposal waits for what comes of it.
     fn proposal_waits(&self, name: ProposalName);
 
+    /// A proposal is about to be handed to the leader of `term`: from now on it may take effect.
+    fn proposal_dispatched(&self, name: ProposalName, term: u64);
+
     /// A proposal of this member is applied here, and what it did can be read; or it had no
     /// effect, because it was taken for one that was applied before.
     fn proposal_applied(&self, name: ProposalName, is_duplicate: bool);

@@ -204,6 +204,11 @@ veridical_probe::planted_bugs! {
         ShardTxnUnchecked => "shard-txn-unchecked",
         /// client: whoever wants a lock does not wait for those before it in the line.
         LockWithoutTurn => "lock-without-turn",
+        /// node: who waited until his time was up for a command that no leader was handed is told
+        /// that nobody knows what came of it.
+        KnownToldAsUnknown => "known-told-as-unknown",
+        /// node: a command that was put into the own log is not handed to a later leader.
+        StaysWithLostLeader => "stays-with-lost-leader",
         /// client: a watch that was broken goes on with the revision after the one that it has to
         /// ask for.
         WatchResumesLate => "watch-resumes-late",

@@ -181,7 +181,8 @@ impl NodeObserver for Invariants {
             state.reads.answered(standing.member, &ready.read_states)?;
             let cut_off_in = self.cut_off_in(raft, &state.processes);
             let now = self.world.now();
-            state.proposals.stepped(standing.member, now)?;
+            let led_in = raft.leader().map(|_| standing.term);
+            state.proposals.stepped(standing.member, led_in, now)?;
             state.leadership.stepped(standing.member, cut_off_in, now)?;
             match (standing.role, ready.soft_state) {
                 (Role::Leader, Some(_)) => {
@@ -221,11 +222,15 @@ impl NodeObserver for Invariants {
         self.check(|state| state.proposals.applied(name, is_duplicate));
     }
 
-    fn proposal_forgotten(&self, name: ProposalName) {
+    fn proposal_dispatched(&self, name: ProposalName, term: u64) {
         self.check(|state| {
-            state.proposals.forgotten(name);
+            state.proposals.dispatched(name, term);
             Ok(())
         });
+    }
+
+    fn proposal_forgotten(&self, name: ProposalName) {
+        self.check(|state| state.proposals.forgotten(name));
     }
 
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding) {

@@ -15,16 +15,41 @@ use super::InvariantViolation;
 /// The proposals whose callers wait.
 #[derive(Default)]
 pub struct ProposalInvariants {
-    /// By member, whether each was applied there.
-    waiting: BTreeMap<NodeId, BTreeMap<(u64, u64), bool>>,
+    /// By member.
+    waiting: BTreeMap<NodeId, BTreeMap<(u64, u64), Waiting>>,
     /// Those whose callers are about to hear of a state taken over.
     forgotten: BTreeSet<ProposalName>,
     /// Members that have told callers that nobody knows, and took over no state: when.
     ending: BTreeMap<NodeId, Duration>,
+    /// The leader that each member knows.
+    leaders: BTreeMap<NodeId, KnownLeader>,
+}
+
+/// What became so far of a proposal whose caller waits.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    is_applied: bool,
+    /// The last term to whose leader it was handed.
+    dispatched_in: Option<u64>,
+}
+
+/// A leader that a member knows.
+#[derive(Clone, Copy)]
+struct KnownLeader {
+    term: u64,
+    since: Duration,
+    /// The steps that the member has made since then, one of each instant.
+    steps: u32,
+    last_step: Duration,
 }
 
 /// A member that tells its callers that it ends has ended after this.
 const END_MAX: Duration = Duration::from_secs(2);
+
+/// After so long, and so many steps, with one leader a member has handed it the oldest of what
+/// waits. Both, since a member may stand still, or do much in an instant.
+const HAND_ON_MAX: Duration = Duration::from_secs(2);
+const HAND_ON_STEPS_MAX: u32 = 20;
 
 /// Why nobody knows what came of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +67,21 @@ impl ProposalInvariants {
     pub fn started(&mut self, member: NodeId) {
         self.waiting.remove(&member);
         self.ending.remove(&member);
+        self.leaders.remove(&member);
         self.forgotten.retain(|name| name.member_id != member);
     }
 
-    /// A member makes a step `now`.
+    /// A member makes a step `now`, and knows the leader of a term or none.
     ///
     /// # Errors
     /// It goes on, and has told a caller that nobody knows as if it ended.
-    pub fn stepped(&mut self, member: NodeId, now: Duration) -> Result<(), InvariantViolation> {
+    pub fn stepped(
+        &mut self,
+        member: NodeId,
+        led_in: Option<u64>,
+        now: Duration,
+    ) -> Result<(), InvariantViolation> {
+        self.note_leader(member, led_in, now);
         match self.ending.get(&member) {
             Some(told_at) if now > *told_at + END_MAX => InvariantViolation::new(
                 "outcome-given-up",
@@ -63,19 +95,53 @@ impl ProposalInvariants {
         }
     }
 
+    fn note_leader(&mut self, member: NodeId, led_in: Option<u64>, now: Duration) {
+        match (led_in, self.leaders.get_mut(&member)) {
+            (None, _) => {
+                self.leaders.remove(&member);
+            }
+            (Some(term), Some(known)) if known.term == term => {
+                known.steps += u32::from(known.last_step < now);
+                known.last_step = now;
+            }
+            (Some(term), _) => {
+                let known = KnownLeader {
+                    term,
+                    since: now,
+                    steps: 0,
+                    last_step: now,
+                };
+                self.leaders.insert(member, known);
+            }
+        }
+    }
+
     /// The caller of a proposal begins to wait.
     pub fn waits(&mut self, name: ProposalName) {
         let waiting = self.waiting.entry(name.member_id).or_default();
-        waiting.insert((name.incarnation, name.sequence), false);
+        waiting.insert((name.incarnation, name.sequence), Waiting::default());
+    }
+
+    /// A proposal is handed to the leader of a term.
+    pub fn dispatched(&mut self, name: ProposalName, term: u64) {
+        let waiting = self.waiting.entry(name.member_id).or_default();
+        if let Some(waiting) = waiting.get_mut(&(name.incarnation, name.sequence)) {
+            waiting.dispatched_in = Some(term);
+        }
     }
 
     /// The member has taken over a state in which a proposal may be, and says so to its caller,
     /// who has not heard it yet: nothing more is owed to him.
-    pub fn forgotten(&mut self, name: ProposalName) {
+    ///
+    /// # Errors
+    /// It was handed to nobody, and is in no state.
+    pub fn forgotten(&mut self, name: ProposalName) -> Result<(), InvariantViolation> {
         let waiting = self.waiting.entry(name.member_id).or_default();
-        if waiting.remove(&(name.incarnation, name.sequence)).is_some() {
+        if let Some(waiting) = waiting.remove(&(name.incarnation, name.sequence)) {
             self.forgotten.insert(name);
+            check_dispatched(name, waiting)?;
         }
+        Ok(())
     }
 
     /// A proposal is applied at its member.
@@ -88,16 +154,16 @@ impl ProposalInvariants {
         is_duplicate: bool,
     ) -> Result<(), InvariantViolation> {
         let waiting = self.waiting.entry(name.member_id).or_default();
-        let Some(was_applied) = waiting.get_mut(&(name.incarnation, name.sequence)) else {
+        let Some(waiting) = waiting.get_mut(&(name.incarnation, name.sequence)) else {
             return Ok(());
         };
-        if is_duplicate && !*was_applied {
+        if is_duplicate && !waiting.is_applied {
             return InvariantViolation::new(
                 "waiting-command-refused",
                 format!("{name:x?} is taken for one that was applied, and its caller waits for it"),
             );
         }
-        *was_applied = true;
+        waiting.is_applied = true;
         Ok(())
     }
 
@@ -105,7 +171,8 @@ impl ProposalInvariants {
     /// it returns why.
     ///
     /// # Errors
-    /// He was told so although the proposal was applied.
+    /// He was told so although the proposal was applied, or could not be because no leader has
+    /// it, or because a leader that the member has known for long was never handed it.
     pub fn ended(
         &mut self,
         name: ProposalName,
@@ -113,7 +180,9 @@ impl ProposalInvariants {
         now: Duration,
     ) -> Result<Option<Cause>, InvariantViolation> {
         let waiting = self.waiting.entry(name.member_id).or_default();
-        let was_applied = waiting.remove(&(name.incarnation, name.sequence));
+        let number = (name.incarnation, name.sequence);
+        let is_oldest = waiting.keys().next() == Some(&number);
+        let waiting = waiting.remove(&number);
         let is_forgotten = self.forgotten.remove(&name);
         let cause = match ending {
             ProposalEnding::Answered => return Ok(None),
@@ -124,12 +193,46 @@ impl ProposalInvariants {
                 Cause::MemberEnds
             }
         };
-        match was_applied {
-            Some(true) => InvariantViolation::new(
+        let Some(waiting) = waiting else {
+            return Ok(Some(cause));
+        };
+        if waiting.is_applied {
+            return InvariantViolation::new(
                 "answer-withheld",
                 format!("{name:x?} was applied, and its caller is told that nobody knows"),
-            ),
-            Some(false) | None => Ok(Some(cause)),
+            );
+        }
+        check_dispatched(name, waiting)?;
+        if is_oldest && cause == Cause::NotAppliedInTime {
+            self.check_handed_on(name, waiting)?;
+        }
+        Ok(Some(cause))
+    }
+
+    /// A member hands to each leader that it comes to know what waits, the oldest first.
+    fn check_handed_on(
+        &self,
+        name: ProposalName,
+        waiting: Waiting,
+    ) -> Result<(), InvariantViolation> {
+        match self.leaders.get(&name.member_id) {
+            Some(leader)
+                if waiting.dispatched_in < Some(leader.term)
+                    && leader.last_step > leader.since + HAND_ON_MAX
+                    && leader.steps > HAND_ON_STEPS_MAX =>
+            {
+                InvariantViolation::new(
+                    "not-handed-on",
+                    format!(
+                        "{name:x?} was last handed to the leader of term {}; its member knew the \
+                         leader of term {} from {} ms on and let the caller wait",
+                        waiting.dispatched_in.unwrap_or_default(),
+                        leader.term,
+                        leader.since.as_millis()
+                    ),
+                )
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -144,6 +247,17 @@ impl ProposalInvariants {
             })
         });
         names.collect()
+    }
+}
+
+/// What no leader was handed has no effect, and that is known.
+fn check_dispatched(name: ProposalName, waiting: Waiting) -> Result<(), InvariantViolation> {
+    match waiting.dispatched_in {
+        Some(_) => Ok(()),
+        None => InvariantViolation::new(
+            "known-told-as-unknown",
+            format!("{name:x?} was handed to no leader, and its caller is told that nobody knows"),
+        ),
     }
 }
 
@@ -162,7 +276,52 @@ mod tests {
     fn waiting() -> ProposalInvariants {
         let mut proposals = ProposalInvariants::default();
         proposals.waits(NAME);
+        proposals.dispatched(NAME, 4);
         proposals
+    }
+
+    /// Its member has made many steps with the leader of a term.
+    fn led(proposals: &mut ProposalInvariants, term: u64, steps: u64) {
+        let last = HAND_ON_MAX + Duration::from_millis(1);
+        for step in 0..=steps {
+            let at = NOW + last * u32::try_from(step).expect("few") / 100;
+            let stepped = proposals.stepped(NAME.member_id, Some(term), at);
+            stepped.expect("nothing is told");
+        }
+    }
+
+    #[test]
+    fn what_no_leader_was_handed_is_known() {
+        for ending in [ProposalEnding::TimedOut, ProposalEnding::Unanswered] {
+            let mut proposals = ProposalInvariants::default();
+            proposals.waits(NAME);
+            let violation = proposals.ended(NAME, ending, NOW).expect_err("it is known");
+            assert_eq!(violation.signature, "known-told-as-unknown");
+        }
+        let mut proposals = ProposalInvariants::default();
+        proposals.waits(NAME);
+        let violation = proposals.forgotten(NAME).expect_err("it is in no state");
+        assert_eq!(violation.signature, "known-told-as-unknown");
+    }
+
+    #[test]
+    fn a_leader_that_is_known_for_long_has_been_handed_the_oldest() {
+        let ended = |term, steps, with_older| {
+            let mut proposals = waiting();
+            if with_older {
+                proposals.waits(ProposalName {
+                    sequence: 6,
+                    ..NAME
+                });
+            }
+            led(&mut proposals, term, steps);
+            proposals.ended(NAME, ProposalEnding::TimedOut, NOW)
+        };
+        let violation = ended(5, 100, false).expect_err("it was not");
+        assert_eq!(violation.signature, "not-handed-on");
+        ended(4, 100, false).expect("it has it");
+        ended(5, 99, false).expect("it may be about to");
+        ended(5, 100, true).expect("the leader may take no more");
     }
 
     #[test]
@@ -206,7 +365,7 @@ mod tests {
     fn nothing_is_owed_to_who_is_about_to_hear_that_nobody_knows() {
         for is_duplicate in [false, true] {
             let mut proposals = waiting();
-            proposals.forgotten(NAME);
+            proposals.forgotten(NAME).expect("it may be in there");
             proposals.applied(NAME, is_duplicate).expect("it may be");
             let ended = proposals.ended(NAME, ProposalEnding::Unanswered, NOW);
             assert_eq!(ended.expect("it is so"), Some(Cause::StateTakenOver));
@@ -227,16 +386,16 @@ mod tests {
         let ended = proposals.ended(NAME, ProposalEnding::Unanswered, NOW);
         assert_eq!(ended.expect("it may end"), Some(Cause::MemberEnds));
         proposals
-            .stepped(NAME.member_id, NOW + END_MAX)
+            .stepped(NAME.member_id, None, NOW + END_MAX)
             .expect("not yet");
         let later = NOW + END_MAX + Duration::from_millis(1);
         let violation = proposals
-            .stepped(NAME.member_id, later)
+            .stepped(NAME.member_id, None, later)
             .expect_err("it goes on");
         assert_eq!(violation.signature, "outcome-given-up");
         proposals.started(NAME.member_id);
         proposals
-            .stepped(NAME.member_id, later)
+            .stepped(NAME.member_id, None, later)
             .expect("it had ended");
     }
 }

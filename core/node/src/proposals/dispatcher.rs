@@ -2,6 +2,7 @@
 //! taken from other members that think that this one leads.
 
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use veridical_env::Environment;
 use veridical_planted::{Planted, PlantedBug};
@@ -13,6 +14,7 @@ use veridical_raft::{ProposeError, Raft};
 use crate::codec::detached;
 use crate::config::ms;
 use crate::handles::Handles;
+use crate::observe::{NodeObserver, ProposalName};
 use crate::peers::transport::Transport;
 use crate::proposals::table::{Attempt, Proposals};
 use crate::proposals::unapplied_commands::{CommandName, UnappliedCommands};
@@ -25,6 +27,7 @@ pub(crate) struct Dispatcher<E: Environment> {
     /// Which commands of the own log are not applied yet, while this member leads.
     unapplied: UnappliedCommands,
     planted: Planted,
+    observer: Option<Arc<dyn NodeObserver>>,
 }
 
 impl<E: Environment> Dispatcher<E> {
@@ -35,6 +38,7 @@ impl<E: Environment> Dispatcher<E> {
             retry_after: ms(handles.config.limits.retry_ms),
             unapplied: UnappliedCommands::default(),
             planted: handles.config.planted,
+            observer: handles.config.observer.clone(),
         }
     }
 
@@ -91,6 +95,14 @@ impl<E: Environment> Dispatcher<E> {
             return true;
         }
         let incarnation = self.proposals.incarnation();
+        if let Some(observer) = &self.observer {
+            let name = ProposalName {
+                member_id: raft.id(),
+                incarnation,
+                sequence,
+            };
+            observer.proposal_dispatched(name, attempt.term);
+        }
         if leader != raft.id() {
             let forward = Body::Forward(Forward {
                 command,

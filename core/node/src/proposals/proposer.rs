@@ -65,7 +65,9 @@ impl<C: Clock> Proposer<C> {
         let outcome = match answer {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(ApiError::stopped().with_unknown_outcome()),
-            None if ticket.give_up() && !self.planted.has(PlantedBug::UnknownToldAsFailed) => {
+            None if (ticket.give_up() && !self.planted.has(PlantedBug::UnknownToldAsFailed))
+                || self.planted.has(PlantedBug::KnownToldAsUnknown) =>
+            {
                 Err(ApiError::timeout())
             }
             // As from etcd: that there is no leader is told only to those who ask not to wait.

@@ -258,12 +258,13 @@ impl Proposals {
         retry_after: Duration,
         own: u64,
     ) -> Vec<(u64, Bytes)> {
+        let stays = self.shared.planted.has(PlantedBug::StaysWithLostLeader);
         self.state()
             .pending
             .iter()
             .filter(|(_, pending)| match pending.attempt {
                 None => true,
-                Some(attempt) if attempt.term != term => true,
+                Some(attempt) if attempt.term != term && !stays => true,
                 Some(attempt) => {
                     attempt.leader != own && now >= attempt.at.saturating_add(retry_after)
                 }
