@@ -2,7 +2,9 @@
 //! that are of no use.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -33,6 +35,8 @@ pub(crate) struct Core<T: Connector, C: Clock> {
     pub(crate) clock: C,
     pub(crate) config: ClientConfig,
     state: Mutex<State<T::Link>>,
+    /// Whether any member failed since it last answered; only then an answer is news.
+    any_failed: AtomicBool,
     /// The state of the generator that spreads pauses.
     jitter: AtomicU64,
 }
@@ -45,7 +49,7 @@ struct State<L> {
 /// A connection and the member at its other end.
 #[derive(Clone)]
 struct Open<L> {
-    address: String,
+    address: Arc<str>,
     link: L,
 }
 
@@ -63,6 +67,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 endpoints,
                 open: None,
             }),
+            any_failed: AtomicBool::new(false),
         }
     }
 
@@ -116,36 +121,21 @@ impl<T: Connector, C: Clock> Core<T, C> {
         repeatable: bool,
         deadline: Duration,
     ) -> Result<ResponseBody, CallError> {
-        let timed_out = || "timed out".to_owned();
-        let Some(open) = self.until(deadline, self.open()).await else {
-            return Err(CallError::Unavailable(timed_out()));
+        let open = match self.present() {
+            Some(open) => open,
+            None => match self.until(deadline, pin!(self.open())).await {
+                Some(open) => open?,
+                None => return Err(CallError::Unavailable("timed out".to_owned())),
+            },
         };
-        let open = open?;
-        let mut attempt = Box::pin(open.link.call(request));
-        let mut silence = Box::pin(self.falls_silent(&open));
-        let mut is_left = false;
-        let result = loop {
-            let left = deadline.saturating_sub(self.clock.monotonic());
-            tokio::select! {
-                biased;
-                result = &mut attempt => break result,
-                () = self.clock.sleep(left) => {
-                    self.leave(&open.address).await;
-                    return Err(if repeatable {
-                        CallError::Unavailable(timed_out())
-                    } else {
-                        CallError::Unknown(timed_out())
-                    });
-                }
-                () = &mut silence, if !is_left => {
-                    self.leave(&open.address).await;
-                    if repeatable {
-                        reachable!("client.silent-member-left");
-                        return Err(CallError::Unavailable("the member is silent".to_owned()));
-                    }
-                    // Only this member can still tell what became of it.
-                    is_left = true;
-                }
+        let mut attempt = pin!(open.link.call(request));
+        let soon = self.clock.monotonic() + self.config.silence_timeout;
+        let result = match self.until(deadline.min(soon), &mut attempt).await {
+            Some(result) => result,
+            None => {
+                let waiting = self.wait_for(&open, attempt, repeatable, deadline);
+                // Few calls come here, and all would carry its state.
+                Box::pin(waiting).await?
             }
         };
         match &result {
@@ -158,12 +148,49 @@ impl<T: Connector, C: Clock> Core<T, C> {
         result
     }
 
-    /// Ends when the member at the other end tells nothing of itself any more, or that it
+    /// Waits for the answer of a member that is slow, up to the deadline. Fails in the place of
+    /// a call that may be repeated when the member is silent.
+    async fn wait_for(
+        &self,
+        open: &Open<T::Link>,
+        mut attempt: impl Future<Output = Result<ResponseBody, CallError>> + Unpin,
+        repeatable: bool,
+        deadline: Duration,
+    ) -> Result<Result<ResponseBody, CallError>, CallError> {
+        let mut silence = pin!(self.falls_silent(open));
+        let mut is_left = false;
+        loop {
+            let left = deadline.saturating_sub(self.clock.monotonic());
+            tokio::select! {
+                biased;
+                result = &mut attempt => return Ok(result),
+                () = self.clock.sleep(left) => {
+                    self.leave(&open.address).await;
+                    let timed_out = "timed out".to_owned();
+                    return Err(if repeatable {
+                        CallError::Unavailable(timed_out)
+                    } else {
+                        CallError::Unknown(timed_out)
+                    });
+                }
+                () = &mut silence, if !is_left => {
+                    self.leave(&open.address).await;
+                    if repeatable {
+                        reachable!("client.silent-member-left");
+                        return Err(CallError::Unavailable("the member is silent".to_owned()));
+                    }
+                    // Only this member can still tell what became of it.
+                    is_left = true;
+                }
+            }
+        }
+    }
+
+    /// Ends when the member at the other end, which has not answered for a while, tells nothing of itself any more, or that it
     /// knows no leader.
     async fn falls_silent(&self, open: &Open<T::Link>) {
         let patience = self.config.silence_timeout;
         loop {
-            self.clock.sleep(patience).await;
             let asked = open.link.call(RequestBody::Status(api::StatusRequest {}));
             let told = tokio::select! {
                 biased;
@@ -174,7 +201,15 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 Some(ResponseBody::Status(status)) if status.leader != 0 => {}
                 _ => return,
             }
+            self.clock.sleep(patience).await;
         }
+    }
+
+    /// The open connection, if there is one and nobody is opening another.
+    fn present(&self) -> Option<Open<T::Link>> {
+        let state = self.state.try_lock().ok()?;
+        let open = state.open.as_ref();
+        open.filter(|open| !open.link.is_closed()).cloned()
     }
 
     /// The open connection, or a new one to the present member.
@@ -185,7 +220,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
         {
             return Ok(open.clone());
         }
-        let address = state.endpoints.present().to_owned();
+        let address: Arc<str> = state.endpoints.present().into();
         match self
             .connected(&address, self.connector.connect(&address))
             .await
@@ -199,6 +234,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 state.open = None;
                 let now = self.clock.monotonic();
                 state.endpoints.failed(&address, now, self.pause(0));
+                self.any_failed.store(true, Ordering::Relaxed);
                 Err(error)
             }
         }
@@ -210,10 +246,11 @@ impl<T: Connector, C: Clock> Core<T, C> {
         let mut state = self.state.lock().await;
         let now = self.clock.monotonic();
         state.endpoints.failed(address, now, self.pause(0));
+        self.any_failed.store(true, Ordering::Relaxed);
         if state
             .open
             .as_ref()
-            .is_some_and(|open| open.address == address)
+            .is_some_and(|open| &*open.address == address)
         {
             state.open = None;
         }
@@ -226,7 +263,14 @@ impl<T: Connector, C: Clock> Core<T, C> {
     }
 
     async fn answered(&self, address: &str) {
-        self.state.lock().await.endpoints.answered(address);
+        if !self.any_failed.load(Ordering::Relaxed) {
+            return;
+        }
+        // Whoever fails stores it while he has the lock.
+        let mut state = self.state.lock().await;
+        state.endpoints.answered(address);
+        let any_failed = state.endpoints.any_failed();
+        self.any_failed.store(any_failed, Ordering::Relaxed);
     }
 
     /// The addresses of the members in their order.
@@ -243,7 +287,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
         if state
             .open
             .as_ref()
-            .is_some_and(|open| open.address != present)
+            .is_some_and(|open| *open.address != *present)
         {
             state.open = None;
         }
@@ -269,7 +313,11 @@ impl<T: Connector, C: Clock> Core<T, C> {
         }
     }
 
-    async fn until<R>(&self, deadline: Duration, work: impl Future<Output = R>) -> Option<R> {
+    async fn until<R>(
+        &self,
+        deadline: Duration,
+        work: impl Future<Output = R> + Unpin,
+    ) -> Option<R> {
         let left = deadline.saturating_sub(self.clock.monotonic());
         tokio::select! {
             biased;

@@ -63,6 +63,11 @@ impl Endpoints {
         }
     }
 
+    /// Whether any of them failed since it last answered.
+    pub(crate) fn any_failed(&self) -> bool {
+        self.members.iter().any(|member| member.failures > 0)
+    }
+
     /// The member at `address` is of no use at `now`: it is avoided for `pause`, longer each
     /// time, and another one is the present one, unless another one is already.
     pub(crate) fn failed(&mut self, address: &str, now: Duration, pause: Duration) {

@@ -5,14 +5,15 @@
 //! again. The library says OUT_OF_RANGE, which is etcd's code for revisions, and CANCELLED.
 //! The words are those of gRPC for Go, which etcd's users see.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use http::HeaderMap;
-use tonic::service::Routes;
+use tonic::body::Body;
 use tonic::{Code, Status};
+
+type Response = http::Response<Body>;
 
 /// In which a client says how long it waits.
 const TIMEOUT_HEADER: &str = "grpc-timeout";
@@ -20,44 +21,35 @@ const TIMEOUT_HEADER: &str = "grpc-timeout";
 /// Digits of that time at most ("TimeoutValue" of gRPC's protocol over HTTP/2).
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
-/// The library has a timer of its own for the same time; this one has to be the first of
-/// the two that is seen.
-const TIMEOUT_ADVANCE: Duration = Duration::from_millis(2);
-
 /// What the library's error for a message above the limit begins with. It goes on with
 /// "found N bytes, the limit is: M bytes".
 const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
-/// The services, with the codes that clients expect.
-pub(crate) fn with_conventional_codes(services: Routes) -> Routes {
-    Routes::from(services.into_axum_router().layer(from_fn(serve)))
-}
-
-async fn serve(request: Request, next: Next) -> Response {
-    let timeout = timeout_of(request.headers());
-    let answered = next.run(request);
-    let response = match timeout {
+/// Waits for an answer for as long as the client does, and gives it the code that clients
+/// expect.
+pub(crate) async fn answer(
+    timeout: Option<Duration>,
+    answered: impl Future<Output = Result<Response, Infallible>>,
+) -> Response {
+    let answered = match timeout {
         None => answered.await,
-        Some(timeout) => {
-            let timeout = timeout.saturating_sub(TIMEOUT_ADVANCE);
-            match tokio::time::timeout(timeout, answered).await {
-                Ok(response) => response,
-                Err(_) => {
-                    return Status::deadline_exceeded("context deadline exceeded").into_http();
-                }
+        Some(timeout) => match tokio::time::timeout(timeout, answered).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                return Status::deadline_exceeded("context deadline exceeded").into_http();
             }
-        }
+        },
+    };
+    let response = match answered {
+        Ok(response) => response,
+        Err(never) => match never {},
     };
     // A request that is refused before anything else is answered by headers alone.
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::OutOfRange => renamed(response, status),
-        Some(_) | None => response,
-    }
-}
-
-fn renamed(response: Response, status: Status) -> Response {
-    match is_too_large(&status) {
-        true => conventional(status).into_http(),
+    match response.headers().contains_key(Status::GRPC_STATUS) {
+        true => match Status::from_header_map(response.headers()) {
+            Some(status) if is_too_large(&status) => conventional(status).into_http(),
+            Some(_) | None => response,
+        },
         false => response,
     }
 }
@@ -84,8 +76,8 @@ pub(crate) fn conventional(status: Status) -> Status {
     ))
 }
 
-/// How long the client waits. What cannot be read is left to the library.
-fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+/// How long the client waits; what cannot be read is for ever.
+pub(crate) fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > TIMEOUT_DIGITS_MAX {

@@ -10,13 +10,16 @@ mod lease;
 mod maintenance;
 mod watch;
 
+use std::convert::Infallible;
+
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service as _};
 use veridical_env::RealEnvironment;
 use veridical_node::Node;
 use veridical_store::ApiError;
 
-use conventions::with_conventional_codes;
 use gate::Gate;
 
 /// The generated service traits and client stubs of package `etcdserverpb`.
@@ -42,37 +45,83 @@ pub(crate) struct Advertised {
     pub(crate) client_urls: Vec<String>,
 }
 
-/// All services of one member, ready to be served.
-pub(crate) fn services(
-    node: &ServedNode,
-    advertised: Advertised,
-    closing: &CancellationToken,
-) -> Routes {
-    let gate = Gate::new(node.clone(), closing.clone());
-    let max_bytes = node.config().limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
-    let kv = api::kv_server::KvServer::new(kv::KvService::new(gate.clone()));
-    let watch = api::watch_server::WatchServer::new(watch::WatchService::new(gate.clone()));
-    let lease = api::lease_server::LeaseServer::new(lease::LeaseService::new(gate.clone()));
-    let cluster = api::cluster_server::ClusterServer::new(cluster::ClusterService::new(
-        gate.clone(),
-        advertised,
-    ));
-    let auth = api::auth_server::AuthServer::new(auth::AuthService::new(gate.clone()));
-    let maintenance =
-        api::maintenance_server::MaintenanceServer::new(maintenance::MaintenanceService::new(gate));
-    let services = Routes::new(kv.max_decoding_message_size(max_bytes))
-        .add_service(watch.max_decoding_message_size(max_bytes))
-        .add_service(lease.max_decoding_message_size(max_bytes))
-        .add_service(cluster.max_decoding_message_size(max_bytes))
-        .add_service(auth.max_decoding_message_size(max_bytes))
-        .add_service(maintenance.max_decoding_message_size(max_bytes));
-    with_conventional_codes(services)
+/// All services of one member.
+pub(crate) struct Services {
+    kv: api::kv_server::KvServer<kv::KvService>,
+    watch: api::watch_server::WatchServer<watch::WatchService>,
+    lease: api::lease_server::LeaseServer<lease::LeaseService>,
+    cluster: api::cluster_server::ClusterServer<cluster::ClusterService>,
+    auth: api::auth_server::AuthServer<auth::AuthService>,
+    maintenance: api::maintenance_server::MaintenanceServer<maintenance::MaintenanceService>,
+}
+
+impl Services {
+    /// Streams end when `closing` says so.
+    pub(crate) fn new(
+        node: &ServedNode,
+        advertised: Advertised,
+        closing: &CancellationToken,
+    ) -> Self {
+        let gate = Gate::new(node.clone(), closing.clone());
+        let max_bytes = node.config().limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
+        let kv = kv::KvService::new(gate.clone());
+        let watch = watch::WatchService::new(gate.clone());
+        let lease = lease::LeaseService::new(gate.clone());
+        let cluster = cluster::ClusterService::new(gate.clone(), advertised);
+        let auth = auth::AuthService::new(gate.clone());
+        let maintenance = maintenance::MaintenanceService::new(gate);
+        Self {
+            kv: api::kv_server::KvServer::new(kv).max_decoding_message_size(max_bytes),
+            watch: api::watch_server::WatchServer::new(watch).max_decoding_message_size(max_bytes),
+            lease: api::lease_server::LeaseServer::new(lease).max_decoding_message_size(max_bytes),
+            cluster: api::cluster_server::ClusterServer::new(cluster)
+                .max_decoding_message_size(max_bytes),
+            auth: api::auth_server::AuthServer::new(auth).max_decoding_message_size(max_bytes),
+            maintenance: api::maintenance_server::MaintenanceServer::new(maintenance)
+                .max_decoding_message_size(max_bytes),
+        }
+    }
+
+    /// Answers a request, also one that no service knows.
+    pub(crate) async fn serve(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<Body> {
+        let timeout = conventions::timeout_of(request.headers());
+        conventions::answer(timeout, self.dispatch(request)).await
+    }
+
+    fn dispatch(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> BoxFuture<http::Response<Body>, Infallible> {
+        let path = request.uri().path().strip_prefix('/');
+        let service = path.and_then(|path| path.split_once('/'));
+        // The clones share the services behind them.
+        match service.map(|(service, _)| service) {
+            Some(api::kv_server::SERVICE_NAME) => self.kv.clone().call(request),
+            Some(api::watch_server::SERVICE_NAME) => self.watch.clone().call(request),
+            Some(api::lease_server::SERVICE_NAME) => self.lease.clone().call(request),
+            Some(api::cluster_server::SERVICE_NAME) => self.cluster.clone().call(request),
+            Some(api::auth_server::SERVICE_NAME) => self.auth.clone().call(request),
+            Some(api::maintenance_server::SERVICE_NAME) => self.maintenance.clone().call(request),
+            Some(unknown) => {
+                let status = Status::unimplemented(format!("unknown service {unknown}"));
+                Box::pin(std::future::ready(Ok(status.into_http())))
+            }
+            None => {
+                let path = request.uri().path();
+                let status = Status::unimplemented(format!("malformed method name: {path:?}"));
+                Box::pin(std::future::ready(Ok(status.into_http())))
+            }
+        }
+    }
 }
 
 /// An error of the API as a gRPC status: etcd's code and etcd's message.
-pub(crate) fn status_of(error: ApiError) -> tonic::Status {
+pub(crate) fn status_of(error: ApiError) -> Status {
     let code = tonic::Code::from_i32(i32::from(error.code.number()));
-    tonic::Status::new(code, error.message)
+    Status::new(code, error.message)
 }
 
 #[cfg(test)]

@@ -1,39 +1,23 @@
 //! Serves the connections of clients, and ends serving in an orderly way.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::service::Routes;
-use tracing::{debug, warn};
+use tokio_util::task::TaskTracker;
+use tracing::debug;
 use veridical_env::{RealClock, TcpReader, TcpWriter};
 use veridical_node::Throttle;
 use veridical_node::sessions::serve_client;
 
 use super::admission::{Admission, ProvisionalPlace};
-use super::http1;
 use super::listen::accept;
-use super::protocol::{Begun, Protocol, recognise};
+use super::protocol::{Protocol, recognise};
+use super::{grpc_connection, http1};
 use crate::causes::with_causes;
-use crate::grpc::{Advertised, ServedNode, services};
-
-/// Recognised connections that wait for the gRPC server; above it their tasks wait.
-const CONNECTIONS_WAITING_MAX: usize = 64;
-
-/// Requests and streams in flight on one gRPC connection; the client waits above it.
-/// A watch is a stream of its own.
-const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
-
-/// An idle gRPC connection is asked this often whether it is alive.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A client that does not answer that for this long is gone.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::grpc::{Advertised, ServedNode, Services};
 
 /// How long requests in flight have to finish when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +39,18 @@ pub(crate) struct Clients {
     /// Announces the end of the process when it is dropped.
     open: DropGuard,
     accepting: JoinSet<()>,
-    grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    grpc: GrpcConnections,
+}
+
+/// The connections over which gRPC is spoken.
+#[derive(Clone)]
+struct GrpcConnections {
+    services: Arc<Services>,
+    tracker: TaskTracker,
+    /// From then on they take no new requests.
+    closing: CancellationToken,
+    /// From then on they are cut.
+    cut: CancellationToken,
 }
 
 impl Clients {
@@ -68,22 +63,22 @@ impl Clients {
     ) -> Self {
         let closing = CancellationToken::new();
         let open = closing.clone().drop_guard();
-        let (connections, waiting) = mpsc::channel(CONNECTIONS_WAITING_MAX);
+        let grpc = GrpcConnections {
+            services: Arc::new(Services::new(node, advertised, &closing)),
+            tracker: TaskTracker::new(),
+            closing,
+            cut: CancellationToken::new(),
+        };
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let serving = Serving {
                 node: node.clone(),
-                connections: connections.clone(),
+                grpc: grpc.clone(),
                 handshake_timeout: reception.handshake_timeout,
             };
             let admission = Arc::clone(&reception.admission);
             accepting.spawn(accept_all(listener, admission, serving));
         }
-        let grpc = tokio::spawn(serve_grpc(
-            services(node, advertised, &closing),
-            waiting,
-            closing,
-        ));
         Self {
             open,
             accepting,
@@ -96,17 +91,13 @@ impl Clients {
     pub(crate) async fn stop(mut self) {
         self.accepting.shutdown().await;
         drop(self.open);
-        match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.grpc).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => {
-                let error = with_causes(&error);
-                warn!(error, "the gRPC server ended with an error");
-            }
-            Ok(Err(error)) => warn!(%error, "the gRPC server's task ended"),
-            Err(_) => {
-                debug!("connections are still open; they are cut");
-                self.grpc.abort();
-            }
+        self.grpc.tracker.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.grpc.tracker.wait())
+            .await
+            .is_err()
+        {
+            debug!("connections are still open; they are cut");
+            self.grpc.cut.cancel();
         }
     }
 }
@@ -128,7 +119,7 @@ async fn accept_all(listener: TcpListener, admission: Arc<Admission>, serving: S
 #[derive(Clone)]
 struct Serving {
     node: ServedNode,
-    connections: mpsc::Sender<io::Result<Begun>>,
+    grpc: GrpcConnections,
     handshake_timeout: Duration,
 }
 
@@ -136,8 +127,18 @@ impl Serving {
     async fn serve(self, stream: TcpStream, place: ProvisionalPlace) {
         match recognise(stream, place, self.handshake_timeout).await {
             Ok(Protocol::Http(begun)) => {
-                // It fails when the server ends, and then the client is cut off.
-                let _ = self.connections.send(Ok(begun)).await;
+                let GrpcConnections {
+                    services,
+                    tracker,
+                    closing,
+                    cut,
+                } = self.grpc;
+                let serving = grpc_connection::serve(begun, services, closing);
+                let served = tracker.track_future(cut.run_until_cancelled(serving)).await;
+                if let Some(Err(error)) = served {
+                    let error = with_causes(&error);
+                    debug!(error, "an HTTP/2 connection ended with an error");
+                }
             }
             Ok(Protocol::Http1 {
                 stream,
@@ -167,20 +168,4 @@ impl Serving {
             Err(error) => debug!(%error, "a connection ended before it said what it speaks"),
         }
     }
-}
-
-async fn serve_grpc(
-    services: Routes,
-    connections: mpsc::Receiver<io::Result<Begun>>,
-    closing: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_routes(services)
-        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
-            closing.cancelled().await;
-        })
-        .await
 }

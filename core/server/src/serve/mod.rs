@@ -7,6 +7,7 @@ mod clients;
 mod engine;
 mod etcd_environment;
 mod flags;
+mod grpc_connection;
 mod http1;
 mod identity;
 mod join;

@@ -1,0 +1,214 @@
+//! One HTTP/2 connection, over which gRPC is spoken.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use crate::grpc::Services;
+
+/// Requests and streams in flight on one connection; the client waits above it. A watch is a
+/// stream of its own.
+const STREAMS_MAX: u32 = 16_384;
+
+/// An idle connection is asked this often whether it is alive.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A client that does not answer that for this long is gone.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is written is joined up to this size.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves requests until the client closes the connection. From `closing` on no new ones are
+/// taken, and the connection ends with those in flight.
+///
+/// # Errors
+/// The connection breaks, or the client does not speak HTTP/2.
+pub(crate) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    services: Arc<Services>,
+    closing: CancellationToken,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request| {
+        let services = Arc::clone(&services);
+        async move { Ok::<_, Infallible>(services.serve(request).await) }
+    });
+    let mut connection = std::pin::pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            // gRPC's answers have no such header.
+            .auto_date_header(false)
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .serve_connection(TokioIo::new(JoinedWrites::new(stream)), service)
+    );
+    tokio::select! {
+        biased;
+        result = &mut connection => return result,
+        () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// A stream to which what is written between two flushes is written at once. The HTTP/2 library
+/// writes each frame of more than a few hundred bytes by itself where a stream takes several
+/// parts at once, and copies up to a kilobyte into its buffer where it does not; beyond that,
+/// the head of a frame and its content are two writes.
+struct JoinedWrites<S> {
+    stream: S,
+    waiting: BytesMut,
+}
+
+impl<S: AsyncWrite + Unpin> JoinedWrites<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            waiting: BytesMut::new(),
+        }
+    }
+
+    fn poll_write_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.waiting))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.waiting.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for JoinedWrites<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for JoinedWrites<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.waiting.len() + data.len() > JOINED_BYTES_MAX {
+            ready!(this.poll_write_waiting(context))?;
+        }
+        if data.len() >= JOINED_BYTES_MAX {
+            return Pin::new(&mut this.stream).poll_write(context, data);
+        }
+        this.waiting.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_waiting(context))?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_waiting(context))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Takes what it is given a piece at a time, and notes the pieces.
+    struct Pieces {
+        taken: Vec<Vec<u8>>,
+        piece_bytes_max: usize,
+    }
+
+    impl AsyncWrite for Pieces {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = data.len().min(self.piece_bytes_max);
+            self.taken.push(data[..taken].to_vec());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_between_flushes_is_one_write() {
+        let mut stream = JoinedWrites::new(Pieces {
+            taken: Vec::new(),
+            piece_bytes_max: usize::MAX,
+        });
+        for part in [&b"head"[..], b"content", b"trailers"] {
+            stream.write_all(part).await.unwrap();
+        }
+        assert!(stream.stream.taken.is_empty(), "nothing is flushed");
+        stream.flush().await.unwrap();
+        assert_eq!(stream.stream.taken, [b"headcontenttrailers"]);
+    }
+
+    #[tokio::test]
+    async fn bytes_keep_their_order_whatever_their_sizes() {
+        for piece_bytes_max in [1_000, usize::MAX] {
+            let mut stream = JoinedWrites::new(Pieces {
+                taken: Vec::new(),
+                piece_bytes_max,
+            });
+            let mut expected = Vec::new();
+            let sizes = [
+                1,
+                JOINED_BYTES_MAX - 2,
+                3,
+                JOINED_BYTES_MAX,
+                5,
+                3 * JOINED_BYTES_MAX,
+                7,
+            ];
+            for (ordinal, size) in sizes.into_iter().enumerate() {
+                let part = vec![ordinal as u8; size];
+                expected.extend_from_slice(&part);
+                stream.write_all(&part).await.unwrap();
+                assert!(stream.waiting.len() <= JOINED_BYTES_MAX);
+            }
+            stream.shutdown().await.unwrap();
+            assert_eq!(stream.stream.taken.concat(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_is_not_changed() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let mut stream = JoinedWrites::new(near);
+        far.write_all(b"asked").await.unwrap();
+        drop(far);
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"asked");
+    }
+}
