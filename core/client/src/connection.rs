@@ -202,6 +202,9 @@ async fn exchange<R: StreamReader, W: StreamWriter>(
             biased;
             request = waiting.recv() => {
                 let Some(request) = request else { return "closed by the caller".to_owned() };
+                // Callers that were answered together ask again together: those that are about
+                // to get their turn first, or each request would be a write of its own.
+                tokio::task::yield_now().await;
                 let mut next = Some(request);
                 while let Some((body, reply)) = next.take() {
                     last_id += 1;

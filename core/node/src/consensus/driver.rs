@@ -183,6 +183,13 @@ impl<E: Environment> Driver<E> {
                 }
                 taken = self.inputs.requests.recv_many(&mut requests, turn_inputs) => {
                     if taken == 0 { return }
+                    // Those who are about to ask, too, get their turn first: what comes together
+                    // is one round, and one group commit.
+                    tokio::task::yield_now().await;
+                    while requests.len() < turn_inputs {
+                        let Ok(request) = self.inputs.requests.try_recv() else { break };
+                        requests.push(request);
+                    }
                     self.on_requests(requests.drain(..));
                 }
             }

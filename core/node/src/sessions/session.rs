@@ -130,6 +130,10 @@ async fn write_responses(
         encode_frame(&response, wire);
     };
     while let Some(response) = outgoing.recv().await {
+        // Whoever has answered wakes this task at once. Others have often been answered by the
+        // same entries, or the same confirmation, and are about to: they get their turn first,
+        // or each answer would be a write of its own.
+        tokio::task::yield_now().await;
         let is_refusal = matches!(response.body, Some(ResponseBody::Failure(_)));
         encode(response, &mut wire);
         while wire.len() < write_bytes {

@@ -65,9 +65,14 @@ pub(crate) async fn serve(
 /// writes each frame of more than a few hundred bytes by itself where a stream takes several
 /// parts at once, and copies up to a kilobyte into its buffer where it does not; beyond that,
 /// the head of a frame and its content are two writes.
+///
+/// A flush lets other tasks have their turn first. Requests are often answered together, and
+/// each answer wakes the connection's task at once: it would be a write of its own.
 struct JoinedWrites<S> {
     stream: S,
     waiting: BytesMut,
+    /// Others have had their turn since something was written.
+    has_yielded: bool,
 }
 
 impl<S: AsyncWrite + Unpin> JoinedWrites<S> {
@@ -75,6 +80,7 @@ impl<S: AsyncWrite + Unpin> JoinedWrites<S> {
         Self {
             stream,
             waiting: BytesMut::new(),
+            has_yielded: false,
         }
     }
 
@@ -118,7 +124,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for JoinedWrites<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.waiting.is_empty() && !std::mem::replace(&mut self.has_yielded, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         ready!(self.poll_write_waiting(context))?;
+        self.has_yielded = false;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

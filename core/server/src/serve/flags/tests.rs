@@ -92,6 +92,7 @@ fn every_flag_reaches_its_setting() {
         data_format: DataFormat::Current,
         max_connections: Some(10),
         handshake_timeout: Duration::from_millis(11),
+        planted: Planted::none(),
     };
     assert_eq!(config, expected);
 }
