@@ -4,6 +4,7 @@
 //! takes the [`Request`]s. So no room of this crate has to know the driver.
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use veridical_proto::etcdserverpb::Member;
 use veridical_raft::ChangeKind;
@@ -152,9 +153,15 @@ impl RaftHandle {
     }
 
     async fn send(&self, request: Request) -> Result<(), ApiError> {
-        self.requests
-            .send(request)
-            .await
-            .map_err(|_| ApiError::stopped())
+        match self.requests.try_send(request) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(ApiError::stopped()),
+            // Whoever finds room, which is nearly everybody, has no use for the state of one
+            // who waits.
+            Err(TrySendError::Full(request)) => {
+                let sending = Box::pin(self.requests.send(request));
+                sending.await.map_err(|_| ApiError::stopped())
+            }
+        }
     }
 }

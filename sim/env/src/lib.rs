@@ -12,6 +12,8 @@
 
 mod clock;
 mod disk;
+#[cfg(not(madsim))]
+mod joined_writes;
 mod network;
 #[cfg(not(madsim))]
 #[allow(
@@ -27,6 +29,8 @@ pub mod conformance;
 
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile, OpenMode};
+#[cfg(not(madsim))]
+pub use joined_writes::JoinedWrites;
 pub use network::{Listener, Network, StreamReader, StreamWriter};
 #[cfg(not(madsim))]
 pub use real::{

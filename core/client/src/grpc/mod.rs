@@ -2,6 +2,7 @@
 //!
 //! A path and two messages are all that a call needs, so no stub is generated.
 
+mod dialer;
 mod status;
 mod streams;
 
@@ -16,6 +17,7 @@ use veridical_proto::native::response::Body as Answer;
 
 use crate::connection::CallError;
 use crate::connector::{Connector, Link, WatchChannel};
+use dialer::Dialer;
 use status::call_error;
 
 /// The largest answer taken unless [`Grpc::with_answer_bytes_max`] says otherwise.
@@ -62,8 +64,7 @@ impl Connector for Grpc {
         };
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .map_err(unavailable)?
-            .tcp_nodelay(true)
-            .connect()
+            .connect_with_connector(Dialer)
             .await
             .map_err(unavailable)?;
         Ok(GrpcLink {
