@@ -30,6 +30,16 @@ pub(crate) enum Batch {
     Of(usize),
 }
 
+impl Batch {
+    /// Operations that each client asks at once.
+    pub(super) fn of_each_client(self) -> usize {
+        match self {
+            Self::Auto => 1,
+            Self::Of(operations) => operations,
+        }
+    }
+}
+
 /// The flags of `veridical bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchFlags {
@@ -50,9 +60,16 @@ pub struct BenchFlags {
     #[arg(long, default_value = "put")]
     pub(super) workload: WorkloadKind,
 
-    /// Clients; each sends its next request when the last one was answered
+    /// Clients; each sends its next request when the last one was answered, and not before it
+    /// is due by --rate
     #[arg(long, default_value_t = 64, value_parser = positive)]
     pub(super) clients: usize,
+
+    /// Operations that are begun each second by all clients together, at instants that are
+    /// fixed before. Latencies count from these, so that a store that stands still is charged
+    /// with everything that was due meanwhile [default: each client as fast as it is answered]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(super) rate: Option<u64>,
 
     /// Connections that the clients share [default: as many as clients, at most 16]
     #[arg(long, value_parser = positive)]
@@ -153,6 +170,14 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be above 0".to_owned()),
         Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("must be above 0".to_owned()),
+        Ok(rate) => Ok(rate),
         Err(error) => Err(format!("{error}")),
     }
 }
@@ -274,6 +299,15 @@ mod tests {
         );
         assert_eq!(of("--shards=3").addresses_by_shard(), None);
         assert!(parse(&["--shards=2", "--verify"]).is_err());
+    }
+
+    #[test]
+    fn a_rate_is_above_zero() {
+        assert_eq!(parse(&[]).unwrap().rate, None);
+        assert_eq!(parse(&["--rate=5000"]).unwrap().rate, Some(5_000));
+        for rate in ["--rate=0", "--rate=-1", "--rate=fast", "--rate="] {
+            assert!(parse(&[rate]).is_err(), "{rate}");
+        }
     }
 
     #[test]

@@ -12,17 +12,21 @@
 //! is a front.
 //!
 //! Closed loop: every client sends its next request when it has its last answer, so
-//! latencies are those of a store that is offered exactly this many requests at once.
+//! latencies are those of a store that is offered exactly this many requests at once. With
+//! `--rate` it is an open loop ([`pace`]): latencies are those of requests that come when they
+//! come.
 
 mod distribution;
 mod endpoint;
 mod flags;
 mod local_cluster;
 mod nemesis;
+mod pace;
 mod recording;
 mod report;
 mod run;
 mod signals;
+mod worker;
 mod workload;
 
 use clap::ValueEnum;
@@ -55,6 +59,7 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
         clients: flags.clients,
         connections: flags.connections(),
         value_bytes: flags.value_bytes,
+        rate_asked: flags.rate,
     };
     let report = Report::new(
         setting,

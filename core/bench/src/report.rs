@@ -8,11 +8,15 @@ use serde::Serialize;
 use veridical_checkers::Verdict;
 
 use super::local_cluster::{LocalClusterReport, Observed};
+use super::pace::Lag;
 use super::recording::Recorded;
 use super::workload::StepKind;
 
 /// Three digits: a latency of 123 456 µs is kept as 123 500 µs at worst.
 const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// Clients that come to all but this part of what was due have kept up.
+const NOT_BEGUN_SHARE: u64 = 100;
 
 /// Latencies of one kind of step, in microseconds, and how many steps failed.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Measurements {
     by_kind: [Measured; StepKind::ALL.len()],
     /// The first error seen.
     pub(crate) first_error: Option<String>,
+    /// How far clients fell behind their schedule, in an open loop.
+    pub(crate) lag: Lag,
 }
 
 impl Measurements {
@@ -38,6 +44,7 @@ impl Measurements {
         Self {
             by_kind: std::array::from_fn(|_| empty()),
             first_error: None,
+            lag: Lag::default(),
         }
     }
 
@@ -64,6 +71,7 @@ impl Measurements {
                 .expect("the histogram grows with its values");
             own.errors += other.errors;
         }
+        self.lag += other.lag;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
@@ -111,6 +119,51 @@ impl Row {
     }
 }
 
+/// Whether the clients of an open loop kept to their schedule.
+#[derive(Debug, Serialize)]
+struct OpenLoop {
+    /// Operations each second.
+    rate_asked: u64,
+    /// Operations that succeeded each second.
+    rate_achieved: f64,
+    #[serde(flatten)]
+    lag: Lag,
+    /// Whether the clients came to all but a hundredth of what was due. Else less was measured
+    /// than was asked for; what lags for a moment at the end is not meant.
+    kept_up: bool,
+}
+
+impl OpenLoop {
+    fn new(rate_asked: u64, total: &Row, lag: Lag) -> Self {
+        let due = total.operations + total.errors + lag.not_begun;
+        Self {
+            rate_asked,
+            rate_achieved: total.operations_per_second,
+            lag,
+            kept_up: lag.not_begun <= due / NOT_BEGUN_SHARE,
+        }
+    }
+
+    /// For people.
+    fn to_text(&self) -> String {
+        let lag = &self.lag;
+        let mut text = format!(
+            "asked for {} ops/s, {:.0} achieved; {} begun over 1 ms late, {} not begun, latest by {:.3} ms\n",
+            self.rate_asked,
+            self.rate_achieved,
+            lag.begun_late,
+            lag.not_begun,
+            lag.lag_max_us as f64 / 1_000.0,
+        );
+        if !self.kept_up {
+            text.push_str(
+                "the clients did not keep up: the rate is more than they, or the store, can do\n",
+            );
+        }
+        text
+    }
+}
+
 /// The result of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -121,6 +174,8 @@ pub(crate) struct Report {
     value_bytes: usize,
     seconds: f64,
     interrupted: bool,
+    #[serde(flatten)]
+    open_loop: Option<OpenLoop>,
     #[serde(flatten)]
     total: Row,
     steps: Vec<Row>,
@@ -144,6 +199,8 @@ pub(crate) struct Setting {
     pub(crate) clients: usize,
     pub(crate) connections: usize,
     pub(crate) value_bytes: usize,
+    /// Operations each second, in an open loop.
+    pub(crate) rate_asked: Option<u64>,
 }
 
 impl Report {
@@ -161,6 +218,10 @@ impl Report {
             .filter(|(_, measured)| !measured.latency_us.is_empty() || measured.errors > 0)
             .map(|(name, measured)| Row::new(name, measured, seconds))
             .collect();
+        let total = Row::new("total", &measurements.total(), seconds);
+        let open_loop = setting
+            .rate_asked
+            .map(|rate_asked| OpenLoop::new(rate_asked, &total, measurements.lag));
         let verdict = recorded.and_then(|recorded| recorded.verdict.as_ref());
         Self {
             workload: setting.workload,
@@ -170,7 +231,8 @@ impl Report {
             value_bytes: setting.value_bytes,
             seconds,
             interrupted,
-            total: Row::new("total", &measurements.total(), seconds),
+            open_loop,
+            total,
             steps,
             first_error: measurements.first_error.clone(),
             verdict: verdict.map(Verdict::word),
@@ -231,6 +293,9 @@ impl Report {
             )
             .expect("a text takes everything");
         }
+        if let Some(open_loop) = &self.open_loop {
+            text.push_str(&open_loop.to_text());
+        }
         if let Some(error) = &self.first_error {
             writeln!(text, "first error: {error}").expect("a text takes everything");
         }
@@ -246,6 +311,10 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
+        report_of_rate(None, Lag::default())
+    }
+
+    fn report_of_rate(rate_asked: Option<u64>, lag: Lag) -> Report {
         let mut first = Measurements::new();
         let mut second = Measurements::new();
         for us in 1..=1_000 {
@@ -253,6 +322,7 @@ mod tests {
             second.succeeded(StepKind::Write, Duration::from_micros(1_000 + us));
         }
         second.failed(StepKind::Write, "lost".to_owned());
+        second.lag = lag;
         first.add(&second);
         let setting = Setting {
             workload: "mixed".to_owned(),
@@ -260,6 +330,7 @@ mod tests {
             clients: 2,
             connections: 1,
             value_bytes: 8,
+            rate_asked,
         };
         Report::new(setting, &first, Duration::from_secs(2), false, None)
     }
@@ -289,5 +360,36 @@ mod tests {
         assert_eq!(json["steps"][1]["errors"], 1);
         assert!(json.get("verdict").is_none());
         assert!(report.to_table().contains("first error: lost"));
+    }
+
+    #[test]
+    fn an_open_loop_tells_whether_its_clients_kept_up() {
+        let lag = Lag {
+            begun_late: 3,
+            not_begun: 2_000,
+            lag_max_us: 1_500,
+        };
+        let report = report_of_rate(Some(2_000), lag);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["rate_asked"], 2_000);
+        assert_eq!(json["rate_achieved"], 1_000.0);
+        assert_eq!(json["begun_late"], 3);
+        assert_eq!(json["not_begun"], 2_000);
+        assert_eq!(json["lag_max_us"], 1_500);
+        assert_eq!(json["kept_up"], false);
+        let table = report.to_table();
+        assert!(table.contains("3 begun over 1 ms late, 2000 not begun, latest by 1.500 ms\n"));
+        assert!(table.contains("did not keep up"), "{table}");
+
+        let for_a_moment = Lag {
+            not_begun: 20,
+            ..lag
+        };
+        let in_time = report_of_rate(Some(2_000), for_a_moment).to_table();
+        assert!(!in_time.contains("did not keep up"), "{in_time}");
+        let closed = report_of_rate(None, Lag::default());
+        assert!(!closed.to_table().contains("asked for"));
+        let json: serde_json::Value = serde_json::from_str(&closed.to_json()).unwrap();
+        assert!(json.get("rate_asked").is_none());
     }
 }
