@@ -2,8 +2,8 @@
 //!
 //! Inputs: flags ([`BenchFlags`]); the answers of a store, over gRPC or the pipelined
 //! protocol; SIGINT and SIGTERM; what the system tells of members that it started itself.
-//! Outputs: a table or one JSON object on standard output, a history in a file, a verdict;
-//! signals to such members.
+//! Outputs: a table or one JSON object on standard output, a line on a terminal meanwhile, a
+//! history in a file, a verdict; signals to such members.
 //! Dependencies: client, proto, env, histories, checkers.
 //!
 //! It measures etcd as well as Veridical and so knows neither server; members that it starts
@@ -19,6 +19,7 @@
 mod distribution;
 mod endpoint;
 mod flags;
+mod live;
 mod local_cluster;
 mod nemesis;
 mod pace;
@@ -88,7 +89,7 @@ async fn measure(flags: &BenchFlags) -> Result<(Finished, Option<Observed>), Ben
     let signals = StopSignals::listen().map_err(BenchError::Signals)?;
     let stop = signals.token();
     let Some(size) = flags.local.members() else {
-        return Ok((run::run(flags, stop, None).await?, None));
+        return Ok((run::run(flags, None, stop, None).await?, None));
     };
     let mut supervisor = tokio::select! {
         biased;
@@ -97,7 +98,7 @@ async fn measure(flags: &BenchFlags) -> Result<(Finished, Option<Observed>), Ben
     };
     let mut flags = flags.clone();
     flags.endpoints = supervisor.addresses();
-    let finished = run::run(&flags, stop, Some(&mut supervisor)).await;
+    let finished = run::run(&flags, None, stop, Some(&mut supervisor)).await;
     // Of a failed request it is the cause if a member has ended.
     let ended = supervisor.check_running();
     let stopped = supervisor.stop().await;

@@ -11,6 +11,7 @@ use veridical_proto::native::response::Body as Answer;
 
 use super::endpoint::{Connection, Opening};
 use super::flags::BenchFlags;
+use super::live::Status;
 use super::local_cluster::{LocalClusterError, MeasuredTime, Supervisor};
 use super::pace::{Pacer, Schedule};
 use super::recording::{Recorded, Recording, RecordingError, Sinks};
@@ -99,19 +100,24 @@ pub(crate) struct Finished {
 }
 
 /// Runs the whole benchmark, until it is told to `stop` at the latest. A supervisor watches
-/// over members that belong to it.
+/// over members that belong to it. Of several runs the label says which one it is.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are no errors here; they are counted.
 pub(crate) async fn run(
     flags: &BenchFlags,
+    label: Option<String>,
     stop: &CancellationToken,
     supervisor: Option<&mut Supervisor>,
 ) -> Result<Finished, BenchError> {
+    let status = Status::on_terminal(label, flags.clients, flags.verify);
     let connections = connect(flags).await?;
     let recording = record(flags, &connections[0]).await?;
-    let mut workers = hire(flags, &connections, recording.as_ref());
+    let mut workers = hire(flags, &connections, recording.as_ref(), status.as_ref());
     if flags.workload.reads() {
+        if let Some(status) = &status {
+            status.say(&format!("writing {} keys", flags.keys));
+        }
         workers = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(BenchError::Interrupted),
@@ -140,6 +146,10 @@ pub(crate) async fn run(
         working.spawn(worker.work(shift));
     }
     let clients_ended = CancellationToken::new();
+    let mut showing = JoinSet::new();
+    if let Some(status) = status {
+        showing.spawn(status.show(time, clients_ended.clone()));
+    }
     let ((measurements, ended), watched) = tokio::join!(gather(working, &clients_ended), async {
         match supervisor {
             Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
@@ -151,6 +161,7 @@ pub(crate) async fn run(
         Some(recording) => Some(tokio::task::block_in_place(|| recording.finish())?),
         None => None,
     };
+    showing.shutdown().await;
     watched?;
     Ok(Finished {
         measurements,
@@ -247,6 +258,7 @@ fn hire(
     flags: &BenchFlags,
     connections: &[Connection],
     recording: Option<&Recording>,
+    status: Option<&Status>,
 ) -> Vec<Worker> {
     let keys = flags.keys as u64;
     let common = Common::new(flags.workload, keys, flags.value_bytes, flags.seed);
@@ -256,6 +268,7 @@ fn hire(
         workload: Workload::new(&common, number as u64),
         recorder: recording.map(Recording::recorder),
         measurements: Measurements::new(),
+        tally: status.map(|status| status.tally(number)),
         batch: flags.batch.of_each_client(),
     };
     (0..flags.clients).map(worker).collect()

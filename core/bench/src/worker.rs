@@ -10,6 +10,7 @@ use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
 use super::endpoint::{Called, Connection};
+use super::live::Tally;
 use super::local_cluster::MeasuredTime;
 use super::pace::{Beginning, Pace, Pacer, Schedule};
 use super::recording::Recorder;
@@ -33,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) workload: Workload,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) measurements: Measurements,
+    /// Where it counts for somebody who watches.
+    pub(crate) tally: Option<Arc<Tally>>,
     /// Steps that it takes at once.
     pub(crate) batch: usize,
 }
@@ -150,6 +153,9 @@ impl Worker {
             let latency = beginning.latency(Instant::now());
             let mut is_refused = false;
             for (kind, result) in stepped {
+                if let Some(tally) = &self.tally {
+                    tally.count(result.is_ok().then_some(latency));
+                }
                 match result {
                     Ok(()) if is_measured => self.measurements.succeeded(kind, latency),
                     Ok(()) => {}
