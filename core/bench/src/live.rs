@@ -174,7 +174,6 @@ impl Status {
         let label = self.label.iter().map(|label| format!("{label}: "));
         self.bar
             .set_message(label.chain([text.to_owned()]).collect::<String>());
-        self.bar.tick();
     }
 
     /// Rewrites the line once a second, until this is dropped.
