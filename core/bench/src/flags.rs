@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::local_cluster::LocalClusterFlags;
+use super::series::Scale;
 use super::workload::WorkloadKind;
 
 /// Connections by default: enough that no single one is the bottleneck, and no more than
@@ -64,6 +65,16 @@ pub struct BenchFlags {
     /// is due by --rate
     #[arg(long, default_value_t = 64, value_parser = positive)]
     pub(super) clients: usize,
+
+    /// Measure once for each of these numbers of clients, and print one table:
+    /// `clients=1,8,64`, or `clients=1..512`, which doubles. All meet the same members, unless
+    /// --local-cluster has to start new ones for each (--verify, --nemesis, several programs)
+    #[arg(
+        long,
+        value_name = "clients=LIST",
+        conflicts_with_all = ["clients", "history"]
+    )]
+    pub(super) scale: Option<Scale>,
 
     /// Operations that are begun each second by all clients together, at instants that are
     /// fixed before. Latencies count from these, so that a store that stands still is charged

@@ -3,13 +3,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use veridical_checkers::Verdict;
 
+use super::flags::BenchFlags;
 use super::local_cluster::{LocalClusterReport, Observed};
 use super::pace::Lag;
-use super::recording::Recorded;
+use super::run::Finished;
+use super::series::Point;
 use super::workload::StepKind;
 
 /// Three digits: a latency of 123 456 µs is kept as 123 500 µs at worst.
@@ -174,6 +177,11 @@ pub(crate) struct Report {
     value_bytes: usize,
     seconds: f64,
     interrupted: bool,
+    /// Processor time of the process of the clients, with the checker if there is one.
+    clients_cpu_seconds: f64,
+    /// Not there if no operation succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients_cpu_us_per_operation: Option<f64>,
     #[serde(flatten)]
     open_loop: Option<OpenLoop>,
     #[serde(flatten)]
@@ -203,15 +211,33 @@ pub(crate) struct Setting {
     pub(crate) rate_asked: Option<u64>,
 }
 
+impl Setting {
+    /// That of the flags of one run.
+    pub(crate) fn of(flags: &BenchFlags) -> Self {
+        Self {
+            workload: name_of(flags.workload),
+            protocol: name_of(flags.protocol),
+            clients: flags.clients,
+            connections: flags.connections(),
+            value_bytes: flags.value_bytes,
+            rate_asked: flags.rate,
+        }
+    }
+}
+
+/// The name of a flag's value.
+fn name_of(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 impl Report {
-    pub(crate) fn new(
-        setting: Setting,
-        measurements: &Measurements,
-        elapsed: Duration,
-        interrupted: bool,
-        recorded: Option<&Recorded>,
-    ) -> Self {
-        let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    pub(crate) fn new(setting: Setting, finished: &Finished) -> Self {
+        let measurements = &finished.measurements;
+        let recorded = finished.recorded.as_ref();
+        let seconds = finished.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let cpu_seconds = finished.clients_cpu.as_secs_f64();
         let steps = StepKind::ALL
             .into_iter()
             .map(|kind| (kind.name(), &measurements.by_kind[kind as usize]))
@@ -230,7 +256,10 @@ impl Report {
             connections: setting.connections,
             value_bytes: setting.value_bytes,
             seconds,
-            interrupted,
+            interrupted: finished.interrupted,
+            clients_cpu_seconds: cpu_seconds,
+            clients_cpu_us_per_operation: (total.operations > 0)
+                .then(|| cpu_seconds * 1_000_000.0 / total.operations as f64),
             open_loop,
             total,
             steps,
@@ -249,6 +278,64 @@ impl Report {
         let operations = self.total.operations;
         self.local_cluster = observed.map(|observed| LocalClusterReport::new(observed, operations));
         self
+    }
+
+    /// What a series compares.
+    pub(crate) fn point(&self) -> Point {
+        let local = self.local_cluster.as_ref();
+        let operations = self.total.operations;
+        let per_operation = |bytes: u64| (operations > 0).then(|| bytes as f64 / operations as f64);
+        let mut remarks = Vec::new();
+        if self.interrupted {
+            remarks.push("interrupted".to_owned());
+        }
+        if let Some(open_loop) = self
+            .open_loop
+            .as_ref()
+            .filter(|open_loop| !open_loop.kept_up)
+        {
+            remarks.push(open_loop.to_text().replace('\n', " ").trim_end().to_owned());
+        }
+        if let Some(error) = &self.first_error {
+            remarks.push(format!("first error: {error}"));
+        }
+        Point {
+            program: local.map(LocalClusterReport::program),
+            clients: self.clients,
+            operations_per_second: self.total.operations_per_second,
+            p50_us: self.total.p50_us,
+            p99_us: self.total.p99_us,
+            p999_us: self.total.p999_us,
+            errors: self.total.errors,
+            cpu_us_per_operation: local.and_then(LocalClusterReport::cpu_us_per_operation),
+            peak_resident_bytes: local.map(LocalClusterReport::peak_resident_bytes),
+            written_bytes_per_operation: local
+                .and_then(|local| per_operation(local.written_bytes())),
+            network_bytes_per_operation: local
+                .and_then(|local| per_operation(local.network_bytes()?)),
+            clients_cpu_us_per_operation: self.clients_cpu_us_per_operation,
+            remarks,
+        }
+    }
+
+    /// How many members there were, and of what, if the benchmark started them.
+    pub(crate) fn members(&self) -> Option<String> {
+        let local = self.local_cluster.as_ref()?;
+        Some(local.members_text())
+    }
+
+    /// What does not depend on the number of clients.
+    pub(crate) fn setting_text(&self) -> String {
+        let rate = self.open_loop.as_ref();
+        let rate = rate.map(|open_loop| format!(", {} ops/s asked for", open_loop.rate_asked));
+        format!(
+            "{} ({}), values of {} bytes, {:.1} s{}",
+            self.workload,
+            self.protocol,
+            self.value_bytes,
+            self.seconds,
+            rate.unwrap_or_default()
+        )
     }
 
     /// One JSON object.
@@ -332,7 +419,14 @@ mod tests {
             value_bytes: 8,
             rate_asked,
         };
-        Report::new(setting, &first, Duration::from_secs(2), false, None)
+        let finished = Finished {
+            measurements: first,
+            elapsed: Duration::from_secs(2),
+            clients_cpu: Duration::from_millis(500),
+            interrupted: false,
+            recorded: None,
+        };
+        Report::new(setting, &finished)
     }
 
     #[test]
@@ -358,6 +452,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["operations"], 2_000);
         assert_eq!(json["steps"][1]["errors"], 1);
+        assert_eq!(json["clients_cpu_us_per_operation"], 250.0);
         assert!(json.get("verdict").is_none());
         assert!(report.to_table().contains("first error: lost"));
     }

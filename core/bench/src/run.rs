@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use veridical_client::CallError;
@@ -40,6 +41,15 @@ pub enum BenchError {
     /// The system refuses the thread that keeps to `--rate`.
     #[error("no thread for --rate: {0}")]
     Pacer(std::io::Error),
+    /// The store would be empty for the first run only.
+    #[error(
+        "--verify needs an empty store for each number of clients: with --scale it needs \
+         --local-cluster, which starts new members for each"
+    )]
+    ScaleVerify,
+    /// Two runs of one program are not two programs.
+    #[error("--program: each program can be named once")]
+    ProgramTwice,
     /// Nobody answers there.
     #[error("{0}")]
     Connect(String),
@@ -82,6 +92,8 @@ impl BenchError {
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
             | Self::UnevenShards { .. }
+            | Self::ScaleVerify
+            | Self::ProgramTwice
             | Self::Connect(_)
             | Self::NotEmpty(_)
             | Self::Load(_)
@@ -95,6 +107,8 @@ impl BenchError {
 pub(crate) struct Finished {
     pub(crate) measurements: Measurements,
     pub(crate) elapsed: Duration,
+    /// What this process used while it was measured.
+    pub(crate) clients_cpu: Duration,
     pub(crate) interrupted: bool,
     pub(crate) recorded: Option<Recorded>,
 }
@@ -150,12 +164,16 @@ pub(crate) async fn run(
     if let Some(status) = status {
         showing.spawn(status.show(time, clients_ended.clone()));
     }
-    let ((measurements, ended), watched) = tokio::join!(gather(working, &clients_ended), async {
-        match supervisor {
-            Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
-            None => Ok(()),
+    let ((measurements, ended), clients_cpu, watched) = tokio::join!(
+        gather(working, &clients_ended),
+        clients_cpu(measure_from, &clients_ended),
+        async {
+            match supervisor {
+                Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
+                None => Ok(()),
+            }
         }
-    });
+    );
     let recorded = match recording {
         // Waits for the checker, which may be behind.
         Some(recording) => Some(tokio::task::block_in_place(|| recording.finish())?),
@@ -166,9 +184,25 @@ pub(crate) async fn run(
     Ok(Finished {
         measurements,
         elapsed: ended.saturating_duration_since(measure_from),
+        clients_cpu,
         interrupted: ended < until,
         recorded,
     })
+}
+
+/// What this process uses until the clients have ended.
+async fn clients_cpu(measure_from: Instant, clients_ended: &CancellationToken) -> Duration {
+    let used = || {
+        let used = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::try_from(used).expect("no processor time is negative")
+    };
+    tokio::select! {
+        () = clients_ended.cancelled() => return Duration::ZERO,
+        () = tokio::time::sleep_until(measure_from.into()) => {}
+    }
+    let before = used();
+    clients_ended.cancelled().await;
+    used().saturating_sub(before)
 }
 
 /// When the operations are due, if that is not left to the answers.
