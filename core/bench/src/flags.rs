@@ -135,6 +135,11 @@ pub struct BenchFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) history: Option<PathBuf>,
 
+    /// Write charts and the table of all points to this file, as one HTML page that needs
+    /// nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,

@@ -2,8 +2,8 @@
 //!
 //! Inputs: flags ([`BenchFlags`]); the answers of a store, over gRPC or the pipelined
 //! protocol; SIGINT and SIGTERM; what the system tells of members that it started itself.
-//! Outputs: a table or one JSON object on standard output, a line on a terminal meanwhile, a
-//! history in a file, a verdict; signals to such members.
+//! Outputs: a table or one JSON object on standard output, a line on a terminal meanwhile, an
+//! HTML page and a history in files, a verdict; signals to such members.
 //! Dependencies: client, proto, env, histories, checkers.
 //!
 //! It measures etcd as well as Veridical and so knows neither server; members that it starts
@@ -23,6 +23,7 @@ mod live;
 mod local_cluster;
 mod nemesis;
 mod pace;
+mod page;
 mod recording;
 mod report;
 mod run;
@@ -31,7 +32,9 @@ mod signals;
 mod worker;
 mod workload;
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use veridical_checkers::Verdict;
 
 pub use flags::BenchFlags;
@@ -49,6 +52,7 @@ use signals::StopSignals;
 /// before an error is printed.
 pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
     let plan = Plan::new(flags)?;
+    let mut page = flags.html.as_deref().map(PageFile::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -58,6 +62,9 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
         Ok::<_, BenchError>(Series::measure(flags, &plan, signals.token()).await)
     })?;
     print(&text(flags, &plan, &series))?;
+    if let (Some(page), Some(html)) = (&mut page, series.to_page(&command_line())) {
+        page.write(&html)?;
+    }
     match series.failure {
         Some(failure) => Err(failure),
         None => Ok(series.verdict),
@@ -77,6 +84,46 @@ fn text(flags: &BenchFlags, plan: &Plan, series: &Series) -> String {
         text.push_str(&format!("verdict: {verdict}\n"));
     }
     text
+}
+
+/// How this program was called, for a reader of its results.
+fn command_line() -> String {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The file of the page. It is opened before anything is measured, so that nobody waits for
+/// what cannot be written.
+struct PageFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> PageFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, BenchError> {
+        let opened = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(path);
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(BenchError::Page {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn write(&mut self, html: &str) -> Result<(), BenchError> {
+        // What an earlier benchmark wrote is kept until there is something new.
+        let truncated = self.file.set_len(0);
+        let written = truncated.and_then(|()| self.file.write_all(html.as_bytes()));
+        written.map_err(|source| BenchError::Page {
+            path: self.path.to_owned(),
+            source,
+        })
+    }
 }
 
 fn print(text: &str) -> Result<(), BenchError> {

@@ -1,5 +1,6 @@
 //! A run: its connections, its clients, and what came of them.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -74,6 +75,14 @@ pub enum BenchError {
     /// An interrupt came before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
+    /// The page cannot be written.
+    #[error("--html {}: {source}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// What was measured could not be printed.
     #[error("cannot print the report: {0}")]
     Output(std::io::Error),
@@ -94,6 +103,7 @@ impl BenchError {
             | Self::UnevenShards { .. }
             | Self::ScaleVerify
             | Self::ProgramTwice
+            | Self::Page { .. }
             | Self::Connect(_)
             | Self::NotEmpty(_)
             | Self::Load(_)

@@ -3,7 +3,7 @@
 //!
 //! Inputs: the flags; signals to stop.
 //! Outputs: a report of each run, and what the checker says of all of them; the same as one
-//! table or one JSON object.
+//! table, one JSON object or one page.
 
 mod plan;
 mod scale;
@@ -113,6 +113,14 @@ impl Series {
             }
         }
         Some(parts.join(", "))
+    }
+
+    /// One HTML page. `None` without any run.
+    pub(crate) fn to_page(&self, command: &str) -> Option<String> {
+        let points = self.points();
+        let title = self.title()?;
+        let table = Table::new(&points);
+        Some(super::page::page(&title, command, &points, &table))
     }
 }
 
