@@ -73,7 +73,7 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
 
 /// What is printed of a series.
 fn text(flags: &BenchFlags, plan: &Plan, series: &Series) -> String {
-    let mut text = match (&series.reports[..], plan.is_series(), flags.json) {
+    let mut text = match (&series.reports[..], plan.is_series, flags.json) {
         ([], _, _) => return String::new(),
         (_, true, true) => series.to_json() + "\n",
         (_, true, false) => series.to_text(),

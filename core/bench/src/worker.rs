@@ -211,7 +211,7 @@ impl Shift {
     async fn begin_next(&mut self) -> Option<Beginning> {
         loop {
             let now = Instant::now();
-            if now >= self.time.until || self.stop.is_cancelled() {
+            if now >= self.time.until {
                 return None;
             }
             let due = self.pace.next_due(now);

@@ -144,3 +144,49 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::point;
+
+    #[test]
+    fn what_is_written_into_a_page_is_a_text_and_no_markup() {
+        let mut suspicious = point(8);
+        suspicious.remarks = vec!["first error: <b>\"&'".to_owned()];
+        let points = [point(1), suspicious];
+        let table = Table::new(&points);
+        let html = page("</title><script>", "bench --history='<i>'", &points, &table);
+        assert!(html.contains("first error: &lt;b&gt;&quot;&amp;&#39;"));
+        assert!(html.contains("<title>&lt;/title&gt;&lt;script&gt;</title>"));
+        assert!(html.contains("bench --history=&#39;&lt;i&gt;&#39;"));
+        assert!(!html.contains("<script") && !html.contains("<i>"));
+    }
+
+    #[test]
+    fn each_program_has_a_line_of_its_own_for_each_figure_that_it_has() {
+        let of = |program, clients, cpu_us_per_operation| Point {
+            program: Some(program),
+            cpu_us_per_operation,
+            ..point(clients)
+        };
+        let points = [
+            of("veridical", 1, Some(9.0)),
+            of("etcd", 1, None),
+            of("veridical", 8, Some(7.0)),
+            of("etcd", 8, None),
+        ];
+        let charts = charts(&points);
+        let names = |chart: &Chart| -> Vec<String> {
+            chart.lines.iter().map(|line| line.name.clone()).collect()
+        };
+        assert_eq!(names(&charts[0]), ["veridical", "etcd"]);
+        assert_eq!(
+            names(&charts[1]),
+            ["veridical p50", "veridical p99", "etcd p50", "etcd p99"]
+        );
+        assert_eq!(names(&charts[2]), ["veridical"], "etcd's is not known");
+        assert!(charts[3].lines.is_empty());
+        assert_eq!(charts[2].lines[0].dots, [(1.0, 9.0), (8.0, 7.0)]);
+    }
+}

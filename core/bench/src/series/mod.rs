@@ -19,6 +19,8 @@ use super::report::{Report, Setting};
 use super::run::{self, BenchError, Finished};
 pub(crate) use plan::{Plan, Run};
 pub(crate) use scale::Scale;
+#[cfg(test)]
+pub(crate) use table::tests::point;
 pub(crate) use table::{Point, Table};
 
 /// What all runs came to, up to the last one that ended well.
@@ -64,7 +66,7 @@ impl Series {
         members: &mut Members,
     ) -> Result<(), BenchError> {
         for run in &plan.runs {
-            let label = plan.is_series().then(|| run.label());
+            let label = plan.is_series.then(|| run.label());
             let flags = run.flags(flags);
             let (finished, observed) = members.measure(&flags, run, label, stop).await?;
             let report = Report::new(Setting::of(&flags), &finished).with_local_cluster(observed);

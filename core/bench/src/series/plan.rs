@@ -1,5 +1,6 @@
 //! Which runs a benchmark consists of.
 
+use super::table::clients_text;
 use crate::flags::{BenchFlags, WireProtocol};
 use crate::local_cluster::{LocalClusterError, ProgramKind};
 use crate::run::BenchError;
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     /// empty store, a nemesis has its time to begin, and members of one program that idle
     /// beside those of another would still use the machine.
     pub(crate) has_same_members: bool,
+    /// Whether they are shown beside each other, be it one alone.
+    pub(crate) is_series: bool,
 }
 
 impl Plan {
@@ -55,13 +58,9 @@ impl Plan {
         };
         Ok(Self {
             runs: clients.iter().copied().flat_map(at).collect(),
+            is_series: flags.scale.is_some() || programs.len() > 1,
             has_same_members: programs.len() == 1 && !flags.verify && local.nemesis.is_empty(),
         })
-    }
-
-    /// Whether there is more than one run to compare.
-    pub(crate) fn is_series(&self) -> bool {
-        self.runs.len() > 1
     }
 }
 
@@ -76,8 +75,8 @@ impl Run {
     /// Which one it is, for who waits for it.
     pub(crate) fn label(&self) -> String {
         match self.program {
-            Some(program) => format!("{}, {} clients", program.name(), self.clients),
-            None => format!("{} clients", self.clients),
+            Some(program) => format!("{}, {}", program.name(), clients_text(self.clients)),
+            None => clients_text(self.clients),
         }
     }
 }
@@ -110,8 +109,8 @@ mod tests {
         assert_eq!(
             labels,
             [
-                "veridical, 1 clients",
-                "etcd, 1 clients",
+                "veridical, 1 client",
+                "etcd, 1 client",
                 "veridical, 8 clients",
                 "etcd, 8 clients"
             ]
@@ -141,9 +140,14 @@ mod tests {
                 program: None
             }]
         );
-        assert!(!one.is_series());
+        assert!(!one.is_series);
         let two = plan(&["--local-cluster=1", "--program=veridical,etcd"]).unwrap();
-        assert!(two.is_series());
+        assert!(two.is_series);
+        let scale = plan(&["--scale=clients=7"]).unwrap();
+        assert!(
+            scale.is_series,
+            "its form does not depend on how many there are"
+        );
     }
 
     #[test]

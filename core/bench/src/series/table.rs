@@ -83,6 +83,14 @@ const COLUMNS: [Column; 12] = [
     },
 ];
 
+/// So many clients, for people.
+pub(crate) fn clients_text(clients: usize) -> String {
+    match clients {
+        1 => "1 client".to_owned(),
+        _ => format!("{clients} clients"),
+    }
+}
+
 fn ms(us: u64) -> String {
     format!("{:.3}", us as f64 / 1_000.0)
 }
@@ -116,7 +124,10 @@ impl Table {
             let program = point.program.map(|program| format!("{program}, "));
             let program = program.unwrap_or_default();
             for remark in &point.remarks {
-                notes.push(format!("{program}{} clients: {remark}", point.clients));
+                notes.push(format!(
+                    "{program}{}: {remark}",
+                    clients_text(point.clients)
+                ));
             }
         }
         Self {
