@@ -147,6 +147,21 @@ impl OpenLoop {
         }
     }
 
+    /// That the figures are not those of the rate that was asked for, if so.
+    fn shortfall(&self) -> Option<String> {
+        let Lag {
+            not_begun,
+            lag_max_us,
+            ..
+        } = self.lag;
+        (!self.kept_up).then(|| {
+            format!(
+                "did not keep up, {not_begun} operations not begun, latest by {} ms",
+                lag_max_us / 1_000
+            )
+        })
+    }
+
     /// For people.
     fn to_text(&self) -> String {
         let lag = &self.lag;
@@ -289,13 +304,8 @@ impl Report {
         if self.interrupted {
             remarks.push("interrupted".to_owned());
         }
-        if let Some(open_loop) = self
-            .open_loop
-            .as_ref()
-            .filter(|open_loop| !open_loop.kept_up)
-        {
-            remarks.push(open_loop.to_text().replace('\n', " ").trim_end().to_owned());
-        }
+        let open_loop = self.open_loop.as_ref();
+        remarks.extend(open_loop.and_then(OpenLoop::shortfall));
         if let Some(error) = &self.first_error {
             remarks.push(format!("first error: {error}"));
         }
@@ -329,7 +339,7 @@ impl Report {
         let rate = self.open_loop.as_ref();
         let rate = rate.map(|open_loop| format!(", {} ops/s asked for", open_loop.rate_asked));
         format!(
-            "{} ({}), values of {} bytes, {:.1} s{}",
+            "{} ({}), values of {} bytes, {:.1} s each{}",
             self.workload,
             self.protocol,
             self.value_bytes,

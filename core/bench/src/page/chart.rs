@@ -151,9 +151,8 @@ impl Chart {
         for line in self.lines.iter().filter(|line| !line.name.is_empty()) {
             write!(
                 html,
-                "<span><svg class=\"key c{}\" viewBox=\"0 0 30 10\"><path class=\"{}\" \
+                "<span><svg class=\"key {}\" viewBox=\"0 0 30 10\"><path class=\"line\" \
                  d=\"M1 5H29\"/>{}</svg>{}</span>",
-                line.colour,
                 line.class(),
                 line.dot(15.0, 5.0),
                 escape(&line.name)
@@ -165,11 +164,10 @@ impl Chart {
 }
 
 impl Line {
-    fn class(&self) -> &'static str {
-        match self.is_dashed {
-            true => "line dashed",
-            false => "line",
-        }
+    /// A colour, and hollow dots where the line is dashed: a dot may be alone.
+    fn class(&self) -> String {
+        let dashed = if self.is_dashed { " dashed" } else { "" };
+        format!("c{}{dashed}", self.colour)
     }
 
     /// Lines that differ in colour differ in the form of their dots, too.
@@ -194,8 +192,7 @@ impl Line {
             .collect();
         writeln!(
             html,
-            "<g class=\"c{}\"><path class=\"{}\" d=\"M{}\"/>",
-            self.colour,
+            "<g class=\"{}\"><path class=\"line\" d=\"M{}\"/>",
             self.class(),
             path.join("L")
         )?;
