@@ -13,7 +13,7 @@
 //!
 //! Closed loop: every client sends its next request when it has its last answer, so
 //! latencies are those of a store that is offered exactly this many requests at once. With
-//! `--rate` it is an open loop ([`pace`]): latencies are those of requests that come when they
+//! `--rate` it is an open loop (`pace`): latencies are those of requests that come when they
 //! come.
 
 mod distribution;
@@ -52,7 +52,7 @@ use signals::StopSignals;
 /// before an error is printed.
 pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
     let plan = Plan::new(flags)?;
-    let mut page = flags.html.as_deref().map(PageFile::open).transpose()?;
+    let page = flags.html.as_deref().map(PageFile::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,12 +62,18 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
         Ok::<_, BenchError>(Series::measure(flags, &plan, signals.token()).await)
     })?;
     print(&text(flags, &plan, &series))?;
-    if let (Some(page), Some(html)) = (&mut page, series.to_page(&command_line())) {
-        page.write(&html)?;
-    }
-    match series.failure {
-        Some(failure) => Err(failure),
-        None => Ok(series.verdict),
+    let finished = page.map_or(Ok(()), |page| {
+        page.finish(series.to_page(&command_line()).as_deref())
+    });
+    match (series.failure, finished) {
+        (Some(failure), _) => Err(failure),
+        (None, Ok(())) => Ok(series.verdict),
+        // A page that is missing does not hide that the store did not tell the truth.
+        (None, Err(error)) if series.verdict.as_ref().is_some_and(|told| !told.is_ok()) => {
+            eprintln!("{error}");
+            Ok(series.verdict)
+        }
+        (None, Err(error)) => Err(error),
     }
 }
 
@@ -115,14 +121,23 @@ impl<'a> PageFile<'a> {
         }
     }
 
-    fn write(&mut self, html: &str) -> Result<(), BenchError> {
-        // What an earlier benchmark wrote is kept until there is something new.
-        let truncated = self.file.set_len(0);
-        let written = truncated.and_then(|()| self.file.write_all(html.as_bytes()));
-        written.map_err(|source| BenchError::Page {
-            path: self.path.to_owned(),
-            source,
-        })
+    /// Writes the page, if anything was measured. What an earlier benchmark wrote is kept until
+    /// there is something new, and a file that has nothing in it is removed.
+    fn finish(mut self, html: Option<&str>) -> Result<(), BenchError> {
+        let path = self.path.to_owned();
+        self.replace(html)
+            .map_err(|source| BenchError::Page { path, source })
+    }
+
+    fn replace(&mut self, html: Option<&str>) -> io::Result<()> {
+        // A device or a pipe has no length, and is not this program's to remove.
+        let metadata = self.file.metadata()?;
+        match html {
+            Some(_) if metadata.is_file() => self.file.set_len(0)?,
+            None if metadata.is_file() && metadata.len() == 0 => std::fs::remove_file(self.path)?,
+            Some(_) | None => {}
+        }
+        self.file.write_all(html.unwrap_or_default().as_bytes())
     }
 }
 

@@ -163,3 +163,23 @@ fn points_that_cannot_be_measured_are_refused_before_anything_is() {
         assert_eq!(output.stdout, b"", "{output:?}");
     }
 }
+
+#[test]
+fn a_failure_leaves_no_empty_page_and_keeps_an_earlier_one() {
+    let (scratch, results) = (scratch(), scratch());
+    let page = results.path().join("page.html");
+    let fail = || {
+        let output = bench(&scratch, &["--local-cluster=1", "--program=etcd"])
+            .arg(format!("--html={}", page.display()))
+            .env("PATH", scratch.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    };
+    fail();
+    assert!(!page.exists());
+    std::fs::write(&page, "earlier").expect("it can be written");
+    fail();
+    let kept = std::fs::read_to_string(&page).expect("it is there");
+    assert_eq!(kept, "earlier");
+}
