@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::local_cluster::LocalClusterFlags;
+use super::series::Scale;
 use super::workload::WorkloadKind;
 
 /// Connections by default: enough that no single one is the bottleneck, and no more than
@@ -30,6 +31,16 @@ pub(crate) enum Batch {
     Of(usize),
 }
 
+impl Batch {
+    /// Operations that each client asks at once.
+    pub(super) fn of_each_client(self) -> usize {
+        match self {
+            Self::Auto => 1,
+            Self::Of(operations) => operations,
+        }
+    }
+}
+
 /// The flags of `veridical bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchFlags {
@@ -50,9 +61,26 @@ pub struct BenchFlags {
     #[arg(long, default_value = "put")]
     pub(super) workload: WorkloadKind,
 
-    /// Clients; each sends its next request when the last one was answered
+    /// Clients; each sends its next request when the last one was answered, and not before it
+    /// is due by --rate
     #[arg(long, default_value_t = 64, value_parser = positive)]
     pub(super) clients: usize,
+
+    /// Measure once for each of these numbers of clients, and print one table:
+    /// `clients=1,8,64`, or `clients=1..512`, which doubles. All meet the same members, unless
+    /// --local-cluster has to start new ones for each (--verify, --nemesis, several programs)
+    #[arg(
+        long,
+        value_name = "clients=LIST",
+        conflicts_with_all = ["clients", "history"]
+    )]
+    pub(super) scale: Option<Scale>,
+
+    /// Operations that are begun each second by all clients together, at instants that are
+    /// fixed before. Latencies count from these, so that a store that stands still is charged
+    /// with everything that was due meanwhile [default: each client as fast as it is answered]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(super) rate: Option<u64>,
 
     /// Connections that the clients share [default: as many as clients, at most 16]
     #[arg(long, value_parser = positive)]
@@ -107,6 +135,11 @@ pub struct BenchFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) history: Option<PathBuf>,
 
+    /// Write charts and the table of all points to this file, as one HTML page that needs
+    /// nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
@@ -153,6 +186,14 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be above 0".to_owned()),
         Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("must be above 0".to_owned()),
+        Ok(rate) => Ok(rate),
         Err(error) => Err(format!("{error}")),
     }
 }
@@ -274,6 +315,15 @@ mod tests {
         );
         assert_eq!(of("--shards=3").addresses_by_shard(), None);
         assert!(parse(&["--shards=2", "--verify"]).is_err());
+    }
+
+    #[test]
+    fn a_rate_is_above_zero() {
+        assert_eq!(parse(&[]).unwrap().rate, None);
+        assert_eq!(parse(&["--rate=5000"]).unwrap().rate, Some(5_000));
+        for rate in ["--rate=0", "--rate=-1", "--rate=fast", "--rate="] {
+            assert!(parse(&[rate]).is_err(), "{rate}");
+        }
     }
 
     #[test]

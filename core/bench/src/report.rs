@@ -3,16 +3,23 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use veridical_checkers::Verdict;
 
+use super::flags::BenchFlags;
 use super::local_cluster::{LocalClusterReport, Observed};
-use super::recording::Recorded;
+use super::pace::Lag;
+use super::run::Finished;
+use super::series::Point;
 use super::workload::StepKind;
 
 /// Three digits: a latency of 123 456 µs is kept as 123 500 µs at worst.
 const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// Clients that come to all but this part of what was due have kept up.
+const NOT_BEGUN_SHARE: u64 = 100;
 
 /// Latencies of one kind of step, in microseconds, and how many steps failed.
 #[derive(Clone, Debug)]
@@ -27,6 +34,8 @@ pub(crate) struct Measurements {
     by_kind: [Measured; StepKind::ALL.len()],
     /// The first error seen.
     pub(crate) first_error: Option<String>,
+    /// How far clients fell behind their schedule, in an open loop.
+    pub(crate) lag: Lag,
 }
 
 impl Measurements {
@@ -38,6 +47,7 @@ impl Measurements {
         Self {
             by_kind: std::array::from_fn(|_| empty()),
             first_error: None,
+            lag: Lag::default(),
         }
     }
 
@@ -64,6 +74,7 @@ impl Measurements {
                 .expect("the histogram grows with its values");
             own.errors += other.errors;
         }
+        self.lag += other.lag;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
@@ -111,6 +122,66 @@ impl Row {
     }
 }
 
+/// Whether the clients of an open loop kept to their schedule.
+#[derive(Debug, Serialize)]
+struct OpenLoop {
+    /// Operations each second.
+    rate_asked: u64,
+    /// Operations that succeeded each second.
+    rate_achieved: f64,
+    #[serde(flatten)]
+    lag: Lag,
+    /// Whether the clients came to all but a hundredth of what was due. Else less was measured
+    /// than was asked for; what lags for a moment at the end is not meant.
+    kept_up: bool,
+}
+
+impl OpenLoop {
+    fn new(rate_asked: u64, total: &Row, lag: Lag) -> Self {
+        let due = total.operations + total.errors + lag.not_begun;
+        Self {
+            rate_asked,
+            rate_achieved: total.operations_per_second,
+            lag,
+            kept_up: lag.not_begun <= due / NOT_BEGUN_SHARE,
+        }
+    }
+
+    /// That the figures are not those of the rate that was asked for, if so.
+    fn shortfall(&self) -> Option<String> {
+        let Lag {
+            not_begun,
+            lag_max_us,
+            ..
+        } = self.lag;
+        (!self.kept_up).then(|| {
+            format!(
+                "did not keep up, {not_begun} operations not begun, latest by {} ms",
+                lag_max_us / 1_000
+            )
+        })
+    }
+
+    /// For people.
+    fn to_text(&self) -> String {
+        let lag = &self.lag;
+        let mut text = format!(
+            "asked for {} ops/s, {:.0} achieved; {} begun over 1 ms late, {} not begun, latest by {:.3} ms\n",
+            self.rate_asked,
+            self.rate_achieved,
+            lag.begun_late,
+            lag.not_begun,
+            lag.lag_max_us as f64 / 1_000.0,
+        );
+        if !self.kept_up {
+            text.push_str(
+                "the clients did not keep up: the rate is more than they, or the store, can do\n",
+            );
+        }
+        text
+    }
+}
+
 /// The result of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -121,6 +192,13 @@ pub(crate) struct Report {
     value_bytes: usize,
     seconds: f64,
     interrupted: bool,
+    /// Processor time of the process of the clients, with the checker if there is one.
+    clients_cpu_seconds: f64,
+    /// Not there if no operation succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients_cpu_us_per_operation: Option<f64>,
+    #[serde(flatten)]
+    open_loop: Option<OpenLoop>,
     #[serde(flatten)]
     total: Row,
     steps: Vec<Row>,
@@ -144,23 +222,47 @@ pub(crate) struct Setting {
     pub(crate) clients: usize,
     pub(crate) connections: usize,
     pub(crate) value_bytes: usize,
+    /// Operations each second, in an open loop.
+    pub(crate) rate_asked: Option<u64>,
+}
+
+impl Setting {
+    /// That of the flags of one run.
+    pub(crate) fn of(flags: &BenchFlags) -> Self {
+        Self {
+            workload: name_of(flags.workload),
+            protocol: name_of(flags.protocol),
+            clients: flags.clients,
+            connections: flags.connections(),
+            value_bytes: flags.value_bytes,
+            rate_asked: flags.rate,
+        }
+    }
+}
+
+/// The name of a flag's value.
+fn name_of(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 impl Report {
-    pub(crate) fn new(
-        setting: Setting,
-        measurements: &Measurements,
-        elapsed: Duration,
-        interrupted: bool,
-        recorded: Option<&Recorded>,
-    ) -> Self {
-        let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    pub(crate) fn new(setting: Setting, finished: &Finished) -> Self {
+        let measurements = &finished.measurements;
+        let recorded = finished.recorded.as_ref();
+        let seconds = finished.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let cpu_seconds = finished.clients_cpu.as_secs_f64();
         let steps = StepKind::ALL
             .into_iter()
             .map(|kind| (kind.name(), &measurements.by_kind[kind as usize]))
             .filter(|(_, measured)| !measured.latency_us.is_empty() || measured.errors > 0)
             .map(|(name, measured)| Row::new(name, measured, seconds))
             .collect();
+        let total = Row::new("total", &measurements.total(), seconds);
+        let open_loop = setting
+            .rate_asked
+            .map(|rate_asked| OpenLoop::new(rate_asked, &total, measurements.lag));
         let verdict = recorded.and_then(|recorded| recorded.verdict.as_ref());
         Self {
             workload: setting.workload,
@@ -169,8 +271,12 @@ impl Report {
             connections: setting.connections,
             value_bytes: setting.value_bytes,
             seconds,
-            interrupted,
-            total: Row::new("total", &measurements.total(), seconds),
+            interrupted: finished.interrupted,
+            clients_cpu_seconds: cpu_seconds,
+            clients_cpu_us_per_operation: (total.operations > 0)
+                .then(|| cpu_seconds * 1_000_000.0 / total.operations as f64),
+            open_loop,
+            total,
             steps,
             first_error: measurements.first_error.clone(),
             verdict: verdict.map(Verdict::word),
@@ -187,6 +293,59 @@ impl Report {
         let operations = self.total.operations;
         self.local_cluster = observed.map(|observed| LocalClusterReport::new(observed, operations));
         self
+    }
+
+    /// What a series compares.
+    pub(crate) fn point(&self) -> Point {
+        let local = self.local_cluster.as_ref();
+        let operations = self.total.operations;
+        let per_operation = |bytes: u64| (operations > 0).then(|| bytes as f64 / operations as f64);
+        let mut remarks = Vec::new();
+        if self.interrupted {
+            remarks.push("interrupted".to_owned());
+        }
+        let open_loop = self.open_loop.as_ref();
+        remarks.extend(open_loop.and_then(OpenLoop::shortfall));
+        if let Some(error) = &self.first_error {
+            remarks.push(format!("first error: {error}"));
+        }
+        Point {
+            program: local.map(LocalClusterReport::program),
+            clients: self.clients,
+            operations_per_second: self.total.operations_per_second,
+            p50_us: self.total.p50_us,
+            p99_us: self.total.p99_us,
+            p999_us: self.total.p999_us,
+            errors: self.total.errors,
+            cpu_us_per_operation: local.and_then(LocalClusterReport::cpu_us_per_operation),
+            peak_resident_bytes: local.map(LocalClusterReport::peak_resident_bytes),
+            written_bytes_per_operation: local
+                .and_then(|local| per_operation(local.written_bytes())),
+            network_bytes_per_operation: local
+                .and_then(|local| per_operation(local.network_bytes()?)),
+            clients_cpu_us_per_operation: self.clients_cpu_us_per_operation,
+            remarks,
+        }
+    }
+
+    /// How many members there were, and of what, if the benchmark started them.
+    pub(crate) fn members(&self) -> Option<String> {
+        let local = self.local_cluster.as_ref()?;
+        Some(local.members_text())
+    }
+
+    /// What does not depend on the number of clients.
+    pub(crate) fn setting_text(&self) -> String {
+        let rate = self.open_loop.as_ref();
+        let rate = rate.map(|open_loop| format!(", {} ops/s asked for", open_loop.rate_asked));
+        format!(
+            "{} ({}), values of {} bytes, {:.1} s each{}",
+            self.workload,
+            self.protocol,
+            self.value_bytes,
+            self.seconds,
+            rate.unwrap_or_default()
+        )
     }
 
     /// One JSON object.
@@ -231,6 +390,9 @@ impl Report {
             )
             .expect("a text takes everything");
         }
+        if let Some(open_loop) = &self.open_loop {
+            text.push_str(&open_loop.to_text());
+        }
         if let Some(error) = &self.first_error {
             writeln!(text, "first error: {error}").expect("a text takes everything");
         }
@@ -246,6 +408,10 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
+        report_of_rate(None, Lag::default())
+    }
+
+    fn report_of_rate(rate_asked: Option<u64>, lag: Lag) -> Report {
         let mut first = Measurements::new();
         let mut second = Measurements::new();
         for us in 1..=1_000 {
@@ -253,6 +419,7 @@ mod tests {
             second.succeeded(StepKind::Write, Duration::from_micros(1_000 + us));
         }
         second.failed(StepKind::Write, "lost".to_owned());
+        second.lag = lag;
         first.add(&second);
         let setting = Setting {
             workload: "mixed".to_owned(),
@@ -260,8 +427,16 @@ mod tests {
             clients: 2,
             connections: 1,
             value_bytes: 8,
+            rate_asked,
         };
-        Report::new(setting, &first, Duration::from_secs(2), false, None)
+        let finished = Finished {
+            measurements: first,
+            elapsed: Duration::from_secs(2),
+            clients_cpu: Duration::from_millis(500),
+            interrupted: false,
+            recorded: None,
+        };
+        Report::new(setting, &finished)
     }
 
     #[test]
@@ -287,7 +462,39 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["operations"], 2_000);
         assert_eq!(json["steps"][1]["errors"], 1);
+        assert_eq!(json["clients_cpu_us_per_operation"], 250.0);
         assert!(json.get("verdict").is_none());
         assert!(report.to_table().contains("first error: lost"));
+    }
+
+    #[test]
+    fn an_open_loop_tells_whether_its_clients_kept_up() {
+        let lag = Lag {
+            begun_late: 3,
+            not_begun: 2_000,
+            lag_max_us: 1_500,
+        };
+        let report = report_of_rate(Some(2_000), lag);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["rate_asked"], 2_000);
+        assert_eq!(json["rate_achieved"], 1_000.0);
+        assert_eq!(json["begun_late"], 3);
+        assert_eq!(json["not_begun"], 2_000);
+        assert_eq!(json["lag_max_us"], 1_500);
+        assert_eq!(json["kept_up"], false);
+        let table = report.to_table();
+        assert!(table.contains("3 begun over 1 ms late, 2000 not begun, latest by 1.500 ms\n"));
+        assert!(table.contains("did not keep up"), "{table}");
+
+        let for_a_moment = Lag {
+            not_begun: 20,
+            ..lag
+        };
+        let in_time = report_of_rate(Some(2_000), for_a_moment).to_table();
+        assert!(!in_time.contains("did not keep up"), "{in_time}");
+        let closed = report_of_rate(None, Lag::default());
+        assert!(!closed.to_table().contains("asked for"));
+        let json: serde_json::Value = serde_json::from_str(&closed.to_json()).unwrap();
+        assert!(json.get("rate_asked").is_none());
     }
 }

@@ -1,7 +1,9 @@
-//! The clients of a benchmark.
+//! A run: its connections, its clients, and what came of them.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use veridical_client::CallError;
@@ -9,22 +11,15 @@ use veridical_proto::etcdserverpb::RangeRequest;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
-use super::endpoint::{Called, Connection, Opening};
-use super::flags::{Batch, BenchFlags};
+use super::endpoint::{Connection, Opening};
+use super::flags::BenchFlags;
+use super::live::Status;
 use super::local_cluster::{LocalClusterError, MeasuredTime, Supervisor};
-use super::recording::{Recorded, Recorder, Recording, RecordingError, Sinks};
+use super::pace::{Pacer, Schedule};
+use super::recording::{Recorded, Recording, RecordingError, Sinks};
 use super::report::Measurements;
-use super::workload::{Common, StepKind, Workload};
-
-/// Keys written by one transaction while loading; below etcd's limit on operations.
-const LOAD_KEYS_PER_TXN: u64 = 100;
-
-/// After an error, so that a store that refuses everything is not asked as fast as
-/// possible.
-const ERROR_PAUSE: Duration = Duration::from_millis(20);
-
-/// A key that is loaded is written again this many times before it is given up.
-const LOAD_ATTEMPTS_MAX: u32 = 5;
+use super::worker::{Shift, Worker};
+use super::workload::{Common, Workload};
 
 /// Why there is nothing to report.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +39,18 @@ pub enum BenchError {
         /// Endpoints that were given.
         endpoints: usize,
     },
+    /// The system refuses the thread that keeps to `--rate`.
+    #[error("no thread for --rate: {0}")]
+    Pacer(std::io::Error),
+    /// The store would be empty for the first run only.
+    #[error(
+        "--verify needs an empty store for each number of clients: with --scale it needs \
+         --local-cluster, which starts new members for each"
+    )]
+    ScaleVerify,
+    /// Two runs of one program are not two programs.
+    #[error("--program: each program can be named once")]
+    ProgramTwice,
     /// Nobody answers there.
     #[error("{0}")]
     Connect(String),
@@ -68,6 +75,14 @@ pub enum BenchError {
     /// An interrupt came before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
+    /// The page cannot be written.
+    #[error("--html {}: {source}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// What was measured could not be printed.
     #[error("cannot print the report: {0}")]
     Output(std::io::Error),
@@ -79,12 +94,16 @@ impl BenchError {
         match self {
             Self::Recording(RecordingError::Malformed(_))
             | Self::Runtime(_)
+            | Self::Pacer(_)
             | Self::Signals(_)
             | Self::Output(_) => false,
             Self::LocalCluster(error) => error.is_usage_error(),
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
             | Self::UnevenShards { .. }
+            | Self::ScaleVerify
+            | Self::ProgramTwice
+            | Self::Page { .. }
             | Self::Connect(_)
             | Self::NotEmpty(_)
             | Self::Load(_)
@@ -98,205 +117,111 @@ impl BenchError {
 pub(crate) struct Finished {
     pub(crate) measurements: Measurements,
     pub(crate) elapsed: Duration,
+    /// What this process used while it was measured.
+    pub(crate) clients_cpu: Duration,
     pub(crate) interrupted: bool,
     pub(crate) recorded: Option<Recorded>,
 }
 
-/// One client.
-struct Worker {
-    number: u64,
-    connection: Connection,
-    workload: Workload,
-    recorder: Option<Recorder>,
-    measurements: Measurements,
-    /// Steps that it takes at once.
-    batch: usize,
-}
-
-impl Worker {
-    async fn call(&mut self, ask: Ask) -> Result<Answer, CallError> {
-        let Some(recorder) = &self.recorder else {
-            return self.connection.call(ask).await;
-        };
-        let operation = recorder.call(self.number, &ask);
-        let result = self.connection.call(ask).await;
-        recorder.ended(self.number, operation, &result);
-        result
-    }
-
-    /// Several requests at once; in a history each is a session's.
-    async fn call_all(&mut self, mut asks: Vec<Ask>) -> Vec<Called> {
-        if asks.len() == 1 {
-            let ask = asks.pop().expect("there is one");
-            return vec![self.call(ask).await];
-        }
-        let Some(recorder) = &self.recorder else {
-            return self.connection.batch(asks).await;
-        };
-        let first = self.number * self.batch as u64;
-        let sessions = first..;
-        let operations: Vec<_> = sessions
-            .zip(&asks)
-            .map(|(session, ask)| (session, recorder.call(session, ask)))
-            .collect();
-        let results = self.connection.batch(asks).await;
-        for ((session, operation), result) in operations.into_iter().zip(&results) {
-            recorder.ended(session, operation, result);
-        }
-        results
-    }
-
-    /// As many steps as it takes at once, with both halves of those that have two.
-    async fn steps(&mut self) -> Vec<(StepKind, Result<(), CallError>)> {
-        let steps: Vec<_> = (0..self.batch).map(|_| self.workload.next()).collect();
-        let (kinds, asks): (Vec<_>, Vec<_>) =
-            steps.into_iter().map(|step| (step.kind, step.ask)).unzip();
-        let keys: Vec<_> = asks
-            .iter()
-            .zip(&kinds)
-            .map(|(ask, kind)| match (ask, kind) {
-                (Ask::Range(range), StepKind::ReadModifyWrite) => Some(range.key.clone()),
-                _ => None,
-            })
-            .collect();
-        let mut results = self.call_all(asks).await;
-        let mut places = Vec::new();
-        let mut halves = Vec::new();
-        for (place, (result, key)) in results.iter().zip(keys).enumerate() {
-            if let (Ok(Answer::Range(read)), Some(key)) = (result, key) {
-                places.push(place);
-                halves.push(self.workload.modify(key, read));
-            }
-        }
-        if !halves.is_empty() {
-            for (place, result) in places.into_iter().zip(self.call_all(halves).await) {
-                results[place] = result;
-            }
-        }
-        let results = results.into_iter().map(|result| result.map(|_| ()));
-        kinds.into_iter().zip(results).collect()
-    }
-
-    /// Writes its share of the keys.
-    async fn load(&mut self, keys: u64, workers: u64) -> Result<(), CallError> {
-        let mut begin = self.number * LOAD_KEYS_PER_TXN;
-        while begin < keys {
-            let end = (begin + LOAD_KEYS_PER_TXN).min(keys);
-            let mut attempts = 1;
-            loop {
-                match self.load_some(begin, end).await {
-                    Ok(()) => break,
-                    Err(error) if attempts == LOAD_ATTEMPTS_MAX => return Err(error),
-                    Err(_) => tokio::time::sleep(ERROR_PAUSE).await,
-                }
-                attempts += 1;
-            }
-            begin += workers * LOAD_KEYS_PER_TXN;
-        }
-        Ok(())
-    }
-
-    /// Writes the keys `begin..end`: at once, unless they are in several shards.
-    async fn load_some(&mut self, begin: u64, end: u64) -> Result<(), CallError> {
-        if let Connection::Sharded(_) = self.connection {
-            let puts = self.workload.load_each(begin, end);
-            let results = self.connection.batch(puts).await;
-            return results
-                .into_iter()
-                .try_for_each(|result| result.map(|_| ()));
-        }
-        let ask = self.workload.load(begin, end);
-        self.call(ask).await.map(|_| ())
-    }
-
-    /// Works until it is time to end; measures from `measure_from` on.
-    async fn work(
-        mut self,
-        measure_from: Instant,
-        until: Instant,
-        stop: CancellationToken,
-    ) -> Self {
-        loop {
-            let begun = Instant::now();
-            if begun >= until {
-                return self;
-            }
-            let stepped = tokio::select! {
-                biased;
-                // The request in flight stays open in the history: its fate is unknown.
-                () = stop.cancelled() => return self,
-                stepped = self.steps() => stepped,
-            };
-            let ended = Instant::now();
-            let is_measured = begun >= measure_from;
-            let mut is_refused = false;
-            for (kind, result) in stepped {
-                match result {
-                    Ok(()) if is_measured => self.measurements.succeeded(kind, ended - begun),
-                    Ok(()) => {}
-                    Err(error) => {
-                        is_refused = true;
-                        if is_measured {
-                            self.measurements.failed(kind, error.to_string());
-                        }
-                    }
-                }
-            }
-            if is_refused {
-                tokio::time::sleep(ERROR_PAUSE).await;
-            }
-        }
-    }
-}
-
 /// Runs the whole benchmark, until it is told to `stop` at the latest. A supervisor watches
-/// over members that belong to it.
+/// over members that belong to it. Of several runs the label says which one it is.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are no errors here; they are counted.
 pub(crate) async fn run(
     flags: &BenchFlags,
+    label: Option<String>,
     stop: &CancellationToken,
     supervisor: Option<&mut Supervisor>,
 ) -> Result<Finished, BenchError> {
+    let status = Status::on_terminal(label, flags.clients, flags.verify);
     let connections = connect(flags).await?;
     let recording = record(flags, &connections[0]).await?;
-    let mut workers = hire(flags, &connections, recording.as_ref());
+    let mut workers = hire(flags, &connections, recording.as_ref(), status.as_ref());
     if flags.workload.reads() {
+        if let Some(status) = &status {
+            status.say(&format!("writing {} keys", flags.keys));
+        }
         workers = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(BenchError::Interrupted),
             loaded = load(workers, flags.keys as u64) => loaded?,
         };
     }
-    let measure_from = Instant::now() + flags.warmup;
+    let start = Instant::now();
+    let measure_from = start + flags.warmup;
     let until = measure_from + flags.duration;
-    let mut working = JoinSet::new();
-    for worker in workers {
-        working.spawn(worker.work(measure_from, until, stop.clone()));
-    }
-    let clients_ended = CancellationToken::new();
     let time = MeasuredTime {
         from: measure_from,
         until,
     };
-    let ((measurements, ended), watched) = tokio::join!(gather(working, &clients_ended), async {
-        match supervisor {
-            Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
-            None => Ok(()),
+    let schedule = schedule(flags, start);
+    let pacer = schedule
+        .map(|schedule| Pacer::start(schedule, until))
+        .transpose()
+        .map_err(BenchError::Pacer)?;
+    let mut working = JoinSet::new();
+    for (client, worker) in workers.into_iter().enumerate() {
+        let shift = Shift::new(time, stop.clone());
+        let shift = match (&schedule, &pacer) {
+            (Some(schedule), Some(pacer)) => shift.at_pace(*schedule, client, pacer),
+            (None, _) | (_, None) => shift,
+        };
+        working.spawn(worker.work(shift));
+    }
+    let clients_ended = CancellationToken::new();
+    let mut showing = JoinSet::new();
+    if let Some(status) = status {
+        showing.spawn(status.show(time, clients_ended.clone()));
+    }
+    let ((measurements, ended), clients_cpu, watched) = tokio::join!(
+        gather(working, &clients_ended),
+        clients_cpu(measure_from, &clients_ended),
+        async {
+            match supervisor {
+                Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
+                None => Ok(()),
+            }
         }
-    });
+    );
     let recorded = match recording {
         // Waits for the checker, which may be behind.
         Some(recording) => Some(tokio::task::block_in_place(|| recording.finish())?),
         None => None,
     };
+    showing.shutdown().await;
     watched?;
     Ok(Finished {
         measurements,
         elapsed: ended.saturating_duration_since(measure_from),
+        clients_cpu,
         interrupted: ended < until,
         recorded,
+    })
+}
+
+/// What this process uses until the clients have ended.
+async fn clients_cpu(measure_from: Instant, clients_ended: &CancellationToken) -> Duration {
+    let used = || {
+        let used = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::try_from(used).expect("no processor time is negative")
+    };
+    tokio::select! {
+        () = clients_ended.cancelled() => return Duration::ZERO,
+        () = tokio::time::sleep_until(measure_from.into()) => {}
+    }
+    let before = used();
+    clients_ended.cancelled().await;
+    used().saturating_sub(before)
+}
+
+/// When the operations are due, if that is not left to the answers.
+fn schedule(flags: &BenchFlags, start: Instant) -> Option<Schedule> {
+    Some(Schedule {
+        start,
+        operations_per_second: flags.rate?,
+        clients: flags.clients as u64,
+        batch: flags.batch.of_each_client() as u64,
     })
 }
 
@@ -377,6 +302,7 @@ fn hire(
     flags: &BenchFlags,
     connections: &[Connection],
     recording: Option<&Recording>,
+    status: Option<&Status>,
 ) -> Vec<Worker> {
     let keys = flags.keys as u64;
     let common = Common::new(flags.workload, keys, flags.value_bytes, flags.seed);
@@ -386,10 +312,8 @@ fn hire(
         workload: Workload::new(&common, number as u64),
         recorder: recording.map(Recording::recorder),
         measurements: Measurements::new(),
-        batch: match flags.batch {
-            Batch::Auto => 1,
-            Batch::Of(operations) => operations,
-        },
+        tally: status.map(|status| status.tally(number)),
+        batch: flags.batch.of_each_client(),
     };
     (0..flags.clients).map(worker).collect()
 }

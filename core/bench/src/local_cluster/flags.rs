@@ -21,9 +21,16 @@ pub(crate) struct LocalClusterFlags {
     )]
     local_cluster: Option<u8>,
 
-    /// What these members run
-    #[arg(long, default_value = "veridical", requires = "local_cluster")]
-    pub(crate) program: ProgramKind,
+    /// What these members run; of several programs (comma-separated) each is measured in its
+    /// turn, with members of its own
+    #[arg(
+        long,
+        value_name = "PROGRAMS",
+        value_delimiter = ',',
+        default_value = "veridical",
+        requires = "local_cluster"
+    )]
+    pub(crate) program: Vec<ProgramKind>,
 
     /// What befalls these members while it is measured (comma-separated), by --seed and never
     /// more than a minority at once

@@ -65,6 +65,14 @@ impl Member {
         format!("127.0.0.1:{}", self.client_port)
     }
 
+    pub(crate) fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    pub(crate) fn peer_port(&self) -> u16 {
+        self.peer_port
+    }
+
     pub(crate) fn peer_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.peer_port)
     }

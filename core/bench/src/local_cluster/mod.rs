@@ -12,6 +12,7 @@ mod ports;
 mod program;
 mod report;
 mod supervisor;
+mod traffic;
 mod usage;
 
 use std::path::Path;
@@ -26,8 +27,7 @@ pub use error::LocalClusterError;
 pub(crate) use flags::LocalClusterFlags;
 use member::{Member, wait_until_caught_up};
 use ports::Ports;
-use program::Program;
-pub(crate) use program::{ProgramKind, has_ended_as_told};
+pub(crate) use program::{Program, ProgramKind, has_ended_as_told};
 pub(crate) use report::{LocalClusterReport, Observed};
 pub(crate) use supervisor::{MeasuredTime, Supervisor};
 

@@ -11,12 +11,22 @@ use rustix::process::Signal;
 use super::LocalClusterError;
 
 /// Which program the members run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum ProgramKind {
     /// This program
     Veridical,
     /// The `etcd` in the PATH
     Etcd,
+}
+
+impl ProgramKind {
+    /// The name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Veridical => "veridical",
+            Self::Etcd => "etcd",
+        }
+    }
 }
 
 /// A program, where it is and which version it has.
@@ -64,10 +74,7 @@ impl Program {
 
     /// The name in reports.
     pub(crate) fn name(&self) -> &'static str {
-        match self.kind {
-            ProgramKind::Veridical => "veridical",
-            ProgramKind::Etcd => "etcd",
-        }
+        self.kind.name()
     }
 
     /// The command that starts a member. Both programs have the same flags for what a

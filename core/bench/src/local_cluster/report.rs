@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::traffic::NetworkBytes;
 use super::usage::Usage;
 use crate::nemesis::{FaultKind, FaultRecord};
 
@@ -31,6 +32,10 @@ pub(crate) struct LocalClusterReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_us_per_operation: Option<f64>,
     members: Vec<MemberReport>,
+    /// Over the connections that the members accepted. Not there where the system does not
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkBytes>,
     /// How often each fault of `--nemesis` was injected. Not there without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     faults: Option<BTreeMap<&'static str, usize>>,
@@ -44,6 +49,7 @@ pub(crate) struct Observed {
     pub(crate) version: String,
     pub(crate) data_in_memory: bool,
     pub(crate) usages: Vec<(String, Usage)>,
+    pub(crate) network: Option<NetworkBytes>,
     /// The faults that were asked for, and those that were injected.
     pub(crate) faults: Option<(Vec<FaultKind>, Vec<FaultRecord>)>,
 }
@@ -76,9 +82,49 @@ impl LocalClusterReport {
             data_in_memory: observed.data_in_memory,
             cpu_us_per_operation: per_operation(cpu_seconds),
             members,
+            network: observed.network,
             faults,
             fault_log,
         }
+    }
+
+    /// The name of the program.
+    pub(crate) fn program(&self) -> &'static str {
+        self.program
+    }
+
+    /// How many there are, and of what.
+    pub(crate) fn members_text(&self) -> String {
+        let members = match self.members.len() {
+            1 => "1 member".to_owned(),
+            count => format!("{count} members"),
+        };
+        let memory = match self.data_in_memory {
+            true => ", data in memory: a synchronisation costs nothing",
+            false => "",
+        };
+        format!("{members} of {} {}{memory}", self.program, self.version)
+    }
+
+    pub(crate) fn cpu_us_per_operation(&self) -> Option<f64> {
+        self.cpu_us_per_operation
+    }
+
+    /// Of all members together.
+    pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        let members = self.members.iter();
+        members.map(|member| member.peak_resident_bytes).sum()
+    }
+
+    /// Of all members together.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.members.iter().map(|member| member.written_bytes).sum()
+    }
+
+    /// With clients and between members.
+    pub(crate) fn network_bytes(&self) -> Option<u64> {
+        let network = self.network?;
+        Some(network.client_bytes + network.peer_bytes)
     }
 
     /// For people.
@@ -89,16 +135,7 @@ impl LocalClusterReport {
     }
 
     fn write_to(&self, text: &mut String) -> std::fmt::Result {
-        let memory = match self.data_in_memory {
-            true => ", data in memory: a synchronisation costs nothing",
-            false => "",
-        };
-        let members = match self.members.len() {
-            1 => "1 member".to_owned(),
-            count => format!("{count} members"),
-        };
-        let (program, version) = (self.program, &self.version);
-        writeln!(text, "{members} of {program} {version}{memory}")?;
+        writeln!(text, "{}", self.members_text())?;
         writeln!(
             text,
             "                   CPU s  CPU µs/op  peak MiB  written MiB"
@@ -124,6 +161,14 @@ impl LocalClusterReport {
             total.sum::<f64>(),
             shown(self.cpu_us_per_operation)
         )?;
+        if let Some(network) = &self.network {
+            writeln!(
+                text,
+                "network: {:.1} MiB with clients, {:.1} MiB between members",
+                mib(network.client_bytes),
+                mib(network.peer_bytes)
+            )?;
+        }
         if let Some(faults) = &self.faults {
             let faults: Vec<String> = faults
                 .iter()
@@ -171,6 +216,7 @@ mod tests {
             program: "veridical",
             version: "0.1.0".to_owned(),
             data_in_memory: false,
+            network: None,
             usages: vec![("m0".to_owned(), usage(1)), ("m1".to_owned(), usage(3))],
             faults: Some((vec![FaultKind::Kill, FaultKind::Pause], vec![record])),
         }

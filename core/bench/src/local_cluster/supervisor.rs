@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{LocalCluster, LocalClusterError, Observed, ProgramKind, TICK, is_in_memory};
-use crate::flags::{BenchFlags, WireProtocol};
+use super::traffic::{NetworkBytes, Traffic};
+use super::{LocalCluster, LocalClusterError, Member, Observed, ProgramKind, TICK, is_in_memory};
+use crate::flags::BenchFlags;
 use crate::nemesis::Nemesis;
 
 /// When it is measured.
@@ -21,24 +22,27 @@ pub(crate) struct MeasuredTime {
 pub(crate) struct Supervisor {
     cluster: LocalCluster,
     nemesis: Option<Nemesis>,
+    /// What had gone over the network when measuring began, where the system tells.
+    traffic_before: Option<Traffic>,
     /// What was seen until the clients had ended.
     observed: Option<Observed>,
 }
 
 impl Supervisor {
-    /// Starts the members that the flags describe.
+    /// Starts the members that the flags describe, of that program.
     ///
     /// # Errors
     /// See [`LocalClusterError`].
-    pub(crate) async fn start(flags: &BenchFlags, size: usize) -> Result<Self, LocalClusterError> {
-        let local = &flags.local;
-        if local.program == ProgramKind::Etcd && flags.protocol == WireProtocol::Native {
-            return Err(LocalClusterError::Protocol);
-        }
-        let nemesis = Nemesis::new(&local.nemesis, size, flags.seed)?;
+    pub(crate) async fn start(
+        flags: &BenchFlags,
+        program: ProgramKind,
+        size: usize,
+    ) -> Result<Self, LocalClusterError> {
+        let nemesis = Nemesis::new(&flags.local.nemesis, size, flags.seed)?;
         Ok(Self {
-            cluster: LocalCluster::start(local.program, size).await?,
+            cluster: LocalCluster::start(program, size).await?,
             nemesis,
+            traffic_before: None,
             observed: None,
         })
     }
@@ -103,6 +107,7 @@ impl Supervisor {
         for member in &mut self.cluster.members {
             member.begin_measuring()?;
         }
+        self.traffic_before = Traffic::read().ok();
         if let Some(nemesis) = &mut self.nemesis {
             nemesis.begin(now);
         }
@@ -120,9 +125,27 @@ impl Supervisor {
             version: self.cluster.program.version.clone(),
             data_in_memory: is_in_memory(self.cluster.folder.path()),
             usages,
+            network: self.network(),
             faults: None,
         });
         Ok(())
+    }
+
+    /// What went over the network since measuring began. `None` where the system does not
+    /// tell, as in some containers.
+    fn network(&self) -> Option<NetworkBytes> {
+        let before = self.traffic_before.as_ref()?;
+        let ports = |port: fn(&Member) -> u16| -> Vec<u16> {
+            self.cluster.members.iter().map(port).collect()
+        };
+        let now = Traffic::read().ok()?;
+        let (client_ports, peer_ports) = (ports(Member::client_port), ports(Member::peer_port));
+        Some(now.since(before, &client_ports, &peer_ports))
+    }
+
+    /// What was seen in the last run, without faults. Afterwards another run can begin.
+    pub(crate) fn take_observed(&mut self) -> Option<Observed> {
+        self.observed.take()
     }
 
     /// Looks at the members that nothing has befallen.

@@ -1,6 +1,7 @@
 //! The program as its users meet it: processes, sockets, signals, files, and the real
 //! `etcdctl`.
 
+mod bench_series;
 mod checking;
 mod comparison;
 mod environment;
