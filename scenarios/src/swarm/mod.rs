@@ -130,10 +130,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
     let end_at_ms = heal_at_ms + 15_000;
     let users = Clients::draw(seed, members, end_at_ms, &mut knobs);
     let (chosen, is_leader_nemesis_alone) = families(&mut nemesis_rng);
-    let spares = match chosen.contains(&Family::Membership) {
-        true => nemesis_rng.between(1, SPARES_MAX) as u32,
-        false => 0,
-    };
+    let spares = spares(&chosen, &mut nemesis_rng);
     let mut nemesis = Nemesis {
         rng: nemesis_rng,
         sites: members + spares,
@@ -199,6 +196,14 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         forgeries: Vec::new(),
         schedule_seed: None,
         schedule: schedule(seed, None),
+    }
+}
+
+/// How many sites have no member in the beginning.
+fn spares(chosen: &[Family], rng: &mut Rng) -> u32 {
+    match chosen.contains(&Family::Membership) {
+        true => rng.between(1, SPARES_MAX) as u32,
+        false => 0,
     }
 }
 
