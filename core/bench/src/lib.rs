@@ -18,6 +18,7 @@
 
 mod distribution;
 mod endpoint;
+mod event_queue;
 mod flags;
 mod live;
 mod local_cluster;

@@ -3,10 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
 use veridical_checkers::{Rejection, Verdict};
@@ -18,9 +15,7 @@ use veridical_histories::jsonl::Writer;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
-/// Events that wait to be checked or written; above it the clients wait, so that the
-/// memory of a run is bounded however slow the checker or the disk is.
-const EVENTS_WAITING_MAX: usize = 16_384;
+use super::event_queue::{EventReceiver, EventSender, event_queue};
 
 /// Answers that the checker lets wait for a sign of who wrote a revision, when a broken
 /// connection leaves several candidates.
@@ -51,18 +46,10 @@ pub(crate) struct Recorded {
     pub(crate) verdict: Option<Verdict>,
 }
 
-struct Stamp {
-    origin: Instant,
-    next_operation: u64,
-    events: SyncSender<EtcdEvent>,
-}
-
 /// Takes events in. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    /// Events are stamped and handed on under one lock: their order is that of their
-    /// times.
-    stamp: Arc<Mutex<Stamp>>,
+    events: EventSender<EtcdEvent>,
 }
 
 /// The thread that checks and writes.
@@ -102,16 +89,9 @@ impl Recording {
                 ..EtcdOptions::default()
             })
         });
-        let (events, waiting) = sync_channel(EVENTS_WAITING_MAX);
-        let thread = std::thread::spawn(move || take_in(waiting, writer, checker));
-        let stamp = Stamp {
-            origin: Instant::now(),
-            next_operation: 0,
-            events,
-        };
-        let recorder = Recorder {
-            stamp: Arc::new(Mutex::new(stamp)),
-        };
+        let (events, waiting) = event_queue();
+        let thread = std::thread::spawn(move || take_in(&waiting, writer, checker));
+        let recorder = Recorder { events };
         Ok(Self { recorder, thread })
     }
 
@@ -119,12 +99,12 @@ impl Recording {
         self.recorder.clone()
     }
 
-    /// Ends the history, once all other recorders are dropped.
+    /// Ends the history. Nothing can be recorded after that.
     ///
     /// # Errors
     /// The file could not be written, or the history is none.
     pub(crate) fn finish(self) -> Result<Recorded, RecordingError> {
-        drop(self.recorder);
+        self.recorder.events.close();
         self.thread.join().expect("the checker does not panic")
     }
 }
@@ -133,12 +113,10 @@ impl Recorder {
     /// Records a call. To be called before the request is sent.
     pub(crate) fn call(&self, client: u64, ask: &Ask) -> OperationId {
         let request = record::request(ask).expect("every request of a workload is an operation");
-        let mut stamp = self.stamp.lock().expect("no panic while recording");
-        stamp.next_operation += 1;
-        let operation = OperationId(stamp.next_operation);
-        let time_ns = stamp.origin.elapsed().as_nanos() as u64;
-        stamp.hand_on(EtcdEvent::call(time_ns, client, operation, request));
-        operation
+        let operation = self.events.begin(|operation, time_ns| {
+            EtcdEvent::call(time_ns, client, OperationId(operation), request)
+        });
+        OperationId(operation)
     }
 
     /// Records how it ended. To be called after the answer has come in.
@@ -149,9 +127,7 @@ impl Recorder {
         result: &Result<Answer, CallError>,
     ) {
         let ending = record::ending(result);
-        let stamp = self.stamp.lock().expect("no panic while recording");
-        let time_ns = stamp.origin.elapsed().as_nanos() as u64;
-        stamp.hand_on(match ending {
+        self.events.send(|time_ns| match ending {
             Ending::Known(outcome) => EtcdEvent::returned(time_ns, client, operation, outcome),
             Ending::Unknown => EtcdEvent::unknown(time_ns, client, operation),
             Ending::Failed => EtcdEvent::failed(time_ns, client, operation),
@@ -159,31 +135,26 @@ impl Recorder {
     }
 }
 
-impl Stamp {
-    /// Blocks while the queue is full, and with it every client: the thread on the other
-    /// side needs none of them to go on.
-    fn hand_on(&self, event: EtcdEvent) {
-        // An error: the recording has ended early and says why when it is finished.
-        let _ = self.events.send(event);
-    }
-}
-
 fn take_in(
-    events: Receiver<EtcdEvent>,
+    events: &EventReceiver<EtcdEvent>,
     mut writer: Option<(PathBuf, Writer<BufWriter<File>>)>,
     mut checker: Option<EtcdChecker>,
 ) -> Result<Recorded, RecordingError> {
     let mut recorded = Recorded::default();
-    for event in events {
-        recorded.events += 1;
-        if let Some((path, writer)) = &mut writer {
-            let failed = |source| RecordingError::File {
-                path: path.clone(),
-                source,
+    let mut taken = Vec::new();
+    while events.take(&mut taken) {
+        for event in taken.drain(..) {
+            recorded.events += 1;
+            if let Some((path, writer)) = &mut writer {
+                let failed = |source| RecordingError::File {
+                    path: path.clone(),
+                    source,
+                };
+                writer.write(&event).map_err(failed)?;
+            }
+            let Some(checking) = &mut checker else {
+                continue;
             };
-            writer.write(&event).map_err(failed)?;
-        }
-        if let Some(checking) = &mut checker {
             match checking.observe(&event) {
                 Ok(()) => {}
                 Err(Rejection::Violation(violation)) => {

@@ -153,11 +153,11 @@ impl RocksEngine {
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
 
-        let state = match db
+        let found = match db
             .get_pinned(STATE_KEY)
             .map_err(backend("read the state"))?
         {
-            Some(bytes) => State::decode(&bytes)?,
+            Some(bytes) => Some(State::decode(&bytes)?),
             None => {
                 let mut keys = db.raw_iterator();
                 keys.seek_to_first();
@@ -167,9 +167,10 @@ impl RocksEngine {
                         reason: "there are keys but no state".to_owned(),
                     });
                 }
-                State::default()
+                None
             }
         };
+        let state = found.unwrap_or_default();
         let mut engine = Self {
             db,
             write_options,
@@ -178,6 +179,13 @@ impl RocksEngine {
             replacing: false,
             stopped: false,
         };
+        if found.is_none() {
+            // Before anything else: what a replacement stages may reach a file long before the
+            // replacement writes a state, and without one it could not be told from damage.
+            let mut batch = rocksdb::WriteBatch::default();
+            batch.put(STATE_KEY, state.encode());
+            engine.write_raw("write the first state", batch)?;
+        }
         // What a replacement staged before a crash, or left behind after it was done.
         engine.clear_generation(state.generation.other())?;
         Ok(engine)

@@ -26,6 +26,7 @@ pub fn conformance<W: World>(cases: u32) {
     a_crash_goes_back_to_the_last_flush::<W>();
     a_replacement_is_not_seen_before_it_is_finished::<W>();
     a_crash_during_a_replacement_keeps_the_old_content::<W>();
+    a_crash_during_the_first_replacement_leaves_nothing::<W>();
     a_finished_replacement_is_durable::<W>();
     any_use_agrees_with_a_map::<W>(cases);
 }
@@ -143,6 +144,22 @@ fn a_crash_during_a_replacement_keeps_the_old_content<W: World>() {
     engine.begin_replace().expect("the engine works");
     engine.finish_replace(8).expect("the engine works");
     assert_content(&engine, &[], 8);
+}
+
+/// Found by the steps below: what was staged was there, and nothing that said of what.
+fn a_crash_during_the_first_replacement_leaves_nothing<W: World>() {
+    let (world, mut engine) = W::new();
+    engine.begin_replace().expect("the engine works");
+    engine
+        .stage(batch(&[("new", "1")]))
+        .expect("the engine works");
+    engine.flush().expect("the engine works");
+    let mut engine = world.crash(engine);
+    assert_content(&engine, &[], 0);
+    engine
+        .write(batch(&[("next", "1")]), 1)
+        .expect("the engine works");
+    assert_content(&engine, &[("next", "1")], 1);
 }
 
 fn a_finished_replacement_is_durable<W: World>() {
