@@ -75,6 +75,9 @@ struct Round {
     is_back: bool,
     /// Nothing more is asked.
     is_over: bool,
+    /// Others may have deleted all of its keys: then its end wrote nothing, and was told with
+    /// the revision of what was written before.
+    ended_without_keys: bool,
 }
 
 impl Round {
@@ -100,7 +103,8 @@ impl Round {
             );
         }
         let ((alive, site), ended) = (self.alive?, self.ended?);
-        (alive >= ended).then(|| {
+        let is_late = alive > ended || alive == ended && !self.ended_without_keys;
+        is_late.then(|| {
             format!(
                 "the lease ended with revision {ended}, and member-{} says that it lives as of \
                  revision {alive}",
@@ -146,6 +150,7 @@ impl LeaseKeepers {
     }
 
     async fn round(&self, id: i64, mut rng: Rng) {
+        let begun = self.world.now();
         let owner = KEEPER_CLIENT;
         let site = self.sites[rng.index(self.sites.len())];
         let Some(connection) = self.connect(site).await else {
@@ -208,6 +213,8 @@ impl LeaseKeepers {
             // A panic of one is a panic of the run.
             let _ = keeper.await;
         }
+        lock(&round).ended_without_keys = (FIRST_KEY..FIRST_KEY + KEYS)
+            .all(|number| self.observer.may_have_deleted(&key(number), begun));
         if let Some(text) = lock(&round).contradiction() {
             self.observer
                 .report(Finding::new(Class::Violation, "alive-after-its-end", text));
@@ -310,6 +317,12 @@ mod tests {
         assert!(told(None, Some(9)).contradiction().is_none());
         assert!(told(Some((9, 1)), Some(9)).contradiction().is_some());
         assert!(told(Some((12, 1)), Some(9)).contradiction().is_some());
+        let without_keys = |alive| Round {
+            ended_without_keys: true,
+            ..told(Some((alive, 1)), Some(9))
+        };
+        assert!(without_keys(9).contradiction().is_none());
+        assert!(without_keys(10).contradiction().is_some());
     }
 
     #[test]

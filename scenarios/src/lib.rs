@@ -24,6 +24,8 @@ mod api;
 mod batch_callers;
 mod calm;
 pub mod connected_majority;
+#[cfg(madsim)]
+mod deletions;
 pub mod forced_cluster;
 pub mod forged_disk;
 pub mod forgery;

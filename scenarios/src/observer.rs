@@ -17,6 +17,7 @@ use veridical_world::World;
 use crate::api::judge::{Asked, Judge};
 #[cfg(test)]
 use crate::api::traffic;
+use crate::deletions::Deletions;
 
 use veridical_harness::object_recorder::violation_finding;
 use veridical_harness::report::Began;
@@ -43,6 +44,7 @@ struct State {
     finding: Option<Finding>,
     history: Option<Vec<EtcdEvent>>,
     timetable: Option<Vec<Began>>,
+    deletions: Deletions,
 }
 
 impl Observer {
@@ -58,6 +60,7 @@ impl Observer {
             finding: None,
             history: keep.history.then(Vec::new),
             timetable: keep.timetable.then(Vec::new),
+            deletions: Deletions::default(),
         };
         Self {
             world,
@@ -187,6 +190,7 @@ impl Observer {
         let op = OperationId(state.next_operation);
         state.next_operation += 1;
         state.operations += 1;
+        state.deletions.called(op, &input);
         self.observe(&mut state, Event::call(self.now_ns(), client, op, input));
         op
     }
@@ -196,14 +200,26 @@ impl Observer {
         let mut state = self.state();
         let now_ns = self.now_ns();
         let event = match ending {
-            Ending::Known(outcome) => Event::returned(now_ns, client, op, outcome),
+            Ending::Known(outcome) => {
+                state.deletions.done(op, now_ns);
+                Event::returned(now_ns, client, op, outcome)
+            }
             Ending::Unknown => {
                 state.unknown_outcomes += 1;
                 Event::unknown(now_ns, client, op)
             }
-            Ending::Failed => Event::failed(now_ns, client, op),
+            Ending::Failed => {
+                state.deletions.done(op, now_ns);
+                Event::failed(now_ns, client, op)
+            }
         };
         self.observe(&mut state, event);
+    }
+
+    /// Whether somebody's deletion may have taken `key` since then.
+    pub fn may_have_deleted(&self, key: &[u8], since: Duration) -> bool {
+        let since_ns = since.as_nanos() as u64;
+        self.state().deletions.may_have_deleted(key, since_ns)
     }
 
     /// A number for a watch that is about to be created.
