@@ -18,10 +18,11 @@ impl Deletions {
     /// An operation begins.
     pub(crate) fn called(&mut self, op: OperationId, request: &Request) {
         let mut ranges = Vec::new();
-        match request {
-            Request::DeleteRange(delete) => ranges.push(delete.range.clone()),
-            Request::Txn(txn) => add_ranges(txn, &mut ranges),
-            _ => {}
+        if let Request::DeleteRange(delete) = request {
+            ranges.push(delete.range.clone());
+        }
+        if let Request::Txn(txn) = request {
+            add_ranges(txn, &mut ranges);
         }
         if !ranges.is_empty() {
             let done_ns = None;
