@@ -30,7 +30,7 @@ impl Deletions {
         }
     }
 
-    /// An operation has an answer.
+    /// An operation has an answer; what has failed counts, too, which is careful enough.
     pub(crate) fn done(&mut self, op: OperationId, now_ns: u64) {
         if let Some(deletion) = self.0.get_mut(&op) {
             deletion.done_ns = Some(now_ns);

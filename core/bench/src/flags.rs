@@ -223,7 +223,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use clap::Parser;
 
@@ -233,7 +233,8 @@ mod tests {
         flags: BenchFlags,
     }
 
-    fn parse(flags: &[&str]) -> Result<BenchFlags, clap::Error> {
+    /// The flags of a command line.
+    pub(crate) fn parse(flags: &[&str]) -> Result<BenchFlags, clap::Error> {
         let words = std::iter::once("bench").chain(flags.iter().copied());
         Program::try_parse_from(words).map(|program| program.flags)
     }

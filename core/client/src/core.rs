@@ -186,8 +186,8 @@ impl<T: Connector, C: Clock> Core<T, C> {
         }
     }
 
-    /// Ends when the member at the other end, which has not answered for a while, tells nothing of itself any more, or that it
-    /// knows no leader.
+    /// Ends when the member at the other end, which has not answered for a while, tells nothing
+    /// of itself any more, or that it knows no leader.
     async fn falls_silent(&self, open: &Open<T::Link>) {
         let patience = self.config.silence_timeout;
         loop {

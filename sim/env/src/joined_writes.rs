@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream to which what is written between two flushes is written at once. The library for
-/// HTTP/2 (`h2`) writes each frame of more than a few hundred bytes by itself where a stream takes several
-/// parts at once, and copies up to a kilobyte into its buffer where it does not; beyond that,
-/// the head of a frame and its content are two writes.
+/// HTTP/2 (`h2`) writes each frame of more than a few hundred bytes by itself where a stream
+/// takes several parts at once, and copies up to a kilobyte into its buffer where it does not;
+/// beyond that, the head of a frame and its content are two writes.
 ///
 /// A flush lets other tasks have their turn first. Requests are often answered together, and
 /// each answer wakes the connection's task at once: it would be a write of its own.

@@ -84,17 +84,10 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(flatten)]
-        flags: BenchFlags,
-    }
+    use crate::flags::tests::parse;
 
     fn plan(flags: &[&str]) -> Result<Plan, BenchError> {
-        let words = std::iter::once("bench").chain(flags.iter().copied());
-        Plan::new(&Program::try_parse_from(words).unwrap().flags)
+        Plan::new(&parse(flags).unwrap())
     }
 
     #[test]

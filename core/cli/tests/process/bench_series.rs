@@ -1,37 +1,7 @@
 //! `veridical bench` with `--rate`, `--scale` and `--html`: loads that are fixed, and points that
 //! are compared.
 
-use std::process::{Command, Output, Stdio};
-
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::member::program;
-
-/// A benchmark whose members have their folders in `scratch`.
-fn bench(scratch: &TempDir, flags: &[&str]) -> Command {
-    let mut command = program();
-    command
-        .arg("bench")
-        .args(flags)
-        .env("TMPDIR", scratch.path())
-        .stdin(Stdio::null());
-    command
-}
-
-fn scratch() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {output:?}");
-    })
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::benchmark::{bench, report, said, scratch};
 
 #[test]
 fn an_open_loop_accounts_for_every_operation_that_was_due() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::benchmark::{self, report, said, scratch};
 use crate::member::{READY_TIMEOUT, program};
 use crate::packages;
 
@@ -20,32 +21,14 @@ const VERIFIED: &[&str] = &[
 
 /// A benchmark of three members, whose folders are made in `scratch`.
 fn bench(scratch: &TempDir, flags: &[&str]) -> Command {
-    let mut command = program();
+    let mut command = benchmark::bench(scratch, flags);
+    command.arg("--local-cluster=3");
     command
-        .args(["bench", "--local-cluster=3"])
-        .args(flags)
-        .env("TMPDIR", scratch.path())
-        .stdin(Stdio::null());
-    command
-}
-
-fn scratch() -> TempDir {
-    tempfile::tempdir().expect("a folder")
 }
 
 fn is_empty(folder: &TempDir) -> bool {
     let mut entries = std::fs::read_dir(folder.path()).expect("the folder is there");
     entries.next().is_none()
-}
-
-fn report(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {output:?}");
-    })
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn spawn(mut command: Command) -> Child {

@@ -2,6 +2,7 @@
 //! `etcdctl`.
 
 mod bench_series;
+mod benchmark;
 mod checking;
 mod comparison;
 mod environment;

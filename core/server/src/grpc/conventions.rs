@@ -40,17 +40,11 @@ pub(crate) async fn answer(
             }
         },
     };
-    let response = match answered {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
+    let Ok(response) = answered;
     // A request that is refused before anything else is answered by headers alone.
-    match response.headers().contains_key(Status::GRPC_STATUS) {
-        true => match Status::from_header_map(response.headers()) {
-            Some(status) if is_too_large(&status) => conventional(status).into_http(),
-            Some(_) | None => response,
-        },
-        false => response,
+    match Status::from_header_map(response.headers()) {
+        Some(status) if is_too_large(&status) => conventional(status).into_http(),
+        Some(_) | None => response,
     }
 }
 
