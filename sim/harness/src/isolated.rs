@@ -239,6 +239,8 @@ pub fn keep_run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::fake_runner::script;
     use crate::toy;
 
     /// The report of seed 9 by a program that stands in for this one.
@@ -260,17 +262,6 @@ mod tests {
             (Class::Crash, 9),
             "{report:?}"
         );
-    }
-
-    /// A program of a test's own: what this script does.
-    #[cfg(unix)]
-    fn script(name: &str, text: &str) -> std::path::PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let program = std::env::temp_dir().join(format!("veridical-{name}-{}", std::process::id()));
-        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("written");
-        let executable = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&program, executable).expect("changed");
-        program
     }
 
     #[cfg(unix)]
