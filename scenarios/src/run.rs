@@ -36,7 +36,7 @@ use crate::lease_keepers::LeaseKeepers;
 use crate::lock_holders::LockHolders;
 use crate::observer::Observer;
 use crate::operator::Operator;
-use crate::plan::Plan;
+use crate::plan::{Plan, WatcherPlan};
 use crate::progress::{BUSY_KEY, ProgressProbe};
 use crate::properties::finding;
 use crate::properties::leases::{LeaseBound, LeaseDeadlines, RemainingTime};
@@ -458,6 +458,16 @@ impl RunDriver {
         self.world.sleep(POLL_PERIOD).await;
     }
 
+    /// How long answers to a watcher may take for the pace of its stream alone, if each revision
+    /// comes by itself. A watch beside that comes and goes has three answers for each of its own.
+    fn paced(&self, watcher: &WatcherPlan, revisions: i64) -> Duration {
+        let answers = match watcher.beside {
+            Some(_) => 4 * revisions,
+            None => revisions,
+        };
+        Duration::from_millis(answers.unsigned_abs() * self.plan.knobs.watch_pace_ms)
+    }
+
     /// After the heal everything has to work again within the bound: writes, reads,
     /// watches, all members level and of one mind about who they are; and clients end
     /// what they planned.
@@ -506,6 +516,7 @@ impl RunDriver {
             } else {
                 revisions[&last]
             };
+            let bound = bound + self.paced(watcher, revision);
             self.until(bound, &format!("watcher-{number}-behind"), || {
                 reached.revision() >= revision
             })

@@ -1,10 +1,11 @@
 //! The coordinator of the three rooms, which is the public checker.
 
-use veridical_histories::etcd::{EtcdEvent, Request};
+use veridical_histories::etcd::{EtcdEvent, KeyValue, Request};
 use veridical_histories::{EventKind, OperationId};
 
 use super::comparisons::{Compared, compare_answer, compare_delivery, compare_refusal};
 use super::hypotheses::Hypotheses;
+use super::initial::{self, InitialContentError};
 use super::intake::{Delivery, Intake, Step};
 use super::memory::TABLE_LOOK_EVENTS;
 use super::objection::{Contradiction, Stop};
@@ -59,6 +60,23 @@ impl EtcdChecker {
             hypotheses: Hypotheses::new(&options, bytes_max),
             options,
         }
+    }
+
+    /// A checker of a store that holds `content` at [`EtcdOptions::initial_revision`]. What the
+    /// store held before that is not known: answers about it are undecided.
+    ///
+    /// # Errors
+    /// No store holds that, or a lease may take some of it away.
+    pub fn with_content(
+        options: EtcdOptions,
+        content: &[KeyValue],
+    ) -> Result<Self, InitialContentError> {
+        let stored = initial::stored(content, options.initial_revision)?;
+        let mut checker = Self::new(options);
+        for (key, stored) in stored {
+            checker.replay.insert_initial(key, stored);
+        }
+        Ok(checker)
     }
 
     /// Keeps fewer than [`EtcdOptions::retain_revisions`] where they would take more than

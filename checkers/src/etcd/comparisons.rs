@@ -139,7 +139,7 @@ pub(super) fn compare_delivery(
     delivery: &Delivery,
 ) -> Result<Compared, Stop> {
     let (from, upto) = (delivery.from, delivery.upto);
-    let oldest = from.max(replay.initial_revision() + 1);
+    let oldest = from.max(replay.first_change());
     let oldest_kept = replay.oldest_state() + 1;
     if oldest < oldest_kept && oldest <= upto {
         let text = format!(

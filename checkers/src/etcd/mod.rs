@@ -36,6 +36,7 @@
 mod checker;
 mod comparisons;
 mod hypotheses;
+mod initial;
 mod intake;
 mod memory;
 mod objection;
@@ -50,12 +51,12 @@ use veridical_histories::etcd::EtcdEvent;
 
 use crate::verdict::{Malformed, Rejection, Verdict};
 pub use checker::EtcdChecker;
+pub use initial::InitialContentError;
 
 /// Limits and tolerances of an [`EtcdChecker`].
 #[derive(Clone, Debug)]
 pub struct EtcdOptions {
-    /// The revision of the store when the history begins, with no key in it. A fresh
-    /// store has 1.
+    /// The revision of the store when the history begins. A fresh store has 1.
     pub initial_revision: i64,
     /// How much earlier than its time to live a lease may end, in nanoseconds: the error
     /// of the clocks involved.

@@ -30,6 +30,18 @@ pub(super) struct Unresolved {
 pub(super) type Change = (Bytes, Option<Stored>);
 
 impl Stored {
+    /// What a pair shows.
+    pub fn of_kv(kv: &KeyValue) -> Self {
+        Self {
+            value: kv.value.clone(),
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+            is_assumed: false,
+        }
+    }
+
     /// The value that has to be resolved before this content is compared with `kv`.
     pub fn unresolved(&self, kv: &KeyValue, keys_only: bool) -> Option<Unresolved> {
         let is_asked = self.is_assumed && !keys_only && self.mod_revision == kv.mod_revision;

@@ -126,8 +126,9 @@ pub struct BenchFlags {
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
 
-    /// Check every answer while the benchmark runs; needs an empty store that nobody else
-    /// uses. Status 1 if the store did not tell the truth
+    /// Check every answer while the benchmark runs, from what the store holds at its start;
+    /// nobody else may write `bench/` keys meanwhile. Status 1 if the store did not tell the
+    /// truth
     #[arg(long)]
     pub(super) verify: bool,
 

@@ -25,6 +25,7 @@ mod local_cluster;
 mod nemesis;
 mod pace;
 mod page;
+mod present;
 mod recording;
 mod report;
 mod run;

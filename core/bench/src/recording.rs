@@ -5,7 +5,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use veridical_checkers::etcd::{EtcdChecker, EtcdOptions};
+use veridical_checkers::etcd::{EtcdChecker, EtcdOptions, InitialContentError};
 use veridical_checkers::{Rejection, Verdict};
 use veridical_client::CallError;
 use veridical_client::record::{self, Ending};
@@ -16,6 +16,7 @@ use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
 
 use super::event_queue::{EventReceiver, EventSender, event_queue};
+use super::present::Present;
 
 /// Answers that the checker lets wait for a sign of who wrote a revision, when a broken
 /// connection leaves several candidates.
@@ -58,10 +59,23 @@ pub(crate) struct Recording {
     thread: JoinHandle<Result<Recorded, RecordingError>>,
 }
 
+/// A checker of a store that holds this.
+///
+/// # Errors
+/// A lease may take some of it away.
+pub(crate) fn checker_from(present: &Present) -> Result<EtcdChecker, InitialContentError> {
+    let options = EtcdOptions {
+        initial_revision: present.revision,
+        evidence_patience: EVIDENCE_PATIENCE,
+        ..EtcdOptions::default()
+    };
+    EtcdChecker::with_content(options, &present.content)
+}
+
 /// Where the history goes.
 pub(crate) struct Sinks<'a> {
-    /// The revision of the store before the first operation, if it is to be checked.
-    pub(crate) verify_from_revision: Option<i64>,
+    /// Knows what the store held before the first operation.
+    pub(crate) checker: Option<EtcdChecker>,
     pub(crate) history: Option<&'a Path>,
 }
 
@@ -70,7 +84,7 @@ impl Recording {
     ///
     /// # Errors
     /// The file cannot be created.
-    pub(crate) fn start(sinks: &Sinks<'_>) -> Result<Self, RecordingError> {
+    pub(crate) fn start(sinks: Sinks<'_>) -> Result<Self, RecordingError> {
         let writer = match sinks.history {
             Some(path) => {
                 let failed = |source| RecordingError::File {
@@ -82,13 +96,7 @@ impl Recording {
             }
             None => None,
         };
-        let checker = sinks.verify_from_revision.map(|initial_revision| {
-            EtcdChecker::new(EtcdOptions {
-                initial_revision,
-                evidence_patience: EVIDENCE_PATIENCE,
-                ..EtcdOptions::default()
-            })
-        });
+        let checker = sinks.checker;
         let (events, waiting) = event_queue();
         let thread = std::thread::spawn(move || take_in(&waiting, writer, checker));
         let recorder = Recorder { events };
@@ -155,7 +163,7 @@ fn take_in(
             let Some(checking) = &mut checker else {
                 continue;
             };
-            match checking.observe(&event) {
+            match checking.observe_owned(event) {
                 Ok(()) => {}
                 Err(Rejection::Violation(violation)) => {
                     recorded.verdict = Some(Verdict::Violation(violation));
@@ -196,11 +204,15 @@ mod tests {
 
     /// A put at revision 2, and a read that shows the key or not.
     fn verdict_of_read(shows_the_put: bool) -> Verdict {
+        let empty = Present {
+            revision: 1,
+            content: Vec::new(),
+        };
         let sinks = Sinks {
-            verify_from_revision: Some(1),
+            checker: Some(checker_from(&empty).unwrap()),
             history: None,
         };
-        let recording = Recording::start(&sinks).unwrap();
+        let recording = Recording::start(sinks).unwrap();
         let recorder = recording.recorder();
         let put = PutRequest {
             key: key(1),

@@ -6,20 +6,22 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use veridical_checkers::etcd::InitialContentError;
 use veridical_client::CallError;
-use veridical_proto::etcdserverpb::RangeRequest;
-use veridical_proto::native::request::Body as Ask;
-use veridical_proto::native::response::Body as Answer;
 
 use super::endpoint::{Connection, Opening};
 use super::flags::BenchFlags;
 use super::live::Status;
 use super::local_cluster::{LocalClusterError, MeasuredTime, Supervisor};
 use super::pace::{Pacer, Schedule};
-use super::recording::{Recorded, Recording, RecordingError, Sinks};
+use super::present::Present;
+use super::recording::{Recorded, Recording, RecordingError, Sinks, checker_from};
 use super::report::Measurements;
 use super::worker::{Shift, Worker};
 use super::workload::{Common, Workload};
+
+/// The revision of a store that nobody has written to.
+const NEW_STORE_REVISION: i64 = 1;
 
 /// Why there is nothing to report.
 #[derive(Debug, thiserror::Error)]
@@ -42,26 +44,32 @@ pub enum BenchError {
     /// The system refuses the thread that keeps to `--rate`.
     #[error("no thread for --rate: {0}")]
     Pacer(std::io::Error),
-    /// The store would be empty for the first run only.
-    #[error(
-        "--verify needs an empty store for each number of clients: with --scale it needs \
-         --local-cluster, which starts new members for each"
-    )]
-    ScaleVerify,
     /// Two runs of one program are not two programs.
     #[error("--program: each program can be named once")]
     ProgramTwice,
     /// Nobody answers there.
     #[error("{0}")]
     Connect(String),
-    /// The store to verify holds that many keys already.
-    #[error("--verify needs an empty store, this one has {0} keys")]
-    NotEmpty(i64),
+    /// What one run leaves in flight may still change the store under the next one.
+    #[error(
+        "--verify needs a store for each number of clients that what was asked before can no \
+         longer change: with --scale it needs --local-cluster, which starts new members for each"
+    )]
+    ScaleVerify,
+    /// The store cannot be verified from its present content on.
+    #[error("--verify: {0}")]
+    Content(#[from] InitialContentError),
+    /// A file tells nobody what the store held before.
+    #[error(
+        "--history: what is recorded can be checked later only if it begins with a new store, and \
+         this one is at revision {0}"
+    )]
+    NotNew(i64),
     /// The keys to begin with could not be written.
     #[error("cannot write the keys to begin with: {0}")]
     Load(CallError),
-    /// The store to verify does not tell its revision.
-    #[error("cannot read the revision to begin with: {0}")]
+    /// The store to verify does not tell what it holds.
+    #[error("cannot read what the store holds to begin with: {0}")]
     Look(CallError),
     /// The history could not be recorded.
     #[error(transparent)]
@@ -101,11 +109,12 @@ impl BenchError {
             Self::Recording(RecordingError::File { .. })
             | Self::NoEndpoint
             | Self::UnevenShards { .. }
-            | Self::ScaleVerify
             | Self::ProgramTwice
             | Self::Page { .. }
             | Self::Connect(_)
-            | Self::NotEmpty(_)
+            | Self::ScaleVerify
+            | Self::Content(_)
+            | Self::NotNew(_)
             | Self::Load(_)
             | Self::Look(_)
             | Self::Interrupted => true,
@@ -268,34 +277,19 @@ async fn record(
     if !flags.verify && flags.history.is_none() {
         return Ok(None);
     }
-    let verify_from_revision = match flags.verify {
-        true => Some(initial_revision(connection.clone()).await?),
+    let present = Present::read(connection.clone()).await?;
+    if flags.history.is_some() && present.revision != NEW_STORE_REVISION {
+        return Err(BenchError::NotNew(present.revision));
+    }
+    let checker = match flags.verify {
+        true => Some(checker_from(&present)?),
         false => None,
     };
     let sinks = Sinks {
-        verify_from_revision,
+        checker,
         history: flags.history.as_deref(),
     };
-    Ok(Some(Recording::start(&sinks)?))
-}
-
-/// The revision of a store without keys.
-async fn initial_revision(mut connection: Connection) -> Result<i64, BenchError> {
-    let all = RangeRequest {
-        key: bytes::Bytes::from_static(b"\0"),
-        range_end: bytes::Bytes::from_static(b"\0"),
-        count_only: true,
-        ..RangeRequest::default()
-    };
-    match connection
-        .call(Ask::Range(all))
-        .await
-        .map_err(BenchError::Look)?
-    {
-        Answer::Range(answer) if answer.count > 0 => Err(BenchError::NotEmpty(answer.count)),
-        Answer::Range(answer) => Ok(answer.header.map_or(0, |header| header.revision)),
-        other => unreachable!("a read was answered with {other:?}"),
-    }
+    Ok(Some(Recording::start(sinks)?))
 }
 
 fn hire(

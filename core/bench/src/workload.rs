@@ -128,6 +128,12 @@ pub(crate) struct Workload {
     random: Random,
 }
 
+/// Where the keys of all workloads begin.
+pub(crate) const KEYS_BEGIN: &[u8] = b"bench/";
+
+/// What comes behind the last of them.
+pub(crate) const KEYS_END: &[u8] = b"bench0";
+
 /// The name of a key. All have the same length, so that their order is that of their
 /// numbers.
 pub(crate) fn key(number: u64) -> Bytes {

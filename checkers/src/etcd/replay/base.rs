@@ -125,6 +125,22 @@ impl Base {
         self.log.len()
     }
 
+    /// Takes in a key that was there before the first revision that is replayed.
+    pub fn insert_initial(&mut self, key: Bytes, stored: Stored) {
+        assert!(self.log.is_empty(), "what was there comes before the log");
+        assert!(
+            stored.mod_revision < self.log_start,
+            "what was there is not from the future"
+        );
+        let version = Version {
+            revision: stored.mod_revision,
+            stored: Some(stored),
+        };
+        self.bytes += bytes_of(&version);
+        let before = self.keys.insert(key, Versions::from([version]));
+        assert!(before.is_none(), "a key is there once");
+    }
+
     /// Carries out the next revision.
     pub fn commit(&mut self, changes: Vec<Change>, writer: Writer) {
         let revision = self.revision() + 1;

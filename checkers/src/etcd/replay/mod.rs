@@ -23,6 +23,8 @@ mod view;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 pub(super) use answers::{
     StatesRead, check_answer, check_keys_of_lease, check_refusal, check_revocation, evaluate,
     revisions_read, states_read,
@@ -34,7 +36,7 @@ pub(super) use view::View;
 
 use super::memory::tree_bytes;
 use super::operation::Writer;
-use super::stored::Change;
+use super::stored::{Change, Stored};
 use base::Base;
 
 /// How many times as far as reads watches are covered.
@@ -66,6 +68,8 @@ pub(super) struct Replay {
     /// Leases that certainly ended.
     ended: BTreeMap<i64, LeaseEnd>,
     initial_revision: i64,
+    /// Whether the store held anything then.
+    has_initial_content: bool,
     /// The last revision that every hypothesis has replayed.
     applied: i64,
     /// How many old revisions are wanted.
@@ -84,12 +88,19 @@ impl Replay {
             base: Base::new(initial_revision),
             ended: BTreeMap::new(),
             initial_revision,
+            has_initial_content: false,
             applied: initial_revision,
             wanted_revisions: retain_revisions,
             retained_revisions: retain_revisions,
             bytes_max,
             kept_revisions_max: 0,
         }
+    }
+
+    /// Takes in a key that was there before the history.
+    pub fn insert_initial(&mut self, key: Bytes, stored: Stored) {
+        self.has_initial_content = true;
+        self.base.insert_initial(key, stored);
     }
 
     pub fn limit_bytes(&mut self, bytes_max: usize) {
@@ -117,9 +128,13 @@ impl Replay {
         self.applied
     }
 
-    /// The revision before the history.
-    pub fn initial_revision(&self) -> i64 {
-        self.initial_revision
+    /// The first revision that changes anything which a watch from the beginning on can tell
+    /// of: the first one of a store without keys.
+    pub fn first_change(&self) -> i64 {
+        match self.has_initial_content {
+            true => 1,
+            false => self.initial_revision + 1,
+        }
     }
 
     /// The oldest state that can still be read: the one before the first revision whose

@@ -1,5 +1,6 @@
 //! Small histories, each with the one thing that is right or wrong about it.
 
+mod initial;
 mod leases;
 
 use veridical_histories::OperationId;

@@ -17,8 +17,8 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) runs: Vec<Run>,
-    /// Whether all of them meet the same members. Else each has new ones: the checker needs an
-    /// empty store, a nemesis has its time to begin, and members of one program that idle
+    /// Whether all of them meet the same members. Else each has new ones: the checker needs a
+    /// store that what was asked before can no longer change, a nemesis has its time to begin, and members of one program that idle
     /// beside those of another would still use the machine.
     pub(crate) has_same_members: bool,
     /// Whether they are shown beside each other, be it one alone.
