@@ -154,6 +154,11 @@ impl BenchFlags {
             .min(self.clients)
     }
 
+    /// Operations of all clients that are under way at once, at most.
+    pub(super) fn asked_at_once(&self) -> usize {
+        self.clients.saturating_mul(self.batch.of_each_client())
+    }
+
     /// `host:port` of the members of each shard; nothing if there are not as many of one as
     /// of the other.
     pub(super) fn addresses_by_shard(&self) -> Option<Vec<Vec<String>>> {

@@ -22,6 +22,10 @@ use super::present::Present;
 /// connection leaves several candidates.
 const EVIDENCE_PATIENCE: usize = 1 << 10;
 
+/// So many times as many answers as operations are asked at once may wait for one that is still
+/// under way: it is answered sooner or later, and what it may have written need not be guessed.
+const ROUNDS_WAITED: usize = 8;
+
 /// Why a history could not be recorded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,15 +63,20 @@ pub(crate) struct Recording {
     thread: JoinHandle<Result<Recorded, RecordingError>>,
 }
 
-/// A checker of a store that holds this.
+/// A checker of a store that holds this, of which so many operations are asked at once.
 ///
 /// # Errors
 /// A lease may take some of it away.
-pub(crate) fn checker_from(present: &Present) -> Result<EtcdChecker, InitialContentError> {
+pub(crate) fn checker_from(
+    present: &Present,
+    asked_at_once: usize,
+) -> Result<EtcdChecker, InitialContentError> {
+    let usual = EtcdOptions::default();
     let options = EtcdOptions {
         initial_revision: present.revision,
         evidence_patience: EVIDENCE_PATIENCE,
-        ..EtcdOptions::default()
+        patience: usual.patience + ROUNDS_WAITED * asked_at_once,
+        ..usual
     };
     EtcdChecker::with_content(options, &present.content)
 }
@@ -209,7 +218,7 @@ mod tests {
             content: Vec::new(),
         };
         let sinks = Sinks {
-            checker: Some(checker_from(&empty).unwrap()),
+            checker: Some(checker_from(&empty, 1).unwrap()),
             history: None,
         };
         let recording = Recording::start(sinks).unwrap();

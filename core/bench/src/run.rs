@@ -282,7 +282,7 @@ async fn record(
         return Err(BenchError::NotNew(present.revision));
     }
     let checker = match flags.verify {
-        true => Some(checker_from(&present)?),
+        true => Some(checker_from(&present, flags.asked_at_once())?),
         false => None,
     };
     let sinks = Sinks {
