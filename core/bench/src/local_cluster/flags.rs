@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::isolation::Isolation;
 use super::program::ProgramKind;
 use crate::nemesis::FaultKind;
 
@@ -41,11 +42,20 @@ pub(crate) struct LocalClusterFlags {
         requires = "local_cluster"
     )]
     pub(crate) nemesis: Vec<FaultKind>,
+
+    /// Where the benchmark runs, as far as `nemesis` needs to know.
+    #[arg(skip)]
+    pub(crate) isolation: Isolation,
 }
 
 impl LocalClusterFlags {
     /// How many members are to be started, if any.
     pub(crate) fn members(&self) -> Option<usize> {
         self.local_cluster.map(usize::from)
+    }
+
+    /// Goes where the faults can be had that are asked for: see [`Isolation::enter`].
+    pub(crate) fn enter_isolation(&mut self) {
+        self.isolation = Isolation::enter(&self.nemesis);
     }
 }

@@ -7,14 +7,19 @@
 
 mod error;
 mod flags;
+mod isolation;
+mod means;
 mod member;
+mod network;
 mod ports;
 mod program;
 mod report;
 mod supervisor;
+mod tool;
 mod traffic;
 mod usage;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -25,11 +30,15 @@ use tokio::task::JoinSet;
 
 pub use error::LocalClusterError;
 pub(crate) use flags::LocalClusterFlags;
-use member::{Member, wait_until_caught_up};
+use means::Means;
+pub(crate) use means::Skipped;
+use member::{Member, Place, wait_until_caught_up};
+use network::{CLIENT_PORT, Network, PEER_PORT};
 use ports::Ports;
 pub(crate) use program::{Program, ProgramKind, has_ended_as_told};
 pub(crate) use report::{LocalClusterReport, Observed};
 pub(crate) use supervisor::{MeasuredTime, Supervisor};
+pub use tool::ToolError;
 
 /// How long the members may take to serve for the first time.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +59,8 @@ pub(crate) struct LocalCluster {
     initial_cluster: String,
     /// They come before the folder: it is removed when no process writes to it any more.
     pub(crate) members: Vec<Member>,
+    /// It has files in the folder.
+    network: Option<Network>,
     folder: TempDir,
 }
 
@@ -58,19 +69,17 @@ impl LocalCluster {
     ///
     /// # Errors
     /// They cannot be started, one ends by itself, or one does not serve in time.
-    async fn start(kind: ProgramKind, size: usize) -> Result<Self, LocalClusterError> {
-        let program = Program::find(kind)?;
-        let folder = tempfile::Builder::new()
-            .prefix("veridical-bench-")
-            .tempdir()
-            .map_err(LocalClusterError::Folder)?;
-        let ports = Ports::take(size * 2)?.release();
-        let members: Vec<Member> = ports
-            .chunks_exact(2)
+    async fn start(
+        program: Program,
+        size: usize,
+        folder: TempDir,
+        network: Option<Network>,
+    ) -> Result<Self, LocalClusterError> {
+        let places = places(size, folder.path(), network.as_ref())?;
+        let members: Vec<Member> = places
+            .into_iter()
             .enumerate()
-            .map(|(number, ports)| {
-                Member::new(format!("m{number}"), folder.path(), ports[0], ports[1])
-            })
+            .map(|(number, place)| Member::new(name(number), place))
             .collect();
         let initial: Vec<String> = members
             .iter()
@@ -80,6 +89,7 @@ impl LocalCluster {
             program,
             initial_cluster: initial.join(","),
             members,
+            network,
             folder,
         };
         for member in 0..size {
@@ -114,6 +124,15 @@ impl LocalCluster {
     /// The system refuses it.
     pub(crate) fn start_member(&mut self, member: usize) -> Result<(), LocalClusterError> {
         self.members[member].start(&self.program, &self.initial_cluster)
+    }
+
+    /// The network of the members.
+    ///
+    /// # Panics
+    /// If there is none but the loopback interface: then there are no faults of networks.
+    pub(crate) fn network(&self) -> &Network {
+        let network = self.network.as_ref();
+        network.expect("it was made for the faults that need it")
     }
 
     /// A task that ends when the member serves.
@@ -192,8 +211,48 @@ impl LocalCluster {
             );
         }
         drop(self.members);
+        drop(self.network);
         self.folder.close().map_err(LocalClusterError::Folder)
     }
+}
+
+/// A folder for the members, with a name that says whose it is.
+fn temporary_folder() -> Result<TempDir, LocalClusterError> {
+    let mut builder = tempfile::Builder::new();
+    let folder = builder.prefix("veridical-bench-").tempdir();
+    folder.map_err(LocalClusterError::Folder)
+}
+
+fn name(member: usize) -> String {
+    format!("m{member}")
+}
+
+/// Where the members are: in that network, or on free ports of the loopback interface.
+fn places(
+    size: usize,
+    folder: &Path,
+    network: Option<&Network>,
+) -> Result<Vec<Place>, LocalClusterError> {
+    let place = |member: usize, host, client_port, peer_port, within| Place {
+        folder: folder.join(name(member)),
+        host,
+        client_port,
+        peer_port,
+        within,
+    };
+    if let Some(network) = network {
+        let inside = |member| {
+            let host = Network::address_of(member);
+            place(member, host, CLIENT_PORT, PEER_PORT, network.within(member))
+        };
+        return Ok((0..size).map(inside).collect());
+    }
+    let ports = Ports::take(size * 2)?.release();
+    let pairs = ports.chunks_exact(2).enumerate();
+    let outside = |(member, ports): (usize, &[u16])| {
+        place(member, Ipv4Addr::LOCALHOST, ports[0], ports[1], Vec::new())
+    };
+    Ok(pairs.map(outside).collect())
 }
 
 /// Whether files of that folder are kept in memory.
