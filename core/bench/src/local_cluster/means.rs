@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::clocks::Clocks;
+use super::disks::{Disks, try_loss_of_power};
 use super::isolation::Isolation;
 use super::network::Network;
 use crate::nemesis::FaultKind;
@@ -28,6 +30,8 @@ pub(crate) struct Means {
     pub(crate) kinds: Vec<FaultKind>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) network: Option<Network>,
+    pub(crate) disks: Option<Disks>,
+    pub(crate) clocks: Option<Clocks>,
 }
 
 impl Means {
@@ -42,11 +46,10 @@ impl Means {
             kinds: Vec::new(),
             skipped: Vec::new(),
             network: None,
+            disks: None,
+            clocks: None,
         };
-        let mut wanted = wanted.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        for kind in wanted {
+        for &kind in wanted {
             match means.make_ready(kind, isolation, members, folder) {
                 Ok(()) => means.kinds.push(kind),
                 Err(reason) => means.skipped.push(Skipped {
@@ -75,6 +78,20 @@ impl Means {
                 let network = Network::build(folder, members);
                 self.network = Some(network.map_err(|error| error.to_string())?);
             }
+            FaultKind::PowerLoss => {
+                try_loss_of_power(folder)?;
+                self.make_disks(members, folder)?;
+            }
+            FaultKind::DiskFull => self.make_disks(members, folder)?,
+            FaultKind::Clock => self.clocks = Some(Clocks::find()?),
+        }
+        Ok(())
+    }
+
+    fn make_disks(&mut self, members: usize, folder: &Path) -> Result<(), String> {
+        if self.disks.is_none() {
+            let disks = Disks::build(folder, members);
+            self.disks = Some(disks.map_err(|error| error.to_string())?);
         }
         Ok(())
     }
@@ -87,7 +104,7 @@ mod tests {
     #[test]
     fn what_needs_namespaces_is_skipped_with_the_reason_where_there_are_none() {
         let refused = Isolation::Refused("nobody may".to_owned());
-        let wanted = [FaultKind::Partition, FaultKind::Kill, FaultKind::Kill];
+        let wanted = [FaultKind::Kill, FaultKind::Partition];
         let folder = tempfile::tempdir().unwrap();
         let means = Means::prepare(&wanted, &refused, 3, folder.path());
         assert_eq!(means.kinds, [FaultKind::Kill]);

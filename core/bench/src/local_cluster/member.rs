@@ -33,8 +33,9 @@ const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a member is.
 pub(crate) struct Place {
-    /// It holds the log, and the data unless these have a disk of their own.
+    /// It holds the log.
     pub(crate) folder: PathBuf,
+    pub(crate) data_dir: PathBuf,
     pub(crate) host: Ipv4Addr,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
@@ -46,6 +47,8 @@ pub(crate) struct Place {
 pub(crate) struct Member {
     name: String,
     place: Place,
+    /// What its command begins with besides, so that it has clocks of its own.
+    clock: Vec<OsString>,
     child: Option<Child>,
     /// What its process had given to the disk when it was last sent a signal.
     seen_written_bytes: u64,
@@ -61,6 +64,7 @@ impl Member {
         Self {
             name,
             place,
+            clock: Vec::new(),
             child: None,
             seen_written_bytes: 0,
             former: Usage::default(),
@@ -93,7 +97,10 @@ impl Member {
         self.place.folder.join("log")
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> LocalClusterError {
+    pub(super) fn failed(
+        &self,
+        action: &'static str,
+    ) -> impl FnOnce(io::Error) -> LocalClusterError {
         let member = self.name.clone();
         move |source| LocalClusterError::Member {
             member,
@@ -127,9 +134,9 @@ impl Member {
             .append(true)
             .open(self.log_path())?;
         let plan = MemberPlan {
-            within: &self.place.within,
+            within: &[&self.place.within[..], &self.clock].concat(),
             name: &self.name,
-            data_dir: &self.place.folder.join("data"),
+            data_dir: &self.place.data_dir,
             client_url: &format!("http://{}", self.client_address()),
             peer_url: &self.peer_url(),
             initial_cluster,
@@ -140,6 +147,11 @@ impl Member {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
+    }
+
+    /// Lets its next processes run within that command, beside what its place needs.
+    pub(crate) fn run_within(&mut self, clock: Vec<OsString>) {
+        self.clock = clock;
     }
 
     /// Whether there is a process of it that nobody has waited for.
@@ -221,18 +233,25 @@ impl Member {
 
     /// The end of its log.
     pub(crate) fn log_tail(&self) -> String {
-        let tail = || -> io::Result<Vec<u8>> {
-            let mut log = File::open(self.log_path())?;
-            let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES_MAX)))?;
-            let mut bytes = Vec::new();
-            log.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match tail() {
-            Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes)),
+        match self.log_end() {
+            Ok(text) => last_lines(&text),
             Err(error) => format!("(its log cannot be read: {error})"),
         }
+    }
+
+    /// Whether the end of its log has these words, in letters of either case.
+    pub(crate) fn log_says(&self, words: &str) -> bool {
+        let end = self.log_end();
+        end.is_ok_and(|text| text.to_lowercase().contains(words))
+    }
+
+    fn log_end(&self) -> io::Result<String> {
+        let mut log = File::open(self.log_path())?;
+        let length = log.metadata()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES_MAX)))?;
+        let mut bytes = Vec::new();
+        log.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

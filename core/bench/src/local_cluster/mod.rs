@@ -5,6 +5,8 @@
 //! Outputs: their addresses; what they used and what befell them ([`LocalClusterReport`]);
 //! an error that names the member that ended by itself or does not serve.
 
+mod clocks;
+mod disks;
 mod error;
 mod flags;
 mod isolation;
@@ -28,6 +30,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use disks::Disks;
 pub use error::LocalClusterError;
 pub(crate) use flags::LocalClusterFlags;
 use means::Means;
@@ -59,8 +62,8 @@ pub(crate) struct LocalCluster {
     initial_cluster: String,
     /// They come before the folder: it is removed when no process writes to it any more.
     pub(crate) members: Vec<Member>,
-    /// It has files in the folder.
-    network: Option<Network>,
+    /// What faults need. It has files in the folder.
+    means: Means,
     folder: TempDir,
 }
 
@@ -73,9 +76,9 @@ impl LocalCluster {
         program: Program,
         size: usize,
         folder: TempDir,
-        network: Option<Network>,
+        means: Means,
     ) -> Result<Self, LocalClusterError> {
-        let places = places(size, folder.path(), network.as_ref())?;
+        let places = places(size, folder.path(), &means)?;
         let members: Vec<Member> = places
             .into_iter()
             .enumerate()
@@ -89,7 +92,7 @@ impl LocalCluster {
             program,
             initial_cluster: initial.join(","),
             members,
-            network,
+            means,
             folder,
         };
         for member in 0..size {
@@ -131,8 +134,59 @@ impl LocalCluster {
     /// # Panics
     /// If there is none but the loopback interface: then there are no faults of networks.
     pub(crate) fn network(&self) -> &Network {
-        let network = self.network.as_ref();
+        let network = self.means.network.as_ref();
         network.expect("it was made for the faults that need it")
+    }
+
+    /// The disks of the members.
+    fn disks(&self) -> &Disks {
+        let disks = self.means.disks.as_ref();
+        disks.expect("they were made for the faults that need them")
+    }
+
+    /// Takes the power from the disks of these members, which have been killed.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn cut_power(&self, members: &[usize]) -> Result<(), LocalClusterError> {
+        let cut = self.disks().cut_power(members);
+        cut.map_err(self.members[members[0]].failed("take the power from its disk"))
+    }
+
+    /// Gives the disk of a member that has ended its power back.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn restore_power(&self, member: usize) -> Result<(), LocalClusterError> {
+        Ok(self.disks().restore_power(member)?)
+    }
+
+    /// Leaves a member's disk no room.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn fill_disk(&self, member: usize) -> Result<(), LocalClusterError> {
+        let filled = self.disks().fill(member);
+        filled.map_err(self.members[member].failed("fill its disk"))
+    }
+
+    /// Gives a member's disk its room back.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn free_disk(&self, member: usize) -> Result<(), LocalClusterError> {
+        let freed = self.disks().free(member);
+        freed.map_err(self.members[member].failed("free its disk"))
+    }
+
+    /// Puts a member's monotonic clocks ahead of the machine's from its next start on.
+    ///
+    /// # Panics
+    /// If clocks were not asked for.
+    pub(crate) fn set_clock(&mut self, member: usize, ahead_seconds: u64) {
+        let clocks = self.means.clocks.as_ref();
+        let clocks = clocks.expect("they were found for the faults that need them");
+        self.members[member].run_within(clocks.within(ahead_seconds));
     }
 
     /// A task that ends when the member serves.
@@ -211,7 +265,7 @@ impl LocalCluster {
             );
         }
         drop(self.members);
-        drop(self.network);
+        drop(self.means);
         self.folder.close().map_err(LocalClusterError::Folder)
     }
 }
@@ -227,32 +281,27 @@ fn name(member: usize) -> String {
     format!("m{member}")
 }
 
-/// Where the members are: in that network, or on free ports of the loopback interface.
-fn places(
-    size: usize,
-    folder: &Path,
-    network: Option<&Network>,
-) -> Result<Vec<Place>, LocalClusterError> {
-    let place = |member: usize, host, client_port, peer_port, within| Place {
-        folder: folder.join(name(member)),
-        host,
-        client_port,
-        peer_port,
-        within,
+/// Where the members are: in networks and on disks of their own, if there are any, else on free
+/// ports of the loopback interface and in that folder.
+fn places(size: usize, folder: &Path, means: &Means) -> Result<Vec<Place>, LocalClusterError> {
+    let ports = match means.network {
+        Some(_) => [CLIENT_PORT, PEER_PORT].repeat(size),
+        None => Ports::take(size * 2)?.release(),
     };
-    if let Some(network) = network {
-        let inside = |member| {
-            let host = Network::address_of(member);
-            place(member, host, CLIENT_PORT, PEER_PORT, network.within(member))
-        };
-        return Ok((0..size).map(inside).collect());
-    }
-    let ports = Ports::take(size * 2)?.release();
-    let pairs = ports.chunks_exact(2).enumerate();
-    let outside = |(member, ports): (usize, &[u16])| {
-        place(member, Ipv4Addr::LOCALHOST, ports[0], ports[1], Vec::new())
+    let place = |(member, ports): (usize, &[u16])| {
+        let folder = folder.join(name(member));
+        let data_parent = means.disks.as_ref().map(|disks| disks.folder(member));
+        let network = means.network.as_ref();
+        Place {
+            data_dir: data_parent.unwrap_or(&folder).join("data"),
+            folder,
+            host: network.map_or(Ipv4Addr::LOCALHOST, |_| Network::address_of(member)),
+            client_port: ports[0],
+            peer_port: ports[1],
+            within: network.map_or(Vec::new(), |network| network.within(member)),
+        }
     };
-    Ok(pairs.map(outside).collect())
+    Ok(ports.chunks_exact(2).enumerate().map(place).collect())
 }
 
 /// Whether files of that folder are kept in memory.

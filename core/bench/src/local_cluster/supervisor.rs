@@ -46,15 +46,16 @@ impl Supervisor {
     ) -> Result<Self, LocalClusterError> {
         let program = Program::find(program)?;
         let folder = temporary_folder()?;
-        let means = prepare(&flags.local, size, folder.path())?;
+        let mut means = prepare(&flags.local, size, folder.path())?;
         let nemesis = match means.kinds.is_empty() {
             true => None,
             false => Some(Nemesis::new(&means.kinds, size, flags.seed)?),
         };
+        let skipped = std::mem::take(&mut means.skipped);
         Ok(Self {
-            cluster: LocalCluster::start(program, size, folder, means.network).await?,
+            cluster: LocalCluster::start(program, size, folder, means).await?,
             nemesis,
-            skipped: means.skipped,
+            skipped,
             traffic_before: None,
             observed: None,
         })
@@ -122,7 +123,7 @@ impl Supervisor {
         }
         // What is counted is counted where a connection is accepted, and each namespace tells of
         // its own connections only.
-        if self.cluster.network.is_none() {
+        if self.cluster.means.network.is_none() {
             self.traffic_before = Traffic::read().ok();
         }
         if let Some(nemesis) = &mut self.nemesis {
@@ -196,10 +197,11 @@ fn prepare(
     size: usize,
     folder: &Path,
 ) -> Result<Means, LocalClusterError> {
-    if !flags.nemesis.is_empty() {
+    let faults = flags.faults();
+    if !faults.is_empty() {
         afflicted_max(size)?;
     }
-    let means = Means::prepare(&flags.nemesis, &flags.isolation, size, folder);
+    let means = Means::prepare(&faults, &flags.isolation, size, folder);
     let skipped: Vec<String> = means.skipped.iter().map(Skipped::to_string).collect();
     if means.kinds.is_empty() && !skipped.is_empty() {
         return Err(LocalClusterError::NothingAllowed(skipped.join("; ")));

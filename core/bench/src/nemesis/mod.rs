@@ -2,7 +2,7 @@
 //!
 //! The faults are those of `docs/faults.md` that a process of a real system can be made to
 //! suffer from outside. Which one befalls whom, when and for how long is a function of the
-//! seed. A fault waits while it would take the majority away; a member that is still catching
+//! seed. A fault waits while it would take the majority away (but see [`Reach::All`]); a member that is still catching
 //! up with the others counts as one that is not there.
 
 mod affliction;
@@ -14,8 +14,9 @@ mod schedule;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use affliction::Affliction;
-pub(crate) use kind::FaultKind;
+use affliction::{Affliction, strike};
+use kind::{Fault, Reach};
+pub(crate) use kind::{FaultKind, FaultWord};
 pub(crate) use partition::{Loss, Site};
 pub(crate) use record::FaultRecord;
 use schedule::{PlannedFault, Schedule};
@@ -107,6 +108,9 @@ impl Nemesis {
             affliction.advance(cluster, *member, now, heals)?;
             let record = &mut self.records[affliction.record];
             record.lasted_ms = affliction.lasted().map(millis);
+            if let Some(consequence) = affliction.consequence() {
+                record.detail = Some(consequence.to_owned());
+            }
             if let Some(after) = affliction.caught_up_after(now) {
                 record.caught_up_after_ms = Some(millis(after));
                 well.push(*member);
@@ -133,25 +137,43 @@ impl Nemesis {
             lasts,
             gap: _,
         } = self.next;
-        let members = cluster.members.len();
-        // Another member takes the place of one that is not well.
-        let victim = (0..members)
-            .map(|step| (member + step) % members)
-            .find(|member| !self.afflicted.contains_key(member))
-            .expect("only a minority is afflicted");
-        let affliction = Affliction::begin(cluster, victim, fault, lasts, now, self.records.len())?;
-        self.afflicted.insert(victim, affliction);
-        self.records.push(FaultRecord {
-            at_ms: millis(now.duration_since(self.origin)),
-            fault: fault.kind().name(),
-            member: cluster.members[victim].name().to_owned(),
-            detail: fault.detail(),
-            lasted_ms: None,
-            caught_up_after_ms: None,
-        });
+        let victims = self.victims(fault, member, cluster.members.len());
+        strike(cluster, fault, &victims)?;
+        for victim in victims {
+            let affliction = Affliction::new(fault, lasts, now, self.records.len());
+            self.afflicted.insert(victim, affliction);
+            self.records.push(FaultRecord {
+                at_ms: millis(now.duration_since(self.origin)),
+                fault: fault.kind().name(),
+                member: cluster.members[victim].name().to_owned(),
+                detail: fault.detail(),
+                lasted_ms: None,
+                caught_up_after_ms: None,
+            });
+        }
         self.next = self.schedule.next_fault();
         self.due = now + self.next.gap;
         Ok(())
+    }
+
+    /// Whom a fault befalls that was drawn for one member.
+    fn victims(&self, fault: Fault, member: usize, members: usize) -> Vec<usize> {
+        // Another member takes the place of one that is not well.
+        let mut well = (0..members)
+            .map(|step| (member + step) % members)
+            .filter(|member| !self.afflicted.contains_key(member));
+        match fault {
+            Fault::PowerLoss(Reach::All) => well.collect(),
+            Fault::Kill
+            | Fault::Pause
+            | Fault::Restart
+            | Fault::Partition(_)
+            | Fault::PowerLoss(Reach::One)
+            | Fault::DiskFull
+            | Fault::Clock { .. } => {
+                vec![well.next().expect("only a minority is afflicted")]
+            }
+        }
     }
 }
 
@@ -180,6 +202,17 @@ mod tests {
             let refused = Nemesis::new(&[FaultKind::Kill], members, 1);
             assert!(matches!(refused, Err(LocalClusterError::NoMinority(_))));
         }
+    }
+
+    #[test]
+    fn a_loss_of_all_power_befalls_everybody_who_is_well() {
+        let mut nemesis = Nemesis::new(&[FaultKind::PowerLoss], 5, 1).unwrap();
+        let now = Instant::now();
+        let paused = Affliction::new(Fault::Pause, Duration::ZERO, now, 0);
+        nemesis.afflicted.insert(1, paused);
+        let victims = |reach| nemesis.victims(Fault::PowerLoss(reach), 1, 5);
+        assert_eq!(victims(Reach::All), [2, 3, 4, 0]);
+        assert_eq!(victims(Reach::One), [2]);
     }
 
     #[test]

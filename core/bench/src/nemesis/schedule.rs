@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use veridical_histories::random::Random;
 
-use super::kind::{Fault, FaultKind};
+use super::kind::{Fault, FaultKind, Reach};
 use super::partition::Cut;
 
 /// From one fault to the next, in milliseconds.
@@ -13,6 +13,13 @@ const GAP_MS: (u64, u64) = (300, 1_200);
 /// How long a fault lasts, in milliseconds: also longer than an election takes, so that
 /// another member leads when the old leader comes back.
 const LASTS_MS: (u64, u64) = (100, 2_500);
+
+/// How often a loss of power is one of all members.
+const ALL_PROBABILITY: f64 = 0.7;
+
+/// How far a member's clocks may be ahead: a month. One that is started again may so find them
+/// far before or behind what they were.
+const AHEAD_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 
 /// A fault that is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +78,14 @@ impl Schedule {
             FaultKind::Pause => Fault::Pause,
             FaultKind::Restart => Fault::Restart,
             FaultKind::Partition => Fault::Partition(Cut::draw(&mut self.random, self.members)),
+            FaultKind::PowerLoss => Fault::PowerLoss(match self.random.chance(ALL_PROBABILITY) {
+                true => Reach::All,
+                false => Reach::One,
+            }),
+            FaultKind::DiskFull => Fault::DiskFull,
+            FaultKind::Clock => Fault::Clock {
+                ahead_seconds: self.random.below(AHEAD_SECONDS_MAX),
+            },
         }
     }
 
@@ -83,11 +98,14 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const ALL: [FaultKind; 4] = [
+    const ALL: [FaultKind; 7] = [
         FaultKind::Kill,
         FaultKind::Pause,
         FaultKind::Restart,
         FaultKind::Partition,
+        FaultKind::PowerLoss,
+        FaultKind::DiskFull,
+        FaultKind::Clock,
     ];
 
     fn first(count: usize, seed: u64) -> Vec<PlannedFault> {
@@ -104,7 +122,7 @@ mod tests {
     #[test]
     fn every_round_has_every_kind_and_every_member_is_hit() {
         for seed in 0..20 {
-            let faults = first(40, seed);
+            let faults = first(70, seed);
             for round in faults.chunks(ALL.len()) {
                 let mut kinds: Vec<_> = round.iter().map(|fault| fault.fault.kind()).collect();
                 kinds.sort_unstable();
