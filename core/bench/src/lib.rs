@@ -40,20 +40,24 @@ use std::path::Path;
 use veridical_checkers::Verdict;
 
 pub use flags::BenchFlags;
-pub use local_cluster::LocalClusterError;
+pub use local_cluster::{LocalClusterError, ToolError};
 pub use recording::RecordingError;
 pub use run::BenchError;
 use series::{Plan, Series};
 use signals::StopSignals;
 
 /// Runs the benchmark that the flags describe and prints what it measured. Gives back what
-/// the checker says, where one was asked for.
+/// the checker says, where one was asked for. Faults that need namespaces of their own make the
+/// program run once more, with the same arguments and in the place of this process.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are counted and are no errors. What was measured
 /// before an error is printed.
 pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
     let plan = Plan::new(flags)?;
+    let mut flags = flags.clone();
+    flags.local.enter_isolation();
+    let flags = &flags;
     let page = flags.html.as_deref().map(PageFile::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

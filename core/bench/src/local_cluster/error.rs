@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use super::tool::ToolError;
+
 /// Why a local cluster cannot be measured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +39,12 @@ pub enum LocalClusterError {
          majority with it, so it takes at least 3"
     )]
     NoMinority(usize),
+    /// All faults of `--nemesis` are skipped.
+    #[error("--nemesis: nothing of it can be done on this machine: {0}")]
+    NothingAllowed(String),
+    /// A fault was prepared and cannot be injected or ended.
+    #[error("--nemesis: {0}")]
+    Tool(#[from] ToolError),
     /// The system refuses something about a member.
     #[error("member {member}: cannot {action}: {source}")]
     Member {
@@ -88,8 +96,10 @@ impl LocalClusterError {
             | Self::Protocol
             | Self::Folder(_)
             | Self::NoPort
-            | Self::NoMinority(_) => true,
+            | Self::NoMinority(_)
+            | Self::NothingAllowed(_) => true,
             Self::Itself(_)
+            | Self::Tool(_)
             | Self::Member { .. }
             | Self::Ended { .. }
             | Self::DoesNotServe { .. }

@@ -1,8 +1,10 @@
 //! A member as a process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -29,13 +31,27 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two such questions.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A member: a folder, two ports, and a process while it runs.
+/// Where a member is.
+pub(crate) struct Place {
+    /// It holds the log.
+    pub(crate) folder: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) host: Ipv4Addr,
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
+    /// What its command begins with, so that it runs in a network of its own.
+    pub(crate) within: Vec<OsString>,
+}
+
+/// A member: a place, and a process while it runs.
 pub(crate) struct Member {
     name: String,
-    folder: PathBuf,
-    client_port: u16,
-    peer_port: u16,
+    place: Place,
+    /// What its command begins with besides, so that it has clocks of its own.
+    clock: Vec<OsString>,
     child: Option<Child>,
+    /// What its process had given to the disk when it was last sent a signal.
+    seen_written_bytes: u64,
     /// What its processes used that have ended.
     former: Usage,
     /// What it had used when measuring began.
@@ -43,14 +59,14 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// A member that has not been started, with a folder for its data and its log.
-    pub(crate) fn new(name: String, parent: &Path, client_port: u16, peer_port: u16) -> Self {
+    /// A member that has not been started.
+    pub(crate) fn new(name: String, place: Place) -> Self {
         Self {
-            folder: parent.join(&name),
             name,
-            client_port,
-            peer_port,
+            place,
+            clock: Vec::new(),
             child: None,
+            seen_written_bytes: 0,
             former: Usage::default(),
             baseline: Usage::default(),
         }
@@ -62,26 +78,29 @@ impl Member {
 
     /// `host:port` for clients.
     pub(crate) fn client_address(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        format!("{}:{}", self.place.host, self.place.client_port)
     }
 
     pub(crate) fn client_port(&self) -> u16 {
-        self.client_port
+        self.place.client_port
     }
 
     pub(crate) fn peer_port(&self) -> u16 {
-        self.peer_port
+        self.place.peer_port
     }
 
     pub(crate) fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
+        format!("http://{}:{}", self.place.host, self.place.peer_port)
     }
 
     fn log_path(&self) -> PathBuf {
-        self.folder.join("log")
+        self.place.folder.join("log")
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> LocalClusterError {
+    pub(super) fn failed(
+        &self,
+        action: &'static str,
+    ) -> impl FnOnce(io::Error) -> LocalClusterError {
         let member = self.name.clone();
         move |source| LocalClusterError::Member {
             member,
@@ -109,14 +128,15 @@ impl Member {
     }
 
     fn spawn(&self, program: &Program, initial_cluster: &str) -> io::Result<Child> {
-        std::fs::create_dir_all(&self.folder)?;
+        std::fs::create_dir_all(&self.place.folder)?;
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_path())?;
         let plan = MemberPlan {
+            within: &[&self.place.within[..], &self.clock].concat(),
             name: &self.name,
-            data_dir: &self.folder.join("data"),
+            data_dir: &self.place.data_dir,
             client_url: &format!("http://{}", self.client_address()),
             peer_url: &self.peer_url(),
             initial_cluster,
@@ -127,6 +147,11 @@ impl Member {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
+    }
+
+    /// Lets its next processes run within that command, beside what its place needs.
+    pub(crate) fn run_within(&mut self, clock: Vec<OsString>) {
+        self.clock = clock;
     }
 
     /// Whether there is a process of it that nobody has waited for.
@@ -143,10 +168,12 @@ impl Member {
             return Ok(());
         };
         let process_id = Pid::from_child(child);
-        // What is left of an ended process does not tell how much memory it had.
+        // What is left of an ended process does not tell how much memory it had, nor everybody
+        // what it wrote.
         let usage = Usage::of_process(child.id()).map_err(self.failed("see what it uses"))?;
         let peak = &mut self.former.peak_resident_bytes;
         *peak = usage.peak_resident_bytes.max(*peak);
+        self.seen_written_bytes = usage.written_bytes;
         kill_process(process_id, signal)
             .map_err(io::Error::from)
             .map_err(self.failed("send it a signal"))
@@ -169,7 +196,9 @@ impl Member {
                 None => Ok(None),
             })
             .map_err(self.failed("see whether it runs"))?;
-        Ok(exit.map(|(usage, status)| {
+        Ok(exit.map(|(mut usage, status)| {
+            let seen = std::mem::take(&mut self.seen_written_bytes);
+            usage.written_bytes = usage.written_bytes.max(seen);
             self.former = self.former.and_then(usage);
             self.child = None;
             status
@@ -204,18 +233,25 @@ impl Member {
 
     /// The end of its log.
     pub(crate) fn log_tail(&self) -> String {
-        let tail = || -> io::Result<Vec<u8>> {
-            let mut log = File::open(self.log_path())?;
-            let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES_MAX)))?;
-            let mut bytes = Vec::new();
-            log.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match tail() {
-            Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes)),
+        match self.log_end() {
+            Ok(text) => last_lines(&text),
             Err(error) => format!("(its log cannot be read: {error})"),
         }
+    }
+
+    /// Whether the end of its log has these words, in letters of either case.
+    pub(crate) fn log_says(&self, words: &str) -> bool {
+        let end = self.log_end();
+        end.is_ok_and(|text| text.to_lowercase().contains(words))
+    }
+
+    fn log_end(&self) -> io::Result<String> {
+        let mut log = File::open(self.log_path())?;
+        let length = log.metadata()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES_MAX)))?;
+        let mut bytes = Vec::new();
+        log.take(LOG_TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -5,16 +5,23 @@
 //! Outputs: their addresses; what they used and what befell them ([`LocalClusterReport`]);
 //! an error that names the member that ended by itself or does not serve.
 
+mod clocks;
+mod disks;
 mod error;
 mod flags;
+mod isolation;
+mod means;
 mod member;
+mod network;
 mod ports;
 mod program;
 mod report;
 mod supervisor;
+mod tool;
 mod traffic;
 mod usage;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -23,13 +30,18 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use disks::Disks;
 pub use error::LocalClusterError;
 pub(crate) use flags::LocalClusterFlags;
-use member::{Member, wait_until_caught_up};
+use means::Means;
+pub(crate) use means::Skipped;
+use member::{Member, Place, wait_until_caught_up};
+use network::{CLIENT_PORT, Network, PEER_PORT};
 use ports::Ports;
 pub(crate) use program::{Program, ProgramKind, has_ended_as_told};
 pub(crate) use report::{LocalClusterReport, Observed};
 pub(crate) use supervisor::{MeasuredTime, Supervisor};
+pub use tool::ToolError;
 
 /// How long the members may take to serve for the first time.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +62,8 @@ pub(crate) struct LocalCluster {
     initial_cluster: String,
     /// They come before the folder: it is removed when no process writes to it any more.
     pub(crate) members: Vec<Member>,
+    /// What faults need. It has files in the folder.
+    means: Means,
     folder: TempDir,
 }
 
@@ -58,19 +72,17 @@ impl LocalCluster {
     ///
     /// # Errors
     /// They cannot be started, one ends by itself, or one does not serve in time.
-    async fn start(kind: ProgramKind, size: usize) -> Result<Self, LocalClusterError> {
-        let program = Program::find(kind)?;
-        let folder = tempfile::Builder::new()
-            .prefix("veridical-bench-")
-            .tempdir()
-            .map_err(LocalClusterError::Folder)?;
-        let ports = Ports::take(size * 2)?.release();
-        let members: Vec<Member> = ports
-            .chunks_exact(2)
+    async fn start(
+        program: Program,
+        size: usize,
+        folder: TempDir,
+        means: Means,
+    ) -> Result<Self, LocalClusterError> {
+        let places = places(size, folder.path(), &means)?;
+        let members: Vec<Member> = places
+            .into_iter()
             .enumerate()
-            .map(|(number, ports)| {
-                Member::new(format!("m{number}"), folder.path(), ports[0], ports[1])
-            })
+            .map(|(number, place)| Member::new(name(number), place))
             .collect();
         let initial: Vec<String> = members
             .iter()
@@ -80,6 +92,7 @@ impl LocalCluster {
             program,
             initial_cluster: initial.join(","),
             members,
+            means,
             folder,
         };
         for member in 0..size {
@@ -114,6 +127,66 @@ impl LocalCluster {
     /// The system refuses it.
     pub(crate) fn start_member(&mut self, member: usize) -> Result<(), LocalClusterError> {
         self.members[member].start(&self.program, &self.initial_cluster)
+    }
+
+    /// The network of the members.
+    ///
+    /// # Panics
+    /// If there is none but the loopback interface: then there are no faults of networks.
+    pub(crate) fn network(&self) -> &Network {
+        let network = self.means.network.as_ref();
+        network.expect("it was made for the faults that need it")
+    }
+
+    /// The disks of the members.
+    fn disks(&self) -> &Disks {
+        let disks = self.means.disks.as_ref();
+        disks.expect("they were made for the faults that need them")
+    }
+
+    /// Takes the power from the disks of these members, which have been killed.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn cut_power(&self, members: &[usize]) -> Result<(), LocalClusterError> {
+        let cut = self.disks().cut_power(members);
+        cut.map_err(self.members[members[0]].failed("take the power from its disk"))
+    }
+
+    /// Gives the disk of a member that has ended its power back.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn restore_power(&self, member: usize) -> Result<(), LocalClusterError> {
+        Ok(self.disks().restore_power(member)?)
+    }
+
+    /// Leaves a member's disk no room.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn fill_disk(&self, member: usize) -> Result<(), LocalClusterError> {
+        let filled = self.disks().fill(member);
+        filled.map_err(self.members[member].failed("fill its disk"))
+    }
+
+    /// Gives a member's disk its room back.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(crate) fn free_disk(&self, member: usize) -> Result<(), LocalClusterError> {
+        let freed = self.disks().free(member);
+        freed.map_err(self.members[member].failed("free its disk"))
+    }
+
+    /// Puts a member's monotonic clocks ahead of the machine's from its next start on.
+    ///
+    /// # Panics
+    /// If clocks were not asked for.
+    pub(crate) fn set_clock(&mut self, member: usize, ahead_seconds: u64) {
+        let clocks = self.means.clocks.as_ref();
+        let clocks = clocks.expect("they were found for the faults that need them");
+        self.members[member].run_within(clocks.within(ahead_seconds));
     }
 
     /// A task that ends when the member serves.
@@ -192,8 +265,43 @@ impl LocalCluster {
             );
         }
         drop(self.members);
+        drop(self.means);
         self.folder.close().map_err(LocalClusterError::Folder)
     }
+}
+
+/// A folder for the members, with a name that says whose it is.
+fn temporary_folder() -> Result<TempDir, LocalClusterError> {
+    let mut builder = tempfile::Builder::new();
+    let folder = builder.prefix("veridical-bench-").tempdir();
+    folder.map_err(LocalClusterError::Folder)
+}
+
+fn name(member: usize) -> String {
+    format!("m{member}")
+}
+
+/// Where the members are: in networks and on disks of their own, if there are any, else on free
+/// ports of the loopback interface and in that folder.
+fn places(size: usize, folder: &Path, means: &Means) -> Result<Vec<Place>, LocalClusterError> {
+    let ports = match means.network {
+        Some(_) => [CLIENT_PORT, PEER_PORT].repeat(size),
+        None => Ports::take(size * 2)?.release(),
+    };
+    let place = |(member, ports): (usize, &[u16])| {
+        let folder = folder.join(name(member));
+        let data_parent = means.disks.as_ref().map(|disks| disks.folder(member));
+        let network = means.network.as_ref();
+        Place {
+            data_dir: data_parent.unwrap_or(&folder).join("data"),
+            folder,
+            host: network.map_or(Ipv4Addr::LOCALHOST, |_| Network::address_of(member)),
+            client_port: ports[0],
+            peer_port: ports[1],
+            within: network.map_or(Vec::new(), |network| network.within(member)),
+        }
+    };
+    Ok(ports.chunks_exact(2).enumerate().map(place).collect())
 }
 
 /// Whether files of that folder are kept in memory.

@@ -1,5 +1,6 @@
 //! The programs that a local cluster can be made of.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 
 use super::LocalClusterError;
+use super::isolation::Isolation;
 
 /// Which program the members run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -39,6 +41,8 @@ pub(crate) struct Program {
 
 /// What a member is told at its start.
 pub(crate) struct MemberPlan<'a> {
+    /// A command that runs another one, with its arguments; or nothing.
+    pub(crate) within: &'a [OsString],
     pub(crate) name: &'a str,
     pub(crate) data_dir: &'a Path,
     pub(crate) client_url: &'a str,
@@ -81,7 +85,16 @@ impl Program {
     /// bootstrap member has to be told; all others are left to their defaults and to the
     /// environment.
     pub(crate) fn command(&self, member: &MemberPlan<'_>) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut words = member.within.iter().map(OsString::as_os_str);
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.path);
+                command
+            }
+            None => Command::new(&self.path),
+        };
+        Isolation::forget_in(&mut command);
         if self.kind == ProgramKind::Veridical {
             command.arg("serve");
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::Skipped;
 use super::traffic::NetworkBytes;
 use super::usage::Usage;
 use crate::nemesis::{FaultKind, FaultRecord};
@@ -41,6 +42,9 @@ pub(crate) struct LocalClusterReport {
     faults: Option<BTreeMap<&'static str, usize>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fault_log: Vec<FaultRecord>,
+    /// What was asked of `--nemesis` and cannot be had on this machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
 }
 
 /// What was seen of a local cluster.
@@ -52,6 +56,8 @@ pub(crate) struct Observed {
     pub(crate) network: Option<NetworkBytes>,
     /// The faults that were asked for, and those that were injected.
     pub(crate) faults: Option<(Vec<FaultKind>, Vec<FaultRecord>)>,
+    /// What was asked for and cannot be had.
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 impl LocalClusterReport {
@@ -85,6 +91,7 @@ impl LocalClusterReport {
             network: observed.network,
             faults,
             fault_log,
+            skipped: observed.skipped,
         }
     }
 
@@ -176,6 +183,9 @@ impl LocalClusterReport {
                 .collect();
             writeln!(text, "nemesis: {}", faults.join(", "))?;
         }
+        for skipped in &self.skipped {
+            writeln!(text, "nemesis: {skipped}")?;
+        }
         for record in &self.fault_log {
             writeln!(text, "{record}")?;
         }
@@ -209,6 +219,7 @@ mod tests {
             at_ms: 1_500,
             fault: FaultKind::Kill.name(),
             member: "m1".to_owned(),
+            detail: None,
             lasted_ms: Some(700),
             caught_up_after_ms: None,
         };
@@ -219,6 +230,10 @@ mod tests {
             network: None,
             usages: vec![("m0".to_owned(), usage(1)), ("m1".to_owned(), usage(3))],
             faults: Some((vec![FaultKind::Kill, FaultKind::Pause], vec![record])),
+            skipped: vec![Skipped {
+                fault: FaultKind::Partition.name(),
+                reason: "nobody may".to_owned(),
+            }],
         }
     }
 
@@ -242,6 +257,9 @@ mod tests {
         assert_eq!(json["fault_log"][0]["at_ms"], 1_500);
         let text = report.to_text();
         assert!(text.contains("nemesis: kill 1, pause 0\n"), "{text}");
+        let skipped = "nemesis: partition is skipped: nobody may\n";
+        assert!(text.contains(skipped), "{text}");
+        assert_eq!(json["skipped"][0]["fault"], "partition");
         assert!(text.contains("kill"), "{text}");
     }
 }

@@ -1,13 +1,17 @@
 //! Who watches over the members while the clients work.
 
+use std::path::Path;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use super::traffic::{NetworkBytes, Traffic};
-use super::{LocalCluster, LocalClusterError, Member, Observed, ProgramKind, TICK, is_in_memory};
+use super::{
+    LocalCluster, LocalClusterError, LocalClusterFlags, Means, Member, Observed, Program,
+    ProgramKind, Skipped, TICK, is_in_memory, temporary_folder,
+};
 use crate::flags::BenchFlags;
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Nemesis, afflicted_max};
 
 /// When it is measured.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,8 @@ pub(crate) struct MeasuredTime {
 pub(crate) struct Supervisor {
     cluster: LocalCluster,
     nemesis: Option<Nemesis>,
+    /// What was asked of the nemesis in vain.
+    skipped: Vec<Skipped>,
     /// What had gone over the network when measuring began, where the system tells.
     traffic_before: Option<Traffic>,
     /// What was seen until the clients had ended.
@@ -38,10 +44,18 @@ impl Supervisor {
         program: ProgramKind,
         size: usize,
     ) -> Result<Self, LocalClusterError> {
-        let nemesis = Nemesis::new(&flags.local.nemesis, size, flags.seed)?;
+        let program = Program::find(program)?;
+        let folder = temporary_folder()?;
+        let mut means = prepare(&flags.local, size, folder.path())?;
+        let nemesis = match means.kinds.is_empty() {
+            true => None,
+            false => Some(Nemesis::new(&means.kinds, size, flags.seed)?),
+        };
+        let skipped = std::mem::take(&mut means.skipped);
         Ok(Self {
-            cluster: LocalCluster::start(program, size).await?,
+            cluster: LocalCluster::start(program, size, folder, means).await?,
             nemesis,
+            skipped,
             traffic_before: None,
             observed: None,
         })
@@ -107,7 +121,11 @@ impl Supervisor {
         for member in &mut self.cluster.members {
             member.begin_measuring()?;
         }
-        self.traffic_before = Traffic::read().ok();
+        // What is counted is counted where a connection is accepted, and each namespace tells of
+        // its own connections only.
+        if self.cluster.means.network.is_none() {
+            self.traffic_before = Traffic::read().ok();
+        }
         if let Some(nemesis) = &mut self.nemesis {
             nemesis.begin(now);
         }
@@ -127,6 +145,7 @@ impl Supervisor {
             usages,
             network: self.network(),
             faults: None,
+            skipped: self.skipped.clone(),
         });
         Ok(())
     }
@@ -170,4 +189,25 @@ impl Supervisor {
             .observed
             .map(|observed| Observed { faults, ..observed }))
     }
+}
+
+/// Makes ready what the faults need that are asked for, and says what is skipped.
+fn prepare(
+    flags: &LocalClusterFlags,
+    size: usize,
+    folder: &Path,
+) -> Result<Means, LocalClusterError> {
+    let faults = flags.faults();
+    if !faults.is_empty() {
+        afflicted_max(size)?;
+    }
+    let means = Means::prepare(&faults, &flags.isolation, size, folder);
+    let skipped: Vec<String> = means.skipped.iter().map(Skipped::to_string).collect();
+    if means.kinds.is_empty() && !skipped.is_empty() {
+        return Err(LocalClusterError::NothingAllowed(skipped.join("; ")));
+    }
+    for skipped in skipped {
+        eprintln!("nemesis: {skipped}");
+    }
+    Ok(means)
 }

@@ -16,7 +16,8 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// What a process has used so far. It may have ended, as long as nobody has waited for
-    /// it; then it has no memory any more.
+    /// it; then it has no memory any more, and some systems tell what it gave to the disk only
+    /// to root.
     ///
     /// # Errors
     /// There is no such process, or the system tells this in another form.
@@ -31,7 +32,10 @@ impl Usage {
         Ok(Self {
             cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
             peak_resident_bytes: field(&read("status")?, "VmHWM:").unwrap_or(0) * 1_024,
-            written_bytes: told(field(&read("io")?, "write_bytes:"), "io")?,
+            written_bytes: match read("io") {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => 0,
+                io => told(field(&io?, "write_bytes:"), "io")?,
+            },
         })
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use veridical_histories::random::Random;
 
-use super::FaultKind;
+use super::kind::{Fault, FaultKind, Reach};
+use super::partition::Cut;
 
 /// From one fault to the next, in milliseconds.
 const GAP_MS: (u64, u64) = (300, 1_200);
@@ -13,10 +14,17 @@ const GAP_MS: (u64, u64) = (300, 1_200);
 /// another member leads when the old leader comes back.
 const LASTS_MS: (u64, u64) = (100, 2_500);
 
+/// How often a loss of power is one of all members.
+const ALL_PROBABILITY: f64 = 0.7;
+
+/// How far a member's clocks may be ahead: a month. One that is started again may so find them
+/// far before or behind what they were.
+const AHEAD_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+
 /// A fault that is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlannedFault {
-    pub(super) kind: FaultKind,
+    pub(super) fault: Fault,
     pub(super) member: usize,
     /// Since the fault before it.
     pub(super) gap: Duration,
@@ -54,11 +62,30 @@ impl Schedule {
             self.round.clone_from(&self.kinds);
         }
         let choice = self.random.index(self.round.len());
+        let kind = self.round.swap_remove(choice);
         PlannedFault {
-            kind: self.round.swap_remove(choice),
             member: self.random.index(self.members),
             gap: self.between(GAP_MS),
             lasts: self.between(LASTS_MS),
+            // It comes last: faults of which nothing else is drawn stay what they were.
+            fault: self.fault(kind),
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind) -> Fault {
+        match kind {
+            FaultKind::Kill => Fault::Kill,
+            FaultKind::Pause => Fault::Pause,
+            FaultKind::Restart => Fault::Restart,
+            FaultKind::Partition => Fault::Partition(Cut::draw(&mut self.random, self.members)),
+            FaultKind::PowerLoss => Fault::PowerLoss(match self.random.chance(ALL_PROBABILITY) {
+                true => Reach::All,
+                false => Reach::One,
+            }),
+            FaultKind::DiskFull => Fault::DiskFull,
+            FaultKind::Clock => Fault::Clock {
+                ahead_seconds: self.random.below(AHEAD_SECONDS_MAX),
+            },
         }
     }
 
@@ -71,7 +98,15 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const ALL: [FaultKind; 3] = [FaultKind::Kill, FaultKind::Pause, FaultKind::Restart];
+    const ALL: [FaultKind; 7] = [
+        FaultKind::Kill,
+        FaultKind::Pause,
+        FaultKind::Restart,
+        FaultKind::Partition,
+        FaultKind::PowerLoss,
+        FaultKind::DiskFull,
+        FaultKind::Clock,
+    ];
 
     fn first(count: usize, seed: u64) -> Vec<PlannedFault> {
         let mut schedule = Schedule::new(&ALL, 3, seed);
@@ -87,9 +122,9 @@ mod tests {
     #[test]
     fn every_round_has_every_kind_and_every_member_is_hit() {
         for seed in 0..20 {
-            let faults = first(30, seed);
+            let faults = first(70, seed);
             for round in faults.chunks(ALL.len()) {
-                let mut kinds: Vec<_> = round.iter().map(|fault| fault.kind).collect();
+                let mut kinds: Vec<_> = round.iter().map(|fault| fault.fault.kind()).collect();
                 kinds.sort_unstable();
                 assert_eq!(kinds, ALL);
             }

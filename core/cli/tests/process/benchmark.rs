@@ -22,6 +22,12 @@ pub fn scratch() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
+/// Whether nothing is left in it.
+pub fn is_empty(folder: &TempDir) -> bool {
+    let mut entries = std::fs::read_dir(folder.path()).expect("the folder is there");
+    entries.next().is_none()
+}
+
 pub fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!("{error}: {output:?}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::benchmark::{self, report, said, scratch};
+use crate::benchmark::{self, is_empty, report, said, scratch};
 use crate::member::{READY_TIMEOUT, program};
 use crate::packages;
 
@@ -24,11 +24,6 @@ fn bench(scratch: &TempDir, flags: &[&str]) -> Command {
     let mut command = benchmark::bench(scratch, flags);
     command.arg("--local-cluster=3");
     command
-}
-
-fn is_empty(folder: &TempDir) -> bool {
-    let mut entries = std::fs::read_dir(folder.path()).expect("the folder is there");
-    entries.next().is_none()
 }
 
 fn spawn(mut command: Command) -> Child {
@@ -145,8 +140,8 @@ fn members_of_etcd_that_are_killed_paused_and_restarted_tell_the_truth() {
     assert!(is_empty(&scratch), "the folder of the members is removed");
 }
 
-/// SIGKILL leaves what is in the page cache, so a bug like `ack-before-fsync` cannot show here.
-/// One that answers from a state that is too old, or changes it twice, does.
+/// SIGKILL leaves what is in the page cache, so a bug like `ack-before-fsync` cannot show here
+/// (`nemesis.rs` finds it). One that answers from a state that is too old, or changes it twice, does.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn members_with_a_planted_bug_are_found_out() {

@@ -16,6 +16,7 @@ mod lifecycle;
 mod local_cluster;
 mod lost_majority;
 mod member;
+mod nemesis;
 mod open_files;
 mod packages;
 mod raw_grpc;
