@@ -57,7 +57,7 @@ fn assert_true_under(faults: &[&str], output: &Output) {
 
 const FAULTS: &[&str] = &["partition", "disk-full", "power-loss", "clock"];
 
-const ALL_OF_THEM: &[&str] = &["--nemesis=partition,disk,clock", "--duration=12s"];
+const ALL_OF_THEM: &[&str] = &["--nemesis=partition,disk,clock", "--duration=20s"];
 
 #[test]
 fn members_that_are_cut_off_lose_their_power_their_room_and_their_time_tell_the_truth() {
@@ -89,14 +89,17 @@ fn members_of_etcd_tell_the_truth_under_the_same_faults() {
 }
 
 /// An acknowledged write that no disk has is lost with the power. Either the members themselves
-/// find that, when one of them comes back with less than it had acknowledged, or the checker
-/// does, when all have lost the same. The test of the same faults above shows that a store
+/// find that, when one of them comes back with less than it had acknowledged, or one never
+/// catches up, because its leader does not send again what it was told to be there, or the
+/// checker finds it, when all have lost the same. The test of the same faults above shows that a store
 /// without the bug is not accused.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn acknowledging_before_synchronising_is_found_out_when_the_power_is_lost() {
-    const ATTEMPTS: u64 = 12;
-    // Many clients: an acknowledged write waits for its disk at any time.
+    const ATTEMPTS: u64 = 8;
+    const FORGOTTEN: &str = "has lost what the member had acknowledged";
+    // Many clients: an acknowledged write waits for its disk at any time. Of ten losses of power
+    // about one comes where it matters, so a run has several.
     let flags = [
         "--local-cluster=3",
         "--verify",
@@ -104,7 +107,7 @@ fn acknowledging_before_synchronising_is_found_out_when_the_power_is_lost() {
         "--keys=30",
         "--workload=mixed",
         "--nemesis=power-loss",
-        "--duration=8s",
+        "--duration=30s",
     ];
     for seed in 1..=ATTEMPTS {
         let scratch = scratch();
@@ -119,7 +122,8 @@ fn acknowledging_before_synchronising_is_found_out_when_the_power_is_lost() {
         let found = match output.status.code() {
             Some(0 | 3) => continue,
             Some(1) => "did not tell the truth",
-            Some(5) => "has lost what the member had acknowledged",
+            Some(5) if said.contains(FORGOTTEN) => FORGOTTEN,
+            Some(5) => "does not serve after",
             other => panic!("{other:?}: {output:?}"),
         };
         assert!(said.contains(found), "{output:?}");
