@@ -1,7 +1,7 @@
 //! Namespaces of the benchmark's own, which networks and mounts for members are made in.
 //!
-//! The kernel removes whatever was made there with the last process inside, so nothing is left
-//! of it however the benchmark ends.
+//! The kernel removes whatever was made there with the last process inside: with the benchmark
+//! itself, unless that was killed and its members go on.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
