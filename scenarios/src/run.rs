@@ -117,7 +117,11 @@ pub fn run(plan: &Plan, settings: Settings) -> Run<EtcdEvent, MemberState> {
     };
     let (keep, limits, until) = (settings.keep, settings.limits, settings.until);
     let shared = Arc::new(plan.clone());
+    #[cfg(test)]
+    let traffic = crate::api::traffic::SharedTraffic::of_this_thread();
     simulate(ABOUT, plan, conditions, settings, |world, recorder| {
+        #[cfg(test)]
+        traffic.take_over();
         drive(world, shared, (keep, limits), recorder, until)
     })
 }

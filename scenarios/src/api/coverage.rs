@@ -112,15 +112,11 @@ fn the_functions_that_the_table_names_are_there() {
 #[cfg(madsim)]
 mod in_runs {
     use super::*;
-    use crate::api::traffic::traffic;
+    use crate::api::traffic::SharedTraffic;
     use crate::plan::Plan;
     use crate::{impatience, swarm};
-    use std::sync::Mutex;
     use veridical_harness::report::Class;
     use veridical_harness::run::Settings;
-
-    /// Tests of this process see the traffic of each other.
-    static ALONE: Mutex<()> = Mutex::new(());
 
     /// Plans in which members are examined, and one with operators of all sorts.
     fn plans() -> Vec<Plan> {
@@ -170,13 +166,12 @@ mod in_runs {
 
     #[test]
     fn what_the_table_says_is_what_runs_send_and_are_told() {
-        let _alone = ALONE.lock();
         let mut runs = 0;
         let mut untrue = Vec::new();
         for plan in plans().into_iter().chain(further_plans()) {
             assert_eq!(run(&plan), Class::Ok, "seed {}", plan.seed);
             runs += 1;
-            untrue = differences(&table(&text()), &traffic().seen);
+            untrue = differences(&table(&text()), &SharedTraffic::of_this_thread().lock().seen);
             if untrue.is_empty() {
                 break;
             }
@@ -187,7 +182,7 @@ mod in_runs {
 
     #[test]
     fn whoever_changes_a_field_that_is_compared_is_found() {
-        let _alone = ALONE.lock();
+        let traffic = SharedTraffic::of_this_thread();
         let plans = plans();
         let mut missed = Vec::new();
         for ((kind, name), treatment) in table(&text()) {
@@ -195,14 +190,26 @@ mod in_runs {
                 continue;
             }
             let is_found = plans.iter().any(|plan| {
-                traffic().tampers_with = Some(name.clone());
+                traffic.lock().tampers_with = Some(name.clone());
                 run(plan) == Class::Violation
             });
             if !is_found {
                 missed.push(name);
             }
         }
-        traffic().tampers_with = None;
         assert_eq!(missed, Vec::<String>::new());
+    }
+
+    #[test]
+    fn whoever_changes_a_field_changes_no_run_of_a_neighbour() {
+        let traffic = SharedTraffic::of_this_thread();
+        let field = "MemberListResponse.members";
+        traffic.lock().tampers_with = Some(field.to_owned());
+        let plan = impatience::plan(swarm::drawn(1));
+        let neighbour = std::thread::scope(|scope| scope.spawn(|| run(&plan)).join());
+        assert_eq!(neighbour.expect("it ends"), Class::Ok);
+        assert!(traffic.lock().tampers_with.is_some(), "it was changed");
+        assert_eq!(run(&plan), Class::Violation, "one's own run is changed");
+        assert!(traffic.lock().tampers_with.is_none());
     }
 }

@@ -1,9 +1,13 @@
-//! What clients of the runs in this process have sent and were told, for tests of the table; and
+//! What clients of the runs of one test have sent and were told, for tests of the table; and
 //! answers that are changed on their way, for tests of those who judge them.
+//!
+//! A test has a thread, and so has each run that it begins: the run takes over the traffic of who
+//! began it. Were it the process's, a test would change the answers of its neighbours' runs.
 
 use prost::Message;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use veridical_client::CallError;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
@@ -21,13 +25,31 @@ pub struct Traffic {
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::of_the_api);
-static TRAFFIC: LazyLock<Mutex<Traffic>> = LazyLock::new(Mutex::default);
+thread_local! {
+    static TRAFFIC: RefCell<SharedTraffic> = RefCell::default();
+}
 
-/// The traffic so far.
-pub fn traffic() -> MutexGuard<'static, Traffic> {
-    TRAFFIC
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+/// The traffic of a test and of the runs that it begins.
+#[derive(Clone, Default)]
+pub struct SharedTraffic(Arc<Mutex<Traffic>>);
+
+impl SharedTraffic {
+    /// That of the test or of the run that this thread carries out.
+    pub fn of_this_thread() -> Self {
+        TRAFFIC.with_borrow(Clone::clone)
+    }
+
+    /// From now on this thread's runs are part of it.
+    pub fn take_over(self) {
+        TRAFFIC.set(self);
+    }
+
+    /// The traffic so far.
+    pub fn lock(&self) -> MutexGuard<'_, Traffic> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// A request and the number under which the native protocol has it.
@@ -90,7 +112,8 @@ pub fn sent(ask: &Ask) {
         return;
     };
     let call = call_of(number);
-    let mut traffic = traffic();
+    let shared = SharedTraffic::of_this_thread();
+    let mut traffic = shared.lock();
     traffic.seen.insert((Kind::Rpc, call.to_owned()));
     let rpc = SCHEMA.rpcs.iter().find(|rpc| rpc.name == call);
     let rpc = rpc.expect("the call is one of the API");
@@ -109,7 +132,7 @@ pub fn passes(ask: &Ask, result: Result<Answer, CallError>) -> Result<Answer, Ca
                 return Err(error);
             };
             let seen = (Kind::Error, message.clone());
-            traffic().seen.insert(seen);
+            SharedTraffic::of_this_thread().lock().seen.insert(seen);
             return Err(error);
         }
     };
@@ -124,7 +147,8 @@ pub fn passes(ask: &Ask, result: Result<Answer, CallError>) -> Result<Answer, Ca
     };
     let rpc = SCHEMA.rpcs.iter().find(|rpc| rpc.name == call_of(number));
     let output = &rpc.expect("the call is one of the API").output;
-    let mut traffic = traffic();
+    let shared = SharedTraffic::of_this_thread();
+    let mut traffic = shared.lock();
     SCHEMA.walk(output, bytes, &mut |kind, name| {
         if kind == Kind::Request {
             traffic.seen.insert((Kind::Response, name));
