@@ -245,6 +245,98 @@ async fn three_members_agree_and_a_member_that_was_away_catches_up_by_snapshot()
     }
 }
 
+/// Everything in a folder, and nothing else, becomes that of another one.
+fn copy_folder(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).expect("the old one goes");
+    }
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// Starts members, has them take a write that each of them knows to be committed, and ends them.
+async fn live_once(ids: &[u64], peers: &[String], dir: &Path, writes: usize) {
+    let mut members = Vec::new();
+    for id in ids {
+        members.push(serve(config(*id, peers, dir)).await);
+    }
+    let all = client(members.iter().map(|(_, address)| address.clone()).collect());
+    for number in 0..writes {
+        all.put("k", &number.to_string(), None)
+            .await
+            .expect("a put");
+    }
+    for (_, address) in &members {
+        let one = client(vec![address.clone()]);
+        one.get("k", None).await.expect("a range");
+    }
+    for (node, _) in members {
+        node.stop();
+        node.stopped().await;
+    }
+}
+
+/// Two of three members get old copies of their folders back, and lead the later terms: what the
+/// third one knows to be committed is not in their logs. Why does the first of them stop?
+async fn stop_after_a_majority_forgot(writes_kept: usize, writes_lost: usize) -> StopReason {
+    let dir = tempfile::tempdir().expect("a folder");
+    let peers: Vec<String> = (0..3)
+        .map(|_| format!("127.0.0.1:{}", free_port()))
+        .collect();
+    let old = tempfile::tempdir().expect("a folder");
+    live_once(&[1, 2, 3], &peers, dir.path(), writes_kept).await;
+    copy_folder(dir.path(), old.path());
+    live_once(&[1, 2, 3], &peers, dir.path(), writes_lost).await;
+    for member in ["member-1", "member-2"] {
+        copy_folder(&old.path().join(member), &dir.path().join(member));
+    }
+    // Their terms become later than all that the third one knows.
+    for _ in 0..3 {
+        live_once(&[1, 2], &peers, dir.path(), 1).await;
+    }
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(serve(config(id, &peers, dir.path())).await.0);
+    }
+    let first = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::select! {
+            reason = nodes[0].stopped() => reason,
+            reason = nodes[1].stopped() => reason,
+            reason = nodes[2].stopped() => reason,
+        }
+    });
+    let reason = first.await.expect("one of them finds out");
+    for node in nodes {
+        node.stop();
+        node.stopped().await;
+    }
+    reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_knows_more_to_be_committed_than_a_majority_stops_and_says_so() {
+    let reason = stop_after_a_majority_forgot(20, 10).await;
+    assert!(matches!(reason, StopReason::SafetyLost(_)), "{reason:?}");
+    let text = reason.to_string();
+    assert!(text.contains("conflicts with a committed entry"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_lacks_what_another_members_snapshot_has_stops_and_says_so() {
+    let reason = stop_after_a_majority_forgot(20, 120).await;
+    assert!(matches!(reason, StopReason::SafetyLost(_)), "{reason:?}");
+    let text = reason.to_string();
+    assert!(text.contains("this leader's log ends at"), "{text}");
+}
+
 /// Connects to each of these ports so many times, and says nothing.
 async fn silent_connections(ports: &[String], each: usize) -> Vec<tokio::net::TcpStream> {
     let mut silent = Vec::new();

@@ -42,6 +42,19 @@ pub enum StepError {
         /// The first conflicting index.
         index: LogIndex,
     },
+    /// A member has more than the leader of the same term: what it had promised to keep is not
+    /// in the leader's log (paper section 5.4, leader completeness).
+    #[error(
+        "node {from} has what is committed up to {index}, this leader's log ends at {last_index}"
+    )]
+    LeaderLacksCommitted {
+        /// The member.
+        from: NodeId,
+        /// Up to which index it agrees, as it believes.
+        index: LogIndex,
+        /// The end of the log here.
+        last_index: LogIndex,
+    },
     /// The leader believes that this member holds entries that it does not hold: they
     /// were acknowledged and then lost.
     #[error("leader says entries up to {commit} were acknowledged, the log ends at {last_index}")]

@@ -171,7 +171,10 @@ mod in_runs {
         for plan in plans().into_iter().chain(further_plans()) {
             assert_eq!(run(&plan), Class::Ok, "seed {}", plan.seed);
             runs += 1;
-            untrue = differences(&table(&text()), &SharedTraffic::of_this_thread().lock().seen);
+            untrue = differences(
+                &table(&text()),
+                &SharedTraffic::of_this_thread().lock().seen,
+            );
             if untrue.is_empty() {
                 break;
             }

@@ -166,7 +166,9 @@ impl Outside {
             MemberExit::Stopped(StopReason::Requested) => {
                 lock(&self.shared).sites[self.site as usize].stop_asked
             }
-            MemberExit::Stopped(StopReason::DurabilityLost(_)) => self.may_forget,
+            MemberExit::Stopped(StopReason::DurabilityLost(_) | StopReason::SafetyLost(_)) => {
+                self.may_forget
+            }
             other if self.is_rotten && other.is_refusal() && other.names_a_file() => {
                 reachable!("scenario.rotten-disk-refused", rare: "disks do not decay; the scenario rotten-disk comes by");
                 true

@@ -321,8 +321,18 @@ impl<E: Environment> Driver<E> {
                 Ok(()) => {}
                 // What it has promised may be lost as well: it must not vote.
                 Err(error @ StepError::AcknowledgedEntriesLost { .. }) => {
-                    reachable!("node.lost-what-it-had-acknowledged", rare: "disks keep what was synchronised; the scenario stale-disk comes by");
+                    reachable!("node.lost-what-it-had-acknowledged", rare: "disks keep what was synchronised");
                     self.stop.now(StopReason::DurabilityLost(error.to_string()));
+                }
+                // No correct cluster comes here, and none goes on from here: a message that is
+                // only left out comes again for ever, and the member never catches up.
+                Err(
+                    error @ (StepError::ConflictsWithCommitted { .. }
+                    | StepError::LeaderLacksCommitted { .. }
+                    | StepError::SecondLeader { .. }),
+                ) => {
+                    reachable!("node.members-contradict-each-other", rare: "disks keep what was synchronised, and a majority of them never forgets");
+                    self.stop.now(StopReason::SafetyLost(error.to_string()));
                 }
                 Err(error) => debug!(%error, "ignored a message"),
             },

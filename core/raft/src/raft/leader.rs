@@ -209,8 +209,10 @@ impl Raft {
         match outcome {
             AppendOutcome::Accepted { index } => {
                 if index > last_index {
-                    return Err(StepError::Malformed {
-                        reason: "acknowledges entries that do not exist",
+                    return Err(StepError::LeaderLacksCommitted {
+                        from,
+                        index,
+                        last_index,
                     });
                 }
                 progress.mark_active();
