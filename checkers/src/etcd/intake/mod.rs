@@ -495,7 +495,7 @@ impl Intake {
     /// Bytes held, estimated.
     pub fn table_bytes(&self) -> usize {
         self.in_flight.len() * (size_of::<Open>() + CONTENT_BYTES)
-            + self.in_flight.floor_bytes()
+            + self.in_flight.place_bytes()
             + self.backlog.bytes()
             + self.watches.bytes()
             + self.sessions.bytes()

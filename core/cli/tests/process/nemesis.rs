@@ -98,8 +98,7 @@ fn acknowledging_before_synchronising_is_found_out_when_the_power_is_lost() {
     const ATTEMPTS: u64 = 8;
     const FORGOTTEN: &str = "has lost what the member had acknowledged";
     const CONTRADICTED: &str = "the members contradict each other";
-    // Many clients: an acknowledged write waits for its disk at any time. About a fifth of runs
-    // of 8 s found it, so these are longer.
+    // Many clients: an acknowledged write waits for its disk at any time.
     let flags = [
         "--local-cluster=3",
         "--verify",
