@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::etcd::operation::Writer;
 use crate::etcd::stored::{Change, Stored};
 
+use super::key_table::KeyTable;
 use super::overlay::{Overlay, OverlayParts};
 
 /// The content of a key from one revision on; `None` where it was deleted.
@@ -67,7 +68,7 @@ pub(super) fn last_lease(versions: Option<&Versions>) -> i64 {
 /// The revisions that are certain.
 #[derive(Debug, Default)]
 pub(super) struct Base {
-    keys: BTreeMap<Bytes, Versions>,
+    keys: KeyTable,
     log: VecDeque<LogEntry>,
     /// The revision of the first entry of `log`.
     log_start: i64,
@@ -105,8 +106,8 @@ impl Base {
         self.keys.get(key)
     }
 
-    /// All keys by name.
-    pub fn keys(&self) -> &BTreeMap<Bytes, Versions> {
+    /// All keys.
+    pub fn keys(&self) -> &KeyTable {
         &self.keys
     }
 
@@ -137,8 +138,9 @@ impl Base {
             stored: Some(stored),
         };
         self.bytes += bytes_of(&version);
-        let before = self.keys.insert(key, Versions::from([version]));
-        assert!(before.is_none(), "a key is there once");
+        let versions = self.keys.get_or_add(&key);
+        assert!(versions.is_empty(), "a key is there once");
+        versions.push_back(version);
     }
 
     /// Carries out the next revision.
@@ -152,7 +154,7 @@ impl Base {
         self.bytes += bytes_of_entry(&keys);
         for (key, stored) in changes {
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
-            let versions = self.keys.entry(key.clone()).or_default();
+            let versions = self.keys.get_or_add(&key);
             let old_lease = last_lease(Some(versions));
             let version = Version { revision, stored };
             self.bytes += bytes_of(&version);
@@ -196,7 +198,7 @@ impl Base {
                 "a hypothesis begins behind what is certain"
             );
             self.bytes += bytes_of_all(&versions);
-            self.keys.entry(key).or_default().extend(versions);
+            self.keys.get_or_add(&key).extend(versions);
         }
         let entries = log.iter().map(|entry| bytes_of_entry(&entry.keys));
         self.bytes += entries.sum::<usize>();

@@ -15,6 +15,7 @@ mod answers;
 mod base;
 mod delivery;
 mod evaluate;
+mod key_table;
 mod overlay;
 mod selection;
 #[cfg(test)]

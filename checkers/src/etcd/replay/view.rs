@@ -48,9 +48,7 @@ impl<'a> View<'a> {
         revision: i64,
     ) -> impl Iterator<Item = (&'a Bytes, &'a Stored)> + use<'a> {
         let bounds = bounds_of(range);
-        let base = bounds
-            .clone()
-            .map(|bounds| self.base.keys().range::<Bytes, _>(bounds));
+        let base = bounds.clone().map(|bounds| self.base.keys().range(bounds));
         let over = bounds.map(|bounds| self.overlay.keys().range::<Bytes, _>(bounds));
         let merged = Merged {
             base: base.into_iter().flatten().peekable(),
