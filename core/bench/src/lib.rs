@@ -71,16 +71,19 @@ pub fn run(flags: &BenchFlags) -> Result<Option<Verdict>, BenchError> {
     let finished = page.map_or(Ok(()), |page| {
         page.finish(series.to_page(&command_line()).as_deref())
     });
-    match (series.failure, finished) {
-        (Some(failure), _) => Err(failure),
-        (None, Ok(())) => Ok(series.verdict),
-        // A page that is missing does not hide that the store did not tell the truth.
-        (None, Err(error)) if series.verdict.as_ref().is_some_and(|told| !told.is_ok()) => {
-            eprintln!("{error}");
-            Ok(series.verdict)
-        }
-        (None, Err(error)) => Err(error),
+    let verdict = series.verdict.as_ref();
+    let (failure, is_second) = match (series.failure, finished) {
+        (None, Ok(())) => return Ok(series.verdict),
+        // Members that are gone may be why the checker came to no answer.
+        (Some(failure), _) => (failure, verdict.and_then(Verdict::violation).is_some()),
+        (None, Err(failure)) => (failure, verdict.is_some_and(|told| !told.is_ok())),
+    };
+    if is_second {
+        // That the store did not tell the truth is said with the status, whatever else there is.
+        eprintln!("{failure}");
+        return Ok(series.verdict);
     }
+    Err(failure)
 }
 
 /// What is printed of a series.

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use tokio_util::sync::CancellationToken;
 use veridical_checkers::etcd::{EtcdChecker, EtcdOptions, InitialContentError};
 use veridical_checkers::{Rejection, Verdict};
 use veridical_client::CallError;
@@ -51,6 +52,14 @@ pub(crate) struct Recorded {
     pub(crate) verdict: Option<Verdict>,
 }
 
+impl Recorded {
+    /// Whether the store did not tell the truth.
+    pub(crate) fn is_violation(&self) -> bool {
+        let verdict = self.verdict.as_ref();
+        verdict.is_some_and(|verdict| verdict.violation().is_some())
+    }
+}
+
 /// Takes events in. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -89,11 +98,11 @@ pub(crate) struct Sinks<'a> {
 }
 
 impl Recording {
-    /// Starts to record.
+    /// Starts to record. The first violation cancels `run`: what comes after it is not checked.
     ///
     /// # Errors
     /// The file cannot be created.
-    pub(crate) fn start(sinks: Sinks<'_>) -> Result<Self, RecordingError> {
+    pub(crate) fn start(sinks: Sinks<'_>, run: CancellationToken) -> Result<Self, RecordingError> {
         let writer = match sinks.history {
             Some(path) => {
                 let failed = |source| RecordingError::File {
@@ -107,7 +116,7 @@ impl Recording {
         };
         let checker = sinks.checker;
         let (events, waiting) = event_queue();
-        let thread = std::thread::spawn(move || take_in(&waiting, writer, checker));
+        let thread = std::thread::spawn(move || take_in(&waiting, writer, checker, &run));
         let recorder = Recorder { events };
         Ok(Self { recorder, thread })
     }
@@ -156,6 +165,7 @@ fn take_in(
     events: &EventReceiver<EtcdEvent>,
     mut writer: Option<(PathBuf, Writer<BufWriter<File>>)>,
     mut checker: Option<EtcdChecker>,
+    run: &CancellationToken,
 ) -> Result<Recorded, RecordingError> {
     let mut recorded = Recorded::default();
     let mut taken = Vec::new();
@@ -177,6 +187,7 @@ fn take_in(
                 Err(Rejection::Violation(violation)) => {
                     recorded.verdict = Some(Verdict::Violation(violation));
                     checker = None;
+                    run.cancel();
                 }
                 Err(Rejection::Malformed(malformed)) => {
                     return Err(RecordingError::Malformed(malformed.to_string()));
@@ -211,8 +222,9 @@ mod tests {
         })
     }
 
-    /// A put at revision 2, and a read that shows the key or not.
-    fn verdict_of_read(shows_the_put: bool) -> Verdict {
+    /// A put at revision 2, and a read that shows the key or not: the verdict, and whether the
+    /// run was ended by it.
+    fn verdict_of_read(shows_the_put: bool) -> (Verdict, bool) {
         let empty = Present {
             revision: 1,
             content: Vec::new(),
@@ -221,7 +233,8 @@ mod tests {
             checker: Some(checker_from(&empty, 1).unwrap()),
             history: None,
         };
-        let recording = Recording::start(sinks).unwrap();
+        let run = CancellationToken::new();
+        let recording = Recording::start(sinks, run.clone()).unwrap();
         let recorder = recording.recorder();
         let put = PutRequest {
             key: key(1),
@@ -257,12 +270,13 @@ mod tests {
         drop(recorder);
         let recorded = recording.finish().unwrap();
         assert_eq!(recorded.events, 4);
-        recorded.verdict.unwrap()
+        (recorded.verdict.unwrap(), run.is_cancelled())
     }
 
     #[test]
-    fn a_read_that_misses_an_acknowledged_write_is_a_violation() {
-        assert_eq!(verdict_of_read(true), Verdict::Ok);
-        assert!(verdict_of_read(false).violation().is_some());
+    fn a_read_that_misses_an_acknowledged_write_is_a_violation_and_ends_the_run() {
+        assert_eq!(verdict_of_read(true), (Verdict::Ok, false));
+        let (verdict, is_ended) = verdict_of_read(false);
+        assert!(verdict.violation().is_some() && is_ended);
     }
 }

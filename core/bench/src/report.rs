@@ -435,6 +435,7 @@ mod tests {
             clients_cpu: Duration::from_millis(500),
             interrupted: false,
             recorded: None,
+            member_failure: None,
         };
         Report::new(setting, &finished)
     }

@@ -130,10 +130,19 @@ pub(crate) struct Finished {
     pub(crate) clients_cpu: Duration,
     pub(crate) interrupted: bool,
     pub(crate) recorded: Option<Recorded>,
+    /// What went wrong with the members beside a violation; alone it is the run's error.
+    pub(crate) member_failure: Option<LocalClusterError>,
 }
 
-/// Runs the whole benchmark, until it is told to `stop` at the latest. A supervisor watches
-/// over members that belong to it. Of several runs the label says which one it is.
+impl Finished {
+    /// Whether the store did not tell the truth.
+    pub(crate) fn is_violation(&self) -> bool {
+        self.recorded.as_ref().is_some_and(Recorded::is_violation)
+    }
+}
+
+/// Runs the whole benchmark, until it is told to `stop` or the store has not told the truth, at
+/// the latest. A supervisor watches over members that belong to it. Of several runs the label says which one it is.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are no errors here; they are counted.
@@ -145,7 +154,9 @@ pub(crate) async fn run(
 ) -> Result<Finished, BenchError> {
     let status = Status::on_terminal(label, flags.clients, flags.verify);
     let connections = connect(flags).await?;
-    let recording = record(flags, &connections[0]).await?;
+    // Whoever stops the series stops this run; what this run finds is no interrupt.
+    let run_stop = stop.child_token();
+    let recording = record(flags, &connections[0], &run_stop).await?;
     let mut workers = hire(flags, &connections, recording.as_ref(), status.as_ref());
     if flags.workload.reads() {
         if let Some(status) = &status {
@@ -171,7 +182,7 @@ pub(crate) async fn run(
         .map_err(BenchError::Pacer)?;
     let mut working = JoinSet::new();
     for (client, worker) in workers.into_iter().enumerate() {
-        let shift = Shift::new(time, stop.clone());
+        let shift = Shift::new(time, run_stop.clone());
         let shift = match (&schedule, &pacer) {
             (Some(schedule), Some(pacer)) => shift.at_pace(*schedule, client, pacer),
             (None, _) | (_, None) => shift,
@@ -188,7 +199,7 @@ pub(crate) async fn run(
         clients_cpu(measure_from, &clients_ended),
         async {
             match supervisor {
-                Some(supervisor) => supervisor.watch(time, stop, &clients_ended).await,
+                Some(supervisor) => supervisor.watch(time, &run_stop, &clients_ended).await,
                 None => Ok(()),
             }
         }
@@ -199,13 +210,19 @@ pub(crate) async fn run(
         None => None,
     };
     showing.shutdown().await;
-    watched?;
+    // Members that lie may be in no state to go on, and that is not to hide that they lied.
+    let is_violation = recorded.as_ref().is_some_and(Recorded::is_violation);
+    let member_failure = match watched {
+        Err(error) if !is_violation => return Err(error.into()),
+        watched => watched.err(),
+    };
     Ok(Finished {
         measurements,
         elapsed: ended.saturating_duration_since(measure_from),
         clients_cpu,
-        interrupted: ended < until,
+        interrupted: ended < until && stop.is_cancelled(),
         recorded,
+        member_failure,
     })
 }
 
@@ -273,6 +290,7 @@ async fn connect(flags: &BenchFlags) -> Result<Vec<Connection>, BenchError> {
 async fn record(
     flags: &BenchFlags,
     connection: &Connection,
+    run_stop: &CancellationToken,
 ) -> Result<Option<Recording>, BenchError> {
     if !flags.verify && flags.history.is_none() {
         return Ok(None);
@@ -289,7 +307,7 @@ async fn record(
         checker,
         history: flags.history.as_deref(),
     };
-    Ok(Some(Recording::start(sinks)?))
+    Ok(Some(Recording::start(sinks, run_stop.clone())?))
 }
 
 fn hire(

@@ -29,7 +29,7 @@ pub(crate) struct Series {
     /// `None` if nothing was checked.
     pub(crate) verdict: Option<Verdict>,
     /// Why there are fewer runs than were asked for, unless somebody stopped it or the
-    /// checker said enough.
+    /// checker said enough; or what else went wrong in the run of which it said so.
     pub(crate) failure: Option<BenchError>,
 }
 
@@ -71,9 +71,13 @@ impl Series {
             let (finished, observed) = members.measure(&flags, run, label, stop).await?;
             let report = Report::new(Setting::of(&flags), &finished).with_local_cluster(observed);
             self.reports.push(report);
+            let member_failure = finished.member_failure;
             let verdict = finished.recorded.and_then(|recorded| recorded.verdict);
             let is_enough = verdict.as_ref().is_some_and(|verdict| !verdict.is_ok());
             self.verdict = verdict;
+            if let Some(error) = member_failure {
+                return Err(error.into());
+            }
             if is_enough || finished.interrupted {
                 break;
             }
@@ -179,6 +183,10 @@ impl Members {
         }
         let stopped = supervisor.stop().await;
         let finished = match (finished, ended) {
+            (Ok(mut finished), Err(error)) if finished.is_violation() => {
+                finished.member_failure.get_or_insert(error);
+                finished
+            }
             (Err(BenchError::LocalCluster(error)), _) | (_, Err(error)) => {
                 return Err(error.into());
             }

@@ -12,8 +12,10 @@ impl Raft {
     /// Takes a message from the network. Never panics, whatever the message says.
     ///
     /// # Errors
-    /// No correct member would have sent this here; nothing was changed, and nothing
-    /// has to be done about it.
+    /// No correct member would have sent this here; nothing was changed. What is malformed may be
+    /// left out. What shows that a promise was broken (acknowledged entries are lost, committed
+    /// ones contradicted or unknown to a leader, a term has two leaders) comes again for ever:
+    /// the member has to stop, and to say so.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         self.validate(&message)?;
         let before = self.observe();
