@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use super::gap::{Candidate, Gap};
 use super::hypothesis::Hypothesis;
-use super::unobservable::join_unobservable;
+use super::unobservable::{UnobservedDeletions, join_unobservable};
 
 /// All ways to go on behind a gap.
 pub(super) struct Followed {
@@ -37,6 +37,7 @@ pub(super) fn follow(
         is_crowded: false,
         early_lease: None,
     };
+    let mut deletions = UnobservedDeletions::default();
     let mut waiting: Vec<Cow<'_, Hypothesis>> =
         hypotheses.iter().rev().map(Cow::Borrowed).collect();
     while let Some(hypothesis) = waiting.pop() {
@@ -51,7 +52,8 @@ pub(super) fn follow(
         followed.early_lease = explanations.early_lease.or(followed.early_lease);
         let candidates = explanations.candidates;
         let all = candidates.len();
-        let candidates = join_unobservable(gap, &hypothesis, candidates, equivalent_max);
+        let candidates =
+            join_unobservable(gap, &mut deletions, &hypothesis, candidates, equivalent_max);
         followed.joined += all - candidates.len();
         followed.add(gap, &hypothesis, candidates, waiting.len());
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use veridical_histories::etcd::Request;
 
 use crate::etcd::stored::Change;
@@ -16,10 +17,27 @@ use super::candidates::{CandidateWriter, DivergenceRange};
 use super::gap::{Candidate, Gap, Place};
 use super::hypothesis::Hypothesis;
 
+/// By key, the revision behind one gap that deletes it, if nobody looks at it before. It is the
+/// same in every hypothesis, and all that waits behind the gap is searched for it.
+#[derive(Default)]
+pub(super) struct UnobservedDeletions(FxHashMap<Bytes, Option<i64>>);
+
+impl UnobservedDeletions {
+    fn of(&mut self, gap: &Gap<'_>, key: &Bytes) -> Option<i64> {
+        if let Some(known) = self.0.get(key) {
+            return *known;
+        }
+        let found = deleted_unobserved(gap, key);
+        self.0.insert(key.clone(), found);
+        found
+    }
+}
+
 /// Makes one of those of `candidates` for a gap that nobody will observe, where there are
 /// more than `equivalent_max` of all.
 pub(super) fn join_unobservable(
     gap: &Gap<'_>,
+    deletions: &mut UnobservedDeletions,
     hypothesis: &Hypothesis,
     candidates: Vec<Candidate>,
     equivalent_max: usize,
@@ -34,7 +52,7 @@ pub(super) fn join_unobservable(
     };
     let mut first = None;
     for candidate in candidates {
-        let until = || unobservable_until(gap, hypothesis, &candidate.changes);
+        let mut until = || unobservable_until(gap, deletions, hypothesis, &candidate.changes);
         let Some((writer, until)) = writer_of(gap, &candidate).and_then(|it| Some((it, until()?)))
         else {
             joined.push(candidate);
@@ -70,7 +88,12 @@ fn writer_of(gap: &Gap<'_>, candidate: &Candidate) -> Option<CandidateWriter> {
 
 /// The revision from which on the changes have no trace, if nobody can see them before
 /// that.
-fn unobservable_until(gap: &Gap<'_>, hypothesis: &Hypothesis, changes: &[Change]) -> Option<i64> {
+fn unobservable_until(
+    gap: &Gap<'_>,
+    deletions: &mut UnobservedDeletions,
+    hypothesis: &Hypothesis,
+    changes: &[Change],
+) -> Option<i64> {
     let view = hypothesis.view(gap.replay);
     let each = changes.iter().map(|(key, stored)| {
         let before = view.get(key, gap.revision - 1)?;
@@ -78,7 +101,7 @@ fn unobservable_until(gap: &Gap<'_>, hypothesis: &Hypothesis, changes: &[Change]
         if stored.as_ref()?.lease != 0 || before.lease != 0 {
             return None;
         }
-        deleted_unobserved(gap, key)
+        deletions.of(gap, key)
     });
     each.collect::<Option<Vec<i64>>>()?.into_iter().max()
 }
