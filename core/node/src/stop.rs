@@ -21,9 +21,10 @@ pub enum StopReason {
     #[error("this member's disk has lost what the member had acknowledged: {0}")]
     DurabilityLost(String),
     /// A leader contradicts what is committed here, this member leads and another has more that
-    /// is committed, or a term has two leaders. Somewhere a majority has forgotten what it had promised, so what this member has and what the others
-    /// have are two histories. Which of them clients were told of, only people can find out:
-    /// a member that went on would take in, and give out, either.
+    /// is committed, or a term has two leaders. Somewhere a majority has forgotten what it had
+    /// promised, so what this member has and what the others have are two histories. Which of
+    /// them clients were told of, only people can find out: a member that went on would take in,
+    /// and give out, either.
     #[error("the members contradict each other: {0}")]
     SafetyLost(String),
     /// The log holds something that this version cannot apply.
