@@ -142,7 +142,8 @@ impl Finished {
 }
 
 /// Runs the whole benchmark, until it is told to `stop` or the store has not told the truth, at
-/// the latest. A supervisor watches over members that belong to it. Of several runs the label says which one it is.
+/// the latest. A supervisor watches over members that belong to it. Of several runs the label
+/// says which one it is.
 ///
 /// # Errors
 /// See [`BenchError`]. Requests that fail are no errors here; they are counted.

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::base::Versions;
 
 /// The versions of each key. Nearly every operation names one key, and comparing names along a
-/// tree costs more than all else that is done for it; ranges need the tree all the same.
+/// tree is among the dearest of what is done for it; ranges need the tree all the same.
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
     places: FxHashMap<Bytes, usize>,
