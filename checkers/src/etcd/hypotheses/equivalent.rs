@@ -144,7 +144,7 @@ impl Equivalence<'_> {
                 candidates.push(candidate.clone());
             }
         }
-        let (keys, until) = one.overlay.differences(&other.overlay);
+        let (keys, until) = self.replay.differences(&one.overlay, &other.overlay);
         let known = [one, other].into_iter().filter_map(|hypothesis| {
             let write = hypothesis.undetermined.at(revision)?;
             write.divergence.clone()

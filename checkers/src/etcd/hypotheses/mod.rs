@@ -361,9 +361,9 @@ impl Hypotheses {
                 .into_iter()
                 .for_each(|changes| replay.commit(changes, writer));
         } else {
-            for (hypothesis, changes) in self.hypotheses.iter_mut().zip(changes_of_each) {
-                replay.commit_to(&mut hypothesis.overlay, revision, changes, writer);
-            }
+            let hypotheses = self.hypotheses.iter_mut();
+            let overlays = hypotheses.map(|hypothesis| &mut hypothesis.overlay);
+            replay.commit_to_all(overlays.collect(), revision, changes_of_each, writer);
         }
         self.bound_memory(replay, event, revision);
         Ok(())
@@ -477,7 +477,8 @@ impl Hypotheses {
         // Each way on is a copy, so there is room for as many as fit; but none is dropped
         // here.
         let largest = self.hypotheses.iter().map(Hypothesis::bytes).max();
-        let fitting = self.bytes_max() / largest.unwrap_or(0).max(1);
+        let bytes_max = self.bytes_max().saturating_sub(replay.agreed_bytes());
+        let fitting = bytes_max / largest.unwrap_or(0).max(1);
         let fitting = fitting.max(self.hypotheses.len());
         let room = self.limits.hypotheses_max.min(fitting);
         follow(&gap, &self.hypotheses, room, self.limits.equivalent_max)
@@ -524,7 +525,7 @@ impl Hypotheses {
         let [only] = &mut self.hypotheses[..] else {
             return;
         };
-        if only.overlay.is_empty() && only.ended.is_empty() && only.placed.is_empty() {
+        if replay.is_certain(&only.overlay) && only.ended.is_empty() && only.placed.is_empty() {
             return;
         }
         replay.absorb(std::mem::take(&mut only.overlay), &mut only.ended);
@@ -543,8 +544,9 @@ impl Hypotheses {
     /// Drops hypotheses while they take more memory than is allowed.
     fn bound_memory(&mut self, replay: &mut Replay, event: u64, revision: i64) {
         let bytes_max = self.bytes_max();
+        let agreed = replay.agreed_bytes();
         let bytes = |all: &[Hypothesis]| all.iter().map(Hypothesis::bytes).sum::<usize>();
-        while self.hypotheses.len() > 1 && bytes(&self.hypotheses) > bytes_max {
+        while self.hypotheses.len() > 1 && agreed + bytes(&self.hypotheses) > bytes_max {
             self.hypotheses.truncate(self.hypotheses.len() / 2);
             let text = format!(
                 "the explanations that are left open up to revision {revision} do not fit into {} \

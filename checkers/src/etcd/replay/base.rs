@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::etcd::operation::Writer;
 use crate::etcd::stored::{Change, Stored};
 
+use super::agreed::{Agreed, AgreedParts};
 use super::key_table::KeyTable;
 use super::overlay::{Overlay, OverlayParts};
 
@@ -31,7 +32,7 @@ pub(in crate::etcd) struct LogEntry {
     pub writer: Writer,
 }
 
-fn bytes_of(version: &Version) -> usize {
+pub(super) fn bytes_of(version: &Version) -> usize {
     let value = version
         .stored
         .as_ref()
@@ -48,14 +49,14 @@ pub(super) fn bytes_of_entry(keys: &[Bytes]) -> usize {
     size_of::<LogEntry>() + std::mem::size_of_val(keys) + lengths
 }
 
-/// The content after `revision`, of a key with these versions.
-pub(super) fn at(versions: &Versions, revision: i64) -> Option<&Stored> {
+/// The last of these versions that is there after `revision`.
+pub(super) fn version_at(versions: &Versions, revision: i64) -> Option<&Version> {
     let last = versions.back()?;
     if last.revision <= revision {
-        return last.stored.as_ref();
+        return Some(last);
     }
     let newer = versions.partition_point(|version| version.revision <= revision);
-    versions[newer.checked_sub(1)?].stored.as_ref()
+    versions.get(newer.checked_sub(1)?)
 }
 
 /// The lease of the last version, 0 where there is none.
@@ -181,35 +182,40 @@ impl Base {
         }
     }
 
-    /// Takes over a hypothesis that turned out to be the only one left.
-    pub fn absorb(&mut self, overlay: Overlay) {
-        let last_certain = self.revision();
+    /// Takes over a hypothesis that turned out to be the only one left, and what all have
+    /// agreed on.
+    pub fn absorb(&mut self, agreed: Agreed, overlay: Overlay) {
         let OverlayParts {
             keys,
-            log,
+            mut log,
             attached,
             resolved,
         } = overlay.into_parts();
-        for (key, versions) in keys {
-            assert!(
-                { &versions }
-                    .front()
-                    .is_none_or(|version| version.revision > last_certain),
-                "a hypothesis begins behind what is certain"
-            );
-            self.bytes += bytes_of_all(&versions);
-            self.keys.get_or_add(&key).extend(versions);
+        let AgreedParts {
+            keys: agreed_keys,
+            log: mut agreed_log,
+            attached: agreed_attached,
+        } = agreed.into_parts();
+        for (key, versions) in agreed_keys {
+            self.extend(&key, versions);
         }
-        let entries = log.iter().map(|entry| bytes_of_entry(&entry.keys));
-        self.bytes += entries.sum::<usize>();
-        for (lease, keys) in attached {
+        for (key, versions) in keys {
+            self.extend(&key, versions);
+        }
+        log.append(&mut agreed_log);
+        for (revision, entry) in log {
+            let next = self.revision() + 1;
+            assert_eq!(revision, next, "a hypothesis begins behind what is certain");
+            self.bytes += bytes_of_entry(&entry.keys);
+            self.log.push_back(entry);
+        }
+        for (lease, keys) in agreed_attached.into_iter().chain(attached) {
             if keys.is_empty() {
                 self.attached.remove(&lease);
             } else {
                 self.attached.insert(lease, keys);
             }
         }
-        self.log.extend(log);
         for ((key, revision), known) in resolved {
             let versions = self.keys.get_mut(&key);
             let version = versions.and_then(|versions| {
@@ -222,6 +228,16 @@ impl Base {
                 version.stored = Some(known);
                 self.bytes += bytes_of(version);
             }
+        }
+    }
+
+    /// Adds versions of a key, each where its revision puts it.
+    fn extend(&mut self, key: &Bytes, versions: Versions) {
+        self.bytes += bytes_of_all(&versions);
+        let all = self.keys.get_or_add(key);
+        for version in versions {
+            let place = all.partition_point(|other| other.revision < version.revision);
+            all.insert(place, version);
         }
     }
 

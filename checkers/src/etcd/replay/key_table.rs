@@ -78,6 +78,21 @@ impl KeyTable {
     }
 }
 
+impl IntoIterator for KeyTable {
+    type Item = (Bytes, Versions);
+    type IntoIter = std::vec::IntoIter<(Bytes, Versions)>;
+
+    /// All keys in order.
+    fn into_iter(self) -> Self::IntoIter {
+        let Self {
+            order, mut slots, ..
+        } = self;
+        let keys = order.into_iter();
+        let all = keys.map(|(key, place)| (key, std::mem::take(&mut slots[place])));
+        all.collect::<Vec<_>>().into_iter()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

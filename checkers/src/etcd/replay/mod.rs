@@ -8,9 +8,10 @@
 //! else was seen; it carries out what it is given.
 //!
 //! A [`base::Base`] is what is certain. Where a revision can have been written by one of
-//! several operations, each hypothesis keeps its changes in an [`Overlay`]; a [`View`]
-//! reads the two as one.
+//! several operations, each hypothesis keeps its changes in an [`Overlay`], and what all of
+//! them say behind it is kept once ([`agreed::Agreed`]); a [`View`] reads the three as one.
 
+mod agreed;
 mod answers;
 mod base;
 mod delivery;
@@ -38,6 +39,7 @@ pub(super) use view::View;
 use super::memory::tree_bytes;
 use super::operation::Writer;
 use super::stored::{Change, Stored};
+use agreed::Agreed;
 use base::Base;
 
 /// How many times as far as reads watches are covered.
@@ -66,6 +68,8 @@ pub(super) struct StillNeeded {
 #[derive(Debug)]
 pub(super) struct Replay {
     base: Base,
+    /// What all hypotheses say behind it; empty where there is one.
+    agreed: Agreed,
     /// Leases that certainly ended.
     ended: BTreeMap<i64, LeaseEnd>,
     initial_revision: i64,
@@ -87,6 +91,7 @@ impl Replay {
     pub fn new(initial_revision: i64, retain_revisions: i64, bytes_max: usize) -> Self {
         Self {
             base: Base::new(initial_revision),
+            agreed: Agreed::default(),
             ended: BTreeMap::new(),
             initial_revision,
             has_initial_content: false,
@@ -120,6 +125,7 @@ impl Replay {
     pub fn view<'a>(&'a self, overlay: &'a Overlay) -> View<'a> {
         View {
             base: &self.base,
+            agreed: &self.agreed,
             overlay,
         }
     }
@@ -146,6 +152,10 @@ impl Replay {
 
     /// Carries out the next revision for certain.
     pub fn commit(&mut self, changes: Vec<Change>, writer: Writer) {
+        assert!(
+            self.agreed.is_empty(),
+            "what is agreed on is certain before anything else is"
+        );
         assert_eq!(
             self.base.revision(),
             self.applied,
@@ -163,18 +173,61 @@ impl Replay {
         writer: Writer,
     ) {
         assert_eq!(revision, self.applied + 1, "the next revision is assumed");
-        overlay.commit(&self.base, revision, changes, writer);
+        overlay.commit(&self.base, &self.agreed, revision, changes, writer);
     }
 
-    /// Takes over the overlay and the ended leases of the only hypothesis that is left.
+    /// Carries out the next revision in all hypotheses, each of which has its changes. Those
+    /// that are the same in all are kept once.
+    pub fn commit_to_all(
+        &mut self,
+        mut overlays: Vec<&mut Overlay>,
+        revision: i64,
+        mut changes_of_each: Vec<Vec<Change>>,
+        writer: Writer,
+    ) {
+        assert_eq!(
+            overlays.len(),
+            changes_of_each.len(),
+            "each hypothesis has its changes"
+        );
+        let (base, agreed) = (&self.base, &mut self.agreed);
+        if agreed.is_common(base, &overlays, &changes_of_each) {
+            assert_eq!(revision, self.applied + 1, "the next revision is assumed");
+            let changes = changes_of_each.swap_remove(0);
+            agreed.commit(base, overlays.swap_remove(0), revision, changes, writer);
+        } else {
+            for (overlay, changes) in overlays.into_iter().zip(changes_of_each) {
+                self.commit_to(overlay, revision, changes, writer);
+            }
+        }
+    }
+
+    /// Whether a hypothesis with this overlay says no more than what is certain.
+    pub fn is_certain(&self, overlay: &Overlay) -> bool {
+        self.agreed.is_empty() && overlay.is_empty()
+    }
+
+    /// Bytes of what all hypotheses say, estimated.
+    pub fn agreed_bytes(&self) -> usize {
+        self.agreed.bytes()
+    }
+
+    /// The keys whose versions differ in two hypotheses that come to the same state, and the
+    /// first revision from which on both have the same ones.
+    pub fn differences(&self, one: &Overlay, other: &Overlay) -> (Vec<Bytes>, i64) {
+        one.differences(other, &self.agreed)
+    }
+
+    /// Takes over the overlay and the ended leases of the only hypothesis that is left, and
+    /// what all have agreed on.
     pub fn absorb(&mut self, overlay: Overlay, ended: &mut BTreeMap<i64, LeaseEnd>) {
-        self.base.absorb(overlay);
+        self.base.absorb(std::mem::take(&mut self.agreed), overlay);
         self.ended.append(ended);
     }
 
-    /// The present contents of the keys that differ from the certain ones.
+    /// The present contents of the keys that differ from what is certain or agreed on.
     pub fn last_changes<'a>(&'a self, overlay: &'a Overlay) -> LastChanges<'a> {
-        overlay.last_changes(&self.base)
+        overlay.last_changes(&self.base, &self.agreed)
     }
 
     /// The end of a lease, if it certainly ended.
@@ -223,7 +276,7 @@ impl Replay {
 
     /// Bytes held for the versions of keys, estimated.
     pub fn version_bytes(&self) -> usize {
-        self.base.bytes()
+        self.base.bytes() + self.agreed.bytes()
     }
 
     /// Bytes held beside the versions, estimated.

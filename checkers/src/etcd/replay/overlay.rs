@@ -1,5 +1,5 @@
-//! The part of the replay that one hypothesis assumes: its versions since the last certain
-//! revision.
+//! The part of the replay that one hypothesis assumes alone: its versions since the last
+//! certain revision, but for those that all hypotheses agree on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::etcd::operation::Writer;
 use crate::etcd::stored::{Change, Content, Stored};
 
-use super::base::{Attached, Base, LogEntry, Version, Versions, bytes_of_entry, last_lease};
+use super::agreed::Agreed;
+use super::base::{Attached, Base, LogEntry, Version, Versions, bytes_of_entry};
+use super::view::View;
 
 /// The bytes that a small allocation takes beside its contents, with the room that a
 /// sequence has to grow.
@@ -17,12 +19,12 @@ const ALLOCATION_BYTES: usize = 64;
 /// The content of each key that is not what it is for certain.
 pub(in crate::etcd) type LastChanges<'a> = Vec<(&'a Bytes, Option<Content<'a>>)>;
 
-/// The content that holds in one hypothesis, on top of the certain one: the versions that
-/// came since.
+/// The content that holds in one hypothesis, on top of the certain one and of what all of them
+/// agree on: its own versions that came since.
 #[derive(Clone, Debug, Default)]
 pub(in crate::etcd) struct Overlay {
     keys: BTreeMap<Bytes, Versions>,
-    log: Vec<LogEntry>,
+    log: BTreeMap<i64, LogEntry>,
     attached: Attached,
     /// Values that were assumed once and have become known, by key and revision.
     resolved: BTreeMap<(Bytes, i64), Stored>,
@@ -33,7 +35,7 @@ pub(in crate::etcd) struct Overlay {
 /// The tables of an overlay whose hypothesis has become certain.
 pub(super) struct OverlayParts {
     pub keys: BTreeMap<Bytes, Versions>,
-    pub log: Vec<LogEntry>,
+    pub log: BTreeMap<i64, LogEntry>,
     pub attached: Attached,
     pub resolved: BTreeMap<(Bytes, i64), Stored>,
 }
@@ -57,14 +59,9 @@ impl Overlay {
         }
     }
 
-    /// How many revisions came since the last certain one.
-    pub(super) fn revisions(&self) -> usize {
-        self.log.len()
-    }
-
-    /// The entry of the revision that came `index` revisions after the first uncertain one.
-    pub(super) fn log(&self, index: usize) -> Option<&LogEntry> {
-        self.log.get(index)
+    /// The revisions that this hypothesis has its own changes of.
+    pub(super) fn log(&self) -> &BTreeMap<i64, LogEntry> {
+        &self.log
     }
 
     pub(super) fn versions(&self, key: &[u8]) -> Option<&Versions> {
@@ -80,52 +77,62 @@ impl Overlay {
         &self.attached
     }
 
-    /// Carries out the next revision, which is `revision`.
+    /// Carries out the next revision, which is `revision`, in this hypothesis alone.
     pub(super) fn commit(
         &mut self,
         base: &Base,
+        agreed: &Agreed,
         revision: i64,
         changes: Vec<Change>,
         writer: Writer,
     ) {
-        let next = base.revision() + self.log.len() as i64 + 1;
+        let next = self.on(base, agreed).last_revision() + 1;
         assert_eq!(revision, next, "hypotheses leave no revision out");
         assert!(!changes.is_empty(), "revision {revision} changes a key");
         let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
         self.bytes += bytes_of_entry(&keys) + ALLOCATION_BYTES;
         for (key, stored) in changes {
+            let old_lease = self.on(base, agreed).last_lease(&key);
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
             let bytes = &mut self.bytes;
             let versions = self.keys.entry(key.clone()).or_insert_with(|| {
                 *bytes += 2 * size_of::<(Bytes, Versions)>() + ALLOCATION_BYTES;
                 Versions::new()
             });
-            let old_lease = match versions.is_empty() {
-                true => last_lease(base.versions(&key)),
-                false => last_lease(Some(versions)),
-            };
-            let version = Version { revision, stored };
             // All hypotheses share the bytes of the value.
             *bytes += 2 * size_of::<Version>();
-            versions.push_back(version);
+            versions.push_back(Version { revision, stored });
             if old_lease != new_lease {
-                self.attach(base, &key, old_lease, false);
-                self.attach(base, &key, new_lease, true);
+                self.attach(base, agreed, &key, old_lease, false);
+                self.attach(base, agreed, &key, new_lease, true);
             }
         }
-        self.log.push(LogEntry { keys, writer });
+        self.log.insert(revision, LogEntry { keys, writer });
+    }
+
+    /// The content of this hypothesis.
+    fn on<'a>(&'a self, base: &'a Base, agreed: &'a Agreed) -> View<'a> {
+        View {
+            base,
+            agreed,
+            overlay: self,
+        }
     }
 
     /// Attaches `key` to `lease`, or detaches it; lease 0 stands for none.
-    fn attach(&mut self, base: &Base, key: &Bytes, lease: i64, is_attached: bool) {
+    fn attach(&mut self, base: &Base, agreed: &Agreed, key: &Bytes, lease: i64, is_attached: bool) {
         if lease == 0 {
             return;
         }
-        let attached = self
-            .attached
-            .entry(lease)
-            .or_insert_with(|| base.attached().get(&lease).cloned().unwrap_or_default());
-        self.bytes += size_of::<Bytes>() * (1 + attached.len());
+        let (bytes, mut added) = (&mut self.bytes, 1);
+        let attached = self.attached.entry(lease).or_insert_with(|| {
+            let shared = agreed.attached.get(&lease);
+            let shared = shared.or_else(|| base.attached().get(&lease));
+            let shared = shared.cloned().unwrap_or_default();
+            added += shared.len();
+            shared
+        });
+        *bytes += size_of::<Bytes>() * added;
         if is_attached {
             attached.insert(key.clone());
         } else {
@@ -158,28 +165,28 @@ impl Overlay {
         self.resolved.get(&place).unwrap_or(stored)
     }
 
-    /// The present contents of the keys that differ from the certain ones in them.
-    pub(super) fn last_changes<'a>(&'a self, base: &'a Base) -> LastChanges<'a> {
-        let last = |versions: Option<&'a Versions>| versions?.back()?.stored.as_ref();
-        let content = |key: &Bytes, stored: Option<&'a Stored>| {
-            stored.map(|stored| Content::of(self.as_resolved(key, stored)))
-        };
+    /// The present contents of the keys that differ in them from what is certain or agreed on.
+    pub(super) fn last_changes<'a>(
+        &'a self,
+        base: &'a Base,
+        agreed: &'a Agreed,
+    ) -> LastChanges<'a> {
+        let own = self.on(base, agreed);
         let resolved = self.resolved.keys().map(|(key, _)| key);
         let touched: BTreeSet<&Bytes> = self.keys.keys().chain(resolved).collect();
         let changes = touched.into_iter().filter_map(|key| {
-            let before = last(base.versions(key));
-            let now = match self.keys.get(key) {
-                Some(versions) => last(Some(versions)),
-                None => before,
-            };
-            let (before, now) = (before.map(Content::of), content(key, now));
+            let before = agreed.last(base, key).map(Content::of);
+            let now = own
+                .last(key)
+                .map(|stored| Content::of(self.as_resolved(key, stored)));
             (before != now).then_some((key, now))
         });
         changes.collect()
     }
 
-    /// The keys whose versions differ, and the last revision at which one of them changed.
-    pub fn differences(&self, other: &Self) -> (Vec<Bytes>, i64) {
+    /// The keys whose versions differ, and the first revision from which on both have the same
+    /// ones, provided that both come to the same state.
+    pub(super) fn differences(&self, other: &Self, agreed: &Agreed) -> (Vec<Bytes>, i64) {
         let keys: BTreeSet<&Bytes> = self.keys.keys().chain(other.keys.keys()).collect();
         let mut until = 0;
         let differing = keys.into_iter().filter(|key| {
@@ -187,7 +194,8 @@ impl Overlay {
             let is_different = differ(own, theirs);
             if is_different {
                 let last = |versions: Option<&Versions>| Some(versions?.back()?.revision);
-                until = until.max(last(own).max(last(theirs)).unwrap_or(0));
+                let last = last(own).max(last(theirs)).unwrap_or(0);
+                until = until.max(agreed.next_change(key, last).unwrap_or(last));
             }
             is_different
         });

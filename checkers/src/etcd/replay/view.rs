@@ -1,6 +1,6 @@
-//! The certain content and that of one hypothesis, read as one.
+//! The certain content, what all hypotheses agree on and what one of them says, read as one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -8,13 +8,15 @@ use veridical_histories::etcd::KeyRange;
 
 use crate::etcd::stored::Stored;
 
-use super::base::{Base, LogEntry, Version, Versions, at};
+use super::agreed::Agreed;
+use super::base::{Base, LogEntry, Version, Versions, version_at};
 use super::overlay::Overlay;
 
-/// The certain content and that of one hypothesis, read as one.
+/// The certain content, what all hypotheses agree on and what one of them says, read as one.
 #[derive(Clone, Copy)]
 pub(in crate::etcd) struct View<'a> {
     pub(super) base: &'a Base,
+    pub(super) agreed: &'a Agreed,
     pub(super) overlay: &'a Overlay,
 }
 
@@ -22,8 +24,19 @@ impl<'a> View<'a> {
     fn history(&self, key: &[u8]) -> KeyHistory<'a> {
         KeyHistory {
             base: self.base.versions(key),
-            since: self.overlay.versions(key),
+            agreed: self.agreed.keys.get(key),
+            own: self.overlay.versions(key),
         }
+    }
+
+    /// The key's present content, with a value as it was assumed.
+    pub(super) fn last(&self, key: &[u8]) -> Option<&'a Stored> {
+        self.history(key).at(i64::MAX)
+    }
+
+    /// The lease to which the key is attached now, 0 for none.
+    pub(super) fn last_lease(&self, key: &[u8]) -> i64 {
+        self.last(key).map_or(0, |stored| stored.lease)
     }
 
     /// The key's content after `revision`.
@@ -49,10 +62,12 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = (&'a Bytes, &'a Stored)> + use<'a> {
         let bounds = bounds_of(range);
         let base = bounds.clone().map(|bounds| self.base.keys().range(bounds));
-        let over = bounds.map(|bounds| self.overlay.keys().range::<Bytes, _>(bounds));
+        let agreed = bounds.clone().map(|bounds| self.agreed.keys.range(bounds));
+        let own = bounds.map(|bounds| self.overlay.keys().range::<Bytes, _>(bounds));
         let merged = Merged {
             base: base.into_iter().flatten().peekable(),
-            over: over.into_iter().flatten().peekable(),
+            agreed: agreed.into_iter().flatten().peekable(),
+            own: own.into_iter().flatten().peekable(),
         };
         let overlay = self.overlay;
         merged.filter_map(move |(key, history)| {
@@ -66,6 +81,7 @@ impl<'a> View<'a> {
         self.overlay
             .attached()
             .get(&lease)
+            .or_else(|| self.agreed.attached.get(&lease))
             .or_else(|| self.base.attached().get(&lease))
             .into_iter()
             .flatten()
@@ -76,6 +92,7 @@ impl<'a> View<'a> {
         self.base
             .attached()
             .keys()
+            .chain(self.agreed.attached.keys())
             .chain(self.overlay.attached().keys())
             .copied()
             .filter(|lease| self.attached(*lease).next().is_some())
@@ -84,36 +101,43 @@ impl<'a> View<'a> {
 
     /// The last revision that is replayed here.
     pub fn last_revision(&self) -> i64 {
-        self.base.revision() + self.overlay.revisions() as i64
+        let last = |log: &BTreeMap<i64, LogEntry>| log.last_key_value().map(|(at, _)| *at);
+        let since = last(&self.agreed.log).max(last(self.overlay.log()));
+        since.unwrap_or(self.base.revision())
     }
 
     /// The keys and the writer of `revision`; `None` where it is not replayed or forgotten.
     pub fn log(&self, revision: i64) -> Option<&'a LogEntry> {
-        let behind = revision - self.base.revision() - 1;
-        match usize::try_from(behind) {
-            Ok(index) => self.overlay.log(index),
-            Err(_) => self.base.log(revision),
+        if revision <= self.base.revision() {
+            return self.base.log(revision);
         }
+        let agreed = self.agreed.log.get(&revision);
+        agreed.or_else(|| self.overlay.log().get(&revision))
     }
 }
 
-/// The versions of a key: the certain ones, then those of the hypothesis.
+/// The versions of a key: the certain ones, and behind them those that all hypotheses agree on
+/// among those of one alone.
 #[derive(Clone, Copy)]
 struct KeyHistory<'a> {
     base: Option<&'a Versions>,
-    since: Option<&'a Versions>,
+    agreed: Option<&'a Versions>,
+    own: Option<&'a Versions>,
 }
 
 impl<'a> KeyHistory<'a> {
     fn at(&self, revision: i64) -> Option<&'a Stored> {
-        match self.since {
-            Some(since) if since.front()?.revision <= revision => at(since, revision),
-            _ => at(self.base?, revision),
-        }
+        let last = |versions: Option<&'a Versions>| version_at(versions?, revision);
+        let (agreed, own) = (last(self.agreed), last(self.own));
+        let since = match (agreed, own) {
+            (Some(agreed), Some(own)) if agreed.revision > own.revision => Some(agreed),
+            (agreed, own) => own.or(agreed),
+        };
+        since.or_else(|| last(self.base))?.stored.as_ref()
     }
 
     fn versions(&self) -> impl Iterator<Item = &'a Version> + use<'a> {
-        let parts = [self.base, self.since];
+        let parts = [self.base, self.agreed, self.own];
         parts.into_iter().flatten().flatten()
     }
 }
@@ -132,32 +156,34 @@ fn bounds_of(range: &KeyRange) -> Option<KeyBounds> {
     }
 }
 
-/// Two ordered sequences of keys as one.
-struct Merged<B: Iterator, O: Iterator> {
+/// Three ordered sequences of keys as one.
+struct Merged<B: Iterator, A: Iterator, O: Iterator> {
     base: std::iter::Peekable<B>,
-    over: std::iter::Peekable<O>,
+    agreed: std::iter::Peekable<A>,
+    own: std::iter::Peekable<O>,
 }
 
-impl<'a, B, O> Iterator for Merged<B, O>
+impl<'a, B, A, O> Iterator for Merged<B, A, O>
 where
     B: Iterator<Item = (&'a Bytes, &'a Versions)>,
+    A: Iterator<Item = (&'a Bytes, &'a Versions)>,
     O: Iterator<Item = (&'a Bytes, &'a Versions)>,
 {
     type Item = (&'a Bytes, KeyHistory<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        use std::cmp::Ordering;
-        let order = match (self.base.peek(), self.over.peek()) {
-            (_, None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((base, _)), Some((over, _))) => base.cmp(over),
-        };
-        let base = order.is_le().then(|| self.base.next()).flatten();
-        let over = order.is_ge().then(|| self.over.next()).flatten();
-        let (key, _) = base.or(over)?;
+        let base = self.base.peek().map(|(key, _)| *key);
+        let agreed = self.agreed.peek().map(|(key, _)| *key);
+        let own = self.own.peek().map(|(key, _)| *key);
+        let key = [base, agreed, own].into_iter().flatten().min()?;
+        let is_key = |other: &(&Bytes, &Versions)| other.0 == key;
+        let base = self.base.next_if(is_key);
+        let agreed = self.agreed.next_if(is_key);
+        let own = self.own.next_if(is_key);
         let history = KeyHistory {
             base: base.map(|(_, versions)| versions),
-            since: over.map(|(_, versions)| versions),
+            agreed: agreed.map(|(_, versions)| versions),
+            own: own.map(|(_, versions)| versions),
         };
         Some((key, history))
     }
