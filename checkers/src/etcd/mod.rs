@@ -96,7 +96,7 @@ impl Default for EtcdOptions {
             distinct_hypotheses_max: 16,
             patience: 1 << 14,
             evidence_patience: 0,
-            crowded_patience: 1 << 12,
+            crowded_patience: 1 << 14,
             retain_revisions: 1 << 16,
         }
     }

@@ -116,10 +116,11 @@ impl Hypothesis {
         Some(determined)
     }
 
-    /// Bytes held, estimated.
-    pub(super) fn bytes(&self) -> usize {
+    /// Bytes held beside what it says of revisions, estimated.
+    pub(super) fn table_bytes(&self) -> usize {
         let placed = self.placed.len() * 2 * size_of::<(OperationId, i64)>();
         let ended = self.ended.len() * 2 * size_of::<(i64, LeaseEnd)>();
-        size_of::<Self>() + self.overlay.bytes() + self.undetermined.bytes() + placed + ended
+        let undetermined = self.undetermined.bytes();
+        size_of::<Self>() + self.overlay.table_bytes() + undetermined + placed + ended
     }
 }

@@ -476,8 +476,8 @@ impl Hypotheses {
         let gap = Gap::new(revision, replay, intake, unknown, revocations, attributions);
         // Each way on is a copy, so there is room for as many as fit; but none is dropped
         // here.
-        let largest = self.hypotheses.iter().map(Hypothesis::bytes).max();
-        let bytes_max = self.bytes_max().saturating_sub(replay.agreed_bytes());
+        let largest = self.hypotheses.iter().map(Hypothesis::table_bytes).max();
+        let bytes_max = self.bytes_max().saturating_sub(replay.hypotheses_bytes());
         let fitting = bytes_max / largest.unwrap_or(0).max(1);
         let fitting = fitting.max(self.hypotheses.len());
         let room = self.limits.hypotheses_max.min(fitting);
@@ -544,9 +544,11 @@ impl Hypotheses {
     /// Drops hypotheses while they take more memory than is allowed.
     fn bound_memory(&mut self, replay: &mut Replay, event: u64, revision: i64) {
         let bytes_max = self.bytes_max();
-        let agreed = replay.agreed_bytes();
-        let bytes = |all: &[Hypothesis]| all.iter().map(Hypothesis::bytes).sum::<usize>();
-        while self.hypotheses.len() > 1 && agreed + bytes(&self.hypotheses) > bytes_max {
+        let bytes = |all: &[Hypothesis]| {
+            let tables = all.iter().map(Hypothesis::table_bytes);
+            replay.hypotheses_bytes() + tables.sum::<usize>()
+        };
+        while self.hypotheses.len() > 1 && bytes(&self.hypotheses) > bytes_max {
             self.hypotheses.truncate(self.hypotheses.len() / 2);
             let text = format!(
                 "the explanations that are left open up to revision {revision} do not fit into {} \

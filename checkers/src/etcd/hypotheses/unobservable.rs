@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use veridical_histories::etcd::Request;
 
+use crate::etcd::operation::Done;
 use crate::etcd::stored::Change;
 
 use super::candidates::{CandidateWriter, DivergenceRange};
@@ -20,24 +21,57 @@ use super::hypothesis::Hypothesis;
 /// By key, the revision behind one gap that deletes it, if nobody looks at it before. It is the
 /// same in every hypothesis, and all that waits behind the gap is searched for it.
 #[derive(Default)]
-pub(super) struct UnobservedDeletions(FxHashMap<Bytes, Option<i64>>);
+pub(super) struct UnobservedDeletions<'a> {
+    known: FxHashMap<Bytes, Option<i64>>,
+    /// The acknowledged writers behind the gap but for plain puts, once they have been looked
+    /// for.
+    others: Option<Vec<OtherWriter<'a>>>,
+}
 
-impl UnobservedDeletions {
-    fn of(&mut self, gap: &Gap<'_>, key: &Bytes) -> Option<i64> {
-        if let Some(known) = self.0.get(key) {
+/// An acknowledged writer behind a gap that is no plain put.
+struct OtherWriter<'a> {
+    revision: i64,
+    /// How many acknowledged writers there are between the gap and it.
+    claimed_before: i64,
+    done: &'a Done,
+}
+
+impl<'a> UnobservedDeletions<'a> {
+    fn of(&mut self, gap: &Gap<'a>, key: &Bytes) -> Option<i64> {
+        if let Some(known) = self.known.get(key) {
             return *known;
         }
-        let found = deleted_unobserved(gap, key);
-        self.0.insert(key.clone(), found);
+        let others = self.others.get_or_insert_with(|| other_writers(gap));
+        let found = deleted_unobserved(gap, others, key);
+        self.known.insert(key.clone(), found);
         found
     }
 }
 
+/// The acknowledged writers behind the gap that may read or delete: plain puts do neither, and
+/// often there is nothing else.
+fn other_writers<'a>(gap: &Gap<'a>) -> Vec<OtherWriter<'a>> {
+    let writers = gap.intake.backlog().writers_after(gap.revision);
+    let numbered = (0..).zip(writers).filter(|(_, (_, done))| {
+        let Request::Put(put) = &done.open.request else {
+            return true;
+        };
+        put.depends_on(&put.key)
+    });
+    numbered
+        .map(|(claimed_before, (revision, done))| OtherWriter {
+            revision,
+            claimed_before,
+            done,
+        })
+        .collect()
+}
+
 /// Makes one of those of `candidates` for a gap that nobody will observe, where there are
 /// more than `equivalent_max` of all.
-pub(super) fn join_unobservable(
-    gap: &Gap<'_>,
-    deletions: &mut UnobservedDeletions,
+pub(super) fn join_unobservable<'a>(
+    gap: &Gap<'a>,
+    deletions: &mut UnobservedDeletions<'a>,
     hypothesis: &Hypothesis,
     candidates: Vec<Candidate>,
     equivalent_max: usize,
@@ -88,9 +122,9 @@ fn writer_of(gap: &Gap<'_>, candidate: &Candidate) -> Option<CandidateWriter> {
 
 /// The revision from which on the changes have no trace, if nobody can see them before
 /// that.
-fn unobservable_until(
-    gap: &Gap<'_>,
-    deletions: &mut UnobservedDeletions,
+fn unobservable_until<'a>(
+    gap: &Gap<'a>,
+    deletions: &mut UnobservedDeletions<'a>,
     hypothesis: &Hypothesis,
     changes: &[Change],
 ) -> Option<i64> {
@@ -107,21 +141,17 @@ fn unobservable_until(
 }
 
 /// The revision behind the gap that deletes `key`, if nobody looks at it before.
-fn deleted_unobserved(gap: &Gap<'_>, key: &Bytes) -> Option<i64> {
-    let (mut at, mut claimed) = (None, 0);
-    for (revision, done) in gap.intake.backlog().writers_after(gap.revision) {
-        if done.open.request.depends_on(key) {
-            return None;
-        }
-        if let Request::DeleteRange(deletion) = &done.open.request
-            && deletion.range.contains(key)
-        {
-            at = Some(revision);
-            break;
-        }
-        claimed += 1;
+fn deleted_unobserved(gap: &Gap<'_>, others: &[OtherWriter<'_>], key: &Bytes) -> Option<i64> {
+    let deletes = |request: &Request| matches!(request, Request::DeleteRange(deletion) if deletion.range.contains(key));
+    let first = others.iter().find(|other| {
+        let request = &other.done.open.request;
+        request.depends_on(key) || deletes(request)
+    })?;
+    let request = &first.done.open.request;
+    if request.depends_on(key) {
+        return None;
     }
-    let at = at?;
+    let (at, claimed) = (first.revision, first.claimed_before);
     let touches = |request: &Request| request.depends_on(key) || request.may_change(key);
     let mut in_flight = gap.intake.in_flight().iter();
     let is_in_flight = in_flight.any(|open| open.floor.revision < at && touches(&open.request));

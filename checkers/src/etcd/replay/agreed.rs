@@ -5,6 +5,7 @@
 //! into memory as there are differences, and a further one costs what is its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,6 +14,7 @@ use crate::etcd::stored::{Change, Stored};
 
 use super::base::{Attached, Base, LogEntry, Version, Versions, bytes_of, bytes_of_entry};
 use super::key_table::KeyTable;
+use super::metered::Meter;
 use super::overlay::Overlay;
 use super::view::View;
 
@@ -26,6 +28,8 @@ pub(super) struct Agreed {
     pub(super) attached: Attached,
     /// Bytes of all that, estimated.
     bytes: usize,
+    /// Counts what hypotheses have of their own.
+    pub(super) meter: Meter,
 }
 
 /// The tables of what was agreed on, once a single hypothesis is left.
@@ -36,12 +40,20 @@ pub(super) struct AgreedParts {
 }
 
 impl Agreed {
-    pub(super) fn into_parts(self) -> AgreedParts {
+    /// Takes all out that was agreed on.
+    pub(super) fn take_parts(&mut self) -> AgreedParts {
+        self.bytes = 0;
         AgreedParts {
-            keys: self.keys,
-            log: self.log,
-            attached: self.attached,
+            keys: std::mem::take(&mut self.keys),
+            log: std::mem::take(&mut self.log),
+            attached: std::mem::take(&mut self.attached),
         }
+    }
+
+    /// Bytes of the content that hypotheses have of their own; what some of them share counts
+    /// once.
+    pub fn own_bytes(&self) -> usize {
+        self.meter.bytes()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -129,7 +141,7 @@ impl Agreed {
         let old_leases: Vec<i64> = { changes.iter() }
             .map(|(key, _)| view.last_lease(key))
             .collect();
-        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Arc<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
         self.bytes += bytes_of_entry(&keys);
         for (change, old_lease) in changes.into_iter().zip(old_leases) {
             let new_lease = lease_of(&change);

@@ -2,6 +2,7 @@
 //! revisions, the keys changed by each revision, and the keys attached to each lease.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,7 +29,7 @@ pub(super) type Attached = BTreeMap<i64, BTreeSet<Bytes>>;
 /// One revision as it was replayed.
 #[derive(Clone, Debug)]
 pub(in crate::etcd) struct LogEntry {
-    pub keys: Box<[Bytes]>,
+    pub keys: Arc<[Bytes]>,
     pub writer: Writer,
 }
 
@@ -151,7 +152,7 @@ impl Base {
             !changes.is_empty(),
             "revision {revision} exists, so it changes a key"
         );
-        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Arc<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
         self.bytes += bytes_of_entry(&keys);
         for (key, stored) in changes {
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
@@ -184,32 +185,34 @@ impl Base {
 
     /// Takes over a hypothesis that turned out to be the only one left, and what all have
     /// agreed on.
-    pub fn absorb(&mut self, agreed: Agreed, overlay: Overlay) {
+    pub fn absorb(&mut self, agreed: &mut Agreed, overlay: Overlay) {
         let OverlayParts {
             keys,
-            mut log,
+            log,
             attached,
             resolved,
         } = overlay.into_parts();
         let AgreedParts {
             keys: agreed_keys,
-            log: mut agreed_log,
+            log: mut all,
             attached: agreed_attached,
-        } = agreed.into_parts();
+        } = agreed.take_parts();
         for (key, versions) in agreed_keys {
             self.extend(&key, versions);
         }
         for (key, versions) in keys {
-            self.extend(&key, versions);
+            self.extend(&key, Arc::unwrap_or_clone(versions).into_content());
         }
-        log.append(&mut agreed_log);
-        for (revision, entry) in log {
+        all.extend(log.into_entries());
+        for (revision, entry) in all {
             let next = self.revision() + 1;
             assert_eq!(revision, next, "a hypothesis begins behind what is certain");
             self.bytes += bytes_of_entry(&entry.keys);
             self.log.push_back(entry);
         }
-        for (lease, keys) in agreed_attached.into_iter().chain(attached) {
+        let attached = attached.into_iter();
+        let own = attached.map(|(lease, keys)| (lease, Arc::unwrap_or_clone(keys).into_content()));
+        for (lease, keys) in agreed_attached.into_iter().chain(own) {
             if keys.is_empty() {
                 self.attached.remove(&lease);
             } else {
@@ -251,7 +254,7 @@ impl Base {
             let revision = self.log_start;
             self.log_start += 1;
             self.bytes -= bytes_of_entry(&entry.keys);
-            for key in &entry.keys {
+            for key in entry.keys.iter() {
                 let Some(versions) = self.keys.get_mut(key) else {
                     continue;
                 };

@@ -46,7 +46,7 @@ pub(in crate::etcd) fn check_delivery(
         };
         let events = delivery.events_at(revision);
         let mut wanted = 0;
-        for key in &entry.keys {
+        for key in entry.keys.iter() {
             if !watch.wants(key, view.get(key, revision)) {
                 continue;
             }

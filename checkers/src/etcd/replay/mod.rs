@@ -17,7 +17,9 @@ mod base;
 mod delivery;
 mod evaluate;
 mod key_table;
+mod metered;
 mod overlay;
+mod own_log;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -207,9 +209,10 @@ impl Replay {
         self.agreed.is_empty() && overlay.is_empty()
     }
 
-    /// Bytes of what all hypotheses say, estimated.
-    pub fn agreed_bytes(&self) -> usize {
-        self.agreed.bytes()
+    /// Bytes of what hypotheses say behind what is certain, estimated; without their tables.
+    /// What several of them say counts once.
+    pub fn hypotheses_bytes(&self) -> usize {
+        self.agreed.bytes() + self.agreed.own_bytes()
     }
 
     /// The keys whose versions differ in two hypotheses that come to the same state, and the
@@ -221,7 +224,7 @@ impl Replay {
     /// Takes over the overlay and the ended leases of the only hypothesis that is left, and
     /// what all have agreed on.
     pub fn absorb(&mut self, overlay: Overlay, ended: &mut BTreeMap<i64, LeaseEnd>) {
-        self.base.absorb(std::mem::take(&mut self.agreed), overlay);
+        self.base.absorb(&mut self.agreed, overlay);
         self.ended.append(ended);
     }
 

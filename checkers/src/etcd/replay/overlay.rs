@@ -2,6 +2,8 @@
 //! certain revision, but for those that all hypotheses agree on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,34 +11,43 @@ use crate::etcd::operation::Writer;
 use crate::etcd::stored::{Change, Content, Stored};
 
 use super::agreed::Agreed;
-use super::base::{Attached, Base, LogEntry, Version, Versions, bytes_of_entry};
+use super::base::{Base, LogEntry, Version, Versions, bytes_of_entry};
+use super::metered::Metered;
+use super::own_log::OwnLog;
 use super::view::View;
 
 /// The bytes that a small allocation takes beside its contents, with the room that a
 /// sequence has to grow.
 const ALLOCATION_BYTES: usize = 64;
 
+/// The bytes that one entry of a tree takes which is no more than a number or a name and where
+/// the rest is: trees keep room for as much again.
+const TREE_ENTRY_BYTES: usize = 2 * size_of::<(Bytes, usize)>();
+
 /// The content of each key that is not what it is for certain.
 pub(in crate::etcd) type LastChanges<'a> = Vec<(&'a Bytes, Option<Content<'a>>)>;
 
 /// The content that holds in one hypothesis, on top of the certain one and of what all of them
-/// agree on: its own versions that came since.
+/// agree on: its own versions that came since. A clone shares what neither of the two changes.
 #[derive(Clone, Debug, Default)]
 pub(in crate::etcd) struct Overlay {
-    keys: BTreeMap<Bytes, Versions>,
-    log: BTreeMap<i64, LogEntry>,
-    attached: Attached,
+    keys: BTreeMap<Bytes, Arc<Metered<Versions>>>,
+    log: OwnLog,
+    attached: OwnAttached,
     /// Values that were assumed once and have become known, by key and revision.
     resolved: BTreeMap<(Bytes, i64), Stored>,
-    /// Bytes of all that, estimated.
+    /// Bytes of all that, estimated, as if nothing was shared.
     bytes: usize,
 }
 
+/// The keys attached to each lease.
+type OwnAttached = BTreeMap<i64, Arc<Metered<BTreeSet<Bytes>>>>;
+
 /// The tables of an overlay whose hypothesis has become certain.
 pub(super) struct OverlayParts {
-    pub keys: BTreeMap<Bytes, Versions>,
-    pub log: BTreeMap<i64, LogEntry>,
-    pub attached: Attached,
+    pub keys: BTreeMap<Bytes, Arc<Metered<Versions>>>,
+    pub log: OwnLog,
+    pub attached: OwnAttached,
     pub resolved: BTreeMap<(Bytes, i64), Stored>,
 }
 
@@ -45,9 +56,21 @@ impl Overlay {
         self.log.is_empty() && self.resolved.is_empty()
     }
 
-    /// Bytes held, estimated.
+    /// Bytes held, estimated, as if nothing of it was shared with other hypotheses.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes held beside content that may be shared, estimated.
+    pub fn table_bytes(&self) -> usize {
+        let entries = self.keys.len() + self.log.chunks() + self.attached.len();
+        entries * TREE_ENTRY_BYTES + self.resolved_bytes()
+    }
+
+    fn resolved_bytes(&self) -> usize {
+        let keys = self.resolved.keys();
+        let of_each = keys.map(|(key, _)| 2 * size_of::<((Bytes, i64), Stored)>() + key.len());
+        of_each.sum()
     }
 
     pub(super) fn into_parts(self) -> OverlayParts {
@@ -60,20 +83,25 @@ impl Overlay {
     }
 
     /// The revisions that this hypothesis has its own changes of.
-    pub(super) fn log(&self) -> &BTreeMap<i64, LogEntry> {
+    pub(super) fn log(&self) -> &OwnLog {
         &self.log
     }
 
     pub(super) fn versions(&self, key: &[u8]) -> Option<&Versions> {
-        self.keys.get(key)
+        self.keys.get(key).map(|versions| &***versions)
     }
 
-    pub(super) fn keys(&self) -> &BTreeMap<Bytes, Versions> {
-        &self.keys
+    /// The keys of a range in order.
+    pub(super) fn range(
+        &self,
+        bounds: impl RangeBounds<Bytes>,
+    ) -> impl Iterator<Item = (&Bytes, &Versions)> {
+        let keys = self.keys.range::<Bytes, _>(bounds);
+        keys.map(|(key, versions)| (key, &***versions))
     }
 
     /// The keys of each lease that has others than for certain; a set may be empty.
-    pub(super) fn attached(&self) -> &Attached {
+    pub(super) fn attached(&self) -> &OwnAttached {
         &self.attached
     }
 
@@ -89,25 +117,29 @@ impl Overlay {
         let next = self.on(base, agreed).last_revision() + 1;
         assert_eq!(revision, next, "hypotheses leave no revision out");
         assert!(!changes.is_empty(), "revision {revision} changes a key");
-        let keys: Box<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
-        self.bytes += bytes_of_entry(&keys) + ALLOCATION_BYTES;
+        let keys: Arc<[Bytes]> = changes.iter().map(|(key, _)| key.clone()).collect();
+        self.bytes += bytes_of_entry(&keys);
         for (key, stored) in changes {
             let old_lease = self.on(base, agreed).last_lease(&key);
             let new_lease = stored.as_ref().map_or(0, |stored| stored.lease);
             let bytes = &mut self.bytes;
             let versions = self.keys.entry(key.clone()).or_insert_with(|| {
-                *bytes += 2 * size_of::<(Bytes, Versions)>() + ALLOCATION_BYTES;
-                Versions::new()
+                *bytes += TREE_ENTRY_BYTES + ALLOCATION_BYTES;
+                let none = Versions::new();
+                Arc::new(Metered::new(none, ALLOCATION_BYTES, &agreed.meter))
             });
             // All hypotheses share the bytes of the value.
-            *bytes += 2 * size_of::<Version>();
+            let added = 2 * size_of::<Version>();
+            *bytes += added;
+            let versions = Arc::make_mut(versions).grow(added);
             versions.push_back(Version { revision, stored });
             if old_lease != new_lease {
                 self.attach(base, agreed, &key, old_lease, false);
                 self.attach(base, agreed, &key, new_lease, true);
             }
         }
-        self.log.insert(revision, LogEntry { keys, writer });
+        let entry = LogEntry { keys, writer };
+        self.log.push(revision, entry, &agreed.meter);
     }
 
     /// The content of this hypothesis.
@@ -124,15 +156,18 @@ impl Overlay {
         if lease == 0 {
             return;
         }
-        let (bytes, mut added) = (&mut self.bytes, 1);
+        let bytes = &mut self.bytes;
         let attached = self.attached.entry(lease).or_insert_with(|| {
             let shared = agreed.attached.get(&lease);
             let shared = shared.or_else(|| base.attached().get(&lease));
-            let shared = shared.cloned().unwrap_or_default();
-            added += shared.len();
-            shared
+            let keys = shared.cloned().unwrap_or_default();
+            let added = ALLOCATION_BYTES + 2 * keys.len() * size_of::<Bytes>();
+            *bytes += TREE_ENTRY_BYTES + added;
+            Arc::new(Metered::new(keys, added, &agreed.meter))
         });
-        *bytes += size_of::<Bytes>() * added;
+        let added = 2 * size_of::<Bytes>();
+        *bytes += added;
+        let attached = Arc::make_mut(attached).grow(added);
         if is_attached {
             attached.insert(key.clone());
         } else {
@@ -190,7 +225,7 @@ impl Overlay {
         let keys: BTreeSet<&Bytes> = self.keys.keys().chain(other.keys.keys()).collect();
         let mut until = 0;
         let differing = keys.into_iter().filter(|key| {
-            let (own, theirs) = (self.keys.get(*key), other.keys.get(*key));
+            let (own, theirs) = (self.versions(key), other.versions(key));
             let is_different = differ(own, theirs);
             if is_different {
                 let last = |versions: Option<&Versions>| Some(versions?.back()?.revision);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use proptest::prelude::*;
 use veridical_histories::OperationId;
 use veridical_histories::etcd::{
     KeyRange, RangeRequest, RangeResult, Request, Response, WatchCreated,
@@ -136,4 +138,105 @@ fn the_keys_of_a_lease_are_those_of_an_interval() {
     };
     let done = Done::example(1, 1, request, response);
     let _ = check_keys_of_lease(replay.view(&overlay), &done, 7, &[], 2);
+}
+
+/// One change of one key in one revision: the key's number, and the lease that it is put with,
+/// or `None` where it is deleted.
+type Step = (u8, Option<i64>);
+
+fn change(revision: i64, (key, lease): Step) -> Change {
+    let stored = lease.map(|lease| Stored {
+        value: "x".into(),
+        create_revision: revision,
+        mod_revision: revision,
+        version: 1,
+        lease,
+        is_assumed: false,
+    });
+    (vec![key].into(), stored)
+}
+
+/// The content of a hypothesis as a list of all that happened in it.
+#[derive(Clone, Default)]
+struct Happened(Vec<(i64, Step)>);
+
+impl Happened {
+    fn lease_of(&self, key: u8, revision: i64) -> Option<i64> {
+        let mut changes = self.0.iter().rev();
+        let last = changes.find(|(at, step)| *at <= revision && step.0 == key);
+        last.and_then(|(_, step)| step.1)
+    }
+
+    fn assert_seen_in(&self, view: super::View<'_>, last: i64) {
+        assert_eq!(view.last_revision(), last);
+        for (revision, (key, _)) in &self.0 {
+            let entry = view.log(*revision).expect("it is kept");
+            assert_eq!(&entry.keys[..], [Bytes::from(vec![*key])]);
+        }
+        for revision in 1..=last {
+            let listed = view.range(&KeyRange::all(), revision);
+            let listed: Vec<(u8, i64)> = listed.map(|(key, at)| (key[0], at.lease)).collect();
+            let all = (0..4).filter_map(|key| Some((key, self.lease_of(key, revision)?)));
+            assert_eq!(listed, all.collect::<Vec<_>>(), "after revision {revision}");
+            for key in 0..4 {
+                let found = view.get(&[key], revision).map(|stored| stored.lease);
+                assert_eq!(found, self.lease_of(key, revision));
+            }
+        }
+        for lease in 1..3 {
+            let attached: Vec<u8> = view.attached(lease).map(|key| key[0]).collect();
+            let all = (0..4).filter(|key| self.lease_of(*key, last) == Some(lease));
+            assert_eq!(attached, all.collect::<Vec<_>>(), "of lease {lease}");
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..4_u8, prop::option::of(0..3_i64))
+}
+
+proptest! {
+    /// Whatever of it is kept once for all of them.
+    #[test]
+    fn each_hypothesis_has_all_that_happened_in_it(
+        certain in prop::collection::vec(step(), 0..6),
+        steps in prop::collection::vec((step(), step(), 0..4_u8), 1..30),
+        left in 0..3_usize,
+    ) {
+        let mut replay = Replay::new(0, 1000, usize::MAX);
+        let mut happened = vec![Happened::default()];
+        let mut revision = 0;
+        for step in certain {
+            revision += 1;
+            replay.commit(vec![change(revision, step)], WRITER);
+            replay.advance_to(revision);
+            happened[0].0.push((revision, step));
+        }
+        let mut overlays = vec![Overlay::default()];
+        for (most, odd, who) in steps {
+            revision += 1;
+            if overlays.len() < 3 {
+                overlays.push(overlays[0].clone());
+                happened.push(happened[0].clone());
+            }
+            let of = |number: usize| if number == usize::from(who) { odd } else { most };
+            let changes = (0..overlays.len()).map(|number| vec![change(revision, of(number))]);
+            let changes = changes.collect();
+            replay.commit_to_all(overlays.iter_mut().collect(), revision, changes, WRITER);
+            replay.advance_to(revision);
+            for (number, happened) in happened.iter_mut().enumerate() {
+                happened.0.push((revision, of(number)));
+            }
+            for (overlay, happened) in overlays.iter().zip(&happened) {
+                happened.assert_seen_in(replay.view(overlay), revision);
+            }
+        }
+        let left = left.min(overlays.len() - 1);
+        replay.absorb(overlays.swap_remove(left), &mut BTreeMap::new());
+        let none = Overlay::default();
+        prop_assert!(replay.is_certain(&none));
+        happened[left].assert_seen_in(replay.view(&none), revision);
+        drop(overlays);
+        prop_assert_eq!(replay.hypotheses_bytes(), 0);
+    }
 }

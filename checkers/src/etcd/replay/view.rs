@@ -1,6 +1,6 @@
 //! The certain content, what all hypotheses agree on and what one of them says, read as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl<'a> View<'a> {
         let bounds = bounds_of(range);
         let base = bounds.clone().map(|bounds| self.base.keys().range(bounds));
         let agreed = bounds.clone().map(|bounds| self.agreed.keys.range(bounds));
-        let own = bounds.map(|bounds| self.overlay.keys().range::<Bytes, _>(bounds));
+        let own = bounds.map(|bounds| self.overlay.range(bounds));
         let merged = Merged {
             base: base.into_iter().flatten().peekable(),
             agreed: agreed.into_iter().flatten().peekable(),
@@ -81,6 +81,7 @@ impl<'a> View<'a> {
         self.overlay
             .attached()
             .get(&lease)
+            .map(|keys| &***keys)
             .or_else(|| self.agreed.attached.get(&lease))
             .or_else(|| self.base.attached().get(&lease))
             .into_iter()
@@ -101,8 +102,9 @@ impl<'a> View<'a> {
 
     /// The last revision that is replayed here.
     pub fn last_revision(&self) -> i64 {
-        let last = |log: &BTreeMap<i64, LogEntry>| log.last_key_value().map(|(at, _)| *at);
-        let since = last(&self.agreed.log).max(last(self.overlay.log()));
+        let agreed = self.agreed.log.last_key_value().map(|(at, _)| *at);
+        let own = self.overlay.log().last();
+        let since = agreed.max(own);
         since.unwrap_or(self.base.revision())
     }
 
@@ -112,7 +114,7 @@ impl<'a> View<'a> {
             return self.base.log(revision);
         }
         let agreed = self.agreed.log.get(&revision);
-        agreed.or_else(|| self.overlay.log().get(&revision))
+        agreed.or_else(|| self.overlay.log().get(revision))
     }
 }
 

@@ -322,6 +322,57 @@ fn what_later_revisions_show_leaves_few_explanations() {
     assert_eq!(check(&script.events, options), Ok(Verdict::Ok));
 }
 
+/// Puts of as many keys without a known outcome, all of which may have written what follows.
+fn unknown_puts(script: &mut Script, keys: &[&'static str]) {
+    for key in keys {
+        let op = script.call(put(key, "v"));
+        script.unknown(op);
+    }
+}
+
+const LETTERS: [&str; 26] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+    "t", "u", "v", "w", "x", "y", "z",
+];
+
+#[test]
+fn what_all_explanations_agree_on_takes_memory_once() {
+    let mut script = Script::default();
+    unknown_puts(&mut script, &LETTERS);
+    // Some of them wrote revision 2. A copy of all that follows for each explanation would be
+    // more than what they may take, and then nothing could be proved any more.
+    for revision in 3..12_000 {
+        script.run(put("other", "value"), put_done(revision));
+    }
+    assert_eq!(script.verdict(), Verdict::Ok);
+    let letters = Request::Range(RangeRequest::of(KeyRange::span("a", "o")));
+    script.run(letters, read(11_999, vec![]));
+    let letters = Request::Range(RangeRequest::of(KeyRange::span("p", "zz")));
+    script.run(letters, read(11_999, vec![]));
+    assert_eq!(script.verdict(), Verdict::Ok, "it was the put of o");
+    script.run(get("o"), read(11_999, vec![]));
+    assert_eq!(script.kind(), Some(ViolationKind::WrongResult));
+}
+
+#[test]
+fn a_crowd_of_explanations_waits_for_thousands_of_answers() {
+    let mut script = Script::default();
+    unknown_puts(&mut script, &LETTERS);
+    for revision in 10..6_000 {
+        script.run(put("other", "value"), put_done(revision));
+    }
+    for (key, at) in LETTERS.iter().zip([5, 3, 9, 2, 4, 8, 6, 7]) {
+        script.run(get(key), read(5_999, vec![kv(key, "v", at)]));
+    }
+    assert_eq!(script.verdict(), Verdict::Ok);
+    let options = EtcdOptions {
+        crowded_patience: 1 << 12,
+        ..EtcdOptions::default()
+    };
+    let early = check(&script.events, options);
+    assert!(matches!(early, Ok(Verdict::Unknown(_))), "{early:?}");
+}
+
 #[test]
 fn a_range_that_mixes_two_revisions_is_found() {
     let mut script = Script::default();
