@@ -21,6 +21,9 @@ use crate::plan::{AdminCall, HastyCall, Plan, Who, Whom};
 /// The id of a member that there never was.
 const NOBODY: u64 = 0x000b_ad1d;
 
+/// What a leader answers whose hand-over comes to nothing.
+const TIMED_OUT: &str = "etcdserver: request timed out";
+
 /// Many operators, who share a machine.
 #[derive(Clone)]
 pub struct ImpatientOperators {
@@ -93,8 +96,21 @@ impl ImpatientOperators {
             }),
             AdminCall::Start { machine } => return self.start(machine, &directory).await,
         };
+        let target = match &ask {
+            Ask::MoveLeader(hand_over) => Some(hand_over.target_id),
+            _ => None,
+        };
+        let is_no_voter = |id| self.is_no_voter(site, id);
+        let was_no_voter = target.is_some_and(is_no_voter);
         let patience = Duration::from_millis(hasty.patience_ms);
         let answer = ask_member(&self.environment, &self.observer, site, ask, patience).await;
+        // Learners become voters, and never the other way round.
+        if let Some(id) = target
+            && was_no_voter
+            && is_no_voter(id)
+        {
+            self.check_hand_over(id, &answer);
+        }
         self.observer.count(match &answer {
             Ok(_) => "membership.hasty_call_carried_out",
             Err(CallError::Refused { .. }) => "membership.hasty_call_refused",
@@ -111,6 +127,13 @@ impl ImpatientOperators {
         let running = self.cluster.running();
         let asked = running.into_iter().find(|(of, _)| *of == site);
         asked.map_or_else(Directory::default, |(_, node)| node.directory())
+    }
+
+    /// Whether a member knows that the id is a learner's, or it is nobody's at all.
+    fn is_no_voter(&self, site: u32, id: u64) -> bool {
+        let directory = self.directory(site);
+        let member = directory.get(id);
+        [0, NOBODY].contains(&id) || member.is_some_and(|member| member.is_learner)
     }
 
     fn is_bootstrap_member(&self, id: u64) -> bool {
@@ -155,6 +178,25 @@ impl ImpatientOperators {
         self.started
             .lock()
             .expect("no panic while the started newcomers are locked")
+    }
+
+    /// A leader never tries to hand over to who is no voter: meanwhile it would serve nobody.
+    fn check_hand_over(&self, id: u64, answer: &Result<Answer, CallError>) {
+        let was_tried = match answer {
+            Ok(_) => true,
+            Err(CallError::Unknown(text)) => text.contains(TIMED_OUT),
+            Err(CallError::Refused { message, .. }) => message.contains(TIMED_OUT),
+            Err(CallError::Unavailable(_)) => false,
+        };
+        if was_tried {
+            let text =
+                format!("leadership is handed over to {id:x}, which is no voter: {answer:?}");
+            self.observer.report(Finding::new(
+                Class::Violation,
+                "handed-over-to-no-voter",
+                text,
+            ));
+        }
     }
 
     /// What etcd never lets come about, whatever is asked for: two voters that have not

@@ -212,6 +212,8 @@ veridical_probe::planted_bugs! {
         /// client: a watch that was broken goes on with the revision after the one that it has to
         /// ask for.
         WatchResumesLate => "watch-resumes-late",
+        /// raft: leadership is handed over to a learner, too.
+        HandedOverToLearner => "handed-over-to-learner",
     }
 }
 

@@ -273,7 +273,9 @@ impl Raft {
                 leader: self.leader,
             });
         }
-        if !self.membership().voters.contains(&to) {
+        let may_learn = self.config.planted.has(PlantedBug::HandedOverToLearner);
+        let is_learner = self.membership().learners.contains(&to);
+        if !self.membership().voters.contains(&to) && !(may_learn && is_learner) {
             return Err(TransferError::NotAVoter { to });
         }
         if to == self.config.id {

@@ -328,6 +328,13 @@ impl Facts {
         holds(ids.len() == members.len() && !ids.contains(&0), || {
             "each member has a number of its own".to_owned()
         })?;
+        let addresses: Vec<&String> = { members.iter() }
+            .flat_map(|member| &member.peer_ur_ls)
+            .collect();
+        let different: BTreeSet<&String> = addresses.iter().copied().collect();
+        holds(different.len() == addresses.len(), || {
+            format!("two members have one address: {addresses:?}")
+        })?;
         let bootstrap_members = 1..=u64::from(self.bootstrap_members);
         let missing = bootstrap_members
             .filter(|id| !self.leaving.contains(id))
