@@ -276,6 +276,8 @@ fn result_of(body: Option<ResponseBody>) -> Result<ResponseBody, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use std::io;
 
     fn reply() -> Reply {
         oneshot::channel().0
@@ -295,5 +297,54 @@ mod tests {
         let mut in_flight = InFlight::default();
         in_flight.insert(2, reply());
         in_flight.remove(2, 1);
+    }
+
+    /// A reader of a server that says nothing.
+    struct Silent;
+
+    impl StreamReader for Silent {
+        async fn read(&mut self, _: &mut BytesMut) -> io::Result<usize> {
+            std::future::pending().await
+        }
+    }
+
+    /// A writer whose first write tells that it has begun, and waits until it is to break.
+    struct Stuck(Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>);
+
+    impl StreamWriter for Stuck {
+        async fn write(&mut self, _: Bytes) -> io::Result<()> {
+            let (begun, breaks) = self.0.take().expect("a broken connection is not used");
+            let _ = begun.send(());
+            let _ = breaks.await;
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_never_sent_is_known_to_have_had_no_effect() {
+        let (requests, waiting) = mpsc::channel(8);
+        let connection = Connection { requests };
+        let (begun, has_begun) = oneshot::channel();
+        let (break_it, breaks) = oneshot::channel();
+        let (watched, _watches) = mpsc::channel(1);
+        let writer = Stuck(Some((begun, breaks)));
+        tokio::spawn(serve(Silent, writer, waiting, watched));
+        let call = |connection: Connection| async move {
+            let status = RequestBody::Status(api::StatusRequest::default());
+            connection.call(status).await
+        };
+        let first = tokio::spawn(call(connection.clone()));
+        has_begun.await.expect("the first request is written");
+        let second = tokio::spawn(call(connection.clone()));
+        while connection.requests.capacity() == 8 {
+            tokio::task::yield_now().await;
+        }
+        break_it.send(()).expect("it is being written");
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(matches!(first, Err(CallError::Unknown(_))), "{first:?}");
+        assert!(
+            matches!(second, Err(CallError::Unavailable(_))),
+            "{second:?}"
+        );
     }
 }
