@@ -113,13 +113,19 @@ impl Chaos {
 
     /// `steps` random steps, then healing.
     pub fn run(mut self, steps: usize) -> Result<Coverage, InvariantViolation> {
-        for _ in 0..steps {
-            self.step()?;
-        }
+        self.wreck(steps)?;
         self.heal_and_progress()?;
         self.coverage.elections = self.cluster.invariants.terms_led();
         self.coverage.committed = self.cluster.invariants.committed();
         Ok(self.coverage)
+    }
+
+    /// `steps` random steps.
+    pub fn wreck(&mut self, steps: usize) -> Result<(), InvariantViolation> {
+        for _ in 0..steps {
+            self.step()?;
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), InvariantViolation> {
@@ -347,21 +353,7 @@ impl Chaos {
         let mut proposed = None;
         for _ in 0..3000 {
             self.shut_down_the_removed();
-            for id in self.cluster.alive() {
-                self.cluster.act(id, Raft::tick)?;
-            }
-            for _ in 0..3 {
-                for id in self.cluster.alive() {
-                    self.cluster.persist(id, usize::MAX)?;
-                }
-                for message in std::mem::take(&mut self.cluster.network) {
-                    self.cluster.deliver(message)?;
-                }
-                for transfer in std::mem::take(&mut self.cluster.snapshots) {
-                    self.cluster
-                        .finish_snapshot(transfer, SnapshotOutcome::Sent)?;
-                }
-            }
+            self.cluster.fair_tick()?;
             let Some(leader) = self.cluster.leader() else {
                 continue;
             };
@@ -390,25 +382,7 @@ impl Chaos {
                 asked = self.cluster.read(reader)?.map(|context| (reader, context));
             }
         }
-        let states: Vec<_> = self
-            .cluster
-            .members
-            .values()
-            .filter_map(|member| member.raft.as_ref())
-            .map(|raft| {
-                format!(
-                    "{}: {:?} term {} log {}..{} commit {} applied {} {:?}",
-                    raft.id(),
-                    raft.role(),
-                    raft.term(),
-                    raft.first_index(),
-                    raft.last_index(),
-                    raft.commit_index(),
-                    raft.applied_index(),
-                    raft.membership()
-                )
-            })
-            .collect();
+        let states = self.cluster.describe();
         InvariantViolation::new(
             "no-progress",
             format!("no progress after healing: {states:#?}"),

@@ -196,6 +196,27 @@ impl Cluster {
             .map(Raft::id)
     }
 
+    /// Where the living members stand, for whoever has to find out what went wrong.
+    pub fn describe(&self) -> Vec<String> {
+        self.members
+            .values()
+            .filter_map(|member| member.raft.as_ref())
+            .map(|raft| {
+                format!(
+                    "{}: {:?} term {} log {}..{} commit {} applied {} {:?}",
+                    raft.id(),
+                    raft.role(),
+                    raft.term(),
+                    raft.first_index(),
+                    raft.last_index(),
+                    raft.commit_index(),
+                    raft.applied_index(),
+                    raft.membership()
+                )
+            })
+            .collect()
+    }
+
     /// Does something to a living member, then carries out the effects.
     pub fn act<T>(
         &mut self,
@@ -421,6 +442,26 @@ impl Cluster {
             self.act(id, Raft::tick)?;
         }
         self.settle()
+    }
+
+    /// A tick on every living member, and what follows from it as far as it comes in
+    /// three rounds: what was issued becomes durable, and what was sent arrives.
+    pub fn fair_tick(&mut self) -> Result<(), InvariantViolation> {
+        for id in self.alive() {
+            self.act(id, Raft::tick)?;
+        }
+        for _ in 0..3 {
+            for id in self.alive() {
+                self.persist(id, usize::MAX)?;
+            }
+            for message in std::mem::take(&mut self.network) {
+                self.deliver(message)?;
+            }
+            for transfer in std::mem::take(&mut self.snapshots) {
+                self.finish_snapshot(transfer, SnapshotOutcome::Sent)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes `id` the leader of a healthy cluster.

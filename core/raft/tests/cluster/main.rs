@@ -4,6 +4,7 @@ mod chaos;
 mod elections;
 mod harness;
 mod hostile;
+mod majorities;
 mod membership;
 mod reads;
 mod replication;
