@@ -152,15 +152,22 @@ fn alter_header(before: &Segment, last: &Segment, rng: &mut Rng) -> Option<Segme
 }
 
 /// Flips a bit of a record that is known to be durable. The record behind it was written when it
-/// was not, so that it bears no witness for it, and one further behind does.
+/// was not, so that it bears no witness for it, and one further behind does. That one is durable,
+/// too: otherwise power that is lost later may take the witness away, and nobody could know.
 fn tear_inside(last: &Segment, rng: &mut Rng) -> Option<Segment> {
-    let durable = last.frames.last()?.claim;
+    // An earlier forgery may have left a claim that is none.
+    let claimed_before = |end: u64| {
+        let sound = (last.frames.iter()).filter(|frame| frame.claim <= frame.start as u64);
+        let durable = sound.filter(|frame| frame.payload.end as u64 <= end);
+        durable.map(|frame| frame.claim).max()
+    };
+    let witnessed = claimed_before(claimed_before(u64::MAX)?)?;
     let places: Vec<Frame> = (last.frames.windows(2))
         .filter(|pair| {
             // What is in the head was durable before the segment had its name, and claims nothing.
             let is_in_head = (pair[0].start as u64) < last.head_end();
-            let is_durable = pair[0].payload.end as u64 <= durable;
-            !is_in_head && is_durable && pair[1].claim <= pair[0].start as u64
+            let is_witnessed = pair[0].payload.end as u64 <= witnessed;
+            !is_in_head && is_witnessed && pair[1].claim <= pair[0].start as u64
         })
         .map(|pair| pair[0].clone())
         .collect();

@@ -62,7 +62,7 @@ pub enum Forged {
     /// How much a record says to be durable: more than what lies before it.
     Claim,
     /// A bit of a record that more records of its batch follow, and its checksum stays wrong: a
-    /// later batch says it to be durable.
+    /// later batch, which is durable itself, says it to be durable.
     TornInside,
     /// A field of the header of the last segment: it contradicts the segments before it, or
     /// the frames behind it.

@@ -32,7 +32,7 @@ fn config() -> WalConfig {
     }
 }
 
-/// A member that has started three times, with two rounds of entries in each life.
+/// A member that has started three times, with three rounds of entries in each life.
 async fn write_log(dir: &Path) -> Result<(), WalError> {
     let mut index = 0;
     for incarnation in 1..=3 {
@@ -43,8 +43,8 @@ async fn write_log(dir: &Path) -> Result<(), WalError> {
             incarnation,
         })])
         .await?;
-        for round in 0..2 {
-            let term = 2 * incarnation + round;
+        for round in 0..3 {
+            let term = 3 * incarnation + round;
             let mut batch = Vec::new();
             for commit in [index, index + 1] {
                 batch.push(WalRecord::HardState(HardState {
