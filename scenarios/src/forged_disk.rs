@@ -1,7 +1,8 @@
 //! A scenario beyond what the swarm may do: records in the files of one member are altered, and
-//! their checksums are made right again, while faults of all kinds go on. Only what can be
-//! known is altered ([`crate::forgery`]), so more is asserted than in `rotten-disk`: the member
-//! refuses to start and names the file, or it has all that it had called durable.
+//! their checksums are made right again, except where a wrong one could pass for a torn write,
+//! while faults of all kinds go on. Only what can be known is altered ([`crate::forgery`]), so
+//! more is asserted than in `rotten-disk`: the member refuses to start and names the file, or it
+//! has all that it had called durable.
 
 use veridical_world::{Rng, Stream};
 

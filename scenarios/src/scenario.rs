@@ -39,6 +39,8 @@ const ELSEWHERE: &[(PlantedBug, &str)] = &[
     (PlantedBug::ForcedKeepsAMember, forced_cluster::NAME),
     (PlantedBug::WalChainUnchecked, forged_disk::NAME),
     (PlantedBug::WalImpossibleCutOff, forged_disk::NAME),
+    (PlantedBug::WalNearestClaimTaken, forged_disk::NAME),
+    (PlantedBug::WalVoteTakenBack, forged_disk::NAME),
     (PlantedBug::WalPayloadUnchecked, rotten_disk::NAME),
 ];
 

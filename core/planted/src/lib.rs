@@ -183,6 +183,11 @@ veridical_probe::planted_bugs! {
         /// storage: recovery takes a record whose checksums are right and whose content is
         /// impossible for a torn tail.
         WalImpossibleCutOff => "wal-impossible-cut-off",
+        /// storage: of the records behind a bad place recovery asks only the nearest what it
+        /// claims to be durable.
+        WalNearestClaimTaken => "wal-nearest-claim-taken",
+        /// storage: recovery accepts a hard state that takes the vote in its term back.
+        WalVoteTakenBack => "wal-vote-taken-back",
         /// node: the writes of a batch are applied in the order of their keys.
         BatchSortedByKey => "batch-sorted-by-key",
         /// node: all puts of a batch are answered with the revision of the first.

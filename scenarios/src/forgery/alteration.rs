@@ -42,6 +42,7 @@ impl Forged {
             | Self::Kind
             | Self::Length
             | Self::Claim
+            | Self::TornInside
             | Self::SegmentHeader => false,
         }
     }

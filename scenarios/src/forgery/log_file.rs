@@ -9,6 +9,12 @@ const HEADER_BYTES: usize = 136;
 /// Bytes of a frame before its payload.
 const FRAME_BYTES: usize = 24;
 
+/// Where the kind of a frame stands.
+pub const KIND_AT: usize = 12;
+
+/// Where the claim of a frame stands.
+pub const CLAIM_AT: usize = 16;
+
 /// Where the writer goes on after a synchronisation.
 const PAGE_BYTES: usize = 4096;
 
@@ -26,6 +32,8 @@ pub struct Frame {
     pub payload: Range<usize>,
     /// What it is.
     pub kind: u8,
+    /// How much before it was durable when it was written.
+    pub claim: u64,
 }
 
 /// A segment of the log.
@@ -141,7 +149,8 @@ fn frame_at(bytes: &[u8], sequence: u64, start: usize) -> Option<Frame> {
     is_right.then(|| Frame {
         start,
         payload,
-        kind: bytes[start + 12],
+        kind: bytes[start + KIND_AT],
+        claim: word(bytes, start + CLAIM_AT),
     })
 }
 

@@ -4,14 +4,9 @@ use veridical_world::Rng;
 
 use super::Forged;
 use super::log_file::{
-    ENTRY, Frame, HARD_STATE, MEMBER, Segment, half_word, put_half_word, put_word, word,
+    CLAIM_AT, ENTRY, Frame, HARD_STATE, KIND_AT, MEMBER, Segment, half_word, put_half_word,
+    put_word, word,
 };
-
-/// Where the kind of a frame stands.
-const KIND_AT: usize = 12;
-
-/// Where the claim of a frame stands.
-const CLAIM_AT: usize = 16;
 
 /// No frame is of this kind.
 const NO_KIND: u8 = 7;
@@ -19,7 +14,7 @@ const NO_KIND: u8 = 7;
 /// The kind of the records that say which segment is the oldest.
 const OLDEST_SEGMENT: u8 = 6;
 
-/// Of so many newest records one is made impossible.
+/// Of so many newest records one is altered, where a later one would make up for it.
 const NEWEST: usize = 2;
 
 /// A forgery in one of the segments, oldest first: its number, and the segment as it is then.
@@ -32,6 +27,7 @@ pub fn forge(segments: &[Segment], what: Forged, rng: &mut Rng) -> Option<(usize
             let segment = alter_header(segments.get(last.checked_sub(1)?)?, &segments[last], rng);
             Some((last, segment?))
         }
+        Forged::TornInside => Some((last, tear_inside(&segments[last], rng)?)),
         Forged::EntryIndex
         | Forged::EntryTerm
         | Forged::HardStateTerm
@@ -155,6 +151,33 @@ fn alter_header(before: &Segment, last: &Segment, rng: &mut Rng) -> Option<Segme
     Some(segment)
 }
 
+/// Flips a bit of a record that is known to be durable. The record behind it was written when it
+/// was not, so that it bears no witness for it, and one further behind does. That one is durable,
+/// too: otherwise power that is lost later may take the witness away, and nobody could know.
+fn tear_inside(last: &Segment, rng: &mut Rng) -> Option<Segment> {
+    // An earlier forgery may have left a claim that is none.
+    let claimed_before = |end: u64| {
+        let sound = (last.frames.iter()).filter(|frame| frame.claim <= frame.start as u64);
+        let durable = sound.filter(|frame| frame.payload.end as u64 <= end);
+        durable.map(|frame| frame.claim).max()
+    };
+    let witnessed = claimed_before(claimed_before(u64::MAX)?)?;
+    let places: Vec<Frame> = (last.frames.windows(2))
+        .filter(|pair| {
+            // What is in the head was durable before the segment had its name, and claims nothing.
+            let is_in_head = (pair[0].start as u64) < last.head_end();
+            let is_witnessed = pair[0].payload.end as u64 <= witnessed;
+            !is_in_head && is_witnessed && pair[1].claim <= pair[0].start as u64
+        })
+        .map(|pair| pair[0].clone())
+        .collect();
+    let frame = pick(rng, &places)?;
+    let mut segment = last.clone();
+    let at = frame.start + rng.index(frame.payload.end - frame.start);
+    segment.bytes[at] ^= 1 << rng.below(8);
+    Some(segment)
+}
+
 /// A field of a record, and what it becomes.
 #[derive(Clone, Copy, Debug)]
 enum Altered {
@@ -168,11 +191,20 @@ enum Altered {
 /// Alters a record of the last segment in a way that what comes before it contradicts.
 fn alter_last(last: &Segment, what: Forged, rng: &mut Rng) -> Option<Segment> {
     let places: Vec<(Frame, Altered)> = (0..last.frames.len())
-        .filter_map(|place| Some((last.frames[place].clone(), alteration(last, place, what)?)))
+        .filter_map(|place| {
+            Some((
+                last.frames[place].clone(),
+                alteration(last, place, what, rng)?,
+            ))
+        })
         .collect();
-    // What nothing behind it bears witness for is what could pass for a torn tail.
-    let is_impossible = matches!(what, Forged::Kind | Forged::Length | Forged::Claim);
-    let from = places.len().saturating_sub(NEWEST) * usize::from(is_impossible);
+    // What nothing behind it bears witness for is what could pass for a torn tail; and a vote that
+    // a later record repeats is not forgotten.
+    let is_of_newest = matches!(
+        what,
+        Forged::Vote | Forged::Kind | Forged::Length | Forged::Claim
+    );
+    let from = places.len().saturating_sub(NEWEST) * usize::from(is_of_newest);
     let (frame, altered) = pick(rng, &places[from..])?;
     let mut segment = last.clone();
     let mut length = frame.payload.len();
@@ -190,7 +222,7 @@ fn alter_last(last: &Segment, what: Forged, rng: &mut Rng) -> Option<Segment> {
 
 /// What a field of the frame with this number becomes, if what comes before it contradicts
 /// that.
-fn alteration(last: &Segment, place: usize, what: Forged) -> Option<Altered> {
+fn alteration(last: &Segment, place: usize, what: Forged, rng: &mut Rng) -> Option<Altered> {
     let frame = &last.frames[place];
     let earlier = |kind| (last.frames[..place].iter().rev()).find(move |frame| frame.kind == kind);
     let field = |number| last.payload_word(frame, number);
@@ -218,7 +250,8 @@ fn alteration(last: &Segment, place: usize, what: Forged) -> Option<Altered> {
             is(HARD_STATE)?;
             let before = earlier(HARD_STATE)?;
             let (term, vote) = (last.payload_word(before, 0), last.payload_word(before, 1));
-            (term == field(0) && vote != 0).then_some(Altered::Word(1, vote + 1))
+            let other = [vote + 1, 0][rng.index(2)];
+            (term == field(0) && vote != 0).then_some(Altered::Word(1, other))
         }
         Forged::Incarnation => {
             is(MEMBER)?;
@@ -237,6 +270,7 @@ fn alteration(last: &Segment, place: usize, what: Forged) -> Option<Altered> {
         Forged::Claim => Some(Altered::Claim(frame.start as u64 + 8)),
         Forged::ClosedRecord
         | Forged::ClosedExchange
+        | Forged::TornInside
         | Forged::SegmentHeader
         | Forged::SnapshotData
         | Forged::SnapshotExchange

@@ -1,5 +1,6 @@
 //! Decay that knows the formats: a field of a stored record is altered, or two records are
-//! exchanged, and the checksums are made right again.
+//! exchanged, and the checksums are made right again. One sort leaves the checksum wrong: only
+//! what has a wrong one can pass for a write that was torn.
 //!
 //! What has a right checksum and a possible content cannot be told from what was written, if
 //! there is no second copy to compare it with: another byte in the value of the newest entry, for
@@ -47,7 +48,8 @@ pub enum Forged {
     EntryTerm,
     /// The term of a hard state: an earlier one has a greater one.
     HardStateTerm,
-    /// The vote of a hard state: an earlier one of the same term has another one.
+    /// The vote of a hard state becomes another one or none: an earlier one of the same term has
+    /// one.
     Vote,
     /// How often the member has started: an earlier record says more.
     Incarnation,
@@ -59,6 +61,9 @@ pub enum Forged {
     Length,
     /// How much a record says to be durable: more than what lies before it.
     Claim,
+    /// A bit of a record that more records of its batch follow, and its checksum stays wrong: a
+    /// later batch, which is durable itself, says it to be durable.
+    TornInside,
     /// A field of the header of the last segment: it contradicts the segments before it, or
     /// the frames behind it.
     SegmentHeader,
@@ -76,7 +81,7 @@ pub enum Forged {
 
 impl Forged {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ClosedRecord,
         Self::ClosedExchange,
         Self::EntryIndex,
@@ -88,6 +93,7 @@ impl Forged {
         Self::Kind,
         Self::Length,
         Self::Claim,
+        Self::TornInside,
         Self::SegmentHeader,
         Self::SnapshotData,
         Self::SnapshotExchange,
@@ -110,6 +116,7 @@ impl Forged {
             Self::Kind => "forgery.kind",
             Self::Length => "forgery.length",
             Self::Claim => "forgery.claim",
+            Self::TornInside => "forgery.torn_inside",
             Self::SegmentHeader => "forgery.segment_header",
             Self::SnapshotData => "forgery.snapshot_data",
             Self::SnapshotExchange => "forgery.snapshot_exchange",

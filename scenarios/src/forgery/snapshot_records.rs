@@ -51,6 +51,7 @@ pub fn forge(snapshot: &Snapshot, what: Forged, rng: &mut Rng) -> Option<Snapsho
         | Forged::Kind
         | Forged::Length
         | Forged::Claim
+        | Forged::TornInside
         | Forged::SegmentHeader => return None,
     }
     Some(forged)

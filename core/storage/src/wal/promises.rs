@@ -8,6 +8,7 @@
 use super::frame::Payload;
 use super::record::{HardState, MemberRecord, WalRecord};
 use super::shape::LogShape;
+use veridical_planted::{Planted, PlantedBug};
 
 /// A record that takes back what an earlier one says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,11 @@ pub(super) enum BrokenPromise {
 }
 
 /// Whether a record keeps what the records before it promise.
-pub(super) fn check(before: &LogShape, payload: &Payload) -> Result<(), BrokenPromise> {
+pub(super) fn check(
+    before: &LogShape,
+    payload: &Payload,
+    planted: Planted,
+) -> Result<(), BrokenPromise> {
     let state = before.state();
     match payload {
         Payload::Record(WalRecord::Entry(entry)) => {
@@ -50,7 +55,7 @@ pub(super) fn check(before: &LogShape, payload: &Payload) -> Result<(), BrokenPr
             }
         }
         Payload::Record(WalRecord::HardState(now)) => match state.hard_state {
-            Some(earlier) => check_hard_state(earlier, *now),
+            Some(earlier) => check_hard_state(earlier, *now, planted),
             None => Ok(()),
         },
         Payload::Record(WalRecord::Member(now)) if now.incarnation == u64::MAX => {
@@ -66,14 +71,19 @@ pub(super) fn check(before: &LogShape, payload: &Payload) -> Result<(), BrokenPr
     }
 }
 
-fn check_hard_state(before: HardState, now: HardState) -> Result<(), BrokenPromise> {
+fn check_hard_state(
+    before: HardState,
+    now: HardState,
+    planted: Planted,
+) -> Result<(), BrokenPromise> {
     if now.term < before.term {
         return Err(BrokenPromise::TermFalls {
             term: now.term,
             before: before.term,
         });
     }
-    if now.term == before.term && before.vote != 0 && now.vote != before.vote {
+    let passes = planted.has(PlantedBug::WalVoteTakenBack) && now.vote == 0;
+    if now.term == before.term && before.vote != 0 && now.vote != before.vote && !passes {
         return Err(BrokenPromise::VoteChanges {
             term: now.term,
             vote: now.vote,
@@ -131,7 +141,7 @@ mod tests {
     fn what_was_promised_is_not_taken_back() {
         let mut shape = LogShape::default();
         for payload in [entry(3, 1), entry(4, 2), hard_state(4, 7), member(1, 5)] {
-            check(&shape, &payload).expect("it keeps what comes before");
+            check(&shape, &payload, Planted::none()).expect("it keeps what comes before");
             shape.apply(&payload).expect("it follows the log");
         }
         for kept in [
@@ -143,7 +153,7 @@ mod tests {
             member(1, 5),
             member(1, 6),
         ] {
-            assert_eq!(check(&shape, &kept), Ok(()), "{kept:?}");
+            assert_eq!(check(&shape, &kept, Planted::none()), Ok(()), "{kept:?}");
         }
         for broken in [
             entry(3, 3),
@@ -155,7 +165,10 @@ mod tests {
             member(1, 4),
             member(1, u64::MAX),
         ] {
-            assert!(check(&shape, &broken).is_err(), "{broken:?}");
+            assert!(
+                check(&shape, &broken, Planted::none()).is_err(),
+                "{broken:?}"
+            );
         }
     }
 }

@@ -321,7 +321,7 @@ impl Fold {
 
     fn frames(&mut self, segment: &Segment, frames: &[PlacedFrame]) -> Result<(), WalError> {
         for placed in frames {
-            promises::check(&self.shape, &placed.payload)
+            promises::check(&self.shape, &placed.payload, segment.planted)
                 .map_err(|broken| segment.corrupt(placed.offset, broken.to_string()))?;
             let effect = self.shape.apply(&placed.payload);
             let effect =

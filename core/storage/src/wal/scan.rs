@@ -189,14 +189,17 @@ impl Segment {
     fn greatest_claim_behind(&self, offset: usize) -> Option<(u64, usize)> {
         // No header is nothing but zeros, so none begins behind the last other byte.
         let headers_end = self.bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1);
-        (offset..headers_end.min(self.written_end))
+        let mut claims = (offset..headers_end.min(self.written_end))
             .step_by(FRAME_ALIGNMENT_BYTES)
             .skip(1)
             .filter_map(|at| {
                 let header = frame::decode_header(&self.bytes, self.header.sequence, at)?;
                 Some((header.claim, at))
-            })
-            .max()
+            });
+        if self.planted.has(PlantedBug::WalNearestClaimTaken) {
+            return claims.next();
+        }
+        claims.max()
     }
 }
 
