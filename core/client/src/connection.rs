@@ -321,6 +321,10 @@ mod tests {
     }
 
     #[tokio::test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "nothing else runs here that would have to be ordered"
+    )]
     async fn what_was_never_sent_is_known_to_have_had_no_effect() {
         let (requests, waiting) = mpsc::channel(8);
         let connection = Connection { requests };

@@ -273,9 +273,11 @@ impl Raft {
                 leader: self.leader,
             });
         }
+        let membership = self.membership();
         let may_learn = self.config.planted.has(PlantedBug::HandedOverToLearner);
-        let is_learner = self.membership().learners.contains(&to);
-        if !self.membership().voters.contains(&to) && !(may_learn && is_learner) {
+        let is_meant =
+            membership.voters.contains(&to) || (may_learn && membership.learners.contains(&to));
+        if !is_meant {
             return Err(TransferError::NotAVoter { to });
         }
         if to == self.config.id {
