@@ -160,6 +160,7 @@ pub(super) const fn is_free(fault: &Fault) -> bool {
             | Fault::CrashAtFailpoint { .. }
             | Fault::Pause { .. }
             | Fault::Starve { .. }
+            | Fault::HoldTask { .. }
             | Fault::Suspend { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockStrobe { .. }
@@ -249,6 +250,7 @@ fn aim(child: &mut Plan, rng: &mut Rng) {
         | Fault::CrashAtFailpoint { process, .. }
         | Fault::Pause { process, .. }
         | Fault::Starve { process, .. }
+        | Fault::HoldTask { process, .. }
         | Fault::Isolate { process, .. }
         | Fault::DiskStall { process, .. } = &mut timed.fault
             && process.0 < members

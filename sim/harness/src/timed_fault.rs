@@ -79,6 +79,7 @@ const fn end(fault: &mut Fault) -> Option<&mut Option<u64>> {
         | Fault::Restart { .. }
         | Fault::WipeDisk { .. }
         | Fault::Starve { .. }
+        | Fault::HoldTask { .. }
         | Fault::ClockDrift { .. }
         | Fault::ClockJump { .. }
         | Fault::ClockStrobe { .. }

@@ -142,6 +142,8 @@ counters! {
     Pause => "process.pause",
     /// A starved process was stopped for its next while.
     Starve => "process.starve",
+    /// A task of a process was held.
+    HeldTask => "process.held_task",
     /// A process died at a crash point.
     CrashPoint => "process.crash_point",
     /// A process died at a failpoint of its code.

@@ -297,6 +297,19 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
     },
+    /// Gives one task of a process no time, while its others go on: a thread that its machine
+    /// has put aside. What is between two steps of a process for no time otherwise lasts then.
+    HoldTask {
+        /// The process.
+        process: ProcessId,
+        /// Which of its tasks: its number from 0 among those that there are when the fault
+        /// begins, in the order in which they were made, counted round. The first is the
+        /// program of the process itself.
+        task: u32,
+        /// How long it lasts, in ms; until it is healed if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+    },
     /// Lets the clocks of a process, and with them its timers, run at another rate.
     ClockDrift {
         /// The process.
@@ -413,6 +426,7 @@ impl Fault {
             Self::Pause { .. } => "fault.pause",
             Self::Suspend { .. } => "fault.suspend",
             Self::Starve { .. } => "fault.starve",
+            Self::HoldTask { .. } => "fault.hold_task",
             Self::ClockDrift { .. } => "fault.clock_drift",
             Self::ClockJump { .. } => "fault.clock_jump",
             Self::ClockStrobe { .. } => "fault.clock_strobe",
@@ -439,6 +453,7 @@ impl Fault {
             | Self::Pause { duration_ms, .. }
             | Self::Suspend { duration_ms, .. }
             | Self::Starve { duration_ms, .. }
+            | Self::HoldTask { duration_ms, .. }
             | Self::ClockDrift { duration_ms, .. }
             | Self::ClockStrobe { duration_ms, .. }
             | Self::Disk { duration_ms, .. }

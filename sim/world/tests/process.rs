@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use veridical_env::{Clock, Disk, DiskFile, Environment, OpenMode};
 use veridical_world::{
-    CrashKind, CrashPoint, CrashRules, DiskFaults, Fault, ProcessExit, ProcessId, SimEnvironment,
-    World, WorldConfig,
+    CrashKind, CrashPoint, CrashRules, DelayBounded, DiskFaults, Fault, Pct, ProcessExit,
+    ProcessId, Schedule, SimEnvironment, World, WorldConfig,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,13 +25,15 @@ fn quiet() -> WorldConfig {
 fn ticker(ticks: &Arc<AtomicU64>) -> impl Fn(SimEnvironment) -> TickFuture + Send + Sync + 'static {
     let ticks = ticks.clone();
     move |environment| {
-        let ticks = ticks.clone();
-        Box::pin(async move {
-            loop {
-                environment.clock().sleep(10 * MS).await;
-                ticks.fetch_add(1, Ordering::Relaxed);
-            }
-        })
+        Box::pin(count(environment, ticks.clone()))
+    }
+}
+
+/// Counts every 10 ms.
+async fn count(environment: SimEnvironment, ticks: Arc<AtomicU64>) {
+    loop {
+        environment.clock().sleep(10 * MS).await;
+        ticks.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -154,6 +156,45 @@ fn a_starved_process_runs_its_share_and_all_of_the_time_afterwards() {
             assert!((98..=101).contains(&later), "{later}: it is over");
         }
     });
+}
+
+#[test]
+fn a_held_task_gets_no_time_while_the_others_of_its_process_go_on() {
+    let schedules = [
+        Schedule::Uniform,
+        Schedule::Pct(Pct::default()),
+        Schedule::DelayBounded(DelayBounded::default()),
+    ];
+    for schedule in schedules {
+        let ticks = [0; 3].map(|_| Arc::new(AtomicU64::new(0)));
+        let counted = || ticks.each_ref().map(|ticks| ticks.load(Ordering::Relaxed));
+        let config = WorldConfig {
+            schedule: schedule.clone(),
+            ..WorldConfig::default()
+        };
+        World::run(1, config, |world| {
+            let ticks = ticks.clone();
+            async move {
+                let id = world.add_process("p", move |environment: SimEnvironment| {
+                    for ticks in &ticks[1..] {
+                        veridical_env::task::spawn(count(environment.clone(), ticks.clone()));
+                    }
+                    count(environment, ticks[0].clone())
+                });
+                world.sleep(5 * MS).await;
+                world.inject(&Fault::HoldTask {
+                    process: id,
+                    task: 2 + 3,
+                    duration_ms: Some(100),
+                });
+                world.sleep(110 * MS).await;
+                assert_eq!(world.counters()["process.held_task"], 1);
+                world.sleep(100 * MS).await;
+            }
+        });
+        // Its timer had fired when it went on, at 105 ms, and is set anew from then on.
+        assert_eq!(counted(), [21, 21, 11], "{schedule}");
+    }
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl InjectedFault {
             | Fault::Pause { .. }
             | Fault::Suspend { .. }
             | Fault::Starve { .. }
+            | Fault::HoldTask { .. }
             | Fault::ClockDrift { .. }
             | Fault::ClockStrobe { .. }
             | Fault::Disk { .. }

@@ -16,7 +16,10 @@ pub const fn class(fault: &Fault) -> &'static str {
         | Fault::CrashAtFailpoint { .. }
         | Fault::Restart { .. }
         | Fault::WipeDisk { .. } => "crash",
-        Fault::Pause { .. } | Fault::Suspend { .. } | Fault::Starve { .. } => "pause",
+        Fault::Pause { .. }
+        | Fault::Suspend { .. }
+        | Fault::Starve { .. }
+        | Fault::HoldTask { .. } => "pause",
         Fault::ClockDrift { .. } | Fault::ClockJump { .. } | Fault::ClockStrobe { .. } => "clock",
         Fault::Disk { .. }
         | Fault::DiskStall { .. }
@@ -74,7 +77,8 @@ pub fn processes(fault: &Fault) -> BTreeSet<u32> {
         | Fault::CrashAtFailpoint { process, .. }
         | Fault::KeepDisk { process }
         | Fault::RestoreDisk { process, .. }
-        | Fault::Starve { process, .. } => one(process),
+        | Fault::Starve { process, .. }
+        | Fault::HoldTask { process, .. } => one(process),
         Fault::Network { .. } => BTreeSet::new(),
     }
 }
@@ -165,6 +169,7 @@ pub fn describe(fault: &Fault, names: &[String]) -> String {
             format!("{}: image of the disk put back", name(process))
         }
         Fault::Starve { process, .. } => format!("{} starved", name(process)),
+        Fault::HoldTask { process, task, .. } => format!("{}: task {task} held", name(process)),
     }
 }
 

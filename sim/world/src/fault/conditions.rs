@@ -28,6 +28,7 @@ impl Fault {
             | Self::Pause { .. }
             | Self::Suspend { .. }
             | Self::Starve { .. }
+            | Self::HoldTask { .. }
             | Self::ClockDrift { .. }
             | Self::ClockJump { .. }
             | Self::ClockStrobe { .. }
@@ -64,6 +65,7 @@ impl Fault {
             | Self::Pause { .. }
             | Self::Suspend { .. }
             | Self::Starve { .. }
+            | Self::HoldTask { .. }
             | Self::ClockDrift { .. }
             | Self::ClockJump { .. }
             | Self::ClockStrobe { .. }

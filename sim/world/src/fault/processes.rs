@@ -71,6 +71,7 @@ impl Fault {
             | Self::Pause { process, .. }
             | Self::Suspend { process, .. }
             | Self::Starve { process, .. }
+            | Self::HoldTask { process, .. }
             | Self::ClockDrift { process, .. }
             | Self::ClockJump { process, .. }
             | Self::ClockStrobe { process, .. }

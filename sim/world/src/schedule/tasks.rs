@@ -1,7 +1,8 @@
-//! The task scheduler: which of the runnable tasks runs next.
+//! The task scheduler: which of the runnable tasks runs next, and which are held.
 //!
 //! The executor polls ready tasks at random; the gate in front of each task asks here whether
-//! the task may run. As long as some task is runnable, the chosen one has been woken.
+//! the task may run. Where the order is left to chance, it may unless it is held. Where it is
+//! not, the chosen one has been woken as long as some task is runnable.
 
 use super::Schedule;
 use crate::fault::ProcessId;
@@ -51,6 +52,17 @@ impl TaskSlots {
         Some(task)
     }
 
+    /// The tasks of a process, each with its number in the order in which tasks were made.
+    fn of(&self, process: ProcessId) -> Vec<(u64, TaskId)> {
+        let slots = (0..).zip(&self.slots);
+        let own = slots.filter_map(|(slot, (generation, task))| {
+            let task = task.as_ref().filter(|task| task.process == process)?;
+            let generation = *generation;
+            Some((task.number, TaskId { slot, generation }))
+        });
+        own.collect()
+    }
+
     fn get(&self, id: TaskId) -> Option<&Task> {
         let (generation, task) = self.slots.get(id.slot as usize)?;
         task.as_ref().filter(|_| *generation == id.generation)
@@ -65,6 +77,8 @@ impl TaskSlots {
 #[derive(Debug)]
 struct Task {
     process: ProcessId,
+    /// Its number in the order in which tasks were made.
+    number: u64,
     /// The higher, the sooner.
     priority: i64,
     /// What wakes it in the executor; none until the executor has polled it once, which it
@@ -91,6 +105,8 @@ struct Runnable {
 /// What is decided at a choice.
 #[derive(Debug)]
 enum Rule {
+    /// Nothing: whichever task the executor polls runs. No task is ever listed as runnable.
+    Chance,
     Priorities { changes: BTreeSet<u64> },
     FirstCome { delays: BTreeSet<u64> },
 }
@@ -111,20 +127,24 @@ pub(crate) struct TaskScheduler {
     tasks: TaskSlots,
     runnable: Vec<Runnable>,
     paused: BTreeSet<ProcessId>,
+    /// The tasks that get no time, once for each fault that holds them.
+    held: Vec<TaskId>,
     /// The task that runs next, while nothing has changed since that was decided.
     chosen: Option<TaskId>,
     running: Option<TaskId>,
     next_since: u64,
+    /// How many tasks there were so far.
+    tasks_made: u64,
     /// The lowest priority that was given so far.
     lowest: i64,
     counts: TaskCounts,
 }
 
 impl TaskScheduler {
-    /// The scheduler for this schedule; none if it needs no gates.
-    pub(crate) fn by(schedule: &Schedule) -> Option<Self> {
+    /// The scheduler for this schedule.
+    pub(crate) fn by(schedule: &Schedule) -> Self {
         let rule = match schedule {
-            Schedule::Uniform => return None,
+            Schedule::Uniform => Rule::Chance,
             Schedule::Pct(pct) => Rule::Priorities {
                 changes: pct.task_changes.iter().copied().collect(),
             },
@@ -132,29 +152,41 @@ impl TaskScheduler {
                 delays: delays.task_delays.iter().copied().collect(),
             },
         };
-        Some(Self {
+        Self {
             rule,
             tasks: TaskSlots::default(),
             runnable: Vec::new(),
             paused: BTreeSet::new(),
+            held: Vec::new(),
             chosen: None,
             running: None,
             next_since: 0,
+            tasks_made: 0,
             lowest: 0,
             counts: TaskCounts::default(),
-        })
+        }
+    }
+
+    /// Whether the order of tasks is left to chance: tasks have no priorities then, and it
+    /// need not be told that one is woken.
+    pub(crate) const fn leaves_order_to_chance(&self) -> bool {
+        matches!(self.rule, Rule::Chance)
     }
 
     /// A new task, which is runnable. Its priority is above 0.
     pub(crate) fn add(&mut self, process: ProcessId, priority: u32) -> TaskId {
+        self.tasks_made += 1;
         let task = Task {
             process,
+            number: self.tasks_made,
             priority: i64::from(priority) + 1,
             waker: None,
             is_runnable: false,
         };
         let id = self.tasks.insert(task);
-        self.make_runnable(id);
+        if !self.leaves_order_to_chance() {
+            self.make_runnable(id);
+        }
         id
     }
 
@@ -164,6 +196,7 @@ impl TaskScheduler {
     }
 
     fn make_runnable(&mut self, id: TaskId) {
+        debug_assert!(!self.leaves_order_to_chance(), "nobody chooses from the list");
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
@@ -192,11 +225,21 @@ impl TaskScheduler {
     /// A task is polled by the executor, where `waker` wakes it. It may run, or else the
     /// error is what has to be woken instead.
     pub(crate) fn offer(&mut self, id: TaskId, waker: &Waker) -> Result<(), Option<Waker>> {
+        if self.leaves_order_to_chance() && !self.held.contains(&id) {
+            self.running = Some(id);
+            return Ok(());
+        }
         if let Some(task) = self.tasks.get_mut(id) {
             match &mut task.waker {
                 Some(known) if known.will_wake(waker) => {}
                 slot => *slot = Some(waker.clone()),
             }
+        }
+        if self.leaves_order_to_chance() {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.is_runnable = true;
+            }
+            return Err(None);
         }
         if self.choose() != Some(id) {
             return Err(self.next_waker());
@@ -220,6 +263,7 @@ impl TaskScheduler {
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<Waker> {
         self.tasks.remove(id);
         self.runnable.retain(|other| other.id != id);
+        self.held.retain(|other| *other != id);
         if self.running == Some(id) {
             self.running = None;
         }
@@ -240,6 +284,41 @@ impl TaskScheduler {
         self.next_waker()
     }
 
+    /// Holds a task of a process until it is released: the one with this number among those
+    /// that there are now, in the order in which they were made, counted round. None if it has
+    /// no task. Besides, what is to be woken next.
+    pub(crate) fn hold(
+        &mut self,
+        process: ProcessId,
+        number: u32,
+    ) -> (Option<TaskId>, Option<Waker>) {
+        let mut own = self.tasks.of(process);
+        if own.is_empty() {
+            return (None, None);
+        }
+        own.sort_unstable_by_key(|(number, _)| *number);
+        let (_, id) = own[number as usize % own.len()];
+        self.held.push(id);
+        self.chosen = None;
+        (Some(id), self.next_waker())
+    }
+
+    /// Takes one hold of a task back: what is to be woken next.
+    pub(crate) fn release(&mut self, id: TaskId) -> Option<Waker> {
+        let at = self.held.iter().position(|held| *held == id)?;
+        self.held.swap_remove(at);
+        if !self.leaves_order_to_chance() {
+            self.chosen = None;
+            return self.next_waker();
+        }
+        if self.held.contains(&id) {
+            return None;
+        }
+        let task = self.tasks.get_mut(id)?;
+        let was_polled = std::mem::replace(&mut task.is_runnable, false);
+        task.waker.take().filter(|_| was_polled)
+    }
+
     /// How often something was decided.
     pub(crate) const fn counts(&self) -> TaskCounts {
         self.counts
@@ -248,6 +327,7 @@ impl TaskScheduler {
     /// Forgets all tasks; what they hold is handed over, to be dropped outside of any lock.
     pub(crate) fn dismantle(&mut self) -> impl Sized + use<> {
         self.runnable.clear();
+        self.held.clear();
         self.chosen = None;
         std::mem::take(&mut self.tasks)
     }
@@ -284,18 +364,19 @@ impl TaskScheduler {
             rule,
             runnable,
             paused,
+            held,
             ..
         } = self;
         let mut eligible = 0;
         let mut best: Option<(usize, (bool, bool, i64, u64))> = None;
         for (index, candidate) in runnable.iter().enumerate() {
-            if paused.contains(&candidate.process) {
+            if paused.contains(&candidate.process) || held.contains(&candidate.id) {
                 continue;
             }
             eligible += 1;
             let urgency = match rule {
                 Rule::Priorities { .. } => -candidate.priority,
-                Rule::FirstCome { .. } => 0,
+                Rule::FirstCome { .. } | Rule::Chance => 0,
             };
             let key = (
                 candidate.passed_over < PASSED_OVER_MAX,
@@ -312,26 +393,23 @@ impl TaskScheduler {
 
     /// Puts the task with this index last if the schedule says so for this choice.
     fn put_back(&mut self, number: u64, index: usize) -> bool {
-        let (Rule::Priorities { changes: chosen } | Rule::FirstCome { delays: chosen }) =
-            &self.rule;
-        if !chosen.contains(&number) {
-            return false;
-        }
+        let candidate = &mut self.runnable[index];
         match &self.rule {
-            Rule::Priorities { .. } => {
+            Rule::Priorities { changes } if changes.contains(&number) => {
                 self.lowest -= 1;
-                let candidate = &mut self.runnable[index];
                 candidate.priority = self.lowest;
                 if let Some(task) = self.tasks.get_mut(candidate.id) {
                     task.priority = self.lowest;
                 }
+                true
             }
-            Rule::FirstCome { .. } => {
-                self.runnable[index].since = self.next_since;
+            Rule::FirstCome { delays } if delays.contains(&number) => {
+                candidate.since = self.next_since;
                 self.next_since += 1;
+                true
             }
+            Rule::Chance | Rule::Priorities { .. } | Rule::FirstCome { .. } => false,
         }
-        true
     }
 }
 
@@ -348,7 +426,7 @@ mod tests {
             task_changes,
             ..Pct::default()
         };
-        TaskScheduler::by(&Schedule::Pct(pct)).expect("it needs gates")
+        TaskScheduler::by(&Schedule::Pct(pct))
     }
 
     fn first_come(task_delays: Vec<u64>) -> TaskScheduler {
@@ -356,7 +434,7 @@ mod tests {
             task_delays,
             ..DelayBounded::default()
         };
-        TaskScheduler::by(&Schedule::DelayBounded(delays)).expect("it needs gates")
+        TaskScheduler::by(&Schedule::DelayBounded(delays))
     }
 
     /// Polls all tasks until none may run, each task running once for each time it was woken;
@@ -374,8 +452,61 @@ mod tests {
     }
 
     #[test]
-    fn a_uniform_schedule_needs_no_gates() {
-        assert!(TaskScheduler::by(&Schedule::Uniform).is_none());
+    fn where_chance_decides_every_task_runs_that_is_polled() {
+        let mut scheduler = TaskScheduler::by(&Schedule::Uniform);
+        let tasks = [scheduler.add(A, 1), scheduler.add(B, 2)];
+        for id in [tasks[1], tasks[0], tasks[0]] {
+            assert!(scheduler.offer(id, Waker::noop()).is_ok());
+            assert!(scheduler.end_run().is_none());
+        }
+    }
+
+    #[test]
+    fn a_held_task_does_not_run_until_all_that_hold_it_have_released_it() {
+        for schedule in [
+            Schedule::Uniform,
+            Schedule::Pct(Pct::default()),
+            Schedule::DelayBounded(DelayBounded::default()),
+        ] {
+            let mut scheduler = TaskScheduler::by(&schedule);
+            let tasks = [
+                scheduler.add(A, 2),
+                scheduler.add(B, 1),
+                scheduler.add(A, 3),
+            ];
+            let offer = |scheduler: &mut TaskScheduler, id| {
+                let may_run = scheduler.offer(id, Waker::noop()).is_ok();
+                scheduler.end_run();
+                may_run
+            };
+            assert_eq!(scheduler.hold(A, 3).0, Some(tasks[2]), "counted round");
+            scheduler.hold(A, 1);
+            assert!(!offer(&mut scheduler, tasks[2]), "{schedule}");
+            assert!(offer(&mut scheduler, tasks[0]), "its other tasks go on");
+            assert!(offer(&mut scheduler, tasks[1]), "and so do other processes");
+            scheduler.release(tasks[2]);
+            assert!(!offer(&mut scheduler, tasks[2]), "another one holds it");
+            assert!(scheduler.release(tasks[2]).is_some(), "it is woken");
+            assert!(offer(&mut scheduler, tasks[2]));
+        }
+    }
+
+    #[test]
+    fn a_held_task_that_was_not_polled_is_not_woken_when_it_is_released() {
+        let mut scheduler = TaskScheduler::by(&Schedule::Uniform);
+        let task = scheduler.add(A, 1);
+        scheduler.hold(A, 0);
+        assert!(scheduler.release(task).is_none());
+        assert!(scheduler.offer(task, Waker::noop()).is_ok());
+    }
+
+    #[test]
+    fn a_process_without_tasks_has_none_to_hold() {
+        let mut scheduler = TaskScheduler::by(&Schedule::Uniform);
+        let task = scheduler.add(A, 1);
+        assert_eq!(scheduler.hold(B, 0).0, None);
+        scheduler.remove(task);
+        assert_eq!(scheduler.hold(A, 0).0, None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::links::Link;
 use crate::fault::{FaultId, ProcessId};
+use crate::schedule::TaskId;
 use madsim::task::NodeId;
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -22,6 +23,7 @@ pub(super) enum Undo {
     NetworkFaults,
     LinkFaults(Link),
     Resume(ProcessId),
+    Release(TaskId),
     Unsuspend(ProcessId),
     Drift(ProcessId),
     Strobe(ProcessId),

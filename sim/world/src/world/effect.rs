@@ -10,6 +10,7 @@ use crate::counter::Counter;
 use crate::disk::{Damage, DiskFaults};
 use crate::fault::{CrashKind, CrashPoint, Fault, FaultId, ProcessId};
 use crate::network::NetworkFaults;
+use crate::schedule::TaskId;
 use crate::trace::{EventKind, Site};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,14 @@ pub(super) enum TaskEffect {
     RestoreDisk(ProcessId, Option<u64>),
     Pause(ProcessId),
     Starve(StarveStep),
+    /// Hold the task with this number until the fault ends.
+    HoldTask(FaultId, ProcessId, u32),
+}
+
+/// What is left to be done to tasks once something was undone.
+pub(super) enum TaskUndo {
+    Resume(ProcessId),
+    Release(TaskId),
 }
 
 /// A fault that has begun.
@@ -108,6 +117,8 @@ impl State {
             Fault::Suspend { process, .. } => self.suspend(now_ns, *process),
             Fault::Starve { process, run_ms, stop_ms, .. } =>
                 Begun::in_steps(Some(TaskEffect::Starve(StarveStep::first(id, *process, *run_ms, *stop_ms)))),
+            Fault::HoldTask { process, task, .. } =>
+                Begun::in_steps(Some(TaskEffect::HoldTask(id, *process, *task))),
             Fault::ClockDrift { process, drift_ppm, .. } => self.drift(now_ns, id, *process, *drift_ppm),
             Fault::ClockJump { process, jump_ms } => self.jump(now_ns, *process, *jump_ms),
             Fault::ClockStrobe { process, amplitude_ms, period_ms, .. } =>
@@ -324,9 +335,8 @@ impl State {
         both_ways(&[process], &self.everybody())
     }
 
-    /// Undoes one thing that a fault did. Returns a process whose tasks have to be resumed,
-    /// if there is one.
-    pub(super) fn undo(&mut self, now_ns: u64, id: FaultId, undo: Undo) -> Option<ProcessId> {
+    /// Undoes one thing that a fault did. Returns what is left to be done to tasks.
+    pub(super) fn undo(&mut self, now_ns: u64, id: FaultId, undo: Undo) -> Option<TaskUndo> {
         match undo {
             Undo::Heal((from, to)) => {
                 self.on_network(now_ns, |network, context| network.heal(context, from, to));
@@ -339,7 +349,8 @@ impl State {
                 self.network.faults = self.network_faults.get();
             }
             Undo::LinkFaults((from, to)) => self.network.remove_override(from, to, id.0),
-            Undo::Resume(process) => return Some(process),
+            Undo::Resume(process) => return Some(TaskUndo::Resume(process)),
+            Undo::Release(task) => return Some(TaskUndo::Release(task)),
             Undo::Unsuspend(process) => {
                 let suspensions = &mut self.processes[process].suspensions;
                 *suspensions = suspensions.saturating_sub(1);

@@ -1,4 +1,5 @@
-//! Gates in front of the tasks of processes, for schedules that are not left to chance.
+//! Gates in front of the tasks of processes, at which a task can be held, and where schedules
+//! that are not left to chance choose which one runs.
 //!
 //! The executor polls a ready task at random. A gated task that is polled although the
 //! scheduler has chosen another one says that it is pending and stays runnable. The chosen
@@ -27,10 +28,15 @@ fn wake(waker: Option<Waker>) {
 }
 
 impl Gates {
-    /// The gates that this schedule needs; none if it leaves the order to chance.
-    pub(super) fn by(schedule: &Schedule) -> Option<Arc<Self>> {
-        let scheduler = Mutex::new(TaskScheduler::by(schedule)?);
-        Some(Arc::new(Self { scheduler }))
+    /// The gates of this schedule.
+    pub(super) fn by(schedule: &Schedule) -> Arc<Self> {
+        let scheduler = Mutex::new(TaskScheduler::by(schedule));
+        Arc::new(Self { scheduler })
+    }
+
+    /// Whether tasks have no priorities.
+    pub(super) fn leave_order_to_chance(&self) -> bool {
+        self.scheduler().leaves_order_to_chance()
     }
 
     fn scheduler(&self) -> MutexGuard<'_, TaskScheduler> {
@@ -49,15 +55,30 @@ impl Gates {
     /// A gate in front of a task of this process.
     pub(super) fn gate<F>(self: &Arc<Self>, process: ProcessId, priority: u32, task: F) -> Gate<F> {
         let id = self.scheduler().add(process, priority);
-        let gate_waker = Arc::new(GateWaker {
-            id,
-            gates: Arc::clone(self),
+        let gates = Arc::clone(self);
+        let waker = (!gates.leave_order_to_chance()).then(|| {
+            let gates = Arc::clone(self);
+            Waker::from(Arc::new(GateWaker { id, gates }))
         });
         Gate {
             task,
-            waker: Waker::from(Arc::clone(&gate_waker)),
-            gate_waker,
+            id,
+            gates,
+            waker,
         }
+    }
+
+    /// Holds a task of a process, if it has one.
+    pub(super) fn hold(&self, process: ProcessId, number: u32) -> Option<TaskId> {
+        let (held, next) = self.scheduler().hold(process, number);
+        wake(next);
+        held
+    }
+
+    /// Takes one hold of a task back.
+    pub(super) fn release(&self, id: TaskId) {
+        let next = self.scheduler().release(id);
+        wake(next);
     }
 
     /// A process is paused or goes on. A paused one holds nobody up.
@@ -98,26 +119,26 @@ impl Wake for GateWaker {
 /// A task behind a gate.
 pub(super) struct Gate<F> {
     task: F,
-    waker: Waker,
-    gate_waker: Arc<GateWaker>,
+    id: TaskId,
+    gates: Arc<Gates>,
+    /// What wakes the task, where it has to be known who is runnable.
+    waker: Option<Waker>,
 }
 
 impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let offered = {
-            let GateWaker { id, gates } = &*self.gate_waker;
-            gates.scheduler().offer(*id, context.waker())
-        };
+        let offered = self.gates.scheduler().offer(self.id, context.waker());
         if let Err(next) = offered {
             wake(next);
             return Poll::Pending;
         }
         let Self { task, waker, .. } = &mut *self;
+        let waker = waker.as_ref().unwrap_or_else(|| context.waker());
         let polled = Pin::new(task).poll(&mut Context::from_waker(waker));
         if polled.is_pending() {
-            let next = self.gate_waker.gates.scheduler().end_run();
+            let next = self.gates.scheduler().end_run();
             wake(next);
         }
         polled
@@ -126,7 +147,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Gate<F> {
 
 impl<F> Drop for Gate<F> {
     fn drop(&mut self) {
-        let next = self.gate_waker.gates.scheduler().remove(self.gate_waker.id);
+        let next = self.gates.scheduler().remove(self.id);
         wake(next);
     }
 }

@@ -9,26 +9,19 @@ use veridical_env::task::{Task, set_gatekeeper};
 pub(super) struct Gatekeeping;
 
 impl Gatekeeping {
-    /// Begins, if the world has gates.
+    /// Begins.
     pub(super) fn begin(kernel: &Arc<Kernel>) -> Self {
-        let has_gates = kernel.gates.is_some();
         let kernel = Arc::downgrade(kernel);
         let gated = move |task: Task| -> Task {
             let Some(kernel) = kernel.upgrade() else {
                 return task;
             };
-            let process = kernel.gates.as_ref().and_then(|gates| gates.process_here());
-            let Some(process) = process else {
-                return task;
-            };
-            match kernel.gated(process, task) {
-                Ok(gated) => Box::pin(gated),
-                Err(task) => task,
+            match kernel.gates.process_here() {
+                Some(process) => Box::pin(kernel.gated(process, task)),
+                None => task,
             }
         };
-        if has_gates {
-            set_gatekeeper(Some(Rc::new(gated)));
-        }
+        set_gatekeeper(Some(Rc::new(gated)));
         Self
     }
 }

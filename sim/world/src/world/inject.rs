@@ -1,7 +1,7 @@
 //! Injecting faults and ending them.
 
 use super::deferred::{ActiveFault, DeferredAction, NS_PER_MS, RESTART_NS, StarveStep, Undo};
-use super::effect::{Begun, TaskEffect};
+use super::effect::{Begun, TaskEffect, TaskUndo};
 use super::kernel::{Kernel, ScheduledEvent, State};
 use crate::counter::Counter;
 use crate::digest::fingerprint;
@@ -78,7 +78,21 @@ impl Kernel {
             }
             TaskEffect::Pause(process) => self.pause(process),
             TaskEffect::Starve(step) => self.starve_step(step),
+            TaskEffect::HoldTask(fault, process, number) => self.hold_task(fault, process, number),
         }
+    }
+
+    /// Holds a task of a process until the fault ends; a process that has none has none held.
+    fn hold_task(&self, fault: FaultId, process: ProcessId, number: u32) {
+        let Some(task) = self.gates.hold(process, number) else {
+            return;
+        };
+        self.with(|state, _| {
+            state.journal.counters.add(Counter::HeldTask);
+            let active = state.active_faults.get_mut(&fault);
+            let active = active.expect("the fault has just begun, and nobody else acts now");
+            active.undo.push(Undo::Release(task));
+        });
     }
 
     /// Stops a starved process, or lets it run, and schedules the next step.
@@ -117,7 +131,7 @@ impl Kernel {
 
     /// Ends a fault, unless it has ended.
     pub(super) fn heal(&self, id: FaultId) {
-        let resumed = self.with(|state, now_ns| {
+        let left = self.with(|state, now_ns| {
             let Some(active) = state.active_faults.remove(&id) else {
                 return Vec::new();
             };
@@ -130,8 +144,11 @@ impl Kernel {
                 .filter_map(|undo| state.undo(now_ns, id, undo))
                 .collect()
         });
-        for process in resumed {
-            self.resume(process);
+        for undo in left {
+            match undo {
+                TaskUndo::Resume(process) => self.resume(process),
+                TaskUndo::Release(task) => self.gates.release(task),
+            }
         }
     }
 

@@ -79,7 +79,7 @@ pub(super) struct Kernel {
     origin: Instant,
     pump: Waker,
     /// In front of the tasks of processes, if the schedule needs them.
-    pub(super) gates: Option<Arc<Gates>>,
+    pub(super) gates: Arc<Gates>,
     /// The seed of the run.
     pub(super) seed: u64,
     /// Whether a panic in a process ends the run.
@@ -249,14 +249,11 @@ impl Kernel {
         }
     }
 
-    /// A gate in front of a task of this process, if there are any.
-    ///
-    /// # Errors
-    /// There are none: the task as it is.
-    pub(super) fn gated<F>(&self, process: ProcessId, task: F) -> Result<Gate<F>, F> {
-        let Some(gates) = &self.gates else {
-            return Err(task);
-        };
+    /// A gate in front of a task of this process.
+    pub(super) fn gated<F>(&self, process: ProcessId, task: F) -> Gate<F> {
+        if self.gates.leave_order_to_chance() {
+            return self.gates.gate(process, 0, task);
+        }
         let priority = self.with(|state, now_ns| {
             let incarnation = state.processes[process].incarnation;
             let site = Site::TaskPriority {
@@ -265,7 +262,7 @@ impl Kernel {
             };
             state.decisions.draw(site, now_ns, 0).next_u64() as u32
         });
-        Ok(gates.gate(process, priority, task))
+        self.gates.gate(process, priority, task)
     }
 
     /// What happened how often so far.
@@ -275,8 +272,8 @@ impl Kernel {
             state.network.count(&mut counters);
             counters
         });
-        if let Some(gates) = &self.gates {
-            let counts = gates.counts();
+        if !self.gates.leave_order_to_chance() {
+            let counts = self.gates.counts();
             counters.set(Counter::TaskChoice, counts.choices);
             counters.set(Counter::TaskChange, counts.changes);
         }
@@ -296,9 +293,7 @@ impl Kernel {
             )
         };
         drop(taken);
-        if let Some(gates) = &self.gates {
-            gates.dismantle();
-        }
+        self.gates.dismantle();
     }
 }
 

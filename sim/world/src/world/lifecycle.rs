@@ -247,10 +247,7 @@ impl Kernel {
                 }
                 let kernel = process.kernel.clone();
                 let main = Box::pin(kernel.run_program(process, &boot));
-                match kernel.gated(id, main) {
-                    Ok(gated) => gated.await,
-                    Err(main) => main.await,
-                }
+                kernel.gated(id, main).await;
             }
         });
         if !self.stop_on_panic {
@@ -335,9 +332,7 @@ impl Kernel {
 
     /// Pauses a process, once more if it is paused.
     pub(super) fn pause(&self, id: ProcessId) {
-        if let Some(gates) = &self.gates {
-            gates.pause(id, true);
-        }
+        self.gates.pause(id, true);
         let node = self.with(|state, now_ns| {
             let process = &mut state.processes[id];
             process.pauses += 1;
@@ -375,8 +370,8 @@ impl Kernel {
             Handle::current().resume(node);
         }
         let goes_on = self.with(|state, _| state.processes[id].pauses == 0);
-        if let (true, Some(gates)) = (goes_on, &self.gates) {
-            gates.pause(id, false);
+        if goes_on {
+            self.gates.pause(id, false);
         }
     }
 
