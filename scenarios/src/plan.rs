@@ -386,6 +386,15 @@ pub enum Act {
         /// After how many ms it is started again.
         restart_after_ms: u64,
     },
+    /// One task of a member gets no time.
+    Hold {
+        /// Whose.
+        whose: Whose,
+        /// Its number.
+        task: u32,
+        /// For so many ms.
+        duration_ms: u64,
+    },
     /// An impatient operator asks the leader for something.
     Ask {
         /// What for.

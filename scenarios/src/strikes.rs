@@ -77,6 +77,15 @@ impl Strikes {
                 kind: CrashKind::PowerLoss,
                 restart_after_ms: Some(restart_after_ms),
             }),
+            Act::Hold {
+                whose,
+                task,
+                duration_ms,
+            } => Some(Fault::HoldTask {
+                process: self.cluster.process(site(whose)),
+                task,
+                duration_ms: Some(duration_ms),
+            }),
             Act::Ask { .. } => None,
         }
     }

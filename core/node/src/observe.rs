@@ -66,6 +66,10 @@ pub trait NodeObserver: Send + Sync {
     /// taken over a state in which it may be.
     fn proposal_forgotten(&self, name: ProposalName);
 
+    /// The member stops, and all whose proposals wait at it are being told so: what is applied
+    /// after this is too late for them.
+    fn proposals_closed(&self, member_id: u64);
+
     /// The caller of a proposal waits no more.
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding);
 }

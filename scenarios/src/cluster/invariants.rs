@@ -233,6 +233,13 @@ impl NodeObserver for Invariants {
         self.check(|state| state.proposals.forgotten(name));
     }
 
+    fn proposals_closed(&self, member_id: u64) {
+        self.check(|state| {
+            state.proposals.closed(member_id);
+            Ok(())
+        });
+    }
+
     fn proposal_ended(&self, name: ProposalName, ending: ProposalEnding) {
         self.check(|state| {
             match state.proposals.ended(name, ending, self.world.now())? {

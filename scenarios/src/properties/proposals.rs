@@ -29,6 +29,8 @@ pub struct ProposalInvariants {
 #[derive(Clone, Copy, Default)]
 struct Waiting {
     is_applied: bool,
+    /// Before it was applied its caller was told that its member ends.
+    is_told: bool,
     /// The last term to whose leader it was handed.
     dispatched_in: Option<u64>,
 }
@@ -167,6 +169,14 @@ impl ProposalInvariants {
         Ok(())
     }
 
+    /// The member ends, and all whose proposals wait are being told so.
+    pub fn closed(&mut self, member: NodeId) {
+        let waiting = self.waiting.entry(member).or_default();
+        for waiting in waiting.values_mut() {
+            waiting.is_told = !waiting.is_applied;
+        }
+    }
+
     /// The caller of a proposal waits no more. If he was told that nobody knows what came of it,
     /// it returns why.
     ///
@@ -196,7 +206,7 @@ impl ProposalInvariants {
         let Some(waiting) = waiting else {
             return Ok(Some(cause));
         };
-        if waiting.is_applied {
+        if waiting.is_applied && !waiting.is_told {
             return InvariantViolation::new(
                 "answer-withheld",
                 format!("{name:x?} was applied, and its caller is told that nobody knows"),
@@ -343,6 +353,21 @@ mod tests {
                 .expect_err("he should be");
             assert_eq!(violation.signature, "answer-withheld");
         }
+    }
+
+    #[test]
+    fn what_is_applied_once_a_member_ends_is_too_late_for_its_callers() {
+        let mut proposals = waiting();
+        proposals.closed(NAME.member_id);
+        proposals.applied(NAME, false).expect("the first time");
+        let told = proposals.ended(NAME, ProposalEnding::Unanswered, NOW);
+        assert_eq!(told.expect("he was told before"), Some(Cause::MemberEnds));
+        let mut proposals = waiting();
+        proposals.applied(NAME, false).expect("the first time");
+        proposals.closed(NAME.member_id);
+        let told = proposals.ended(NAME, ProposalEnding::Unanswered, NOW);
+        let violation = told.expect_err("he should know already");
+        assert_eq!(violation.signature, "answer-withheld");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod changes;
 mod draw;
 mod faults;
 mod full_disks;
+mod held_tasks;
 mod keys;
 
 mod leader_nemesis;
@@ -279,6 +280,7 @@ fn of_own_streams(
         faults.extend(full_disks::leftovers(seed, members, heal_at_ms, knobs));
     }
     faults.extend(open_files::limits(seed, members, heal_at_ms));
+    faults.extend(held_tasks::holds(seed, members, heal_at_ms));
     faults
 }
 
@@ -299,7 +301,9 @@ fn interference(
         (_, true) => Operators::Patient,
         (_, false) => Operators::Impatient,
     };
-    let strikes = moments::strikes(seed, operators, members, heal_at_ms);
+    let mut strikes = moments::strikes(seed, operators, members, heal_at_ms);
+    strikes.extend(held_tasks::strikes(seed, operators, heal_at_ms));
+    strikes.sort_by_key(|strike| strike.from_ms);
     (hasty, strikes)
 }
 

@@ -132,6 +132,9 @@ impl<E: Environment> Driver<E> {
         self.leases.stop(self.clock.monotonic());
         let stopped = ApiError::stopped();
         self.proposals.close(&stopped);
+        if let Some(observer) = &self.observer {
+            observer.proposals_closed(self.raft.id());
+        }
         self.reads.close(&stopped);
     }
 
