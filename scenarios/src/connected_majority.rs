@@ -10,6 +10,7 @@ use veridical_world::{CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rn
 
 use crate::calm::calm;
 use crate::plan::{Plan, ServicePlan};
+use crate::swarm::held_task_number;
 
 /// The scenario's name.
 pub const NAME: &str = "connected-majority";
@@ -116,7 +117,7 @@ impl Minority {
         let faults = if rng.chance(0.6) {
             self.of_links(rng, lasts_ms)
         } else {
-            let kind = rng.below(7);
+            let kind = rng.below(8);
             let victims = self.victims.iter();
             let each = victims.flat_map(|victim| of_machine(rng, kind, *victim, lasts_ms));
             each.collect()
@@ -210,6 +211,11 @@ fn of_machine(rng: &mut Rng, kind: u64, process: ProcessId, lasts_ms: u64) -> Ve
         5 => Fault::DiskFull {
             process,
             free_bytes: rng.below(20_000),
+            duration_ms,
+        },
+        6 => Fault::HoldTask {
+            process,
+            task: held_task_number(rng),
             duration_ms,
         },
         _ => return restarts(rng, process, lasts_ms),

@@ -9,7 +9,10 @@ use veridical_node::Limits;
 use veridical_world::{Rng, Stream};
 
 use crate::calm::{BOOTSTRAP_MEMBERS, calm};
-use crate::plan::{AdminCall, HastyCall, Plan, ServicePlan, Who, Whom};
+use crate::plan::{
+    Act, AdminCall, HastyCall, Moment, Plan, ServicePlan, Strike, Who, Whom, Whose,
+};
+use crate::swarm::held_task_number;
 
 /// The scenario's name.
 pub const NAME: &str = "impatient-operators";
@@ -32,6 +35,11 @@ const SPARES: u32 = 2;
 
 /// How long its operators are at work, in ms.
 const BUSY_MS: u64 = 20_000;
+
+/// How often a task of a leader is held at a change, and for how long at most, in ms: less than it
+/// takes to elect another one.
+const HOLDS: u64 = 8;
+const HOLD_MAX_MS: u64 = 250;
 
 /// In a calm cluster whose leaders may be removed, acknowledged writes are at most so many
 /// election timeouts apart, in percent.
@@ -165,11 +173,32 @@ pub fn plan(drawn: Plan) -> Plan {
         spares: SPARES,
         knobs,
         hasty,
+        strikes: at_changes(drawn.seed),
         service,
         heal_at_ms: BUSY_MS,
         end_at_ms: BUSY_MS + 10_000,
         ..calm(drawn)
     }
+}
+
+/// While a change is not committed, a task of its leader gets no time for a while: others ask for
+/// what the leader has agreed on with the others and does not know of yet.
+fn at_changes(seed: u64) -> Vec<Strike> {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, "held tasks at changes");
+    let mut strikes: Vec<Strike> = (0..HOLDS)
+        .map(|_| Strike {
+            from_ms: rng.below(BUSY_MS),
+            moment: Moment::ConfigurationUncommitted,
+            after_us: 0,
+            act: Act::Hold {
+                whose: Whose::Own,
+                task: held_task_number(&mut rng),
+                duration_ms: 1 + rng.below(HOLD_MAX_MS),
+            },
+        })
+        .collect();
+    strikes.sort_by_key(|strike| strike.from_ms);
+    strikes
 }
 
 #[cfg(test)]

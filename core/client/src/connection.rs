@@ -179,7 +179,6 @@ async fn serve<R: StreamReader, W: StreamWriter>(
     waiting.close();
     while let Ok((_, reply)) = waiting.try_recv() {
         if let Some(reply) = reply {
-            reachable!("client.request-was-never-written");
             let _ = reply.send(Err(CallError::Unavailable(reason.clone())));
         }
     }

@@ -1,9 +1,22 @@
 //! How network and disks are when nothing special happens.
 
-use veridical_world::{CrashRules, DiskFaults, Latency, LossMode, NetworkFaults};
+use veridical_world::{CrashRules, DiskFaults, Latency, LossMode, NetworkFaults, Rng, Stream};
 
 use crate::swarm::draw::{Family, pick};
 use crate::swarm::faults::Nemesis;
+
+/// Seeds whose streams have small windows, so that writers wait.
+const SMALL_WINDOWS_SHARE: f64 = 0.1;
+
+/// How many bytes of one stream may be under way or unread in a seed. It is drawn from a stream of
+/// its own.
+pub(super) fn window_bytes(seed: u64) -> usize {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, "windows");
+    match rng.chance(SMALL_WINDOWS_SHARE) {
+        true => pick(&mut rng, &[256, 2_048, 16_384]),
+        false => NetworkFaults::none().window_bytes,
+    }
+}
 
 impl Nemesis {
     /// How the network is when nothing special happens.

@@ -39,6 +39,7 @@ pub use crate::swarm::draw::NAME;
 use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
+pub(crate) use crate::swarm::held_tasks::number as held_task_number;
 use crate::swarm::faults::Nemesis;
 use crate::swarm::keys::{Keys, large_values};
 use crate::swarm::moments::Operators;
@@ -140,6 +141,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         faults: Vec::new(),
     };
     let mut network = nemesis.network(&chosen);
+    network.window_bytes = baseline::window_bytes(seed);
     let disk = nemesis.disk(&chosen);
     for family in &chosen {
         nemesis.family(*family, &knobs);

@@ -1,5 +1,6 @@
 //! What the network does to the units that are sent over it.
 
+use super::flow::STREAM_WINDOW_BYTES;
 use crate::latency::Latency;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,15 @@ pub struct NetworkFaults {
     /// Per read: the reader gets a random part of what is there, so that the ends of
     /// frames and of reads do not coincide.
     pub fragment_probability: f64,
+    /// How many bytes of one stream may be under way or unread; a writer beyond that waits, as
+    /// on TCP, whose windows are small when memory is short. One unit of any size passes when
+    /// nothing else is under way.
+    #[serde(skip_serializing_if = "is_usual_window")]
+    pub window_bytes: usize,
+}
+
+const fn is_usual_window(bytes: &usize) -> bool {
+    *bytes == STREAM_WINDOW_BYTES
 }
 
 impl NetworkFaults {
@@ -65,13 +75,14 @@ impl NetworkFaults {
             corrupt_probability: 0.0,
             reset_probability: 0.0,
             fragment_probability: 0.0,
+            window_bytes: STREAM_WINDOW_BYTES,
         }
     }
 }
 
 impl NetworkFaults {
-    /// The same network with nothing wrong: distances, delays and ends of reads stay, and
-    /// nothing is lost, repeated, overtaken, corrupted or reset.
+    /// The same network with nothing wrong: distances, delays, ends of reads and windows stay,
+    /// and nothing is lost, repeated, overtaken, corrupted or reset.
     #[must_use]
     pub const fn healed(&self) -> Self {
         Self {
@@ -79,6 +90,7 @@ impl NetworkFaults {
             pair_offset_max_us: self.pair_offset_max_us,
             loss: self.loss,
             fragment_probability: self.fragment_probability,
+            window_bytes: self.window_bytes,
             ..Self::none()
         }
     }

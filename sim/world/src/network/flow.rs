@@ -6,9 +6,8 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
-/// How many bytes of one stream may be under way or unread. A writer beyond that waits,
-/// as it would on TCP when the other end does not read. One unit of any size passes when
-/// nothing else is under way.
+/// How many bytes of one stream may be under way or unread, unless
+/// [`NetworkFaults::window_bytes`](super::NetworkFaults::window_bytes) says otherwise.
 pub const STREAM_WINDOW_BYTES: usize = 256 * 1024;
 
 /// Names a flow. The other direction of the same connection has the index with the last

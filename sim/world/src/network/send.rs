@@ -1,6 +1,5 @@
 //! Sending: what is decided of a unit when it sets out, and how a sender ends a stream.
 
-use super::flow::STREAM_WINDOW_BYTES;
 use super::link::{Fate, Link};
 use super::{Delivery, FlowId, LossMode, NetworkContext, NetworkModel, Rank};
 use crate::counter::Counter;
@@ -103,7 +102,9 @@ impl NetworkModel {
         if data.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if flow.window_bytes > 0 && flow.window_bytes + data.len() > STREAM_WINDOW_BYTES {
+        let link = &self.links[flow.from.index()][flow.to.index()];
+        let window_bytes = link.behaviour(&self.faults).window_bytes;
+        if flow.window_bytes > 0 && flow.window_bytes + data.len() > window_bytes {
             if flow.writer_waker.is_none() {
                 context.recorder.count(Counter::Backpressure);
             }

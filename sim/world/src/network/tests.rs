@@ -153,6 +153,21 @@ fn the_window_bounds_what_is_under_way_and_unread() {
 }
 
 #[test]
+fn a_small_window_lets_one_unit_after_the_other_pass() {
+    let mut bench = Bench::new(NetworkFaults {
+        window_bytes: 10,
+        ..NetworkFaults::none()
+    });
+    let (forth, _) = bench.connect();
+    assert!(bench.write(forth, &[0; 6]));
+    assert!(!bench.write(forth, &[0; 6]), "the first is under way");
+    assert!(bench.write(forth, &[0; 4]), "there is room for it");
+    bench.settle();
+    bench.read(forth);
+    assert!(bench.write(forth, &[0; 60]), "one unit of any size passes");
+}
+
+#[test]
 fn the_same_pair_of_hosts_is_as_far_apart_all_the_time() {
     let faults = NetworkFaults {
         delay: Latency::new(100, 0),
