@@ -24,6 +24,11 @@ const SWARM_SHARE: f64 = 0.15;
 /// Machines that are named and of which there is none.
 const MISSING_MACHINES: u64 = 6;
 
+/// The share of calls that somebody makes again at once, and how soon at the latest, in ms: who
+/// was not told what came of a call may not wait to find out.
+const AGAIN_SHARE: f64 = 0.3;
+const AGAIN_MAX_MS: u64 = 100;
+
 /// Calls that are made at about the same time.
 const BURST_CALLS: (u64, u64) = (2, 7);
 
@@ -74,7 +79,7 @@ fn bursts(rng: &mut Rng, machines: Machines, heal_at_ms: u64) -> Vec<HastyCall> 
     while at_ms + 2 * LAST_CALL_MS < heal_at_ms {
         let width_ms = [1, 50, 1_000][rng.index(3)];
         for _ in 0..rng.between(BURST_CALLS.0, BURST_CALLS.1) {
-            calls.push(HastyCall {
+            let hasty = HastyCall {
                 at_ms: at_ms + rng.below(width_ms),
                 asked: if rng.chance(0.8) {
                     Who::Leader
@@ -83,7 +88,14 @@ fn bursts(rng: &mut Rng, machines: Machines, heal_at_ms: u64) -> Vec<HastyCall> 
                 },
                 call: call(rng, machines),
                 patience_ms: [20, 300, 8_000][rng.index(3)],
-            });
+            };
+            if rng.chance(AGAIN_SHARE) {
+                calls.push(HastyCall {
+                    at_ms: hasty.at_ms + rng.below(AGAIN_MAX_MS),
+                    ..hasty.clone()
+                });
+            }
+            calls.push(hasty);
         }
         at_ms += width_ms + rng.exponential(gap_ms);
     }
