@@ -9,9 +9,7 @@ use veridical_node::Limits;
 use veridical_world::{Rng, Stream};
 
 use crate::calm::{BOOTSTRAP_MEMBERS, calm};
-use crate::plan::{
-    Act, AdminCall, HastyCall, Moment, Plan, ServicePlan, Strike, Who, Whom, Whose,
-};
+use crate::plan::{Act, AdminCall, HastyCall, Moment, Plan, ServicePlan, Strike, Who, Whom, Whose};
 use crate::swarm::held_task_number;
 
 /// The scenario's name.

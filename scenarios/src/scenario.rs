@@ -36,6 +36,7 @@ const HIDDEN: &[(PlantedBug, &str)] = &[(
 /// Planted bugs that show only where something happens that the swarm does not let happen, or hardly
 /// ever elsewhere: a disk decays, a majority is lost; and the scenario in which they do.
 const ELSEWHERE: &[(PlantedBug, &str)] = &[
+    (PlantedBug::CommittedTakenForApplied, impatience::NAME),
     (PlantedBug::ForcedKeepsAMember, forced_cluster::NAME),
     (PlantedBug::WalChainUnchecked, forged_disk::NAME),
     (PlantedBug::WalImpossibleCutOff, forged_disk::NAME),

@@ -75,6 +75,9 @@ veridical_probe::planted_bugs! {
         CutOffLeaderStays => "cut-off-leader-stays",
         /// raft: a leader commits what all voters have, instead of a majority.
         CommitNeedsAll => "commit-needs-all",
+        /// node: a change of the membership is compared with the members as of before one that is
+        /// committed and not applied.
+        CommittedTakenForApplied => "committed-taken-for-applied",
         /// raft, node: a leader begins a change of the membership while another one is uncommitted.
         ChangesOverlap => "changes-overlap",
         /// raft: a leader changes the membership before an entry of its term is committed.

@@ -33,7 +33,11 @@ const ALL_TASKS: u64 = 50;
 
 /// Which task of a member, by its number.
 pub(crate) fn number(rng: &mut Rng) -> u32 {
-    let tasks = if rng.chance(0.7) { OWN_TASKS } else { ALL_TASKS };
+    let tasks = if rng.chance(0.7) {
+        OWN_TASKS
+    } else {
+        ALL_TASKS
+    };
     rng.below(tasks) as u32
 }
 

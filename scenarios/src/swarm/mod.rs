@@ -39,8 +39,8 @@ pub use crate::swarm::draw::NAME;
 use crate::swarm::draw::{CLAIMED_DRIFT_PPM, FAMILIES, Family};
 #[cfg(all(test, madsim))]
 pub(crate) use crate::swarm::faults::FAILPOINTS;
-pub(crate) use crate::swarm::held_tasks::number as held_task_number;
 use crate::swarm::faults::Nemesis;
+pub(crate) use crate::swarm::held_tasks::number as held_task_number;
 use crate::swarm::keys::{Keys, large_values};
 use crate::swarm::moments::Operators;
 use crate::swarm::schedule::{SORTS, schedule};

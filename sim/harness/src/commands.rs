@@ -10,13 +10,13 @@ use crate::campaign::{Campaign, Seeds};
 use crate::command_line::{DEFAULT_SEEDS, RunArguments};
 use crate::error::{CommandError, file_error};
 use crate::junit;
-use crate::output::{print_line, print_text};
+use crate::output::{plural, print_line, print_text};
 use crate::program::Program;
 use crate::progress::Progress;
 use crate::report::{Class, RunReport};
 use crate::scenario::Scenario;
 use crate::selection::{chosen, interruption, jobs, plan_of};
-use crate::summary::Summary;
+use crate::summary::{NotOk, Summary};
 
 /// Failures whose folders are kept; the others are only reported.
 const KEPT_FAILURES_MAX: usize = 5;
@@ -79,6 +79,8 @@ pub fn run<S: Scenario>(scenario: &S, arguments: &RunArguments) -> Result<u8, Co
 #[derive(Default)]
 struct Ran {
     summary: Summary,
+    told: NotOk,
+    /// What failed, and what is undecided.
     failures: Vec<RunReport>,
 }
 
@@ -108,7 +110,8 @@ fn run_seeds(
         |report| {
             has_failed.fetch_or(report.verdict.is_failure(), Ordering::Relaxed);
             ran.summary.add(&report);
-            progress.advance(|| format!("{} failures", ran.failures.len()));
+            ran.told.add(report.verdict);
+            progress.advance(|| ran.told.to_string());
             if let (Some((file, path)), true) = (&mut json, written.is_ok()) {
                 let line = serde_json::to_string(&report).expect("a report can be written");
                 written = writeln!(file, "{line}").map_err(file_error(path));
@@ -129,14 +132,6 @@ fn run_seeds(
             .map_err(file_error(path))?;
     }
     Ok(ran)
-}
-
-pub(crate) fn plural(count: u64, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
 }
 
 /// Prints each failure, its reproducing command first, and keeps the first ones.

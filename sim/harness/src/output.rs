@@ -37,6 +37,15 @@ macro_rules! print_note {
 
 pub(crate) use {print_line, print_note, print_text};
 
+/// How many there are of something.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
 /// Prints, or ends the process: what was printed so far would be taken for everything.
 pub(crate) fn write(text: Arguments<'_>) {
     let Err(error) = io::stdout().lock().write_fmt(text) else {

@@ -1,9 +1,11 @@
 //! What many runs say at their end, as a table for people.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::coverage::{Coverage, Reached};
+use crate::output::plural;
 use crate::report::{Class, QueueFilling, RunReport};
 
 /// Queues that the table shows; the JSON forms have all.
@@ -211,6 +213,33 @@ impl Summary {
     }
 }
 
+/// How many runs failed, and how many are undecided, which is no failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NotOk {
+    failures: u64,
+    undecided: u64,
+}
+
+impl NotOk {
+    pub(crate) fn add(&mut self, verdict: Class) {
+        if verdict.is_failure() {
+            self.failures += 1;
+        } else if verdict != Class::Ok {
+            self.undecided += 1;
+        }
+    }
+}
+
+impl fmt::Display for NotOk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", plural(self.failures, "failure"))?;
+        match self.undecided {
+            0 => Ok(()),
+            some => write!(f, ", {some} undecided"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +260,16 @@ mod tests {
         assert_eq!(forth.digest(), back.digest());
         back.add(&report(9));
         assert_ne!(forth.digest(), back.digest());
+    }
+
+    #[test]
+    fn what_is_undecided_is_told_and_is_no_failure() {
+        let mut told = NotOk::default();
+        told.add(Class::Ok);
+        told.add(Class::Crash);
+        assert_eq!(told.to_string(), "1 failure");
+        told.add(Class::Unknown);
+        told.add(Class::Liveness);
+        assert_eq!(told.to_string(), "2 failures, 1 undecided");
     }
 }

@@ -24,9 +24,7 @@ fn quiet() -> WorldConfig {
 /// A program that counts every 10 ms.
 fn ticker(ticks: &Arc<AtomicU64>) -> impl Fn(SimEnvironment) -> TickFuture + Send + Sync + 'static {
     let ticks = ticks.clone();
-    move |environment| {
-        Box::pin(count(environment, ticks.clone()))
-    }
+    move |environment| Box::pin(count(environment, ticks.clone()))
 }
 
 /// Counts every 10 ms.

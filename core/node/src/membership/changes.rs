@@ -35,8 +35,13 @@ pub(crate) fn propose_change(
     }
     let (applied_index, directory) = applied;
     // The addresses in a change are known once it is applied.
-    let may_overlap = raft.config().planted.has(PlantedBug::ChangesOverlap);
-    if applied_index < raft.membership_index() && !may_overlap {
+    let planted = raft.config().planted;
+    let may_overlap = planted.has(PlantedBug::ChangesOverlap);
+    let known_index = match planted.has(PlantedBug::CommittedTakenForApplied) {
+        true => raft.commit_index(),
+        false => applied_index,
+    };
+    if known_index < raft.membership_index() && !may_overlap {
         reachable!("node.membership-change-refused-behind-another", rare: "the operator asks for one change after the other; only one whose outcome was unknown can be in the way");
         return Err(ApiError::unhealthy());
     }

@@ -23,7 +23,7 @@ use crate::scenario::{Plan, Scenario};
 use crate::selection::{chosen, interruption, jobs, plan_of};
 use crate::shrink::Shrink;
 use crate::size::Size;
-use crate::summary::Summary;
+use crate::summary::{NotOk, Summary};
 
 /// Failures of a group that are kept and made small.
 const KEPT_PER_GROUP: usize = 3;
@@ -174,14 +174,14 @@ struct Sum {
     summary: Summary,
     seeds: BTreeSet<u64>,
     reports: Vec<RunReport>,
-    failures: u64,
+    told: NotOk,
 }
 
 impl Sum {
     fn add(&mut self, mut report: RunReport) {
         self.summary.add(&report);
         self.seeds.insert(report.seed);
-        self.failures += u64::from(report.verdict != Class::Ok);
+        self.told.add(report.verdict);
         // They are in the sum, and would take most of the room.
         report.faults.clear();
         report.sometimes.clear();
@@ -196,10 +196,10 @@ impl Sum {
 
     fn status(&self, ran: u64, wall: Duration) -> String {
         let mut text = format!(
-            "{:.1} seeds/s  {:.5} simulated years  {} failures",
+            "{:.1} seeds/s  {:.5} simulated years  {}",
             ran as f64 / wall.as_secs_f64().max(1e-3),
             years(self.summary.simulated_ms),
-            self.failures
+            self.told
         );
         let reached = self.summary.points.values().filter(|point| point.seeds > 0);
         if !self.summary.points.is_empty() {

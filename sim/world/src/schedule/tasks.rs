@@ -107,8 +107,12 @@ struct Runnable {
 enum Rule {
     /// Nothing: whichever task the executor polls runs. No task is ever listed as runnable.
     Chance,
-    Priorities { changes: BTreeSet<u64> },
-    FirstCome { delays: BTreeSet<u64> },
+    Priorities {
+        changes: BTreeSet<u64>,
+    },
+    FirstCome {
+        delays: BTreeSet<u64>,
+    },
 }
 
 /// How often something was decided.
@@ -196,7 +200,10 @@ impl TaskScheduler {
     }
 
     fn make_runnable(&mut self, id: TaskId) {
-        debug_assert!(!self.leaves_order_to_chance(), "nobody chooses from the list");
+        debug_assert!(
+            !self.leaves_order_to_chance(),
+            "nobody chooses from the list"
+        );
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
