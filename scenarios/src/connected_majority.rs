@@ -10,6 +10,7 @@ use veridical_world::{CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rn
 
 use crate::calm::calm;
 use crate::plan::{Plan, ServicePlan};
+use crate::service::discovers;
 use crate::swarm::held_task_number;
 
 /// The scenario's name.
@@ -66,6 +67,7 @@ pub(crate) fn of(drawn: Plan) -> Plan {
         write_every_ms: WRITE_EVERY_MS,
         gap_max_percent: 100 * GAP_ELECTION_TIMEOUTS_MAX
             + 100 * SILENT_MEMBER_MS / election_timeout_ms,
+        discovers: discovers(drawn.seed),
     });
     let knobs = Limits {
         heartbeat_ms: election_timeout_ms / 10,

@@ -10,6 +10,7 @@ use veridical_world::{Rng, Stream};
 
 use crate::calm::{BOOTSTRAP_MEMBERS, calm};
 use crate::plan::{Act, AdminCall, HastyCall, Moment, Plan, ServicePlan, Strike, Who, Whom, Whose};
+use crate::service::discovers;
 use crate::swarm::held_task_number;
 
 /// The scenario's name.
@@ -177,6 +178,7 @@ pub fn plan(drawn: Plan) -> Plan {
     let service = Some(ServicePlan {
         write_every_ms: 50,
         gap_max_percent: GAP_MAX_PERCENT,
+        discovers: discovers(drawn.seed),
     });
     Plan {
         scenario: NAME.to_owned(),

@@ -462,6 +462,9 @@ pub struct ServicePlan {
     pub write_every_ms: u64,
     /// From an acknowledgement to the next one, in percent of an election timeout.
     pub gap_max_percent: u64,
+    /// The client that writes is told of one member alone, and asks the cluster for the others.
+    #[serde(default)]
+    pub discovers: bool,
 }
 
 /// A nemesis that follows leaders: shortly after a member has become leader, something is done to

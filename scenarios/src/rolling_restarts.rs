@@ -7,6 +7,7 @@ use veridical_world::{Rng, Stream};
 
 use crate::calm::calm;
 use crate::plan::{Change, Plan, PlannedChange, ServicePlan, Who};
+use crate::service::discovers;
 
 /// The scenario's name.
 pub const NAME: &str = "rolling-restarts";
@@ -59,6 +60,7 @@ pub(crate) fn of(drawn: Plan) -> Plan {
         service: Some(ServicePlan {
             write_every_ms: 20,
             gap_max_percent: GAP_MAX_PERCENT,
+            discovers: discovers(drawn.seed),
         }),
         restart_delay_ms: DOWN_MS,
         ..calm(drawn)

@@ -11,7 +11,7 @@ use veridical_env::Environment;
 use veridical_harness::report::{Class, Finding};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
-use veridical_world::World;
+use veridical_world::{Rng, Stream, World};
 
 use crate::cluster::{Cluster, client_address};
 use crate::keyspace::key;
@@ -28,6 +28,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How soon another member is tried.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
+/// How often the cluster is asked for its members.
+const DISCOVERY_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Whether the client of a seed has to find the members by itself; drawn from a stream of its own.
+pub(crate) fn discovers(seed: u64) -> bool {
+    Rng::for_part(seed, Stream::Workload, "discovery").chance(0.5)
+}
+
 /// Writes until the faults of the plan end, and reports a gap that is too long.
 pub async fn watch_service(
     world: World,
@@ -37,11 +45,17 @@ pub async fn watch_service(
     law: ServicePlan,
 ) {
     let environment = world.add_host(STEADY_NAME);
+    let (told_of, discovery_interval) = match law.discovers {
+        true => (1, Some(DISCOVERY_INTERVAL)),
+        false => (plan.sites(), None),
+    };
     let config = ClientConfig {
         request_timeout: WRITE_TIMEOUT,
         connect_timeout: WRITE_TIMEOUT,
         retry_delay: RETRY_DELAY,
-        ..ClientConfig::new((0..plan.sites()).map(client_address).collect())
+        discovery_interval,
+        planted: plan.planted(),
+        ..ClientConfig::new((0..told_of).map(client_address).collect())
     };
     let client = Client::new(
         Pipelined::new(environment.network().clone()),

@@ -7,6 +7,7 @@ use veridical_world::{DiskFaults, Fault, ProcessId, Rng, Stream};
 
 use crate::calm::calm;
 use crate::plan::{Plan, ServicePlan};
+use crate::service::discovers;
 use veridical_harness::TimedFault;
 
 /// The scenario's name.
@@ -62,6 +63,7 @@ pub(crate) fn of(drawn: Plan) -> Plan {
         service: Some(ServicePlan {
             write_every_ms: 500,
             gap_max_percent: GAP_MAX_PERCENT,
+            discovers: discovers(drawn.seed),
         }),
         heal_at_ms: HEAL_AT_MS,
         end_at_ms: HEAL_AT_MS + 1_000,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Events that wait to be taken; above it whoever has more waits, so that the memory of a run
-/// is bounded however slow the other side is. As many again are in its hands.
+/// is bounded however slow the other side is. As many again are in its hands. More than this
+/// that are put in together wait until no others do.
 const EVENTS_WAITING_MAX: usize = 8_192;
 
 /// So many wake the other side, which otherwise comes by itself.
@@ -73,19 +74,29 @@ impl<E> Shared<E> {
 }
 
 impl<E> EventSender<E> {
-    /// Numbers an operation and puts in that it begins, as `event` of its number and the time
-    /// in ns.
-    pub(crate) fn begin(&self, event: impl FnOnce(u64, u64) -> E) -> u64 {
-        let mut state = self.room();
-        state.next_operation += 1;
-        let operation = state.next_operation;
-        self.put(state, |time_ns| event(operation, time_ns));
-        operation
+    /// Numbers operations one after the other and puts in that they begin, each as `event` of
+    /// it, its number and the time in ns. Returns the number of the first.
+    pub(crate) fn begin<T>(
+        &self,
+        operations: impl ExactSizeIterator<Item = T>,
+        mut event: impl FnMut(T, u64, u64) -> E,
+    ) -> u64 {
+        let mut first = None;
+        self.put(operations, |state, operation, time_ns| {
+            state.next_operation += 1;
+            first.get_or_insert(state.next_operation);
+            event(operation, state.next_operation, time_ns)
+        });
+        first.expect("whoever begins does something")
     }
 
-    /// Puts an event in, as `event` of the time in ns.
-    pub(crate) fn send(&self, event: impl FnOnce(u64) -> E) {
-        self.put(self.room(), event);
+    /// Puts events in, each as `event` of what it tells and the time in ns.
+    pub(crate) fn send<T>(
+        &self,
+        told: impl ExactSizeIterator<Item = T>,
+        mut event: impl FnMut(T, u64) -> E,
+    ) {
+        self.put(told, |_, told, time_ns| event(told, time_ns));
     }
 
     /// Says that nothing more comes.
@@ -96,27 +107,42 @@ impl<E> EventSender<E> {
 
     /// Waits for room, and with it every client waits: the other side needs none of them to go
     /// on.
-    fn room(&self) -> MutexGuard<'_, State<E>> {
-        let is_full =
-            |state: &mut State<E>| state.waiting.len() >= EVENTS_WAITING_MAX && !state.is_abandoned;
+    fn room(&self, coming: usize) -> MutexGuard<'_, State<E>> {
+        let is_full = |state: &mut State<E>| {
+            let waiting = state.waiting.len();
+            waiting > 0 && waiting + coming > EVENTS_WAITING_MAX && !state.is_abandoned
+        };
         self.shared
             .has_room
             .wait_while(self.shared.state(), is_full)
             .expect("no panic while it is locked")
     }
 
-    /// The time is taken under the lock: the order of events is that of their times.
-    fn put(&self, mut state: MutexGuard<'_, State<E>>, event: impl FnOnce(u64) -> E) {
+    /// The time is taken under the lock, once for what is put in together: the order of events
+    /// is that of their times.
+    fn put<T>(
+        &self,
+        told: impl ExactSizeIterator<Item = T>,
+        mut event: impl FnMut(&mut State<E>, T, u64) -> E,
+    ) {
+        let coming = told.len();
+        let mut state = self.room(coming);
         assert!(!state.is_closed, "nothing comes after the end");
-        if state.is_abandoned {
-            return;
-        }
         let time_ns = state.origin.elapsed().as_nanos() as u64;
-        state.waiting.push(event(time_ns));
+        let before = state.waiting.len();
+        for told in told {
+            let event = event(&mut state, told, time_ns);
+            if !state.is_abandoned {
+                state.waiting.push(event);
+            }
+        }
         let count = state.waiting.len();
-        assert!(count <= EVENTS_WAITING_MAX, "whoever puts in has room");
+        assert!(
+            count <= EVENTS_WAITING_MAX.max(coming),
+            "whoever puts in has room"
+        );
         drop(state);
-        if count == EVENTS_WORTH_A_CALL {
+        if before < EVENTS_WORTH_A_CALL && count >= EVENTS_WORTH_A_CALL {
             self.shared.has_many.notify_one();
         }
     }
@@ -172,7 +198,8 @@ mod tests {
                 let sender = sender.clone();
                 std::thread::spawn(move || {
                     for step in 0..10_000_u64 {
-                        sender.begin(|_, time_ns| (time_ns, client, step));
+                        let event = |step, _, time_ns| (time_ns, client, step);
+                        sender.begin([step].into_iter(), event);
                     }
                 })
             })
@@ -201,11 +228,11 @@ mod tests {
     #[test]
     fn operations_are_numbered_from_one() {
         let (sender, receiver) = event_queue();
-        let numbers = [(); 3].map(|()| sender.begin(|operation, _| operation));
-        assert_eq!(numbers, [1, 2, 3]);
+        let mut begin = |count: usize| sender.begin(0..count, |_, number, _| number);
+        assert_eq!([begin(1), begin(3), begin(1)], [1, 2, 5]);
         let mut taken = Vec::new();
         assert!(receiver.take(&mut taken));
-        assert_eq!(taken, numbers);
+        assert_eq!(taken, [1, 2, 3, 4, 5]);
     }
 
     #[test]
@@ -213,7 +240,21 @@ mod tests {
         let (sender, receiver) = event_queue();
         drop(receiver);
         for _ in 0..=EVENTS_WAITING_MAX {
-            sender.send(|time_ns| time_ns);
+            sender.send(0..1_usize, |_, time_ns| time_ns);
         }
+    }
+
+    #[test]
+    fn more_than_may_wait_goes_in_at_once_when_nothing_else_waits() {
+        let (sender, receiver) = event_queue();
+        sender.send(0..1_usize, |number, _| number);
+        let many = 3 * EVENTS_WAITING_MAX;
+        let sending = std::thread::spawn(move || sender.send(1..1 + many, |number, _| number));
+        let (mut all, mut taken) = (Vec::new(), Vec::new());
+        while receiver.take(&mut taken) {
+            all.append(&mut taken);
+        }
+        sending.join().unwrap();
+        assert!(all.into_iter().eq(0..=many));
     }
 }

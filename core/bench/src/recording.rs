@@ -66,6 +66,15 @@ pub(crate) struct Recorder {
     events: EventSender<EtcdEvent>,
 }
 
+/// Calls that were made together.
+#[must_use = "each call has an end"]
+pub(crate) struct Operations {
+    first_client: u64,
+    /// The number of the first; the others follow it.
+    first_number: u64,
+    count: usize,
+}
+
 /// The thread that checks and writes.
 pub(crate) struct Recording {
     recorder: Recorder,
@@ -136,27 +145,47 @@ impl Recording {
 }
 
 impl Recorder {
-    /// Records a call. To be called before the request is sent.
-    pub(crate) fn call(&self, client: u64, ask: &Ask) -> OperationId {
-        let request = record::request(ask).expect("every request of a workload is an operation");
-        let operation = self.events.begin(|operation, time_ns| {
-            EtcdEvent::call(time_ns, client, OperationId(operation), request)
-        });
-        OperationId(operation)
+    /// Records calls that are made together, the first by client `first` and each other one by
+    /// the next. To be called before the requests are sent.
+    pub(crate) fn call(&self, first: u64, asks: &[Ask]) -> Operations {
+        let request =
+            |ask| record::request(ask).expect("every request of a workload is an operation");
+        // What is worked out here is not worked out while others wait.
+        let requests: Vec<_> = asks.iter().map(request).collect();
+        let (mut client, count) = (first, asks.len());
+        let first_number = self
+            .events
+            .begin(requests.into_iter(), |request, number, time_ns| {
+                let call = EtcdEvent::call(time_ns, client, OperationId(number), request);
+                client += 1;
+                call
+            });
+        Operations {
+            first_client: first,
+            first_number,
+            count,
+        }
     }
 
-    /// Records how it ended. To be called after the answer has come in.
-    pub(crate) fn ended(
-        &self,
-        client: u64,
-        operation: OperationId,
-        result: &Result<Answer, CallError>,
-    ) {
-        let ending = record::ending(result);
-        self.events.send(|time_ns| match ending {
-            Ending::Known(outcome) => EtcdEvent::returned(time_ns, client, operation, outcome),
-            Ending::Unknown => EtcdEvent::unknown(time_ns, client, operation),
-            Ending::Failed => EtcdEvent::failed(time_ns, client, operation),
+    /// Records how they ended. To be called after the answers have come in.
+    pub(crate) fn ended(&self, operations: Operations, results: &[Result<Answer, CallError>]) {
+        assert_eq!(operations.count, results.len(), "each call has an end");
+        let endings: Vec<_> = results.iter().map(record::ending).collect();
+        let Operations {
+            first_client: mut client,
+            first_number: mut number,
+            ..
+        } = operations;
+        self.events.send(endings.into_iter(), |ending, time_ns| {
+            let operation = OperationId(number);
+            let event = match ending {
+                Ending::Known(outcome) => EtcdEvent::returned(time_ns, client, operation, outcome),
+                Ending::Unknown => EtcdEvent::unknown(time_ns, client, operation),
+                Ending::Failed => EtcdEvent::failed(time_ns, client, operation),
+            };
+            client += 1;
+            number += 1;
+            event
         });
     }
 }
@@ -241,17 +270,17 @@ mod tests {
             value: "x".into(),
             ..PutRequest::default()
         };
-        let operation = recorder.call(1, &Ask::Put(put.clone()));
+        let operations = recorder.call(1, &[Ask::Put(put.clone())]);
         let answer = PutResponse {
             header: header(2),
             ..PutResponse::default()
         };
-        recorder.ended(1, operation, &Ok(Answer::Put(answer)));
+        recorder.ended(operations, &[Ok(Answer::Put(answer))]);
         let read = RangeRequest {
             key: key(1),
             ..RangeRequest::default()
         };
-        let operation = recorder.call(2, &Ask::Range(read));
+        let operations = recorder.call(2, &[Ask::Range(read)]);
         let kv = veridical_proto::mvccpb::KeyValue {
             key: put.key,
             value: put.value,
@@ -266,7 +295,7 @@ mod tests {
             count: i64::from(shows_the_put),
             more: false,
         };
-        recorder.ended(2, operation, &Ok(Answer::Range(answer)));
+        recorder.ended(operations, &[Ok(Answer::Range(answer))]);
         drop(recorder);
         let recorded = recording.finish().unwrap();
         assert_eq!(recorded.events, 4);

@@ -45,9 +45,9 @@ impl Worker {
         let Some(recorder) = &self.recorder else {
             return self.connection.call(ask).await;
         };
-        let operation = recorder.call(self.number, &ask);
+        let operations = recorder.call(self.number, std::slice::from_ref(&ask));
         let result = self.connection.call(ask).await;
-        recorder.ended(self.number, operation, &result);
+        recorder.ended(operations, std::slice::from_ref(&result));
         result
     }
 
@@ -61,15 +61,9 @@ impl Worker {
             return self.connection.batch(asks).await;
         };
         let first = self.number * self.batch as u64;
-        let sessions = first..;
-        let operations: Vec<_> = sessions
-            .zip(&asks)
-            .map(|(session, ask)| (session, recorder.call(session, ask)))
-            .collect();
+        let operations = recorder.call(first, &asks);
         let results = self.connection.batch(asks).await;
-        for ((session, operation), result) in operations.into_iter().zip(&results) {
-            recorder.ended(session, operation, result);
-        }
+        recorder.ended(operations, &results);
         results
     }
 

@@ -14,6 +14,7 @@ use crate::batching::{BatchLimits, Batcher, is_operation, operation, send_all};
 use crate::connection::CallError;
 use crate::connector::{Connector, WatchChannel};
 use crate::core::Core;
+use crate::discovery::Discovery;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -31,6 +32,12 @@ pub struct ClientConfig {
     pub silence_timeout: Duration,
     /// Which endpoint the client begins with, by its place in `endpoints`.
     pub first_endpoint: usize,
+    /// How often the cluster is asked for its members, from the first request on; never if not
+    /// given, as in etcd (`AutoSyncInterval`). It is asked at once, too, when none of those that
+    /// are known is of use. Members that have no name yet, and learners, are left out; `endpoints`
+    /// are tried where none of the members answers. Who answers for another cluster than the
+    /// first that answered is not believed.
+    pub discovery_interval: Option<Duration>,
     /// Whether operations on keys that are called at the same time travel together, and how
     /// many. Only where members take batches: over the pipelined protocol.
     pub batching: Option<BatchLimits>,
@@ -50,6 +57,7 @@ impl ClientConfig {
             retry_delay: Duration::from_millis(100),
             silence_timeout: Duration::from_secs(1),
             first_endpoint: 0,
+            discovery_interval: None,
             batching: None,
             jitter_seed: jitter_seed(),
             planted: Planted::none(),
@@ -90,6 +98,7 @@ struct Shared<T: Connector, C: Clock> {
     core: Arc<Core<T, C>>,
     next_caller: AtomicU64,
     batcher: OnceLock<Batcher>,
+    discovery: OnceLock<Discovery>,
 }
 
 impl<T: Connector, C: Clock> Clone for Client<T, C> {
@@ -114,6 +123,7 @@ impl<T: Connector, C: Clock> Client<T, C> {
                 core: Arc::new(Core::new(connector, clock, config)),
                 next_caller: AtomicU64::new(1),
                 batcher: OnceLock::new(),
+                discovery: OnceLock::new(),
             }),
             caller: 0,
         }
@@ -150,6 +160,10 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// later time.
     pub async fn call(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
         let core = &self.shared.core;
+        if let Some(interval) = core.config.discovery_interval {
+            let start = || Discovery::start(core, interval);
+            self.shared.discovery.get_or_init(start);
+        }
         let limits = core.config.batching.filter(|_| T::TAKES_BATCHES);
         let Some(limits) = limits.filter(|_| is_operation(&request)) else {
             return core.call(request, self.request_timeout).await;
@@ -210,13 +224,14 @@ impl<T: Connector, C: Clock> Client<T, C> {
         self.shared.core.watch(address).await
     }
 
-    /// `host:port` of the members in their order.
+    /// `host:port` of the members in their order; behind them those that the user has named and
+    /// the cluster has not.
     pub async fn endpoints(&self) -> Vec<String> {
         self.shared.core.addresses().await
     }
 
-    /// Takes other addresses (`host:port`) for the members; none changes nothing. What is
-    /// known of those that stay is kept.
+    /// Takes other addresses (`host:port`) for the members, as if they were configured; none
+    /// changes nothing. What is known of those that stay is kept.
     pub async fn set_endpoints(&self, addresses: Vec<String>) {
         self.shared.core.replace_addresses(addresses).await;
     }

@@ -47,6 +47,7 @@ impl<T: Connector, C: Clock> Client<T, C> {
         let config = ClientConfig {
             endpoints: vec![address],
             first_endpoint: 0,
+            discovery_interval: None,
             ..self.config().clone()
         };
         Self::new(self.connector().clone(), self.clock().clone(), config)
@@ -55,13 +56,13 @@ impl<T: Connector, C: Clock> Client<T, C> {
     /// Calls, and if a member refuses because it does not lead, asks each one in turn.
     async fn call_the_leader(&self, request: RequestBody) -> Result<ResponseBody, CallError> {
         let mut result = self.call(request.clone()).await;
-        for address in &self.config().endpoints {
-            match result {
-                // It has had no effect.
-                Err(CallError::Refused { ref message, .. }) if message == NOT_LEADER => {
-                    result = self.client_of(address.clone()).call(request.clone()).await;
-                }
-                Ok(_) | Err(_) => break,
+        if !is_led_by_another(&result) {
+            return result;
+        }
+        for address in self.endpoints().await {
+            result = self.client_of(address).call(request.clone()).await;
+            if !is_led_by_another(&result) {
+                break;
             }
         }
         result
@@ -162,6 +163,11 @@ impl<T: Connector, C: Clock> Client<T, C> {
     }
 }
 
+/// Whether a member refused because it does not lead; the request has had no effect then.
+fn is_led_by_another(result: &Result<ResponseBody, CallError>) -> bool {
+    matches!(result, Err(CallError::Refused { message, .. }) if message == NOT_LEADER)
+}
+
 fn addition(
     peer_urls: impl IntoIterator<Item = impl Into<String>>,
     is_learner: bool,
@@ -172,7 +178,7 @@ fn addition(
     }
 }
 
-fn addresses(members: &[Member]) -> Vec<String> {
+pub(crate) fn addresses(members: &[Member]) -> Vec<String> {
     let urls = members.iter().flat_map(|member| &member.client_ur_ls);
     urls.filter_map(|url| host_and_port(url).ok()).collect()
 }

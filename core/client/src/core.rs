@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use veridical_env::Clock;
 use veridical_planted::PlantedBug;
 use veridical_probe::{reachable, sometimes};
@@ -37,6 +37,8 @@ pub(crate) struct Core<T: Connector, C: Clock> {
     state: Mutex<State<T::Link>>,
     /// Whether any member failed since it last answered; only then an answer is news.
     any_failed: AtomicBool,
+    /// Told when all members have failed since they last answered.
+    pub(crate) none_is_of_use: Arc<Notify>,
     /// The state of the generator that spreads pauses.
     jitter: AtomicU64,
 }
@@ -44,6 +46,18 @@ pub(crate) struct Core<T: Connector, C: Clock> {
 struct State<L> {
     endpoints: Endpoints,
     open: Option<Open<L>>,
+}
+
+impl<L> State<L> {
+    /// Closes the connection unless it is one to the present member.
+    fn close_unless_present(&mut self) {
+        let present = self.endpoints.present();
+        if let Some(open) = &self.open
+            && *open.address != *present
+        {
+            self.open = None;
+        }
+    }
 }
 
 /// A connection and the member at its other end.
@@ -68,6 +82,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 open: None,
             }),
             any_failed: AtomicBool::new(false),
+            none_is_of_use: Arc::default(),
         }
     }
 
@@ -232,9 +247,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
             }
             Err(error) => {
                 state.open = None;
-                let now = self.clock.monotonic();
-                state.endpoints.failed(&address, now, self.pause(0));
-                self.any_failed.store(true, Ordering::Relaxed);
+                self.failed(&mut state, &address);
                 Err(error)
             }
         }
@@ -244,15 +257,22 @@ impl<T: Connector, C: Clock> Core<T, C> {
     /// moved on, members would be passed over.
     async fn leave(&self, address: &str) {
         let mut state = self.state.lock().await;
-        let now = self.clock.monotonic();
-        state.endpoints.failed(address, now, self.pause(0));
-        self.any_failed.store(true, Ordering::Relaxed);
+        self.failed(&mut state, address);
         if state
             .open
             .as_ref()
             .is_some_and(|open| &*open.address == address)
         {
             state.open = None;
+        }
+    }
+
+    fn failed(&self, state: &mut State<T::Link>, address: &str) {
+        let now = self.clock.monotonic();
+        state.endpoints.failed(address, now, self.pause(0));
+        self.any_failed.store(true, Ordering::Relaxed);
+        if state.endpoints.all_failed() {
+            self.none_is_of_use.notify_one();
         }
     }
 
@@ -283,14 +303,14 @@ impl<T: Connector, C: Clock> Core<T, C> {
     pub(crate) async fn replace_addresses(&self, addresses: Vec<String>) {
         let mut state = self.state.lock().await;
         state.endpoints.replace(addresses);
-        let present = state.endpoints.present().to_owned();
-        if state
-            .open
-            .as_ref()
-            .is_some_and(|open| *open.address != *present)
-        {
-            state.open = None;
-        }
+        state.close_unless_present();
+    }
+
+    /// Takes the addresses that the cluster has named for the members.
+    pub(crate) async fn learn_addresses(&self, addresses: Vec<String>) {
+        let mut state = self.state.lock().await;
+        state.endpoints.learn(addresses);
+        state.close_unless_present();
     }
 
     /// Opens a stream of watches.

@@ -8,8 +8,11 @@ const AVOIDED_PAUSES_MAX: u32 = 64;
 /// The members that a client knows, as it has found them.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoints {
+    /// Fallbacks stand last.
     members: Vec<Member>,
     present: usize,
+    /// What the user has named.
+    configured: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ struct Member {
     failures: u32,
     /// Until when others are tried first.
     avoided_until: Duration,
+    /// The user has named it, and the cluster has not: it is tried when no other is of use.
+    is_fallback: bool,
 }
 
 impl Member {
@@ -27,6 +32,7 @@ impl Member {
             address,
             failures: 0,
             avoided_until: Duration::ZERO,
+            is_fallback: false,
         }
     }
 }
@@ -40,6 +46,7 @@ impl Endpoints {
         assert!(!addresses.is_empty(), "a client needs an endpoint");
         let present = first % addresses.len();
         Self {
+            configured: addresses.clone(),
             members: addresses.into_iter().map(Member::new).collect(),
             present,
         }
@@ -68,6 +75,12 @@ impl Endpoints {
         self.members.iter().any(|member| member.failures > 0)
     }
 
+    /// Whether all of them did, but for those that only the user has named.
+    pub(crate) fn all_failed(&self) -> bool {
+        let mut named = self.members.iter().filter(|member| !member.is_fallback);
+        named.all(|member| member.failures > 0)
+    }
+
     /// The member at `address` is of no use at `now`: it is avoided for `pause`, longer each
     /// time, and another one is the present one, unless another one is already.
     pub(crate) fn failed(&mut self, address: &str, now: Duration, pause: Duration) {
@@ -82,30 +95,58 @@ impl Endpoints {
         }
     }
 
-    /// The next member in turn that is not avoided, or that is avoided the least.
+    /// The next member in turn that is not avoided, a fallback only after all others; or the one
+    /// that is avoided the least.
     fn move_on(&mut self, now: Duration) {
         let count = self.members.len();
         let in_turn = (1..=count).map(|step| (self.present + step) % count);
         let next = in_turn.min_by_key(|place| {
-            let until = self.members[*place].avoided_until;
-            if until <= now { Duration::ZERO } else { until }
+            let member = &self.members[*place];
+            let until = member.avoided_until;
+            let left = if until <= now { Duration::ZERO } else { until };
+            (left, member.is_fallback)
         });
         self.present = next.expect("there is a member");
     }
 
-    /// Takes other addresses for the members. What is known of those that stay is kept, and
-    /// the present one stays the present one if it is among them.
+    /// Takes other addresses for the members, as if the user had named them from the beginning.
     pub(crate) fn replace(&mut self, addresses: Vec<String>) {
         if addresses.is_empty() {
             return;
         }
+        self.configured = addresses.clone();
+        self.take(addresses);
+    }
+
+    /// Takes the addresses that the cluster has named for the members; those that the user has
+    /// named and the cluster has not are kept as fallbacks, since the way from here to an address
+    /// that members have for each other may be another one.
+    pub(crate) fn learn(&mut self, addresses: Vec<String>) {
+        if addresses.is_empty() {
+            return;
+        }
+        let named = addresses.len();
+        let is_missing = |configured: &&String| !addresses.contains(configured);
+        let fallbacks: Vec<_> = self.configured.iter().filter(is_missing).cloned().collect();
+        self.take(addresses.into_iter().chain(fallbacks).collect());
+        for member in &mut self.members[named..] {
+            member.is_fallback = true;
+        }
+    }
+
+    /// Takes other addresses. What is known of those that stay is kept, and the present one
+    /// stays the present one if it is among them.
+    fn take(&mut self, addresses: Vec<String>) {
         let present = self.present().to_owned();
         let known = std::mem::take(&mut self.members);
         self.members = addresses
             .into_iter()
             .map(|address| {
                 let same = known.iter().find(|member| member.address == address);
-                same.cloned().unwrap_or_else(|| Member::new(address))
+                Member {
+                    is_fallback: false,
+                    ..same.cloned().unwrap_or_else(|| Member::new(address))
+                }
             })
             .collect();
         let place = self.addresses().position(|address| address == present);
@@ -192,5 +233,33 @@ mod tests {
         assert_eq!(endpoints.present(), "d");
         endpoints.replace(Vec::new());
         assert_eq!(endpoints.addresses().count(), 3);
+    }
+
+    #[test]
+    fn what_was_learnt_is_tried_before_what_was_configured_and_does_not_replace_it() {
+        let mut endpoints = three();
+        endpoints.learn(["d", "b"].map(str::to_owned).to_vec());
+        let all = |endpoints: &Endpoints| endpoints.addresses().collect::<Vec<_>>().join(" ");
+        assert_eq!(all(&endpoints), "d b a c");
+        assert_eq!(endpoints.present(), "a", "which is of use");
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let present = endpoints.present().to_owned();
+            endpoints.failed(&present, at(0), at(100));
+            seen.push(present);
+        }
+        assert_eq!(seen, ["a", "d", "b", "c"]);
+        assert!(endpoints.all_failed());
+        endpoints.answered("c");
+        assert!(endpoints.all_failed(), "no member answers");
+        endpoints.answered("d");
+        assert!(!endpoints.all_failed());
+        endpoints.learn(["c", "e"].map(str::to_owned).to_vec());
+        assert_eq!(all(&endpoints), "c e a b", "d is gone");
+        endpoints.learn(Vec::new());
+        assert_eq!(all(&endpoints), "c e a b", "nobody is no cluster");
+        endpoints.replace(["f"].map(str::to_owned).to_vec());
+        endpoints.learn(["g"].map(str::to_owned).to_vec());
+        assert_eq!(all(&endpoints), "g f", "f is what the user wants now");
     }
 }

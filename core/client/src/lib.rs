@@ -6,7 +6,8 @@
 //! unknown (may or may not take effect), unavailable (no effect).
 //! Dependencies: proto, env, histories, planted, probe; with the feature `grpc` also tonic.
 //!
-//! Operations travel together (`batching`), and several clusters are one store (`sharding`).
+//! Operations travel together (`batching`), several clusters are one store (`sharding`), and a
+//! client asks by itself for the members (`discovery`).
 //!
 //! [`Client`] picks a member and retries. Its typed calls are in a file for each service: keys,
 //! transactions, watches, leases, locks, elections, members, maintenance; all of them go through
@@ -22,6 +23,7 @@ mod cluster;
 mod connection;
 mod connector;
 mod core;
+mod discovery;
 mod election;
 mod endpoints;
 #[cfg(all(feature = "grpc", not(madsim)))]

@@ -217,6 +217,8 @@ veridical_probe::planted_bugs! {
         KnownToldAsUnknown => "known-told-as-unknown",
         /// node: a command that was put into the own log is not handed to a later leader.
         StaysWithLostLeader => "stays-with-lost-leader",
+        /// client: what the cluster says of its members is asked for and not taken.
+        LearntEndpointsIgnored => "learnt-endpoints-ignored",
         /// client: a watch that was broken goes on with the revision after the one that it has to
         /// ask for.
         WatchResumesLate => "watch-resumes-late",

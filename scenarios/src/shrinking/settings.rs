@@ -379,6 +379,7 @@ mod tests {
         full.service = Some(crate::plan::ServicePlan {
             write_every_ms: 10,
             gap_max_percent: 500,
+            discovers: true,
         });
         full.lease_rounds = vec![5, 6];
         full.batch_rounds = vec![5, 6];
