@@ -171,6 +171,28 @@ impl Examiner {
             revision: FAR_REVISION,
         });
         self.refuses(seat, ask, FUTURE_REVISION).await;
+        self.ask_for_the_hash_of_what_is_left(seat).await;
+    }
+
+    /// The revision that the history was compacted to is the first that is left.
+    async fn ask_for_the_hash_of_what_is_left(&self, seat: &Seat) {
+        let hash = |revision| self.ask(seat, Ask::HashKv(api::HashKvRequest { revision }));
+        let Ok(Answer::HashKv(before)) = hash(0).await else {
+            return;
+        };
+        let revision = before.compact_revision;
+        if revision <= 0 {
+            return;
+        }
+        if let Err(CallError::Refused { message, .. }) = hash(revision).await
+            && message == COMPACTED
+            && let Ok(Answer::HashKv(after)) = hash(0).await
+            && after.compact_revision == revision
+        {
+            self.wrong(format!(
+                "{message} to the hash of revision {revision}, which is the first that is left"
+            ));
+        }
     }
 
     async fn ask_for_what_is_not_there(&self, seat: &Seat) {
@@ -354,6 +376,7 @@ impl Examiner {
     }
 }
 
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
 const LEASE_NOT_FOUND: &str = "etcdserver: requested lease not found";
 const MEMBER_NOT_FOUND: &str = "etcdserver: member not found";

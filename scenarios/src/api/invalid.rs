@@ -80,6 +80,13 @@ fn transactions(limits: &Limits) -> Vec<api::TxnRequest> {
             ..Default::default()
         }))
     };
+    let delete = |range_end: &'static str| {
+        op(Op::RequestDeleteRange(api::DeleteRangeRequest {
+            key: key(KEY),
+            range_end: range_end.into(),
+            ..Default::default()
+        }))
+    };
     let success = |success| api::TxnRequest {
         success,
         ..Default::default()
@@ -87,6 +94,8 @@ fn transactions(limits: &Limits) -> Vec<api::TxnRequest> {
     vec![
         success(vec![api::RequestOp { request: None }]),
         success(vec![put(), put()]),
+        success(vec![put(), delete("")]),
+        success(vec![delete("z"), put()]),
         api::TxnRequest {
             failure: vec![put(), put()],
             ..Default::default()

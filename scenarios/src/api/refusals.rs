@@ -242,7 +242,7 @@ fn of_txn(txn: &api::TxnRequest) -> Option<&'static str> {
     }
     branches
         .into_iter()
-        .any(|branch| puts_twice(branch))
+        .any(|branch| puts_twice(branch) || puts_what_it_deletes(branch))
         .then_some(DUPLICATE_KEY)
 }
 
@@ -257,6 +257,25 @@ fn puts_twice(branch: &[api::RequestOp]) -> bool {
     keys.sort_unstable();
     keys.dedup();
     keys.len() < all
+}
+
+/// Whether a branch itself puts a key that it deletes, before or after (etcd: `checkIntervals`).
+fn puts_what_it_deletes(branch: &[api::RequestOp]) -> bool {
+    let deletes = |key: &[u8]| {
+        branch.iter().any(|op| match &op.request {
+            Some(Op::RequestDeleteRange(delete)) => match delete.range_end.as_ref() {
+                [] => delete.key == key,
+                // etcd takes this end for what it is here, and for the end of all keys elsewhere.
+                [0] => false,
+                end => delete.key.as_ref() <= key && key < end,
+            },
+            _ => false,
+        })
+    };
+    branch.iter().any(|op| match &op.request {
+        Some(Op::RequestPut(put)) => deletes(&put.key),
+        _ => false,
+    })
 }
 
 fn has_deletion_or_nested(txn: &api::TxnRequest) -> bool {

@@ -54,7 +54,10 @@ impl MembershipInvariants {
                     describe(&known)
                 ),
             ),
-            _ => {
+            known => {
+                if let Some((_, known)) = known {
+                    check_addresses(index, &known, list)?;
+                }
                 self.lists.insert(index, list.clone());
                 if self.lists.len() > CHANGES_MAX {
                     self.lists.pop_first();
@@ -95,6 +98,35 @@ impl MembershipInvariants {
             _ => Ok(()),
         }
     }
+}
+
+/// Whoever has told where clients and members reach it is known there until it tells something
+/// else: each change of a member says less than the list has, and takes nothing away.
+fn check_addresses(
+    index: LogIndex,
+    before: &Directory,
+    list: &Directory,
+) -> Result<(), InvariantViolation> {
+    for (node, member) in list.iter() {
+        let Some(known) = before.get(node) else {
+            continue;
+        };
+        let is_lost = [
+            (known.name.is_empty(), member.name.is_empty()),
+            (
+                known.client_ur_ls.is_empty(),
+                member.client_ur_ls.is_empty(),
+            ),
+            (known.peer_ur_ls.is_empty(), member.peer_ur_ls.is_empty()),
+        ];
+        if is_lost.contains(&(false, true)) {
+            return InvariantViolation::new(
+                "member-forgotten-in-part",
+                format!("with entry {index} the members no longer know of {node} what they knew"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn describe(list: &Directory) -> String {
@@ -184,5 +216,29 @@ mod tests {
             .applied(3, 5, 8, &list(&[1, 2, 3]))
             .expect("added");
         invariants.leads(3, 6).expect("it is a member");
+    }
+
+    #[test]
+    fn a_change_of_a_member_takes_nothing_away_that_was_known_of_it() {
+        let named = |name: &str, urls: &[&str]| {
+            let member = Member {
+                id: 1,
+                name: name.to_owned(),
+                client_ur_ls: urls.iter().map(|url| (*url).to_owned()).collect(),
+                ..Default::default()
+            };
+            Directory::new([(1, member)].into())
+        };
+        let after = |second: Directory| {
+            let mut invariants = MembershipInvariants::default();
+            let first = invariants.applied(1, 1, 0, &named("a", &["http://a:1"]));
+            first.expect("it is the first");
+            invariants.applied(1, 1, 7, &second)
+        };
+        after(named("b", &["http://b:1", "http://b:2"])).expect("it has others now");
+        for less in [named("", &["http://a:1"]), named("a", &[])] {
+            let violation = after(less).expect_err("it is known");
+            assert_eq!(violation.signature, "member-forgotten-in-part");
+        }
     }
 }

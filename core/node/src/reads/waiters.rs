@@ -119,6 +119,13 @@ impl AppliedWaiters {
         let rest = state.waiting.split_off(&(index + 1));
         let ready = std::mem::replace(&mut state.waiting, rest);
         state.readers -= ready.values().map(Vec::len).sum::<usize>();
+        assert!(
+            state
+                .waiting
+                .first_key_value()
+                .is_none_or(|(next, _)| *next > index),
+            "nobody waits for what is applied"
+        );
         drop(state);
         for replies in ready.into_values() {
             answer(replies, &Ok(()));
