@@ -266,6 +266,10 @@ impl Facts {
         holds(granted.error.is_empty(), || {
             "a lease is granted with an error".to_owned()
         })?;
+        let least_s = shortest_lease_s(&self.limits);
+        holds(granted.ttl == ask.ttl.max(least_s), || {
+            format!("{} s were asked for, and {least_s} s are the least", ask.ttl)
+        })?;
         if ask.id != 0 {
             return same(granted.id, ask.id);
         }
@@ -407,6 +411,14 @@ impl Facts {
         )?;
         self.judge_members(&added.members)
     }
+}
+
+/// The shortest lease that there is, in seconds (etcd: `minLeaseTTL`, worked out from the ticks of
+/// an election, three halves of them).
+fn shortest_lease_s(limits: &Limits) -> i64 {
+    let election_ticks = limits.election_timeout_ms / limits.heartbeat_ms;
+    let least_ms = (3 * election_ticks) / 2 * limits.heartbeat_ms;
+    (least_ms as f64 / 1_000.0).ceil() as i64
 }
 
 fn same(got: i64, asked: i64) -> Result<(), String> {
