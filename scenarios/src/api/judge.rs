@@ -268,7 +268,10 @@ impl Facts {
         })?;
         let least_s = shortest_lease_s(&self.limits);
         holds(granted.ttl == ask.ttl.max(least_s), || {
-            format!("{} s were asked for, and {least_s} s are the least", ask.ttl)
+            format!(
+                "{} s were asked for, and {least_s} s are the least",
+                ask.ttl
+            )
         })?;
         if ask.id != 0 {
             return same(granted.id, ask.id);

@@ -392,6 +392,32 @@ fn a_stale_member_of_a_higher_term_is_not_shut_out() {
 }
 
 #[test]
+fn a_lost_leader_is_replaced_within_one_and_a_half_election_timeouts_on_average() {
+    const SEEDS: u64 = 200;
+    let mut ticks_in_all = 0;
+    for seed in 0..SEEDS {
+        let mut cluster = Cluster::new(3 + 2 * (seed % 2), seed, |_| {});
+        while cluster.leader().is_none() {
+            cluster.tick_all().expect("safe");
+        }
+        let lost = cluster.leader().expect("elected");
+        // Everybody has heard of it.
+        for _ in 0..5 {
+            cluster.tick_all().expect("safe");
+        }
+        cluster.isolate(lost);
+        cluster.crash(lost);
+        while cluster.leader().is_none() {
+            cluster.tick_all().expect("safe");
+            ticks_in_all += 1;
+        }
+    }
+    let election_ticks = u64::from(careful(3).raft(1).config().election_ticks);
+    let average = ticks_in_all as f64 / SEEDS as f64;
+    assert!(average < 1.5 * election_ticks as f64, "{average} ticks");
+}
+
+#[test]
 fn a_leader_without_a_majority_steps_down_within_two_election_timeouts() {
     let mut cluster = careful(3);
     cluster.elect(1);
