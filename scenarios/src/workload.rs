@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use veridical_client::record::{self, Ending};
 use veridical_client::{BatchLimits, CallError, Client, ClientConfig, Connection, Pipelined};
 use veridical_env::{Clock, Environment};
+use veridical_harness::report::{Class, Finding};
 use veridical_histories::etcd::{Outcome, Request};
 use veridical_planted::Planted;
 use veridical_proto::native::request::Body as Ask;
@@ -28,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long a client waits before it turns to another member.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+
+/// Why the outcome of a request is unknown whose caller has lost his patience; it may wait to be
+/// sent still.
+const NO_ANSWER: &str = "no answer in time";
 
 /// A host with its clients.
 #[derive(Clone)]
@@ -62,6 +67,7 @@ pub async fn run_host(
             let client = SequentialClient {
                 client: host.first_client + number as u64,
                 clock: environment.clock().clone(),
+                network: environment.network().clone(),
                 port: port.clone(),
                 observer: observer.clone(),
                 audited: audited.clone(),
@@ -216,6 +222,7 @@ impl Port {
 struct SequentialClient {
     client: u64,
     clock: SimClock,
+    network: SimNetwork,
     port: Port,
     observer: Observer,
     /// How far the watcher of everything has been shown what was written.
@@ -254,8 +261,32 @@ impl SequentialClient {
         }
     }
 
-    /// Does one request and records it.
+    /// Does one request and records it. Where its host has sent nothing meanwhile, it has had no
+    /// effect, and the client knows.
     async fn call(&self, ask: Ask) -> Result<Answer, CallError> {
+        let sent_before = self.network.units_sent();
+        let result = self.call_recorded(ask).await;
+        if let Err(CallError::Unknown(reason)) = &result
+            && reason != NO_ANSWER
+            // What waits behind another write goes out when that one does.
+            && !self.network.has_waiting_writer()
+            && self.network.units_sent() == sent_before
+        {
+            let text = format!(
+                "client {} is told that nobody knows what came of a request ({reason}), and its \
+                 host has sent nothing since it was made",
+                self.client
+            );
+            self.observer.report(Finding::new(
+                Class::Violation,
+                "never-sent-told-as-unknown",
+                text,
+            ));
+        }
+        result
+    }
+
+    async fn call_recorded(&self, ask: Ask) -> Result<Answer, CallError> {
         let input = record::request(&ask).expect("clients only do what a checker knows");
         match &self.port {
             Port::Retrying(client) => {
@@ -292,7 +323,7 @@ impl SequentialClient {
         if let Some((accounts, opened)) = account {
             veridical_env::task::spawn(accounts.given_up(opened, connection, clock, call));
         }
-        Err(CallError::Unknown("no answer in time".to_owned()))
+        Err(CallError::Unknown(NO_ANSWER.to_owned()))
     }
 
     async fn call_once(

@@ -29,6 +29,27 @@ pub(crate) const CODE_UNAVAILABLE: u32 = 14;
 /// The pause between tries is doubled with each try up to this factor.
 const PAUSE_FACTOR_MAX: u32 = 8;
 
+/// A request that is made when there is a connection for it: until then its callers may give it up,
+/// and know that it has had no effect.
+pub(crate) trait Source {
+    /// The request as it is now; it is about to be sent. `None` if nobody wants it any more.
+    fn hand_over(&mut self) -> Option<RequestBody>;
+
+    /// Nobody has taken it.
+    fn taken_back(&mut self);
+}
+
+/// A request with a caller who drops it when he gives it up.
+struct Plain(RequestBody);
+
+impl Source for Plain {
+    fn hand_over(&mut self) -> Option<RequestBody> {
+        Some(self.0.clone())
+    }
+
+    fn taken_back(&mut self) {}
+}
+
 /// What all handles of a client share.
 pub(crate) struct Core<T: Connector, C: Clock> {
     pub(crate) connector: T,
@@ -94,12 +115,23 @@ impl<T: Connector, C: Clock> Core<T, C> {
         request: RequestBody,
         timeout: Duration,
     ) -> Result<ResponseBody, CallError> {
-        let repeatable =
-            is_repeatable(&request) || self.config.planted.has(PlantedBug::UnsafeRetry);
+        let repeatable = is_repeatable(&request);
+        self.call_from(&mut Plain(request), repeatable, timeout)
+            .await
+    }
+
+    /// The same for a request that is made when it can be sent.
+    pub(crate) async fn call_from(
+        &self,
+        source: &mut impl Source,
+        repeatable: bool,
+        timeout: Duration,
+    ) -> Result<ResponseBody, CallError> {
+        let repeatable = repeatable || self.config.planted.has(PlantedBug::UnsafeRetry);
         let deadline = self.clock.monotonic() + timeout;
         let mut tries = 0;
         loop {
-            let error = match self.try_once(request.clone(), repeatable, deadline).await {
+            let error = match self.try_once(source, repeatable, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -132,7 +164,7 @@ impl<T: Connector, C: Clock> Core<T, C> {
     /// Sends a request to the present member. Leaves that member if it was of no use.
     async fn try_once(
         &self,
-        request: RequestBody,
+        source: &mut impl Source,
         repeatable: bool,
         deadline: Duration,
     ) -> Result<ResponseBody, CallError> {
@@ -142,6 +174,9 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 Some(open) => open?,
                 None => return Err(CallError::Unavailable("timed out".to_owned())),
             },
+        };
+        let Some(request) = source.hand_over() else {
+            return Err(CallError::Unavailable("it was given up".to_owned()));
         };
         let mut attempt = pin!(open.link.call(request));
         let soon = self.clock.monotonic() + self.config.silence_timeout;
@@ -153,6 +188,9 @@ impl<T: Connector, C: Clock> Core<T, C> {
                 Box::pin(waiting).await?
             }
         };
+        if let Err(CallError::Unavailable(_)) = &result {
+            source.taken_back();
+        }
         match &result {
             Ok(_) => self.answered(&open.address).await,
             Err(CallError::Refused { code, .. }) if *code != CODE_UNAVAILABLE => {

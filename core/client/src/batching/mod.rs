@@ -43,18 +43,32 @@ pub(crate) struct Queued {
 
 /// Whether an operation was sent or given up, whichever came first.
 #[derive(Default)]
-struct Fate(AtomicU8);
+pub(crate) struct Fate(AtomicU8);
 
 impl Fate {
     const WAITS: u8 = 0;
     const SENT: u8 = 1;
     const GIVEN_UP: u8 = 2;
 
-    /// Returns whether this was the first to happen.
-    fn settle(&self, fate: u8) -> bool {
+    fn change(&self, from: u8, to: u8) -> bool {
         self.0
-            .compare_exchange(Self::WAITS, fate, Ordering::SeqCst, Ordering::SeqCst)
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
+    }
+
+    /// It is about to be sent, perhaps once more. Returns whether it still may.
+    pub(crate) fn send(&self) -> bool {
+        self.change(Self::WAITS, Self::SENT) || self.0.load(Ordering::SeqCst) == Self::SENT
+    }
+
+    /// Nobody has taken it: it waits again.
+    pub(crate) fn take_back(&self) {
+        self.change(Self::SENT, Self::WAITS);
+    }
+
+    /// Its caller gives it up. Returns whether it certainly has had no effect.
+    fn give_up(&self) -> bool {
+        self.change(Self::WAITS, Self::GIVEN_UP)
     }
 }
 
@@ -113,7 +127,7 @@ impl Batcher {
             biased;
             outcome = answered => outcome,
             () = clock.sleep(timeout) => {
-                if fate.settle(Fate::GIVEN_UP) || repeatable {
+                if fate.give_up() || repeatable {
                     reachable!("client.operation-given-up-before-it-was-sent");
                     return Err(CallError::Unavailable("timed out".to_owned()));
                 }
@@ -168,17 +182,12 @@ async fn make_batches<T: Connector, C: Clock>(
 
 /// Sends a batch and deals its outcomes to the callers.
 async fn deal<T: Connector, C: Clock>(core: &Core<T, C>, batch: Vec<Queued>) {
-    let mut operations = Vec::with_capacity(batch.len());
     let mut callers = Vec::with_capacity(batch.len());
-    for queued in batch {
-        if queued.fate.settle(Fate::SENT) {
-            operations.push(queued.operation);
-            callers.push(queued.reply);
-        }
-    }
-    if operations.is_empty() {
-        return;
-    }
+    let operations = batch.into_iter().map(|queued| {
+        callers.push(queued.reply);
+        (queued.operation, Some(queued.fate))
+    });
+    let operations = operations.collect();
     let outcomes = send_batch(core, operations).await;
     if core.config.planted.has(PlantedBug::BatchAnswersShift) {
         callers.retain(|reply| !reply.is_closed());
@@ -335,7 +344,13 @@ mod tests {
     #[test]
     fn an_operation_is_sent_or_given_up_and_never_both() {
         let fate = Fate::default();
-        assert!(fate.settle(Fate::GIVEN_UP));
-        assert!(!fate.settle(Fate::SENT));
+        assert!(fate.give_up());
+        assert!(!fate.send(), "its caller goes by it");
+        let fate = Fate::default();
+        assert!(fate.send());
+        assert!(!fate.give_up(), "somebody may have it");
+        assert!(fate.send(), "once more, where that is safe");
+        fate.take_back();
+        assert!(fate.give_up(), "nobody has taken it");
     }
 }

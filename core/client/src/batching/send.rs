@@ -14,10 +14,10 @@ use veridical_proto::native::request::Body as RequestBody;
 use veridical_proto::native::response::Body as ResponseBody;
 use veridical_proto::native::{Batch, BatchOperation, BatchResult, BatchResults};
 
-use crate::batching::{Outcome, encoded_len};
+use crate::batching::{Fate as Given, Outcome, encoded_len};
 use crate::connection::CallError;
 use crate::connector::Connector;
-use crate::core::{CODE_UNAVAILABLE, Core, is_repeatable_operation};
+use crate::core::{CODE_UNAVAILABLE, Core, Source, is_repeatable_operation};
 use crate::record::ask;
 
 /// Operations in one request; members refuse more than twice as many.
@@ -47,7 +47,10 @@ pub(crate) async fn send_all<T: Connector, C: Clock>(
             piece.push(next);
         }
         let done = match T::TAKES_BATCHES {
-            true => send_batch(core, piece).await,
+            true => {
+                let attended = piece.into_iter().map(|next| (next, None));
+                send_batch(core, attended.collect()).await
+            }
             false => call_one_by_one(core, piece).await,
         };
         let is_known = done.iter().all(is_known);
@@ -59,17 +62,18 @@ pub(crate) async fn send_all<T: Connector, C: Clock>(
     outcomes
 }
 
-/// Sends one batch, as often as it takes.
+/// Sends one batch, as often as it takes, without the operations that were given up before.
 pub(crate) async fn send_batch<T: Connector, C: Clock>(
     core: &Core<T, C>,
-    operations: Vec<Operation>,
+    operations: Vec<(Operation, Option<Arc<Given>>)>,
 ) -> Vec<Outcome> {
     let deadline = core.clock.monotonic() + core.config.request_timeout;
     let mut underway = Underway::new(operations);
     loop {
-        let request = underway.request();
+        let repeatable = underway.is_repeatable();
         let resends_all = core.config.planted.has(PlantedBug::BatchRetriedWhole);
-        let progress = match core.call(request, core.config.request_timeout).await {
+        let timeout = core.config.request_timeout;
+        let progress = match core.call_from(&mut underway, repeatable, timeout).await {
             Err(CallError::Unknown(_)) if resends_all => Progress::Left,
             Err(error) => underway.all_failed(&error),
             Ok(ResponseBody::Batch(results)) => underway.answered(results),
@@ -106,14 +110,18 @@ enum Progress {
 /// A batch and what is known of it.
 struct Underway {
     operations: Vec<Operation>,
+    /// Of those whose callers may give them up by themselves.
+    fates: Vec<Option<Arc<Given>>>,
     outcomes: Vec<Option<Outcome>>,
     /// Why the operations without an outcome have none.
     refusal: CallError,
 }
 
 impl Underway {
-    fn new(operations: Vec<Operation>) -> Self {
+    fn new(operations: Vec<(Operation, Option<Arc<Given>>)>) -> Self {
+        let (operations, fates): (Vec<_>, Vec<_>) = operations.into_iter().unzip();
         Self {
+            fates,
             outcomes: operations.iter().map(|_| None).collect(),
             operations,
             refusal: CallError::Unavailable("timed out".to_owned()),
@@ -127,14 +135,10 @@ impl Underway {
         left.map(|(place, _)| place).collect()
     }
 
-    fn request(&self) -> RequestBody {
-        let left = self.left().into_iter();
-        let operations = left.map(|place| BatchOperation {
-            operation: Some(self.operations[place].clone()),
-        });
-        RequestBody::Batch(Batch {
-            operations: operations.collect(),
-        })
+    /// Whether what is left may be sent twice.
+    fn is_repeatable(&self) -> bool {
+        let mut left = self.left().into_iter();
+        left.all(|place| is_repeatable_operation(&self.operations[place]))
     }
 
     /// No operation was answered by itself.
@@ -206,6 +210,32 @@ impl Underway {
         outcomes
             .map(|outcome| outcome.unwrap_or_else(|| Err(refusal.clone())))
             .collect()
+    }
+}
+
+impl Source for Underway {
+    fn hand_over(&mut self) -> Option<RequestBody> {
+        let mut operations = Vec::new();
+        for place in self.left() {
+            let fate = self.fates[place].as_ref();
+            if fate.is_none_or(|fate| fate.send()) {
+                operations.push(BatchOperation {
+                    operation: Some(self.operations[place].clone()),
+                });
+            } else {
+                let given_up = CallError::Unavailable("timed out".to_owned());
+                self.outcomes[place] = Some(Err(given_up));
+            }
+        }
+        (!operations.is_empty()).then(|| RequestBody::Batch(Batch { operations }))
+    }
+
+    fn taken_back(&mut self) {
+        for place in self.left() {
+            if let Some(fate) = &self.fates[place] {
+                fate.take_back();
+            }
+        }
     }
 }
 

@@ -184,6 +184,12 @@ impl Flows {
         pair.as_mut().map(|pair| &mut pair[id.index as usize & 1])
     }
 
+    /// Whether some flow is like this.
+    pub(super) fn any(&self, is_so: impl Fn(&Flow) -> bool) -> bool {
+        let pairs = self.pairs.iter().filter_map(|(_, pair)| pair.as_ref());
+        pairs.flatten().any(is_so)
+    }
+
     /// Forgets the connection of `id` if nobody holds it any more.
     pub(super) fn forget_if_closed(&mut self, id: FlowId) {
         let slot = id.index / 2;

@@ -44,6 +44,8 @@ pub(super) struct Link {
     pub(super) offset_ns: u64,
     /// The number of the next unit.
     pub(super) next_ordinal: u64,
+    /// How many units with data were sent on it.
+    pub(super) units_sent: u64,
     /// Behaviour of this link alone, in the order in which it was set; the last holds.
     pub(super) overrides: Vec<(u64, NetworkFaults)>,
 }

@@ -150,6 +150,18 @@ impl NetworkModel {
         self.flows.connections()
     }
 
+    /// How many units with data a host has sent so far, whatever became of them.
+    pub fn units_sent(&self, from: ProcessId) -> u64 {
+        let links = &self.links[from.index()];
+        links.iter().map(|link| link.units_sent).sum()
+    }
+
+    /// Whether somebody on a host waits for room in a window to write.
+    pub fn has_waiting_writer(&self, from: ProcessId) -> bool {
+        self.flows
+            .any(|flow| flow.from == from && flow.writer_waker.is_some())
+    }
+
     /// Whether the link is cut.
     pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
         self.links[from.index()][to.index()].cuts > 0

@@ -123,6 +123,7 @@ impl NetworkModel {
         };
         let (from, to) = (flow.from, flow.to);
         let link = &mut self.links[from.index()][to.index()];
+        link.units_sent += 1;
         let mut unit = Unit {
             flow: id,
             from,

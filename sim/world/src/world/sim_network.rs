@@ -37,6 +37,19 @@ impl SimNetwork {
     pub(super) const fn new(handle: ProcessHandle) -> Self {
         Self(handle)
     }
+
+    /// Whether this process waits for room in a window to write something.
+    pub fn has_waiting_writer(&self) -> bool {
+        let ProcessHandle { kernel, id, .. } = &self.0;
+        kernel.with(|state, _| state.network.has_waiting_writer(*id))
+    }
+
+    /// How many units with data this process has sent so far, in all its lives and whatever
+    /// became of them. While it sends nothing, nothing that it asks for can reach anybody.
+    pub fn units_sent(&self) -> u64 {
+        let ProcessHandle { kernel, id, .. } = &self.0;
+        kernel.with(|state, _| state.network.units_sent(*id))
+    }
 }
 
 /// Both halves of a connection on which the owner sends over `flow`.
