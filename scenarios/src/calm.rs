@@ -1,7 +1,7 @@
 //! A calm world, for the scenarios in which one thing alone does harm.
 
 use veridical_node::Limits;
-use veridical_world::{DiskFaults, NetworkFaults, Schedule};
+use veridical_world::{DiskFaults, NetworkFaults, Rng, Schedule, Stream};
 
 use crate::plan::Plan;
 
@@ -42,4 +42,9 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         watcher.first_member %= BOOTSTRAP_MEMBERS;
     }
     plan
+}
+
+/// Whether the client of the law of service has to find the members of a seed by itself; drawn from a stream of its own.
+pub(crate) fn discovers(seed: u64) -> bool {
+    Rng::for_part(seed, Stream::Workload, "discovery").chance(0.5)
 }

@@ -8,9 +8,8 @@ use veridical_harness::TimedFault;
 use veridical_node::Limits;
 use veridical_world::{CrashKind, DiskFaults, Fault, NetworkFaults, ProcessId, Rng, Stream};
 
-use crate::calm::calm;
+use crate::calm::{calm, discovers};
 use crate::plan::{Plan, ServicePlan};
-use crate::service::discovers;
 use crate::swarm::held_task_number;
 
 /// The scenario's name.

@@ -8,9 +8,8 @@
 use veridical_node::Limits;
 use veridical_world::{Rng, Stream};
 
-use crate::calm::{BOOTSTRAP_MEMBERS, calm};
+use crate::calm::{BOOTSTRAP_MEMBERS, calm, discovers};
 use crate::plan::{Act, AdminCall, HastyCall, Moment, Plan, ServicePlan, Strike, Who, Whom, Whose};
-use crate::service::discovers;
 use crate::swarm::held_task_number;
 
 /// The scenario's name.

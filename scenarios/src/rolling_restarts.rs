@@ -5,9 +5,8 @@
 
 use veridical_world::{Rng, Stream};
 
-use crate::calm::calm;
+use crate::calm::{calm, discovers};
 use crate::plan::{Change, Plan, PlannedChange, ServicePlan, Who};
-use crate::service::discovers;
 
 /// The scenario's name.
 pub const NAME: &str = "rolling-restarts";

@@ -11,7 +11,7 @@ use veridical_env::Environment;
 use veridical_harness::report::{Class, Finding};
 use veridical_proto::etcdserverpb as api;
 use veridical_proto::native::request::Body as Ask;
-use veridical_world::{Rng, Stream, World};
+use veridical_world::World;
 
 use crate::cluster::{Cluster, client_address};
 use crate::keyspace::key;
@@ -30,11 +30,6 @@ const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// How often the cluster is asked for its members.
 const DISCOVERY_INTERVAL: Duration = Duration::from_millis(300);
-
-/// Whether the client of a seed has to find the members by itself; drawn from a stream of its own.
-pub(crate) fn discovers(seed: u64) -> bool {
-    Rng::for_part(seed, Stream::Workload, "discovery").chance(0.5)
-}
 
 /// Writes until the faults of the plan end, and reports a gap that is too long.
 pub async fn watch_service(

@@ -5,9 +5,8 @@
 
 use veridical_world::{DiskFaults, Fault, ProcessId, Rng, Stream};
 
-use crate::calm::calm;
+use crate::calm::{calm, discovers};
 use crate::plan::{Plan, ServicePlan};
-use crate::service::discovers;
 use veridical_harness::TimedFault;
 
 /// The scenario's name.

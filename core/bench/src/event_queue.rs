@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn operations_are_numbered_from_one() {
         let (sender, receiver) = event_queue();
-        let mut begin = |count: usize| sender.begin(0..count, |_, number, _| number);
+        let begin = |count: usize| sender.begin(0..count, |_, number, _| number);
         assert_eq!([begin(1), begin(3), begin(1)], [1, 2, 5]);
         let mut taken = Vec::new();
         assert!(receiver.take(&mut taken));
