@@ -29,6 +29,7 @@ pub(crate) fn calm(plan: Plan) -> Plan {
         hold_rounds: Vec::new(),
         examinations: Vec::new(),
         leader_nemesis: None,
+        last_minority: Default::default(),
         schedule: Schedule::Uniform,
         ..plan
     };

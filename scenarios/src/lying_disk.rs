@@ -45,6 +45,7 @@ pub fn plan(seed: u64) -> Plan {
     Plan {
         scenario: NAME.to_owned(),
         last_power_failure: false,
+        last_minority: Default::default(),
         ..plan
     }
 }

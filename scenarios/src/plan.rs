@@ -112,6 +112,10 @@ pub struct Plan {
     pub heal_at_ms: u64,
     /// How long after that the cluster may take until everything works.
     pub heal_bound_ms: u64,
+    /// Machines that stay down when all faults end, until the others have shown that a majority is
+    /// enough. See [`Plan::left_out`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub last_minority: BTreeSet<u32>,
     /// The run lasts at least until then, in ms.
     pub end_at_ms: u64,
     /// Whether at the very end all members lose their power at once, and what was
@@ -769,6 +773,22 @@ pub enum Op {
 }
 
 impl Plan {
+    /// The machines that stay down when all faults end. None where it is not known who the voters
+    /// are then, or whether all others have what they promised.
+    pub fn left_out(&self) -> BTreeSet<u32> {
+        let asks = |strike: &Strike| matches!(strike.act, Act::Ask { .. });
+        let is_certain = self.spares == 0
+            && self.hasty.is_empty()
+            && !self.strikes.iter().any(asks)
+            && self.rotten_member.is_none()
+            && self.lost_majority.is_none()
+            && self.last_minority.len() < self.members.div_ceil(2) as usize;
+        match is_certain {
+            true => self.last_minority.clone(),
+            false => BTreeSet::new(),
+        }
+    }
+
     /// What members and clients carry of the planted bug.
     pub fn planted(&self) -> Planted {
         self.planted

@@ -448,18 +448,38 @@ impl RunDriver {
     }
 
     /// Ends all faults, those that were there all the time included, and starts whoever
-    /// is down.
+    /// is down but for those who are left out.
     async fn heal(&self) {
         self.world.heal_all();
         self.world.set_network_faults(self.plan.network.healed());
+        let left_out = self.plan.left_out();
         for site in 0..self.plan.sites() {
             let process = self.cluster.process(site);
             self.world.set_disk_faults(process, self.plan.disk.healed());
+            match (left_out.contains(&site), self.world.is_running(process)) {
+                (true, true) => {
+                    self.observer.count("heal.left_out");
+                    self.world.inject(&Fault::Crash {
+                        process,
+                        kind: CrashKind::PowerLoss,
+                        restart_after_ms: None,
+                    });
+                }
+                (false, false) => self.world.restart(process),
+                (true, false) | (false, true) => {}
+            }
+        }
+        self.world.sleep(POLL_PERIOD).await;
+    }
+
+    /// Starts those who were left out when all others were healed.
+    fn start_the_others(&self) {
+        for site in self.plan.left_out() {
+            let process = self.cluster.process(site);
             if !self.world.is_running(process) {
                 self.world.restart(process);
             }
         }
-        self.world.sleep(POLL_PERIOD).await;
     }
 
     /// How long answers to a watcher may take for the pace of its stream alone, if each revision
@@ -484,6 +504,7 @@ impl RunDriver {
         let probe = self.world.add_host(PROBE_NAME);
         let client = self.probe_client(&probe);
         self.probe(&client, bound).await?;
+        self.start_the_others();
         for (task, bound, signature) in [
             (operating, OPERATOR_BOUND, "operator-not-done"),
             (keeping, CLIENTS_BOUND, "lease-keepers-not-done"),

@@ -96,6 +96,7 @@ pub fn plan(seed: u64) -> Plan {
         previous_format: Default::default(),
         changes: Vec::new(),
         leader_nemesis: None,
+        last_minority: Default::default(),
         hasty: Vec::new(),
         strikes: Vec::new(),
         strangers: Vec::new(),

@@ -75,6 +75,9 @@ veridical_probe::planted_bugs! {
         CutOffLeaderStays => "cut-off-leader-stays",
         /// raft: a leader commits what all voters have, instead of a majority.
         CommitNeedsAll => "commit-needs-all",
+        /// raft: whoever asks before an election and is in an earlier term is not told of the later
+        /// one.
+        PreVoteUnanswered => "pre-vote-unanswered",
         /// node: a change of the membership is compared with the members as of before one that is
         /// committed and not applied.
         CommittedTakenForApplied => "committed-taken-for-applied",

@@ -85,6 +85,9 @@ impl Plan {
                 return Err(invalid("strangers.connections", reason));
             }
         }
+        for site in &self.last_minority {
+            self.check_site(*site, "last_minority")?;
+        }
         for site in &self.previous_format {
             self.check_site(*site, "previous_format")?;
         }

@@ -34,6 +34,10 @@ pub fn simpler(plan: &Plan, failed_at_ms: u64) -> Vec<Plan> {
         ..plan.clone()
     });
     simpler.push(Plan {
+        last_minority: BTreeSet::new(),
+        ..plan.clone()
+    });
+    simpler.push(Plan {
         knobs: Limits::default(),
         ..plan.clone()
     });
@@ -218,6 +222,7 @@ fn fewer_members(plan: &Plan) -> Option<Plan> {
     if fewer.rotten_member.is_none() {
         fewer.forgeries.clear();
     }
+    fewer.last_minority.retain(|site| *site < MEMBERS_MIN);
     for crowd in &mut fewer.strangers {
         crowd.site %= MEMBERS_MIN;
     }
@@ -351,6 +356,7 @@ mod tests {
             heal_at_ms: _,
             end_at_ms: _,
             last_power_failure: _,
+            last_minority: _,
             rotten_member: _,
             // What the plan is, not what happens in it.
             format: _,
@@ -375,6 +381,7 @@ mod tests {
         (full.rotten_member, full.forgeries) = (Some(0), forged.forgeries);
         full.keyspace = Keyspace::Adversarial;
         full.large_value_bytes = 100_000;
+        full.last_minority = BTreeSet::from([1]);
         full.engine = true;
         full.service = Some(crate::plan::ServicePlan {
             write_every_ms: 10,

@@ -9,7 +9,7 @@ use crate::swarm::draw::{CLAIMED_DRIFT_PPM, Family, pick};
 use veridical_harness::TimedFault;
 
 /// The failpoints of the store, in alphabetical order.
-pub(crate) const FAILPOINTS: [&str; 21] = [
+pub(crate) const FAILPOINTS: [&str; 22] = [
     "apply.answered",
     "apply.before",
     "apply.published",
@@ -18,6 +18,7 @@ pub(crate) const FAILPOINTS: [&str; 21] = [
     "log.forget.before",
     "raft.send.after",
     "raft.send.before",
+    "raft.won",
     "recovery.incarnation.after",
     "recovery.incarnation.before",
     "snapshot.durable",
@@ -297,9 +298,16 @@ impl Nemesis {
     fn crash_at_failpoint(&mut self, at_ms: u64, process: ProcessId) {
         let name = pick(&mut self.rng, &FAILPOINTS);
         // Snapshots and starts are few.
-        let is_rare = ["snapshot.", "recovery.", "engine.", "log.", "wal.release."]
-            .iter()
-            .any(|part| name.starts_with(part));
+        let is_rare = [
+            "snapshot.",
+            "recovery.",
+            "engine.",
+            "log.",
+            "wal.release.",
+            "raft.won",
+        ]
+        .iter()
+        .any(|part| name.starts_with(part));
         let fault = Fault::CrashAtFailpoint {
             process,
             name: name.to_owned(),

@@ -190,6 +190,7 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         lost_majority: None,
         leader_nemesis,
         heal_at_ms,
+        last_minority: last_minority(seed, members),
         heal_bound_ms: heal_bound_ms(&disk),
         end_at_ms,
         last_power_failure: true,
@@ -200,6 +201,22 @@ pub(crate) fn drawn(seed: u64) -> Plan {
         schedule_seed: None,
         schedule: schedule(seed, None),
     }
+}
+
+/// Seeds in which a minority stays down when the faults end.
+const LAST_MINORITY_SHARE: f64 = 0.3;
+
+/// Who stays down when the faults end: mostly as many as can. They are drawn from a stream of their
+/// own.
+fn last_minority(seed: u64, members: u32) -> BTreeSet<u32> {
+    let mut rng = Rng::for_part(seed, Stream::Nemesis, "last minority");
+    if !rng.chance(LAST_MINORITY_SHARE) {
+        return BTreeSet::new();
+    }
+    let mut all: Vec<u32> = (0..members).collect();
+    rng.shuffle(&mut all);
+    all.truncate(members as usize / 2);
+    all.into_iter().collect()
 }
 
 /// How many sites have no member in the beginning.

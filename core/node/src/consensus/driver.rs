@@ -416,6 +416,9 @@ impl<E: Environment> Driver<E> {
             observer.raft_stepped(&self.raft, &ready);
         }
         if let Some(soft_state) = ready.soft_state {
+            if soft_state.role == Role::Leader {
+                failpoint!("raft.won");
+            }
             self.on_role(soft_state);
         }
         if !ready.messages.is_empty() {

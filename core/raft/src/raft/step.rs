@@ -1,5 +1,6 @@
 //! Messages from the network: what is believed, and what a term means.
 
+use veridical_planted::PlantedBug;
 use veridical_probe::{reachable, sometimes};
 
 use super::Raft;
@@ -159,7 +160,9 @@ impl Raft {
     /// something learns of the later term, so that it catches up, or, if it leads, so
     /// that a member whose term has run ahead is not shut out for ever.
     fn answer_from_later_term(&mut self, message: &Message) {
+        let is_silent = self.config.planted.has(PlantedBug::PreVoteUnanswered);
         let answer = match message.body {
+            MessageBody::PreVote { .. } if is_silent => return,
             MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
             MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
