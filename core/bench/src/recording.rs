@@ -11,7 +11,7 @@ use veridical_checkers::{Rejection, Verdict};
 use veridical_client::CallError;
 use veridical_client::record::{self, Ending};
 use veridical_histories::OperationId;
-use veridical_histories::etcd::EtcdEvent;
+use veridical_histories::etcd::{EtcdEvent, Request};
 use veridical_histories::jsonl::Writer;
 use veridical_proto::native::request::Body as Ask;
 use veridical_proto::native::response::Body as Answer;
@@ -148,46 +148,57 @@ impl Recorder {
     /// Records calls that are made together, the first by client `first` and each other one by
     /// the next. To be called before the requests are sent.
     pub(crate) fn call(&self, first: u64, asks: &[Ask]) -> Operations {
-        let request =
-            |ask| record::request(ask).expect("every request of a workload is an operation");
         // What is worked out here is not worked out while others wait.
-        let requests: Vec<_> = asks.iter().map(request).collect();
-        let (mut client, count) = (first, asks.len());
-        let first_number = self
-            .events
-            .begin(requests.into_iter(), |request, number, time_ns| {
-                let call = EtcdEvent::call(time_ns, client, OperationId(number), request);
-                client += 1;
-                call
-            });
+        let first_number = match asks {
+            [ask] => self.begin(first, std::iter::once(request(ask))),
+            asks => {
+                let requests: Vec<_> = asks.iter().map(request).collect();
+                self.begin(first, requests.into_iter())
+            }
+        };
         Operations {
             first_client: first,
             first_number,
-            count,
+            count: asks.len(),
         }
+    }
+
+    fn begin(&self, first: u64, requests: impl ExactSizeIterator<Item = Request>) -> u64 {
+        let mut clients = first..;
+        self.events.begin(requests, |request, number, time_ns| {
+            let client = clients.next().expect("there are enough numbers");
+            EtcdEvent::call(time_ns, client, OperationId(number), request)
+        })
     }
 
     /// Records how they ended. To be called after the answers have come in.
     pub(crate) fn ended(&self, operations: Operations, results: &[Result<Answer, CallError>]) {
         assert_eq!(operations.count, results.len(), "each call has an end");
-        let endings: Vec<_> = results.iter().map(record::ending).collect();
-        let Operations {
-            first_client: mut client,
-            first_number: mut number,
-            ..
-        } = operations;
-        self.events.send(endings.into_iter(), |ending, time_ns| {
+        match results {
+            [result] => self.end(&operations, std::iter::once(record::ending(result))),
+            results => {
+                let endings: Vec<_> = results.iter().map(record::ending).collect();
+                self.end(&operations, endings.into_iter());
+            }
+        }
+    }
+
+    fn end(&self, operations: &Operations, endings: impl ExactSizeIterator<Item = Ending>) {
+        let mut ended = (operations.first_client..).zip(operations.first_number..);
+        self.events.send(endings, |ending, time_ns| {
+            let (client, number) = ended.next().expect("there are enough numbers");
             let operation = OperationId(number);
-            let event = match ending {
+            match ending {
                 Ending::Known(outcome) => EtcdEvent::returned(time_ns, client, operation, outcome),
                 Ending::Unknown => EtcdEvent::unknown(time_ns, client, operation),
                 Ending::Failed => EtcdEvent::failed(time_ns, client, operation),
-            };
-            client += 1;
-            number += 1;
-            event
+            }
         });
     }
+}
+
+fn request(ask: &Ask) -> Request {
+    record::request(ask).expect("every request of a workload is an operation")
 }
 
 fn take_in(
