@@ -141,7 +141,7 @@ mod in_runs {
         operators.chain((1..=SWARM).map(swarm::plan))
     }
 
-    const SWARM: u64 = 40;
+    const SWARM: u64 = 200;
 
     /// What the table says and the traffic does not show, or the other way round.
     fn differences(table: &Table, seen: &BTreeSet<(Kind, String)>) -> Vec<String> {
