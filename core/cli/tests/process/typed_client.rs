@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use veridical_client::{
-    CallError, Client, CompactionOptions, Compare, Connector, DeleteOptions, GetOptions,
-    GrpcClient, HoldError, HoldOptions, LeaseLost, LeaseState, LeaseTimeToLiveOptions,
-    PipelinedClient, PutOptions, SortOrder, SortTarget, Txn, TxnOp, Watch, WatchError,
-    WatchOptions,
+    CallError, Client, ClientConfig, CompactionOptions, Compare, Connector, DeleteOptions,
+    GetOptions, Grpc, GrpcClient, HoldError, HoldOptions, LeaseLost, LeaseState,
+    LeaseTimeToLiveOptions, Pipelined, PipelinedClient, PutOptions, SortOrder, SortTarget, Txn,
+    TxnOp, Watch, WatchError, WatchOptions,
 };
-use veridical_env::RealClock;
+use veridical_env::{RealClock, TcpNetwork};
 
 use crate::comparison::store::{Etcd, EtcdMember, start_etcd};
 use crate::member::{Cluster, runtime};
@@ -362,4 +362,73 @@ fn the_typed_client_does_what_it_says_of_etcd() {
     let mut member = start_etcd(&etcd, 1).remove(0);
     let client = GrpcClient::connect([format!("http://{}", member.address())]);
     exercise(&client.expect("an address"), &mut member);
+}
+
+/// A client that is told of the first of several members, and finds the others by itself.
+fn told_of_one<T: Connector>(connector: T, address: &str) -> Client<T, RealClock> {
+    let address = address.strip_prefix("http://").unwrap_or(address);
+    let config = ClientConfig {
+        discovery_interval: Some(Duration::from_millis(100)),
+        ..ClientConfig::new(vec![address.to_owned()])
+    };
+    Client::new(connector, RealClock::default(), config)
+}
+
+/// It goes on when the one that it was told of is gone for good.
+fn goes_on_without_the_first<T: Connector>(
+    client: &Client<T, RealClock>,
+    addresses: &[String],
+    end_the_first: impl FnOnce(),
+) {
+    runtime().block_on(async {
+        in_time("ready", ready(client)).await;
+        let all: BTreeSet<&str> = addresses
+            .iter()
+            .map(|address| address.strip_prefix("http://").unwrap_or(address))
+            .collect();
+        in_time("members", async {
+            loop {
+                let known = client.endpoints().await;
+                if known.iter().map(String::as_str).collect::<BTreeSet<_>>() == all {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        end_the_first();
+        in_time("without the first", async {
+            while client.put("discovery", "goes on", None).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_client_that_is_told_of_one_member_finds_the_others_by_the_pipelined_protocol() {
+    let mut cluster = Cluster::start(3, &[]);
+    let client = told_of_one(Pipelined::new(TcpNetwork), &cluster.addresses()[0]);
+    let addresses = cluster.addresses();
+    goes_on_without_the_first(&client, &addresses, || cluster.members[0].kill());
+}
+
+#[test]
+fn a_client_that_is_told_of_one_member_finds_the_others_by_grpc() {
+    let mut cluster = Cluster::start(3, &[]);
+    let client = told_of_one(Grpc::default(), &cluster.addresses()[0]);
+    let addresses = cluster.addresses();
+    goes_on_without_the_first(&client, &addresses, || cluster.members[0].kill());
+}
+
+#[test]
+fn a_client_that_is_told_of_one_member_of_etcd_finds_the_others() {
+    let Some(etcd) = Etcd::installed() else {
+        return;
+    };
+    let mut members = start_etcd(&etcd, 3);
+    let addresses: Vec<_> = members.iter().map(EtcdMember::client_address).collect();
+    let client = told_of_one(Grpc::default(), &addresses[0]);
+    goes_on_without_the_first(&client, &addresses, || members[0].end());
 }
